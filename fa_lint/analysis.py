@@ -1,0 +1,412 @@
+"""One file: bytes → gates → facts → findings → suppressions → located diagnostics. Pure, picklable in and out."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from fa_lint.findings import (
+    Applicability,
+    Assumption,
+    Diagnostic,
+    DiagnosticEdit,
+    DiagnosticFix,
+    Edit,
+    Finding,
+    Fix,
+    Level,
+    RelatedPlace,
+)
+from fa_lint.gate import outline
+from fa_lint.rules import ENGINE_CODES, Rule, registry, select
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts, extract
+from fa_lint.semantics.roles import RoleNames
+from fa_lint.source import ParseFailure, Source, SourceError
+from fa_lint.suppressions import Suppression, read_suppressions
+
+__all__ = ["FileResult", "Pending", "analyse", "facts_of", "locate"]
+
+_T = TypeVar("_T")
+_CONTEXT_ROWS = 2
+# Above this nesting the lossless parser and its position pass need more stack than a thread has by default.
+_DEEP = 80
+# Far above any human nesting, far below what makes a lossless parse crawl.
+_MAX_DEPTH = 1500
+_STACK = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A diagnostic that holds only if a caller elsewhere makes one of ``when`` true."""
+
+    diagnostic: Diagnostic
+    when: tuple[Assumption, ...]
+
+
+@dataclass(slots=True)
+class FileResult:
+    """What one file gave. ``problems`` are internal errors: the tool's fault, never the file's."""
+
+    path: str
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    pending: list[Pending] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    parsed: bool = False
+
+
+def analyse(path: str, data: bytes, codes: frozenset[str], declared: RoleNames) -> FileResult:
+    """Lint one file's bytes with the given codes. Never raises for what the file holds."""
+    result = FileResult(path)
+    try:
+        source = Source.read(path, data)
+    except SourceError as error:
+        if "FAL900" in codes:
+            result.diagnostics.append(_unreadable(error))
+        return result
+    findings, facts = _findings(source, codes, declared, result)
+    suppressions = read_suppressions(source)
+    for finding in findings:
+        rows = _rows(finding, source, facts)
+        if _suppressed(finding.code, rows, suppressions):
+            continue
+        diagnostic = locate(finding, source, facts, rows[1])
+        if finding.when:
+            result.pending.append(Pending(diagnostic, finding.when))
+        else:
+            result.diagnostics.append(diagnostic)
+    if "FAL901" in codes and suppressions:
+        for finding in _unused(suppressions, codes, source):
+            result.diagnostics.append(locate(finding, source, None, source.row(finding.start)))
+    result.diagnostics.sort(key=lambda d: d.sort_key)
+    return result
+
+
+def facts_of(path: str, data: bytes, declared: RoleNames) -> tuple[Source, ModuleFacts] | None:
+    """The facts of one file, or None where it cannot be parsed; for the linker."""
+    try:
+        source = Source.read(path, data)
+    except SourceError:
+        return None
+    parsed = _parse(source)
+    facts = _extract(source, parsed, declared) if not isinstance(parsed, ParseFailure) else None
+    return (source, facts) if isinstance(facts, ModuleFacts) else None
+
+
+# -- parsing ------------------------------------------------------------------------------------------------------
+
+
+def _parse(source: Source) -> ast.Module | ParseFailure:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return source.parse()
+
+
+def _extract(source: Source, tree: ast.Module | None, declared: RoleNames) -> ModuleFacts | ParseFailure:
+    import libcst
+
+    deep = False
+    if tree is not None:
+        depth, row = source.expression_depth(tree)
+        if depth > _MAX_DEPTH:
+            reason = f"an expression is nested more than {_MAX_DEPTH} levels deep"
+            return ParseFailure(reason, source.offset_of(row, 1))
+        deep = depth > _DEEP
+    try:
+        facts = _on_a_deep_stack(lambda: _resolved(extract(source.text, declared))) if deep else extract(source.text, declared)
+    except libcst.ParserSyntaxError as error:
+        return ParseFailure(error.message.split("\n")[0], source.offset_of(error.raw_line, error.raw_column + 1))
+    except RecursionError:
+        return ParseFailure("nested too deeply to analyse", 0)
+    return facts
+
+
+def _resolved(facts: ModuleFacts) -> ModuleFacts:
+    facts.span(facts.module)
+    return facts
+
+
+def _on_a_deep_stack(work: Callable[[], _T]) -> _T:
+    """Run ``work`` in a thread with a stack that deep nesting cannot exhaust."""
+    outcome: list[_T] = []
+    failure: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            outcome.append(work())
+        except BaseException as error:  # carried over to the caller's thread
+            failure.append(error)
+
+    old_stack, old_limit = threading.stack_size(_STACK), sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(max(old_limit, 100_000))
+        thread = threading.Thread(target=body)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(old_stack)
+        sys.setrecursionlimit(old_limit)
+    if failure:
+        raise failure[0]
+    return outcome[0]
+
+
+def _findings(
+    source: Source, codes: frozenset[str], declared: RoleNames, result: FileResult
+) -> tuple[list[Finding], ModuleFacts | None]:
+    findings: list[Finding] = []
+    data = source.data if source.notebook is None else source.text.encode()
+    rules = [rule for rule in select(codes) if rule.gate.search(data)]
+    tree: ast.Module | None = None
+    parsed = _parse(source)
+    if isinstance(parsed, ParseFailure):
+        source, broken = _without_broken_cells(source) if source.notebook is not None else (source, [])
+        failures = broken
+        facts: ModuleFacts | ParseFailure | None = None
+        if not broken:
+            # Perhaps only this interpreter's grammar is too old.
+            facts = _extract(source, None, declared) if not parsed.reason.startswith(("nested", "null", "too many nested")) else parsed
+            failures = [parsed] if isinstance(facts, ParseFailure) else []
+        if failures and "FAL900" in codes:
+            findings += [_unparsable(failure, source) for failure in failures]
+        if not broken and isinstance(facts, ParseFailure):
+            return findings, None
+        if broken:
+            parsed = _parse(source)
+            if isinstance(parsed, ParseFailure):
+                return findings, None
+            tree = parsed
+    else:
+        tree = parsed
+        facts = None
+    if tree is not None:
+        shape = outline(tree) if rules else None
+        rules = [rule for rule in rules if shape is None or rule.may_fire(shape)]
+        if rules:
+            facts = _extract(source, tree, declared)
+            if isinstance(facts, ParseFailure):
+                if "FAL900" in codes:
+                    findings.append(_unparsable(facts, source))
+                return findings, None
+    if not isinstance(facts, ModuleFacts):
+        return findings, None
+    result.parsed = True
+    for rule in rules:
+        try:
+            findings += rule.check(facts)
+        except Exception as error:  # one broken rule must not cost the user the others
+            result.problems.append(f"{source.path}: rule {rule.code} failed: {type(error).__name__}: {error}")
+    return findings, facts
+
+
+def _without_broken_cells(source: Source) -> tuple[Source, list[ParseFailure]]:
+    """The notebook with the cells that do not parse blanked, and a failure for each."""
+    assert source.notebook is not None
+    text = source.text
+    failures = []
+    for cell in source.notebook.cells:
+        code = source.text[cell.start : cell.end]
+        failure = _parse(Source("cell.py", b"", code))
+        if isinstance(failure, ParseFailure):
+            failures.append(ParseFailure(failure.reason, cell.start + failure.offset))
+            blank = "".join(c if c in "\r\n" else " " for c in code)
+            text = text[: cell.start] + blank + text[cell.end :]
+    return Source(source.path, source.data, text, source.encoding, source.bom, source.notebook), failures
+
+
+def _unparsable(failure: ParseFailure, source: Source) -> Finding:
+    end = min(failure.offset + 1, len(source.text))
+    message = f"not Python: {failure.reason}; the file was not checked"
+    if source.notebook is not None:
+        message = f"not Python: {failure.reason}; the cell was not checked"
+    return Finding("FAL900", failure.offset, max(end, failure.offset), message, Level.ERROR)
+
+
+def _unreadable(error: SourceError) -> Diagnostic:
+    from fa_lint.findings import Place
+
+    place = Place(error.row, 1)
+    message = f"cannot be read: {error.reason}; the file was not checked"
+    return Diagnostic(error.path, None, place, place, "FAL900", ENGINE_CODES["FAL900"], message, Level.ERROR, noqa_row=error.row)
+
+
+# -- suppressions -------------------------------------------------------------------------------------------------
+
+
+def _rows(finding: Finding, source: Source, facts: ModuleFacts | None) -> tuple[int, int]:
+    """First and last row of the logical line a finding stands on."""
+    first, last = source.row(finding.start), source.row(max(finding.end - 1, finding.start))
+    statement = _statement_at(finding.start, facts) if facts is not None else None
+    if facts is None or statement is None:
+        return first, last
+    begin = facts.span(statement)[0]
+    parts = [child for child in ir.children(statement)]
+    heads = [part for part in parts if not _is_body(part)]
+    if len(heads) < len(parts):
+        end = max((facts.span(part)[1] for part in heads), default=begin + 1)
+    else:
+        end = facts.span(statement)[1]
+    return min(source.row(begin), first), max(source.row(max(end - 1, begin)), last)
+
+
+def _is_body(node: ir.Node) -> bool:
+    return isinstance(node, ir.Block | ir.Handler | ir.Case | ir.If | ir.FunctionDef | ir.ClassDef)
+
+
+def _statement_at(offset: int, facts: ModuleFacts) -> ir.Stmt | None:
+    found: ir.Stmt | None = None
+    for node in facts.nodes():
+        if isinstance(node, ir.Stmt):
+            start, end = facts.span(node)
+            if start <= offset < end:
+                found = node
+    return found
+
+
+def _suppressed(code: str, rows: tuple[int, int], suppressions: list[Suppression]) -> bool:
+    hit = False
+    for suppression in suppressions:
+        inside = suppression.whole_file or rows[0] <= suppression.row <= rows[1]
+        if inside and suppression.covers(code) and code not in ENGINE_CODES:
+            suppression.used.add(code)
+            hit = True
+    return hit
+
+
+def _unused(suppressions: list[Suppression], codes: frozenset[str], source: Source) -> list[Finding]:
+    found = []
+    for item in suppressions:
+        if item.codes is None:
+            if item.used or not item.ours:
+                continue
+            idle = set[str]()
+        else:
+            idle = {c for c in item.codes if c in codes and c not in item.used and c not in ENGINE_CODES}
+            unknown = {c for c in item.codes if c.startswith("FAL") and c not in registry() and c not in ENGINE_CODES}
+            idle |= unknown
+            if not idle:
+                continue
+        what = ", ".join(f"`{c}`" for c in sorted(idle)) or "anything"
+        fix = _drop_suppression(item, idle, source)
+        message = f"unused suppression: nothing here is silenced for {what}"
+        found.append(Finding("FAL901", item.start, item.end, message, Level.WARNING, "", fix))
+    return found
+
+
+def _drop_suppression(item: Suppression, idle: set[str], source: Source) -> Fix | None:
+    """Delete the comment, or only its idle codes where others are left."""
+    kept = sorted((item.codes or frozenset()) - idle)
+    if kept:
+        head = "# noqa: " if not item.ours else f"# fa-lint: ignore{'-file' if item.whole_file else ''}["
+        content = head + ", ".join(kept) + ("]" if item.ours else "")
+        return Fix(Applicability.SAFE, "Drop the idle codes", (Edit(item.start, item.end, content),))
+    row = source.starts[item.row - 1]
+    line = source.line(item.row)
+    start = item.start
+    while start > row and source.text[start - 1] in " \t":
+        start -= 1
+    end = row + len(line) if item.ours else item.end
+    return Fix(Applicability.SAFE, "Delete the suppression", (Edit(start, end, ""),))
+
+
+# -- places -------------------------------------------------------------------------------------------------------
+
+
+def locate(finding: Finding, source: Source, facts: ModuleFacts | None, noqa_row: int) -> Diagnostic:
+    """A finding as a person and a tool see it: rows, columns, cells, source lines."""
+    rules: dict[str, Rule] = dict(registry())
+    rule = rules.get(finding.code)
+    cell, start = source.place(finding.start)
+    _, end = source.place(finding.end)
+    first = source.row(finding.start)
+    last = source.row(max(finding.end - 1, finding.start))
+    return Diagnostic(
+        path=source.path,
+        cell=cell,
+        start=start,
+        end=end,
+        code=finding.code,
+        name=rule.name if rule is not None else ENGINE_CODES[finding.code],
+        message=finding.message,
+        level=finding.level,
+        computes=finding.computes,
+        runtime=rule.runtime if rule is not None else "",
+        noqa_row=source.place(source.starts[noqa_row - 1])[1].row,
+        fix=_located_fix(finding.fix, source, facts) if finding.fix is not None else None,
+        related=tuple(
+            RelatedPlace(source.path, source.place(r.start)[1], source.place(r.end)[1], r.message, source.place(r.start)[0])
+            for r in finding.related
+        ),
+        frame=_frame(source, first, last),
+    )
+
+
+def _frame(source: Source, first: int, last: int) -> tuple[tuple[int, str], ...]:
+    low, high = max(first - _CONTEXT_ROWS, 1), min(last + _CONTEXT_ROWS, len(source.starts))
+    shift = 0
+    if source.notebook is not None:
+        cell = source.cell_at(source.starts[first - 1])
+        begin, end = source.row(cell.start), source.row(max(cell.end - 1, cell.start))
+        low, high, shift = max(low, begin), min(high, end), begin - 1
+    rows = [(row - shift, source.line(row)) for row in range(low, high + 1)]
+    while rows and not rows[-1][1].strip() and rows[-1][0] > last - shift:
+        rows.pop()
+    while rows and not rows[0][1].strip() and rows[0][0] < first - shift:
+        rows.pop(0)
+    return tuple(rows)
+
+
+def _located_fix(fix: Fix, source: Source, facts: ModuleFacts | None) -> DiagnosticFix:
+    edits = list(fix.edits)
+    if facts is not None:
+        for name in fix.imports:
+            edit = _import_edit(name, source, facts)
+            if edit is not None:
+                edits.append(edit)
+    located = []
+    for edit in sorted(edits, key=lambda e: (e.start, e.end)):
+        cell, start = source.place(edit.start)
+        _, end = source.place(edit.end)
+        located.append(DiagnosticEdit(start, end, edit.content, cell))
+    return DiagnosticFix(fix.applicability, fix.message, tuple(located))
+
+
+def _import_edit(name: str, source: Source, facts: ModuleFacts) -> Edit | None:
+    """Bring a runtime function in: join an existing import of it, else a line after the leading imports."""
+    imported = facts.names.module_scope.bindings.get(name, ())
+    if any(binding.target == f"fa_lint_runtime.{name}" for binding in imported):
+        return None
+    anchor: ir.Stmt | None = None
+    body = facts.module.body.body
+    for number, statement in enumerate(body):
+        if isinstance(statement, ir.ImportFrom) and statement.module == "fa_lint_runtime" and statement.names:
+            text = facts.source(statement)
+            if not text.endswith(")") and "\n" not in text:
+                end = facts.span(statement)[1]
+                return Edit(end, end, f", {name}")
+        is_docstring = number == 0 and isinstance(statement, ir.ExprStmt) and isinstance(statement.value, ir.Const)
+        if isinstance(statement, ir.Import | ir.ImportFrom) or is_docstring and isinstance(statement.value.value, str):
+            anchor = statement
+        elif not is_docstring:
+            break
+    newline = "\r\n" if "\r\n" in source.text else "\n"
+    line = f"from fa_lint_runtime import {name}"
+    if anchor is None:
+        start = facts.span(body[0])[0] if body else 0
+        start = source.starts[source.row(start) - 1]
+        return Edit(start, start, line + newline)
+    last = facts.span(anchor)[1] - 1
+    row = source.row(last)
+    if source.notebook is not None and source.starts[row] >= source.cell_at(last).end:
+        end = source.cell_at(last).end
+        return Edit(end, end, newline + line)
+    if row < len(source.starts):
+        following = source.starts[row]
+        return Edit(following, following, line + newline)
+    end = len(source.text)
+    return Edit(end, end, newline + line)

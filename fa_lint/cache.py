@@ -1,0 +1,142 @@
+"""Results by content: a file that was linted with the same rules and settings is not parsed again.
+
+One JSON file per tool version and settings. Anything wrong with it (corrupt, foreign, unwritable) means an empty
+cache, never an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import tempfile
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from fa_lint._version import __version__
+from fa_lint.analysis import FileResult, Pending
+from fa_lint.config import Settings
+from fa_lint.findings import (
+    Applicability,
+    Assumption,
+    Diagnostic,
+    DiagnosticEdit,
+    DiagnosticFix,
+    Level,
+    Place,
+    RelatedPlace,
+)
+
+__all__ = ["Cache", "digest"]
+
+FOLDER = ".fa_lint_cache"
+_FORMAT = 1
+_MOST_ENTRIES = 50_000
+
+
+def digest(data: bytes, path: str, codes: frozenset[str]) -> str:
+    """The key of one file's result: its bytes, its kind and the codes that were on."""
+    key = blake2b(data, digest_size=16)
+    key.update(b"\0ipynb\0" if path.endswith(".ipynb") else b"\0py\0")
+    key.update(",".join(sorted(codes)).encode())
+    return key.hexdigest()
+
+
+def _fingerprint(settings: Settings) -> str:
+    names = (settings.feedback_names, settings.credit_names, settings.alignment_names)
+    # The rules themselves are part of the key: a development checkout changes them under one version.
+    package = Path(__file__).parent
+    stamps = sorted((str(f), f.stat().st_mtime_ns) for f in package.rglob("*.py"))
+    text = repr((_FORMAT, __version__, platform.python_version(), names, stamps))
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+class Cache:
+    """A dictionary of results, read at the start of a run and written at its end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._file = Path(settings.root, FOLDER, f"{__version__}-{_fingerprint(settings)}.json")
+        self._old: dict[str, Any] = {}
+        self._new: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            loaded = json.loads(self._file.read_bytes())
+            if isinstance(loaded, dict):
+                self._old = loaded
+
+    def get(self, key: str, path: str) -> FileResult | None:
+        """The result stored under ``key``, told of ``path``; None where there is none that can be read."""
+        stored = self._new.get(key, self._old.get(key))
+        if stored is None:
+            return None
+        try:
+            result = _result(stored, path)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+            return None
+        self._new[key] = stored
+        return result
+
+    def put(self, key: str, result: FileResult) -> None:
+        if not result.problems:
+            self._new[key] = {
+                "d": [_plain(d) for d in result.diagnostics],
+                "p": [[_plain(p.diagnostic), [asdict(a) for a in p.when]] for p in result.pending],
+            }
+
+    def write(self) -> None:
+        """Write atomically; a cache that cannot be written is no error."""
+        if all(key in self._old for key in self._new):
+            return
+        merged = self._old | self._new
+        if len(merged) > _MOST_ENTRIES:
+            merged = self._new
+        with contextlib.suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            ignore = self._file.parent / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+            handle, name = tempfile.mkstemp(dir=self._file.parent, suffix=".tmp")
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump(merged, stream, separators=(",", ":"))
+            os.replace(name, self._file)
+
+
+def _plain(diagnostic: Diagnostic) -> dict[str, Any]:
+    return asdict(diagnostic)
+
+
+def _place(stored: dict[str, int]) -> Place:
+    return Place(stored["row"], stored["column"])
+
+
+def _diagnostic(stored: dict[str, Any], path: str) -> Diagnostic:
+    fix = stored["fix"]
+    return Diagnostic(
+        **{
+            **stored,
+            "path": path,
+            "start": _place(stored["start"]),
+            "end": _place(stored["end"]),
+            "level": Level(stored["level"]),
+            "fix": fix
+            and DiagnosticFix(
+                Applicability(fix["applicability"]),
+                fix["message"],
+                tuple(DiagnosticEdit(_place(e["start"]), _place(e["end"]), e["content"], e["cell"]) for e in fix["edits"]),
+            ),
+            "related": tuple(
+                RelatedPlace(path, _place(r["start"]), _place(r["end"]), r["message"], r["cell"]) for r in stored["related"]
+            ),
+            "frame": tuple((row, text) for row, text in stored["frame"]),
+        }
+    )
+
+
+def _result(stored: dict[str, Any], path: str) -> FileResult:
+    return FileResult(
+        path,
+        [_diagnostic(d, path) for d in stored["d"]],
+        [Pending(_diagnostic(d, path), tuple(Assumption(**a) for a in when)) for d, when in stored["p"]],
+    )

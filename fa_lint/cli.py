@@ -1,0 +1,128 @@
+"""The command line. Nothing heavy is imported before a command needs it; no traceback ever reaches the user."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from fa_lint._version import __version__
+
+__all__ = ["main"]
+
+_FORMAT_NAMES = ("full", "concise", "json", "jsonl", "sarif", "github", "gitlab", "junit")
+
+
+class _Usage(click.ClickException):
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"fa-lint: error: {self.message}", err=True)
+
+
+class _DefaultGroup(click.Group):
+    """``fa-lint PATH`` is ``fa-lint check PATH``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h", "--version", "-V"):
+            args = ["check", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_DefaultGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="fa-lint")
+def cli() -> None:
+    """Find the silent mistakes that make gradient-alignment numbers wrong.
+
+    `fa-lint PATH…` is short for `fa-lint check PATH…`.
+    """
+
+
+def _codes(_: click.Context, __: click.Parameter, values: Sequence[str]) -> tuple[str, ...] | None:
+    from fa_lint.config import expand_codes
+
+    if not values:
+        return None
+    try:
+        return expand_codes(tuple(c.strip() for value in values for c in value.split(",") if c.strip()))
+    except ValueError as error:
+        raise _Usage(str(error)) from None
+
+
+def _pairs(_: click.Context, __: click.Parameter, values: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
+    from fa_lint.config import parse_per_file_ignores
+
+    table: dict[str, list[str]] = {}
+    for value in values:
+        for pair in value.split(","):
+            pattern, colon, code = pair.rpartition(":")
+            if not colon or not pattern or not code:
+                raise _Usage(f"--per-file-ignores takes PATTERN:CODE, not `{pair}`")
+            table.setdefault(pattern.strip(), []).append(code.strip())
+    try:
+        return parse_per_file_ignores(table) if table else None
+    except ValueError as error:
+        raise _Usage(f"--per-file-ignores: {error}") from None
+
+
+@cli.command()
+@click.argument("paths", nargs=-1)
+@click.option("--select", multiple=True, callback=_codes, help="Codes or prefixes to turn on, instead of the configured ones.")
+@click.option("--ignore", multiple=True, callback=_codes, help="Codes or prefixes to turn off.")
+@click.option("--extend-select", multiple=True, callback=_codes, help="Codes or prefixes to turn on as well.")
+@click.option("--per-file-ignores", multiple=True, callback=_pairs, metavar="PATTERN:CODE", help="Turn codes off in some files.")
+@click.option("--exclude", multiple=True, help="gitignore-style patterns to leave out, instead of the configured ones.")
+@click.option("--extend-exclude", multiple=True, help="gitignore-style patterns to leave out as well.")
+@click.option("--force-exclude", is_flag=True, help="Apply excludes to files named on the command line too.")
+@click.option("--fix", is_flag=True, help="Apply safe fixes.")
+@click.option("--unsafe-fixes", is_flag=True, help="With --fix or --diff: unsafe fixes as well.")
+@click.option("--diff", is_flag=True, help="Show what --fix would change, and change nothing.")
+@click.option("--output-format", type=click.Choice(_FORMAT_NAMES), default="full", show_default=True)
+@click.option("--output-file", type=click.Path(dir_okay=False), help="Write the findings to a file.")
+@click.option("--statistics", is_flag=True, help="Count findings by rule.")
+@click.option("--fail-on", type=click.Choice(("error", "warning", "hint")), help="Lowest level that makes the exit code 1 [default: warning].")
+@click.option("--exit-zero", is_flag=True, help="Exit 0 even with findings.")
+@click.option("--stdin-filename", metavar="PATH", help="Name of the code read from standard input (`-`).")
+@click.option("--show-files", is_flag=True, help="List the files that would be linted.")
+@click.option("--show-settings", is_flag=True, help="Show the settings in force.")
+@click.option("--isolated", is_flag=True, help="Ignore every configuration file.")
+@click.option("--config", "config_file", type=click.Path(dir_okay=False), help="Use this configuration file.")
+@click.option("--color", type=click.Choice(("auto", "always", "never")), default="auto", show_default=True)
+@click.option("-j", "--jobs", type=click.IntRange(0), default=0, metavar="N", help="Worker processes (0: one per core).")
+@click.option("--no-cache", is_flag=True, help="Neither read nor write the cache.")
+def check(paths: tuple[str, ...], **options: Any) -> None:
+    """Lint files and directories (`-` reads standard input)."""
+    from fa_lint import commands
+
+    commands.check(paths, commands.CheckOptions(**options))
+
+
+@cli.command()
+@click.argument("code", required=False)
+@click.option("--all", "everything", is_flag=True, help="All rules.")
+@click.option("--output-format", type=click.Choice(("text", "json")), default="text", show_default=True)
+def rule(code: str | None, everything: bool, output_format: str) -> None:
+    """Explain a rule."""
+    from fa_lint import commands
+
+    commands.explain(code, everything, output_format)
+
+
+@cli.command()
+@click.argument("folder", default=".", type=click.Path(file_okay=False))
+def init(folder: str) -> None:
+    """Write a configuration into pyproject.toml (or fa-lint.toml), and tell Ruff about the codes."""
+    from fa_lint import commands
+
+    commands.init(folder)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script: exit 0 clean, 1 findings, 2 usage, configuration or internal error."""
+    try:
+        cli.main(args=list(argv) if argv is not None else None, prog_name="fa-lint", standalone_mode=True)
+    except Exception as error:  # the last resort: a line, not a traceback
+        click.echo(f"fa-lint: internal error: {type(error).__name__}: {error}", err=True)
+        sys.exit(2)

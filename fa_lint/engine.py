@@ -1,0 +1,190 @@
+"""The one pipeline: discovered files → cache → analysis (in parallel where it pays) → link → sort."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+
+from fa_lint.analysis import FileResult, Pending, analyse
+from fa_lint.cache import Cache, digest
+from fa_lint.config import Settings
+from fa_lint.findings import Diagnostic, Level, Place
+from fa_lint.project import link
+from fa_lint.rules import ENGINE_CODES
+from fa_lint.semantics.roles import RoleNames
+
+__all__ = ["Report", "lint", "lint_text"]
+
+# Starting workers costs about as much as checking this many bytes.
+_PARALLEL_BYTES = 4_000_000
+_CHUNK_BYTES = 400_000
+
+_Job = tuple[str, bytes, frozenset[str]]
+
+
+@dataclass(slots=True)
+class Report:
+    """The outcome of a run. ``problems`` are internal errors and make the run fail, whatever was found."""
+
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    files: int = 0
+    cached: int = 0
+    parsed: int = 0
+    seconds: float = 0.0
+
+
+def lint_text(path: str, data: bytes, settings: Settings) -> Report:
+    """Lint one file's bytes, without cache, disk or project: standard input, editors, flake8."""
+    result = analyse(path, data, settings.codes_for(path), settings.role_names)
+    return Report(result.diagnostics, result.problems, 1, parsed=int(result.parsed))
+
+
+def lint(
+    files: list[str],
+    settings: Settings,
+    *,
+    jobs: int = 0,
+    use_cache: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Lint files. The result does not depend on ``jobs`` (0: one per core) nor on the cache.
+
+    ``progress`` is told (files done, files in all).
+    """
+    began = time.perf_counter()
+    report = Report(files=len(files))
+    cache = Cache(settings) if use_cache else None
+    results: dict[str, FileResult] = {}
+    todo: list[_Job] = []
+    keys: dict[str, str] = {}
+    gc.freeze()
+    for path in files:
+        data = _read(path, results, settings)
+        if data is None:
+            continue
+        codes = settings.codes_for(path)
+        if cache is not None:
+            keys[path] = digest(data, path, codes)
+            hit = cache.get(keys[path], path)
+            if hit is not None:
+                results[path] = hit
+                report.cached += 1
+                continue
+        todo.append((path, data, codes))
+    _run(todo, settings.role_names, jobs, results, progress, len(files))
+    for path, _, _ in todo:
+        if cache is not None and path in results:
+            cache.put(keys[path], results[path])
+    if cache is not None:
+        cache.write()
+    _collect(report, files, results, settings)
+    report.seconds = time.perf_counter() - began
+    return report
+
+
+def _collect(report: Report, files: list[str], results: dict[str, FileResult], settings: Settings) -> None:
+    pending: list[Pending] = []
+    for path in files:
+        result = results.get(path)
+        if result is not None:
+            report.diagnostics += result.diagnostics
+            report.problems += result.problems
+            report.parsed += result.parsed
+            pending += result.pending
+    linked = link(pending, files, _read_again, settings.role_names)
+    report.diagnostics += [d for d in linked if d.code in settings.codes_for(d.path)]
+    report.diagnostics.sort(key=lambda d: d.sort_key)
+
+
+def _read(path: str, results: dict[str, FileResult], settings: Settings) -> bytes | None:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        if "FAL900" in settings.codes_for(path):
+            place = Place(1, 1)
+            message = f"cannot be read: {error.strerror or error}; the file was not checked"
+            found = Diagnostic(path, None, place, place, "FAL900", ENGINE_CODES["FAL900"], message, Level.ERROR, noqa_row=1)
+            results[path] = FileResult(path, [found])
+        return None
+
+
+def _read_again(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError:
+        return None
+
+
+def _run(
+    todo: list[_Job],
+    declared: RoleNames,
+    jobs: int,
+    results: dict[str, FileResult],
+    progress: Callable[[int, int], None] | None,
+    total: int,
+) -> None:
+    workers = jobs or os.cpu_count() or 1
+    size = sum(len(data) for _, data, _ in todo)
+    done = total - len(todo)
+    if workers < 2 or size < _PARALLEL_BYTES:
+        for job in todo:
+            results[job[0]] = _analyse_chunk([job], declared)[0]
+            done += 1
+            if progress is not None:
+                progress(done, total)
+        return
+    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=_context()) as pool:
+        waiting = [pool.submit(_analyse_chunk, chunk, declared) for chunk in _chunks(todo)]
+        for future in as_completed(waiting):
+            for result in future.result():
+                results[result.path] = result
+                done += 1
+            if progress is not None:
+                progress(done, total)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    # A fork is the cheapest start, and safe only while this process runs one thread.
+    methods = multiprocessing.get_all_start_methods()
+    method = "fork" if "fork" in methods and threading.active_count() == 1 else "spawn"
+    return multiprocessing.get_context(method)
+
+
+def _chunks(todo: list[_Job]) -> Iterable[list[_Job]]:
+    """Batches of about equal bytes, the largest files first so that no worker ends alone."""
+    chunk: list[_Job] = []
+    size = 0
+    for job in sorted(todo, key=lambda j: -len(j[1])):
+        chunk.append(job)
+        size += len(job[1])
+        if size >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _analyse_chunk(chunk: list[_Job], declared: RoleNames) -> list[FileResult]:
+    # Syntax trees are garbage with cycles; collecting in the middle of a parse costs a third of the time.
+    gc.disable()
+    try:
+        return [_guarded(job, declared) for job in chunk]
+    finally:
+        gc.enable()
+
+
+def _guarded(job: _Job, declared: RoleNames) -> FileResult:
+    path, data, codes = job
+    try:
+        return analyse(path, data, codes, declared)
+    except Exception as error:  # the tool's fault: say so, and go on with the other files
+        return FileResult(path, problems=[f"{path}: internal error: {type(error).__name__}: {error}"])

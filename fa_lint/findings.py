@@ -1,0 +1,141 @@
+"""What a rule says: a finding with its place, evidence and fix. Frozen, ordered, picklable; nothing of the parser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Applicability", "Assumption", "Diagnostic", "DiagnosticEdit", "DiagnosticFix", "Edit", "Finding", "Fix", "Level", "Place", "Related", "RelatedPlace"]
+
+
+class Level(StrEnum):
+    """How sure and how bad: ``error`` corrupts a number, ``warning`` may, ``hint`` is worth a look."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    HINT = "hint"
+
+    @property
+    def rank(self) -> int:
+        return ("hint", "warning", "error").index(self.value)
+
+
+class Applicability(StrEnum):
+    """``safe`` fixes keep what the author meant to compute; ``unsafe`` ones may change results on purpose."""
+
+    SAFE = "safe"
+    UNSAFE = "unsafe"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Replace the characters ``start:end`` of the text."""
+
+    start: int
+    end: int
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    applicability: Applicability
+    message: str
+    edits: tuple[Edit, ...]
+    # Names to bring in with ``from fa_lint_runtime import …``; merged once for all fixes of a file.
+    imports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """A place that is part of the evidence."""
+
+    start: int
+    end: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """What a finding still waits for: that some caller passes a gradient as parameter ``position`` of ``function``."""
+
+    function: str
+    position: int
+    parameter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule's verdict on a span of one module's text (character offsets).
+
+    With ``when`` it holds only if the project's callers make one of the assumptions true.
+    """
+
+    code: str
+    start: int
+    end: int
+    message: str
+    level: Level
+    computes: str = ""
+    fix: Fix | None = None
+    related: tuple[Related, ...] = ()
+    when: tuple[Assumption, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """1-based row and column; in a notebook the row counts within the 1-based ``cell``."""
+
+    row: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosticEdit:
+    start: Place
+    end: Place
+    content: str
+    cell: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosticFix:
+    applicability: Applicability
+    message: str
+    edits: tuple[DiagnosticEdit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RelatedPlace:
+    path: str
+    start: Place
+    end: Place
+    message: str
+    cell: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """A located finding, as the outputs and the integrations see it.
+
+    ``frame`` holds the source lines to show: (row, text) pairs.
+    """
+
+    path: str
+    cell: int | None
+    start: Place
+    end: Place
+    code: str
+    name: str
+    message: str
+    level: Level
+    computes: str = ""
+    runtime: str = ""
+    noqa_row: int = 0
+    fix: DiagnosticFix | None = None
+    related: tuple[RelatedPlace, ...] = ()
+    frame: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def sort_key(self) -> tuple[str, int, Place, str, Place, str]:
+        """The order of every output: path, cell, line, column, code."""
+        return (self.path, self.cell or 0, self.start, self.code, self.end, self.message)

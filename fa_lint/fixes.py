@@ -1,0 +1,140 @@
+"""Fixes: edits by place, overlaps rejected, re-linted to a fixpoint, written atomically or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fa_lint.config import Settings
+from fa_lint.engine import lint_text
+from fa_lint.findings import Applicability, Diagnostic, DiagnosticEdit
+from fa_lint.source import ParseFailure, Source, SourceError
+
+__all__ = ["FixError", "FixResult", "apply_edits", "fix_data", "write_atomically"]
+
+_MOST_ROUNDS = 20
+
+
+class FixError(Exception):
+    """A file that could not be fixed; it was left as it was."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: not fixed: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class FixResult:
+    """The new bytes of a file and how many fixes they hold."""
+
+    data: bytes
+    applied: int
+
+
+def fix_data(
+    path: str, data: bytes, diagnostics: Iterable[Diagnostic], settings: Settings, *, unsafe: bool
+) -> FixResult:
+    """Apply the fixes of ``diagnostics`` to ``data``, then those that a new look finds, until none is left.
+
+    Raises :class:`FixError` where the outcome would not parse; nothing is written here.
+    """
+    applied = 0
+    current = list(diagnostics)
+    for _ in range(_MOST_ROUNDS):
+        wanted = [d for d in current if d.fix is not None and (unsafe or d.fix.applicability is Applicability.SAFE)]
+        if not wanted:
+            break
+        try:
+            source = Source.read(path, data)
+            new, count = apply_edits(source, wanted)
+            changed = Source.read(path, new)
+        except SourceError as error:
+            raise FixError(path, error.reason) from None
+        if not count or new == data:
+            break
+        parsed = changed.parse()
+        if isinstance(parsed, ParseFailure) and not isinstance(source.parse(), ParseFailure):
+            raise FixError(path, f"the fixed file would not parse ({parsed.reason})")
+        data = new
+        applied += count
+        current = lint_text(path, data, settings).diagnostics
+    return FixResult(data, applied)
+
+
+def apply_edits(source: Source, diagnostics: Iterable[Diagnostic]) -> tuple[bytes, int]:
+    """Apply fixes from the top; one that overlaps an earlier one waits for the next round."""
+    taken: list[tuple[int, int, str]] = []
+    count = 0
+    for diagnostic in sorted(diagnostics, key=lambda d: d.sort_key):
+        assert diagnostic.fix is not None
+        edits = [_span(edit, source) for edit in diagnostic.fix.edits]
+        new = [edit for edit in edits if edit not in taken]
+        if any(_overlap(edit, other) for edit in new for other in taken):
+            continue
+        taken += new
+        count += 1
+    taken.sort()
+    if source.notebook is not None:
+        return _in_cells(source, taken), count
+    return source.encode(_splice(source.text, taken, 0)), count
+
+
+def _span(edit: DiagnosticEdit, source: Source) -> tuple[int, int, str]:
+    start = source.starts[source.whole_row(edit.cell, edit.start.row) - 1] + edit.start.column - 1
+    end = source.starts[source.whole_row(edit.cell, edit.end.row) - 1] + edit.end.column - 1
+    return start, end, edit.content
+
+
+def _overlap(left: tuple[int, int, str], right: tuple[int, int, str]) -> bool:
+    if left[0] == left[1] == right[0] == right[1]:
+        return left[2] == right[2]
+    return left[0] < right[1] and right[0] < left[1]
+
+
+def _splice(text: str, edits: list[tuple[int, int, str]], base: int) -> str:
+    pieces = []
+    position = 0
+    for start, end, content in edits:
+        pieces += [text[position : start - base], content]
+        position = end - base
+    pieces.append(text[position:])
+    return "".join(pieces)
+
+
+def _in_cells(source: Source, edits: list[tuple[int, int, str]]) -> bytes:
+    assert source.notebook is not None
+    changed: dict[int, str] = {}
+    for cell in source.notebook.cells:
+        inside = [e for e in edits if cell.start <= e[0] and e[1] <= cell.end]
+        if inside:
+            changed[cell.number] = _splice(source.notebook.original[cell.start : cell.end], inside, cell.start)
+    return source.notebook.with_cells(changed)
+
+
+def write_atomically(path: str, data: bytes) -> None:
+    """Replace a file's content through a temporary file beside it; links are followed, the mode is kept.
+
+    Raises :class:`FixError`; the old file is whole then.
+    """
+    target = os.path.realpath(path)
+    name = None
+    try:
+        mode = stat.S_IMODE(os.stat(target).st_mode)
+        handle, name = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".fa-lint-", suffix=".tmp")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, mode)
+        os.replace(name, target)
+    except OSError as error:
+        if name is not None and os.path.exists(name):
+            os.unlink(name)
+        raise FixError(path, error.strerror or str(error)) from None

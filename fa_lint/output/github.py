@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from fa_lint.engine import Report
+from fa_lint.findings import Level
+from fa_lint.output._common import relative
+
+__all__ = ["render_github"]
+
+_COMMANDS = {Level.ERROR: "error", Level.WARNING: "warning", Level.HINT: "notice"}
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def render_github(report: Report) -> str:
+    """GitHub Actions workflow commands: annotations on the changed lines."""
+    lines = []
+    for found in report.diagnostics:
+        path = relative(found.path)
+        cell = f" (cell {found.cell})" if found.cell is not None else ""
+        fields = [f"title={_property(f'fa-lint ({found.code})')}", f"file={_property(path)}"]
+        # GitHub refuses columns on a range of lines, and a cell's rows are not the file's.
+        if found.cell is None:
+            fields += [f"line={found.start.row}", f"endLine={found.end.row}"]
+            if found.start.row == found.end.row:
+                fields += [f"col={found.start.column}", f"endColumn={found.end.column}"]
+        place = f"{path}{cell}:{found.start.row}:{found.start.column}"
+        message = _data(f"{place}: {found.code} {found.message}")
+        lines.append(f"::{_COMMANDS[found.level]} {','.join(fields)}::{message}")
+    return "\n".join(lines) + ("\n" if lines else "")

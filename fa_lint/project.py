@@ -1,0 +1,130 @@
+"""Across files: a helper that floors a cosine is judged by the gradients that callers elsewhere pass to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+
+from fa_lint.analysis import Pending, facts_of, locate
+from fa_lint.findings import Assumption, Diagnostic, Finding, Level, RelatedPlace
+from fa_lint.rules.base import related
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.roles import COMPUTED, Role, RoleNames
+from fa_lint.source import Source
+
+__all__ = ["link"]
+
+_Read = Callable[[str], bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call that passes a gradient to an assumption's parameter."""
+
+    path: str
+    diagnostic: Diagnostic
+    role: Role
+
+
+def link(pending: Iterable[Pending], paths: Iterable[str], read: _Read, declared: RoleNames) -> list[Diagnostic]:
+    """Settle what single files left open: the confirmed diagnostics, and one at each call that confirms them."""
+    waiting = list(pending)
+    if not waiting:
+        return []
+    names = {a.function.encode(): a.function for p in waiting for a in p.when}
+    found: dict[int, list[_Call]] = {}
+    callers: dict[tuple[str, int, int], Diagnostic] = {}
+    for path in paths:
+        data = read(path)
+        # Cheap first: a caller names the helper, and imports it.
+        if data is None or not any(name in data for name in names):
+            continue
+        parsed = facts_of(path, data, declared)
+        if parsed is None:
+            continue
+        for number, call in _calls(*parsed, waiting):
+            found.setdefault(number, []).append(call)
+            key = (path, call.diagnostic.start.row, call.diagnostic.start.column)
+            callers.setdefault(key, call.diagnostic)
+    confirmed = [_confirm(waiting[number], calls) for number, calls in found.items()]
+    return [*confirmed, *callers.values()]
+
+
+def _calls(source: Source, facts: ModuleFacts, waiting: list[Pending]) -> Iterable[tuple[int, _Call]]:
+    for call in facts.calls:
+        name = facts.qualified(call.func)
+        if name is None or "." not in name:
+            continue
+        for number, item in enumerate(waiting):
+            role = _gradient_passed(call, name, item, source.path, facts)
+            if role is not None:
+                yield number, _Call(source.path, _at_call(call, item, role, source, facts), role)
+
+
+def _gradient_passed(call: ir.Call, name: str, item: Pending, caller: str, facts: ModuleFacts) -> Role | None:
+    module, _, function = name.rpartition(".")
+    if not _is_module(module, item.diagnostic.path, caller):
+        return None
+    best: Role | None = None
+    for assumption in item.when:
+        value = _argument(call, assumption) if assumption.function == function else None
+        role = facts.role(value)
+        if role.is_gradient and (best is None or role.strength > best.strength):
+            best = role
+    return best
+
+
+def _argument(call: ir.Call, assumption: Assumption) -> ir.Expr | None:
+    for number, arg in enumerate(call.args):
+        if arg.star:
+            return None
+        if arg.keyword == assumption.parameter or arg.keyword is None and number == assumption.position:
+            return arg.value
+    return None
+
+
+def _is_module(module: str, path: str, caller: str) -> bool:
+    """Can the dotted ``module``, as imported in ``caller``, be the file ``path``?"""
+    parts = PurePath(path).with_suffix("").parts
+    if parts and parts[-1] == "__init__":
+        parts = parts[:-1]
+    dots = len(module) - len(module.lstrip("."))
+    wanted = tuple(part for part in module.lstrip(".").split(".") if part)
+    if dots:
+        base = PurePath(caller).parts[:-dots]
+        return parts == (*base, *wanted)
+    return bool(wanted) and parts[-len(wanted) :] == wanted
+
+
+def _at_call(call: ir.Call, item: Pending, role: Role, source: Source, facts: ModuleFacts) -> Diagnostic:
+    start, end = facts.span(call)
+    target = item.diagnostic
+    computed = role.strength == COMPUTED
+    certainty = f"a {role.kind}" if computed else f"what is named like a {role.kind}"
+    finding = Finding(
+        target.code,
+        start,
+        end,
+        f"passes {certainty} to a helper whose cosine has a floor ({target.path}:{target.start.row}); use `safe_cosine`",
+        Level.ERROR if computed else Level.WARNING,
+        target.computes,
+        None,
+        related(facts, role),
+    )
+    located = locate(finding, source, facts, source.row(end - 1))
+    floor = RelatedPlace(target.path, target.start, target.end, "the floor is here", target.cell)
+    return replace(located, related=(*located.related, floor))
+
+
+def _confirm(item: Pending, calls: list[_Call]) -> Diagnostic:
+    ordered = sorted(calls, key=lambda call: call.diagnostic.sort_key)
+    places = tuple(
+        RelatedPlace(c.path, c.diagnostic.start, c.diagnostic.end, "a gradient is passed here", c.diagnostic.cell)
+        for c in ordered[:5]
+    )
+    level = item.diagnostic.level
+    if all(call.role.strength != COMPUTED for call in calls):
+        level = min(level, Level.WARNING, key=lambda value: value.rank)
+    return replace(item.diagnostic, related=(*item.diagnostic.related, *places), level=level)

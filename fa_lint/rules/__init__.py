@@ -1,0 +1,77 @@
+"""The registry: every rule of this package and of installed plug-ins, by code.
+
+A plug-in is an entry point of the group ``fa_lint.rules`` that names a :class:`~fa_lint.rules.base.Rule` class.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib.metadata import entry_points
+from types import MappingProxyType
+
+from fa_lint.rules.base import SECTIONS, Invalid, Rule
+
+__all__ = ["ENGINE_CODES", "SECTIONS", "Invalid", "Rule", "RuleError", "registry", "select"]
+
+# Findings of the engine itself: they have no rule file but the same standing in selection and output.
+ENGINE_CODES = MappingProxyType({"FAL900": "unparsable-file", "FAL901": "unused-suppression"})
+_FILE = re.compile(r"fal\d{3}")
+_CODE = re.compile(r"[A-Z]{3,5}\d{3}")
+
+
+class RuleError(Exception):
+    """A rule class that breaks its contract, found when the registry is built."""
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(rule, reason)
+        self.rule = rule
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.reason}"
+
+
+def _classes() -> Iterable[type[Rule]]:
+    for module in pkgutil.iter_modules(__path__):
+        if _FILE.fullmatch(module.name):
+            imported = importlib.import_module(f"{__name__}.{module.name}")
+            yield from (getattr(imported, name) for name in imported.__all__)
+    for point in entry_points(group="fa_lint.rules"):
+        loaded = point.load()
+        if not (isinstance(loaded, type) and issubclass(loaded, Rule)):
+            raise RuleError(point.value, "the entry point is not a subclass of fa_lint.rules.Rule")
+        yield loaded
+
+
+def _validate(rule: type[Rule]) -> None:
+    for attribute in ("code", "name", "summary", "level", "pitfall", "runtime", "gate"):
+        if not hasattr(rule, attribute):
+            raise RuleError(rule.__name__, f"has no `{attribute}`")
+    if not _CODE.fullmatch(rule.code):
+        raise RuleError(rule.__name__, f"code {rule.code!r} is not letters and three digits")
+    if not rule.VALID or not rule.INVALID:
+        raise RuleError(rule.code, "needs VALID and INVALID examples")
+    headings = tuple(re.findall(r"^## (.+)$", rule.documentation(), re.MULTILINE))
+    if headings != SECTIONS:
+        raise RuleError(rule.code, f"documentation has the sections {headings}, not {SECTIONS}")
+
+
+@lru_cache(maxsize=None)
+def registry() -> MappingProxyType[str, Rule]:
+    """All rules by code, in code order; checked once."""
+    found: dict[str, Rule] = {}
+    for rule in _classes():
+        _validate(rule)
+        if rule.code in found:
+            raise RuleError(rule.code, f"declared twice, by {type(found[rule.code]).__name__} and {rule.__name__}")
+        found[rule.code] = rule()
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+def select(codes: frozenset[str]) -> list[Rule]:
+    """The rules behind a set of codes, in code order."""
+    return [rule for code, rule in registry().items() if code in codes]

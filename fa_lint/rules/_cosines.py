@@ -1,0 +1,282 @@
+"""Library cosines with a built-in floor: where they are called, on what, and whether something guards them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fa_lint.findings import Applicability, Edit, Fix
+from fa_lint.gate import CallShape, Outline
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.roles import Role
+
+__all__ = ["CosineCall", "clamped_cosines", "is_guarded", "may_clamp", "operand_role", "runtime_fix", "safe_cosine_fix"]
+
+_FUNCTIONAL = "torch.nn.functional.cosine_similarity"
+_FUNCTIONAL_LOSS = "torch.nn.functional.cosine_embedding_loss"
+_MODULE = "torch.nn.CosineSimilarity"
+_MODULE_LOSS = "torch.nn.CosineEmbeddingLoss"
+_SKLEARN = frozenset(
+    {"sklearn.metrics.pairwise.cosine_similarity", "sklearn.metrics.pairwise.cosine_distances"}
+)
+_NAMES = ("cosine_similarity", "CosineSimilarity", "cosine_embedding_loss", "CosineEmbeddingLoss")
+# What each spelling does to small norms, in words for the messages.
+FLOORS = {
+    "similarity": "each norm is clamped at eps=1e-8: the result is cos·min(1, ‖a‖/1e-8)·min(1, ‖b‖/1e-8)",
+    "loss": "1e-12 is added to each squared norm: the cosine is halved at ‖g‖ = 1e-6 and gone below",
+    "sklearn": "rows with a norm below 1.2e-6 (float32) are not normalised at all",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CosineCall:
+    """A call of a floored library cosine. ``kind`` is similarity, loss or sklearn; ``maker`` builds the module."""
+
+    call: ir.Call
+    kind: str
+    label: str
+    left: ir.Expr
+    right: ir.Expr
+    maker: ir.Call | None
+
+
+def may_clamp(outline: Outline) -> bool:
+    """The outline gate: a watched cosine is called without an eps, or hides behind another name."""
+
+    def bare(call: CallShape) -> bool:
+        if "eps" in call.keywords:
+            return False
+        return len(call.positional) < (2 if call.name == "CosineSimilarity" else 4) or "*" in call.positional
+
+    return bool(outline.aliased & set(_NAMES)) or any(bare(call) for call in outline.called(*_NAMES))
+
+
+def clamped_cosines(facts: ModuleFacts) -> Iterator[CosineCall]:
+    """Cosines of the module that run with the library's own floor, i.e. without an explicit eps."""
+    for call in facts.calls:
+        found = _direct(call, facts) or _through_module(call, facts)
+        if found is not None:
+            yield found
+
+
+def _operands(call: ir.Call, names: tuple[str, str]) -> tuple[ir.Expr, ir.Expr] | None:
+    if any(arg.star for arg in call.args):
+        return None
+    positional = [arg.value for arg in call.args if arg.keyword is None]
+    keywords = {arg.keyword: arg.value for arg in call.args if arg.keyword}
+    found = [*positional[:2]]
+    for name in names[len(found) :]:
+        if name in keywords:
+            found.append(keywords[name])
+    return (found[0], found[1]) if len(found) == 2 else None
+
+
+def _keyword(call: ir.Call, name: str) -> ir.Arg | None:
+    return next((arg for arg in call.args if arg.keyword == name), None)
+
+
+def _direct(call: ir.Call, facts: ModuleFacts) -> CosineCall | None:
+    name = facts.qualified(call.func)
+    if name == _FUNCTIONAL:
+        pair = _operands(call, ("x1", "x2"))
+        explicit = _keyword(call, "eps") or len([a for a in call.args if a.keyword is None]) > 3
+        if pair and not explicit:
+            return CosineCall(call, "similarity", "F.cosine_similarity", *pair, None)
+    elif name == _FUNCTIONAL_LOSS:
+        pair = _operands(call, ("input1", "input2"))
+        if pair:
+            return CosineCall(call, "loss", "F.cosine_embedding_loss", *pair, None)
+    elif name in _SKLEARN:
+        pair = _operands(call, ("X", "Y"))
+        if pair:
+            return CosineCall(call, "sklearn", "sklearn's cosine_similarity", *pair, None)
+    return None
+
+
+def _maker(func: ir.Expr, facts: ModuleFacts) -> ir.Call | None:
+    """The one ``nn.CosineSimilarity(...)`` that a callee is."""
+    match func:
+        case ir.Call():
+            return func if facts.qualified(func.func) in (_MODULE, _MODULE_LOSS) else None
+        case ir.Name():
+            bindings = facts.names.reaching(func)
+        case ir.Attr():
+            bindings = facts.names.self_attribute(func)
+        case _:
+            return None
+    values = [b.value for b in bindings if b.how == "value"]
+    if len(values) != 1 or len(bindings) != 1 or not isinstance(values[0], ir.Call):
+        return None
+    return _maker(values[0], facts)
+
+
+def _through_module(call: ir.Call, facts: ModuleFacts) -> CosineCall | None:
+    maker = _maker(call.func, facts)
+    if maker is None or any(arg.star for arg in maker.args):
+        return None
+    kind = "similarity" if facts.qualified(maker.func) == _MODULE else "loss"
+    if kind == "similarity" and (_keyword(maker, "eps") or len(maker.args) > 1 and maker.args[1].keyword is None):
+        return None
+    pair = _operands(call, ("x1", "x2"))
+    label = "nn.CosineSimilarity" if kind == "similarity" else "nn.CosineEmbeddingLoss"
+    return CosineCall(call, kind, label, *pair, maker) if pair else None
+
+
+def operand_role(cosine: CosineCall, facts: ModuleFacts) -> Role:
+    """What the operands say together: a gradient on either side, else a value of order one, else nothing."""
+    roles = [facts.role(cosine.left), facts.role(cosine.right)]
+    gradients = sorted((r for r in roles if r.is_gradient), key=lambda r: -r.strength)
+    if gradients:
+        return gradients[0]
+    return next((r for r in roles if r.is_order_one), roles[0])
+
+
+# -- guards -------------------------------------------------------------------------------------------------------
+
+_CHECKS = ("assert_magnitude", "check_magnitude")
+
+
+def is_guarded(node: ir.Expr, operands: tuple[ir.Expr, ...], facts: ModuleFacts, floor: float = 1e-8) -> bool:
+    """Does a check of the operands' magnitude dominate the call, or an assertion judge its value?"""
+    around = facts.names.ancestors(node)
+    if any(isinstance(n, ir.Assert) or isinstance(n, ir.Call) and _is_assertion(n) for n in around):
+        return True
+    function = facts.names.enclosing_function(node)
+    roots = {r for operand in operands for r in _roots(operand, facts)}
+    if _result_is_asserted(node, function or facts.module, facts):
+        return True
+    blocks = {n.nid for n in around}
+    inner: ir.Node = node
+    for outer in around:
+        if isinstance(outer, ir.If | ir.While) and inner is outer.body and _is_magnitude_test(outer.test, roots, floor, facts):
+            return True
+        if isinstance(outer, ir.Conditional) and inner is not outer.test:
+            if _is_magnitude_test(outer.test, roots, floor, facts):
+                return True
+        inner = outer
+    for statement in ir.walk(function.body if function else facts.module):
+        if not isinstance(statement, ir.Stmt) or statement.nid >= node.nid:
+            continue
+        if facts.names.parent(statement) is not None and facts.names.parent_number(statement) not in blocks:
+            continue
+        match statement:
+            case ir.If(test=test, body=ir.Block(body=[*_, ir.Return() | ir.Raise() | ir.Simple(kind="continue" | "break")])):
+                if _is_magnitude_test(test, roots, floor, facts):
+                    return True
+            case ir.Assert(test=test) if _is_magnitude_test(test, roots, floor, facts):
+                return True
+            case ir.ExprStmt(value=ir.Call() as check) if _last(check.func) in _CHECKS:
+                if check.args and roots & _roots(check.args[0].value, facts):
+                    return True
+    return False
+
+
+def _is_assertion(call: ir.Call) -> bool:
+    return _last(call.func).lower().startswith("assert")
+
+
+def _last(func: ir.Expr) -> str:
+    return func.id if isinstance(func, ir.Name) else func.attr if isinstance(func, ir.Attr) else ""
+
+
+def _roots(node: ir.Expr, facts: ModuleFacts) -> set[str]:
+    """The names a value is made of, one binding deep: ``g`` for ``g.flatten()``, and what ``g`` was bound to."""
+    found: set[str] = set()
+    for part in ir.walk(node):
+        if isinstance(part, ir.Name) and facts.qualified(part) is None and part.id not in ("self", "cls"):
+            found.add(part.id)
+            for binding in facts.names.reaching(part):
+                if binding.value is not None and binding.how == "value":
+                    found |= {n.id for n in ir.walk(binding.value) if isinstance(n, ir.Name)}
+    return found
+
+
+def _is_magnitude_test(test: ir.Expr, roots: set[str], floor: float, facts: ModuleFacts) -> bool:
+    """Is it a comparison of a norm (or a largest entry) of one of the roots with a threshold that is not zero?"""
+    for part in ir.walk(test):
+        if not isinstance(part, ir.Compare) or not set(part.ops) & {"<", "<=", ">", ">="}:
+            continue
+        sides = [part.left, *part.comparators]
+        limits = [value for side in sides if (value := facts.values.number(side)) is not None]
+        if limits and max(map(abs, limits)) < floor:
+            continue
+        if any(_is_magnitude(side, roots, facts) for side in sides):
+            return True
+    return False
+
+
+def _is_magnitude(node: ir.Expr, roots: set[str], facts: ModuleFacts) -> bool:
+    measures = False
+    named: set[str] = set()
+    for part in ir.walk(node):
+        if isinstance(part, ir.Name):
+            named.add(part.id)
+            for binding in facts.names.reaching(part):
+                if binding.how == "value" and binding.value is not None:
+                    below = list(ir.walk(binding.value))
+                    named |= {n.id for n in below if isinstance(n, ir.Name)}
+                    measures |= any(isinstance(n, ir.Call) and _measures(_last(n.func)) for n in below)
+        if isinstance(part, ir.Call):
+            measures |= _measures(_last(part.func))
+    return measures and bool(named & roots)
+
+
+def _measures(name: str) -> bool:
+    return "norm" in name.lower() or name in ("abs", "max", "amax", "sqrt", "magnitude")
+
+
+def _result_is_asserted(node: ir.Expr, region: ir.Node, facts: ModuleFacts) -> bool:
+    statement = facts.names.statement(node)
+    if not isinstance(statement, ir.Assign):
+        return False
+    bound = {t.id for t in statement.targets if isinstance(t, ir.Name)}
+    for part in ir.walk(region):
+        if part.nid > node.nid and (isinstance(part, ir.Assert) or isinstance(part, ir.Call) and _is_assertion(part)):
+            if any(isinstance(n, ir.Name) and n.id in bound for n in ir.walk(part)):
+                return True
+    return False
+
+
+# -- fixes --------------------------------------------------------------------------------------------------------
+
+
+def runtime_fix(
+    facts: ModuleFacts, function: str, edits: tuple[Edit, ...], applicability: Applicability, message: str
+) -> Fix | None:
+    """A fix that calls ``fa_lint_runtime.<function>``; None where the module gives that name another meaning."""
+    for scope in facts.names.scopes.values():
+        for binding in scope.bindings.get(function, ()):
+            if binding.target != f"fa_lint_runtime.{function}":
+                return None
+    return Fix(applicability, message, edits, (function,))
+
+
+def safe_cosine_fix(cosine: CosineCall, facts: ModuleFacts, applicability: Applicability) -> Fix | None:
+    """``F.cosine_similarity(a, b)`` → ``safe_cosine(a, b, dim=1)``: its default dimension is spelled out."""
+    if cosine.kind != "similarity":
+        return None
+    call, last = cosine.call, cosine.call.args[-1]
+    edits = [Edit(*facts.span(call.func), "safe_cosine")]
+    renamed = {"x1": "a", "x2": "b"}
+    for arg in call.args:
+        if arg.keyword in renamed:
+            start = facts.span(arg)[0]
+            edits.append(Edit(start, start + 2, renamed[arg.keyword]))
+    dim = "1"
+    if cosine.maker is not None:
+        given = next((a for a in cosine.maker.args if a.keyword in (None, "dim")), None)
+        if given is not None:
+            if facts.values.number(given.value) is None:
+                return None
+            dim = f"{facts.values.number(given.value):g}"
+    if cosine.maker is not None or not (_keyword(call, "dim") or len([a for a in call.args if not a.keyword]) > 2):
+        end = facts.span(last)[1]
+        edits.append(Edit(end, end, f", dim={dim}"))
+    return runtime_fix(
+        facts,
+        "safe_cosine",
+        tuple(edits),
+        applicability,
+        "Call fa_lint_runtime.safe_cosine: no eps, NaN where a vector is zero",
+    )

@@ -1,0 +1,147 @@
+"""Norm calls: which library, and what stands in the order and dimension slots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fa_lint.findings import Applicability, Edit, Fix
+from fa_lint.gate import CallShape, Outline
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts
+
+__all__ = ["NORM_NAMES", "NormCall", "dim_fix", "norm_calls", "order_slot"]
+
+NORM_NAMES = ("norm", "vector_norm", "normalize", "pairwise_distance")
+
+
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    family: str
+    order: int
+    dim: int | None
+    order_keyword: str
+    dim_keyword: str
+
+
+_LINALG = "linalg"
+_SIGNATURES = {
+    "torch.norm": _Signature("torch", 1, 2, "p", "dim"),
+    "torch.linalg.norm": _Signature(_LINALG, 1, 2, "ord", "dim"),
+    "torch.linalg.vector_norm": _Signature("torch", 1, 2, "ord", "dim"),
+    "numpy.linalg.norm": _Signature(_LINALG, 1, 2, "ord", "axis"),
+    "jax.numpy.linalg.norm": _Signature(_LINALG, 1, 2, "ord", "axis"),
+    "torch.nn.functional.normalize": _Signature("normalize", 1, 2, "p", "dim"),
+    "torch.nn.functional.pairwise_distance": _Signature("pairwise", 2, None, "p", ""),
+}
+_METHOD = _Signature("torch", 0, 1, "p", "dim")
+
+
+@dataclass(frozen=True, slots=True)
+class NormCall:
+    """A call that is a norm of an array, by evidence.
+
+    ``order`` is the positional argument in the order slot; ``family`` is torch (L_p of all entries), linalg (a
+    matrix norm in 2-D), normalize or pairwise; ``has_dim`` says that a dimension is given.
+    """
+
+    call: ir.Call
+    family: str
+    label: str
+    order: ir.Arg | None
+    order_keyword: ir.Arg | None
+    has_dim: bool
+    dim_keyword: str
+    keepdim: bool
+    trailing: bool
+
+    @property
+    def receiver(self) -> ir.Expr | None:
+        """The tensor whose norm is taken."""
+        if self.label == ".norm" and isinstance(self.call.func, ir.Attr):
+            return self.call.func.value
+        return self.call.args[0].value if self.call.args else None
+
+
+def _read(call: ir.Call, signature: _Signature, label: str, facts: ModuleFacts) -> NormCall | None:
+    if any(arg.star for arg in call.args):
+        return None
+    positional = [arg for arg in call.args if arg.keyword is None]
+    keywords = {arg.keyword: arg for arg in call.args if arg.keyword is not None}
+    order = positional[signature.order] if len(positional) > signature.order else None
+    has_dim = bool(keywords.keys() & {"dim", "axis"}) or (
+        signature.dim is not None and len(positional) > signature.dim
+    )
+    keepdim = next((keywords[k] for k in ("keepdim", "keepdims") if k in keywords), None)
+    return NormCall(
+        call=call,
+        family=signature.family,
+        label=label,
+        order=order,
+        order_keyword=keywords.get(signature.order_keyword),
+        has_dim=has_dim,
+        dim_keyword=signature.dim_keyword,
+        keepdim=keepdim is not None and facts.values.constant(keepdim.value) is True,
+        trailing=len(positional) > signature.order + 1,
+    )
+
+
+def _is_array_method(call: ir.Call, facts: ModuleFacts) -> bool:
+    func = call.func
+    if not (isinstance(func, ir.Attr) and func.attr == "norm") or facts.qualified(func) is not None:
+        return False
+    if isinstance(func.value, ir.Name) and func.value.id in ("self", "cls"):
+        return False
+    if isinstance(facts.names.parent(call), ir.Await):
+        return False
+    kind = facts.kinds.kind(func.value)
+    if kind != "unknown":
+        return kind == "array" and facts.kinds.uses_arrays
+    return facts.kinds.uses_tensors and not facts.kinds.defines_norm
+
+
+def norm_calls(facts: ModuleFacts) -> Iterator[NormCall]:
+    """The norm calls of a module whose operand is an array, as far as the code shows."""
+    for call in facts.calls:
+        name = facts.qualified(call.func)
+        if name is not None:
+            signature = _SIGNATURES.get(name)
+            label = name.replace("torch.nn.functional.", "F.").replace("jax.numpy", "jnp").replace("numpy.", "np.")
+        else:
+            signature = _METHOD if _is_array_method(call, facts) else None
+            label = ".norm"
+        if signature is not None:
+            found = _read(call, signature, label, facts)
+            if found is not None:
+                yield found
+
+
+def order_slot(shape: CallShape) -> str:
+    """The letters of an outlined call that can stand in the order slot."""
+    if shape.name == "pairwise_distance":
+        return shape.positional[2:3]
+    return shape.positional[0:2] if shape.dotted else shape.positional[1:2]
+
+
+def may_have_order(outline: Outline, letters: str) -> bool:
+    """Does any outlined norm call hold one of ``letters`` in its order slot, or hide behind another name?"""
+    if outline.aliased & set(NORM_NAMES):
+        return True
+    return any(set(order_slot(call)) & set(letters) for call in outline.called(*NORM_NAMES))
+
+
+def dim_fix(norm: NormCall, facts: ModuleFacts) -> Fix | None:
+    """Turn the positional order into the dimension that was meant; every other argument stays."""
+    order = norm.order
+    if order is None or norm.has_dim or norm.trailing:
+        return None
+    start, end = facts.span(order)
+    if norm.family == "pairwise":
+        previous = norm.call.args[1]
+        edit = Edit(facts.span(previous)[1], end, "")
+        message = "Drop the order: pairwise_distance already works along the last dimension"
+    else:
+        keyword = norm.dim_keyword
+        edit = Edit(start, end, f"{keyword}={facts.text[start:end]}")
+        message = f"Name it: `{keyword}={facts.text[start:end]}` (the L2 norm along that dimension)"
+    return Fix(Applicability.UNSAFE, message, (edit,))

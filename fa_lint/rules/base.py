@@ -1,0 +1,100 @@
+"""The shape of a rule: metadata, documentation, gates, a check, and the examples that are its tests."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar
+
+from fa_lint.findings import Finding, Fix, Level, Related
+from fa_lint.gate import Outline
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.roles import Role
+
+__all__ = ["SECTIONS", "Invalid", "Rule", "related"]
+
+SECTIONS = (
+    "What it does",
+    "Why is this bad",
+    "Example",
+    "Use instead",
+    "Fix safety",
+    "References",
+)
+
+
+def _block(code: str) -> str:
+    return textwrap.dedent(code).strip("\n") + "\n"
+
+
+class Invalid:
+    """An example that must fire, once for each ``lines`` entry, and what ``--fix --unsafe-fixes`` makes of it."""
+
+    def __init__(self, code: str, *, lines: tuple[int, ...] = (), fixed: str | None = None) -> None:
+        self.code = _block(code)
+        self.lines = lines
+        self.fixed = None if fixed is None else _block(fixed)
+
+
+class Rule(ABC):
+    """One rule, one file. The class docstring is its page: the headings of :data:`SECTIONS`, in that order.
+
+    ``code``, ``name`` and ``summary`` name the bad thing; ``level`` is the highest it reports; ``pitfall`` is the
+    section of CHECKLIST.md; ``runtime`` the function of ``fa_lint_runtime`` that guards against it at run time;
+    ``gate`` a byte pattern that every file with a finding matches.
+    """
+
+    code: ClassVar[str]
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    level: ClassVar[Level]
+    pitfall: ClassVar[str]
+    runtime: ClassVar[str]
+    gate: ClassVar[re.Pattern[bytes]]
+    fixable: ClassVar[str] = "no"
+    default: ClassVar[bool] = True
+    VALID: ClassVar[tuple[str, ...]] = ()
+    INVALID: ClassVar[tuple[Invalid, ...]] = ()
+
+    def may_fire(self, outline: Outline) -> bool:
+        """The second gate; must not be False for a file in which the rule fires."""
+        return True
+
+    @abstractmethod
+    def check(self, facts: ModuleFacts) -> Iterator[Finding]:
+        """The findings in one module, from its facts alone."""
+
+    def find(
+        self,
+        facts: ModuleFacts,
+        node: ir.Node,
+        message: str,
+        *,
+        computes: str = "",
+        level: Level | None = None,
+        fix: Fix | None = None,
+        related: tuple[Related, ...] = (),
+    ) -> Finding:
+        start, end = facts.span(node)
+        return Finding(self.code, start, end, message, level or self.level, computes, fix, related)
+
+    @classmethod
+    def documentation(cls) -> str:
+        """The rule's page in Markdown, without its title."""
+        return inspect.cleandoc(cls.__doc__ or "")
+
+
+def related(facts: ModuleFacts, role: Role) -> tuple[Related, ...]:
+    """The evidence of a role as related locations, nearest origin first, each place once."""
+    seen: set[int] = set()
+    places = []
+    for evidence in role.evidence:
+        if evidence.nid not in seen:
+            seen.add(evidence.nid)
+            start, end = facts.span(facts.node(evidence.nid))
+            places.append(Related(start, end, evidence.text))
+    return tuple(places)

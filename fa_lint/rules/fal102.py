@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from fa_lint.findings import Finding, Level
+from fa_lint.gate import Outline
+from fa_lint.rules._norms import NormCall, dim_fix, may_have_order, norm_calls
+from fa_lint.rules.base import Invalid, Rule
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.values import UNKNOWN, is_number
+
+__all__ = ["DimAsNormOrder"]
+
+_DIM_NAMES = frozenset({"dim", "dims", "axis", "axes"})
+_PRODUCTS = frozenset({"matmul", "mm", "bmm", "einsum", "dot", "inner", "addmm", "baddbmm", "mv"})
+_CONSUMED_AS_SCALAR = frozenset({"mean", "sum", "max", "min", "median"})
+
+
+class DimAsNormOrder(Rule):
+    """
+    ## What it does
+    Flags a value that is called `dim`, `dims` or `axis` in the order slot of a norm (`x.norm(dim)`,
+    `torch.norm(x, axis)`, `F.normalize(x, self.dim)`), and a literal 0 or 1 that cannot be an order where it stands:
+    `F.normalize(x, 0)`, `F.normalize(x, 1)` whose result goes into a product, `x.norm(1).mean()` (the mean of one
+    number).
+
+    ## Why is this bad
+    The slot is the order p. `v.norm(dim, keepdim=True)` with `dim = 1` is one L1 norm of the whole tensor: for a
+    `(2, 3)` tensor of ones 6.0, where the two row norms are 1.7321. With `dim = 0` it counts the non-zero entries.
+    `F.normalize(x, 1)` makes the *absolute sum* of each row 1, so that `F.normalize(a, 1) @ F.normalize(b, 1).T` is
+    not a cosine: for two equal rows of 256 equal entries it gives 0.0039 instead of 1.
+
+    ## Example
+    ```python
+    import torch
+
+    def weight_norm(v: torch.Tensor, dim: int) -> torch.Tensor:
+        return v / v.norm(dim, keepdim=True)
+    ```
+
+    ## Use instead
+    ```python
+    import torch
+
+    def weight_norm(v: torch.Tensor, dim: int) -> torch.Tensor:
+        return v / v.norm(dim=dim, keepdim=True)
+    ```
+
+    ## Fix safety
+    Unsafe: the result changes from one norm of everything to a norm along the dimension.
+
+    ## References
+    - [torch.Tensor.norm](https://docs.pytorch.org/docs/stable/generated/torch.Tensor.norm.html)
+    - [torch.nn.functional.normalize](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.normalize.html)
+    """
+
+    code = "FAL102"
+    name = "dim-as-norm-order"
+    summary = "a dimension in the order slot of a norm"
+    level = Level.WARNING
+    pitfall = "P1"
+    runtime = "fa_lint_runtime.safe_norm"
+    fixable = "unsafe"
+    gate = re.compile(rb"norm")
+
+    VALID = (
+        "import numpy as np\ndef f(axis): return axis / np.linalg.norm(axis)",
+        "import torch\ndef f(dim): return torch.norm(dim)",
+        "import torch\ndef f(x, dim): return x.norm(2, dim), x.norm(dim=dim), torch.norm(x, 2, dim)",
+        "import torch\ndef f(x, dim='fro'): return x.norm(dim)",
+        "import torch\nfrom mylib import norm\ndef f(x, dim): return norm(x, dim)",
+        "import torch\ndef l1(x): return torch.norm(x, 1)",
+        "import torch.nn.functional as F\ndef f(x): return F.normalize(x, 2)",
+    )
+    INVALID = (
+        Invalid(
+            "import torch\ndef f(v, dim): return v / v.norm(dim, keepdim=True)",
+            lines=(2,),
+            fixed="import torch\ndef f(v, dim): return v / v.norm(dim=dim, keepdim=True)",
+        ),
+        Invalid(
+            "import torch.nn.functional as F\ndef f(a, b): return F.normalize(a, 1) @ F.normalize(b, 1).t()",
+            lines=(2, 2),
+            fixed="import torch.nn.functional as F\ndef f(a, b): return F.normalize(a, dim=1) @ F.normalize(b, dim=1).t()",
+        ),
+        Invalid(
+            "import torch\nclass N(torch.nn.Module):\n    def forward(self, x): return torch.norm(x, self.dim)",
+            lines=(3,),
+            fixed="import torch\nclass N(torch.nn.Module):\n    def forward(self, x): return torch.norm(x, dim=self.dim)",
+        ),
+    )
+
+    def may_fire(self, outline: Outline) -> bool:
+        return may_have_order(outline, "n0")
+
+    def check(self, facts: ModuleFacts) -> Iterator[Finding]:
+        for norm in norm_calls(facts):
+            if norm.order is None or norm.has_dim or norm.family == "pairwise":
+                continue
+            why = self._named(norm.order.value, facts) or self._literal(norm, facts)
+            if why is not None:
+                text, level = why
+                place = norm.dim_keyword
+                yield self.find(
+                    facts,
+                    norm.call,
+                    f"{text}; for a norm along a dimension write `{place}={facts.source(norm.order)}`",
+                    computes=self._computes(norm),
+                    level=level,
+                    fix=dim_fix(norm, facts),
+                )
+
+    def _computes(self, norm: NormCall) -> str:
+        if norm.family == "normalize":
+            return "x divided by its norm of that *order* along dim=1"
+        return "one norm of that *order* over every entry of the tensor"
+
+    def _named(self, order: ir.Expr, facts: ModuleFacts) -> tuple[str, Level] | None:
+        name = order.id if isinstance(order, ir.Name) else order.attr if isinstance(order, ir.Attr) else ""
+        if name not in _DIM_NAMES:
+            return None
+        value = facts.values.constant(order)
+        if value is not UNKNOWN and (not is_number(value) or isinstance(value, int) and value < 0):
+            return None  # an order after all ("fro", inf), or FAL101's
+        if isinstance(value, float):
+            return None
+        return f"`{name}` stands in the order slot (p) of the norm", Level.WARNING
+
+    def _literal(self, norm: NormCall, facts: ModuleFacts) -> tuple[str, Level] | None:
+        assert norm.order is not None
+        value = norm.order.value.value if isinstance(norm.order.value, ir.Const) else None
+        if value not in (0, 1) or isinstance(value, bool | float):
+            return None
+        if norm.family == "normalize":
+            if value == 0:
+                return "`0` is the order p of `F.normalize` (it divides by the count of non-zeros)", Level.WARNING
+            if self._in_product(norm.call, facts):
+                return "`1` is the order p of `F.normalize`: L1-normalised vectors in a product are no cosine", Level.WARNING
+            return "`1` is the order p of `F.normalize` (L1), not the dimension", Level.HINT
+        parent = facts.names.parent(norm.call)
+        if value == 1 and norm.label == ".norm" and isinstance(parent, ir.Attr) and parent.attr in _CONSUMED_AS_SCALAR:
+            outer = facts.names.parent(parent)
+            if isinstance(outer, ir.Call) and outer.func is parent and not outer.args:
+                return f"`.norm(1).{parent.attr}()` reduces a single number: `1` is the order p", Level.WARNING
+        return None
+
+    def _in_product(self, call: ir.Call, facts: ModuleFacts) -> bool:
+        """Does the normalised value, directly or through the name it is bound to, enter an inner product?"""
+        if self._is_factor(call, facts):
+            return True
+        statement = facts.names.statement(call)
+        if not isinstance(statement, ir.Assign) or statement.value is not call:
+            return False
+        bound = {t.id for t in statement.targets if isinstance(t, ir.Name)}
+        scope = facts.names.scope_of(statement).node
+        return any(
+            isinstance(node, ir.Name) and node.id in bound and node.nid > call.nid and self._is_factor(node, facts)
+            for node in ir.walk(scope)
+        )
+
+    def _is_factor(self, node: ir.Expr, facts: ModuleFacts) -> bool:
+        inner: ir.Node = node
+        for outer in facts.names.ancestors(node):
+            match outer:
+                case ir.Binary(op="@"):
+                    return True
+                case ir.Call(func=ir.Attr(attr=attr, value=value)) if attr in _PRODUCTS:
+                    return True
+                case ir.Attr(attr="t" | "T" | "mT" | "transpose" | "permute" | "detach") | ir.Arg():
+                    pass
+                case ir.Call(func=func) if func is inner:
+                    pass
+                case _:
+                    return False
+            inner = outer
+        return False

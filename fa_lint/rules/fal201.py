@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from fa_lint.findings import Applicability, Finding, Level
+from fa_lint.gate import Outline
+from fa_lint.rules._cosines import FLOORS, clamped_cosines, is_guarded, may_clamp, operand_role, safe_cosine_fix
+from fa_lint.rules.base import Invalid, Rule, related
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.roles import COMPUTED
+
+__all__ = ["ClampedGradientCosine"]
+
+
+class ClampedGradientCosine(Rule):
+    """
+    ## What it does
+    Flags a library cosine with its built-in floor on a gradient or a credit signal: `F.cosine_similarity`,
+    `torch.cosine_similarity`, `nn.CosineSimilarity()`, `F.cosine_embedding_loss`, `nn.CosineEmbeddingLoss()` and
+    scikit-learn's `cosine_similarity`. An `error` where the value is computed as a gradient (`.grad`, `autograd.grad`,
+    `torch.func.grad`, a backward hook, a function that returns one), a `warning` where only a name says so. Silent with
+    an explicit `eps`, behind a check of the norms, and inside an assertion on the result.
+
+    ## Why is this bad
+    `F.cosine_similarity` clamps *each norm* at `eps=1e-8` (torch 2.x; the documentation of `nn.CosineSimilarity` still
+    states a clamp of the product). Two parallel vectors, one of norm 5e-10, give 0.0500 instead of 1. Gradients at the
+    hidden layers of DFA-trained networks have norms of 1e-9 to 1e-10, and a mean loss over a larger batch shrinks them
+    further: the same weights gave 0.95 of the true Γ at batch 128 and 0.65 at batch 1024. `F.cosine_embedding_loss`
+    adds 1e-12 to each squared norm: a tenth of the cosine at norm 1e-7. scikit-learn does not normalise float32
+    rows with a norm below 1.2e-6.
+
+    ## Example
+    ```python
+    import torch
+    import torch.nn.functional as F
+
+    def gamma(loss, hidden, credit):
+        (grad,) = torch.autograd.grad(loss, [hidden])
+        return F.cosine_similarity(credit, grad)
+    ```
+
+    ## Use instead
+    ```python
+    import torch
+    from fa_lint_runtime import safe_cosine
+
+    def gamma(loss, hidden, credit):
+        (grad,) = torch.autograd.grad(loss, [hidden])
+        return safe_cosine(credit, grad, dim=1)
+    ```
+
+    ## Fix safety
+    Safe where the gradient is computed in the module: `safe_cosine` returns the same cosine wherever torch's floor was
+    idle, the true one where it was not, and NaN (never 0) for a zero vector. The default `dim=1` is written out.
+    Unsafe where only a name speaks. No fix for the losses and for scikit-learn, which take other inputs.
+
+    ## References
+    - [torch.nn.functional.cosine_similarity](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cosine_similarity.html)
+    - [pytorch#115786](https://github.com/pytorch/pytorch/issues/115786), closed as expected behaviour
+    """
+
+    code = "FAL201"
+    name = "clamped-gradient-cosine"
+    summary = "a library cosine whose eps floor is active on small gradients"
+    level = Level.ERROR
+    pitfall = "P2"
+    runtime = "fa_lint_runtime.safe_cosine"
+    fixable = "sometimes"
+    gate = re.compile(rb"cosine_similarity|CosineSimilarity|cosine_embedding_loss|CosineEmbeddingLoss|cosine_distances")
+
+    VALID = (
+        "import torch.nn.functional as F\ndef f(p, c): return F.cosine_similarity(p.grad, c, dim=0, eps=1e-30)",
+        "import torch.nn.functional as F\ndef f(p, c): return F.cosine_similarity(p.grad, c, 0, 1e-10)",
+        "import torch.nn.functional as F\nfrom fa_lint_runtime import assert_magnitude\n"
+        "def f(p, c):\n    assert_magnitude(p.grad)\n    return F.cosine_similarity(p.grad, c, dim=0)",
+        "import torch.nn.functional as F\n"
+        "def f(p, c):\n    g = p.grad\n    if g.norm() < 1e-6:\n        return None\n    return F.cosine_similarity(g, c, dim=0)",
+        "import torch.nn.functional as F\ndef test(p, c):\n    assert F.cosine_similarity(p.grad, c, dim=0) > 0.99",
+        "import torch, torch.nn.functional as F\n"
+        "def f(sdf, points, n):\n    g = torch.autograd.grad(sdf.sum(), points)[0]\n    return F.cosine_similarity(g, n, dim=-1)",
+        "import torch.nn.functional as F\n"
+        "def f(probs, onehot, w):\n    grad_proxy = F.softmax(probs, -1) - onehot\n    return F.cosine_similarity(grad_proxy, w)",
+    )
+    INVALID = (
+        Invalid(
+            """
+            import torch.nn.functional as F
+            def gamma(layer, credit):
+                g = layer.weight.grad.flatten()
+                return F.cosine_similarity(credit, g)  # per row
+            """,
+            lines=(4,),
+            fixed="""
+            import torch.nn.functional as F
+            from fa_lint_runtime import safe_cosine
+            def gamma(layer, credit):
+                g = layer.weight.grad.flatten()
+                return safe_cosine(credit, g, dim=1)  # per row
+            """,
+        ),
+        Invalid(
+            """
+            import torch
+            from torch import nn
+            cos = nn.CosineSimilarity(dim=0)
+            def grads_of(loss, model):
+                return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+            def compare(a, b, model):
+                return cos(grads_of(a, model), grads_of(b, model))
+            """,
+            lines=(7,),
+            fixed="""
+            import torch
+            from torch import nn
+            from fa_lint_runtime import safe_cosine
+            cos = nn.CosineSimilarity(dim=0)
+            def grads_of(loss, model):
+                return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+            def compare(a, b, model):
+                return safe_cosine(grads_of(a, model), grads_of(b, model), dim=0)
+            """,
+        ),
+        Invalid(
+            """
+            import torch
+            class Probe:
+                def __init__(self, layer):
+                    self.seen = {}
+                    layer.register_full_backward_hook(self.hook)
+                def hook(self, module, grad_input, grad_output):
+                    self.seen[module] = grad_output[0]
+                def gamma(self, module, signal):
+                    return torch.cosine_similarity(x1=self.seen[module], x2=signal, dim=-1)
+            """,
+            lines=(9,),
+            fixed="""
+            import torch
+            from fa_lint_runtime import safe_cosine
+            class Probe:
+                def __init__(self, layer):
+                    self.seen = {}
+                    layer.register_full_backward_hook(self.hook)
+                def hook(self, module, grad_input, grad_output):
+                    self.seen[module] = grad_output[0]
+                def gamma(self, module, signal):
+                    return safe_cosine(a=self.seen[module], b=signal, dim=-1)
+            """,
+        ),
+        Invalid(
+            """
+            import torch.nn.functional as F
+            from sklearn.metrics.pairwise import cosine_similarity
+            def f(p, q, target):
+                a, b = p.grad, q.grad
+                return cosine_similarity(a.numpy(), b.numpy()), F.cosine_embedding_loss(a, b, target)
+            """,
+            lines=(5, 5),
+        ),
+    )
+
+    def may_fire(self, outline: Outline) -> bool:
+        return may_clamp(outline)
+
+    def check(self, facts: ModuleFacts) -> Iterator[Finding]:
+        for cosine in clamped_cosines(facts):
+            role = operand_role(cosine, facts)
+            if not role.is_gradient or is_guarded(cosine.call, (cosine.left, cosine.right), facts):
+                continue
+            computed = role.strength == COMPUTED
+            certainty = f"a {role.kind}" if computed else f"what is named like a {role.kind}"
+            yield self.find(
+                facts,
+                cosine.call,
+                f"`{cosine.label}` on {certainty}: its floor shrinks the cosine of small vectors without a word; use `safe_cosine`",
+                computes=FLOORS[cosine.kind],
+                level=Level.ERROR if computed else Level.WARNING,
+                fix=safe_cosine_fix(cosine, facts, Applicability.SAFE if computed else Applicability.UNSAFE),
+                related=related(facts, role),
+            )

@@ -1,0 +1,437 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from fa_lint.findings import Applicability, Assumption, Edit, Finding, Fix, Level
+from fa_lint.gate import Outline
+from fa_lint.rules._cosines import is_guarded, runtime_fix
+from fa_lint.rules._products import (
+    Denominator,
+    Floor,
+    Product,
+    division,
+    enters_product,
+    inner_product,
+    read_denominator,
+)
+from fa_lint.rules.base import Invalid, Rule, related
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.names import Binding
+from fa_lint.semantics.roles import COMPUTED, NOTHING, Role
+
+__all__ = ["FlooredGradientCosine"]
+
+# Below this a floor is out of reach of float32 gradients: no network in the literature reports norms under 1e-11.
+_HARMLESS = 5e-12
+_NORMALIZE_EPS = 1e-12
+
+
+class FlooredGradientCosine(Rule):
+    """
+    ## What it does
+    Flags a hand-written cosine or projection of gradients whose denominator carries a floor: `a @ b / (a.norm() *
+    b.norm() + 1e-8)`, a `clamp(min=…)` or `max(…, eps)` on the norms, an eps inside the root, unit vectors made with an
+    additive eps before their product, and gradient entries zeroed below a threshold. An `error` where the values are
+    computed as gradients, a `warning` where only names say so, a `hint` for `F.normalize` before the product (its
+    floor of 1e-12 on each norm rarely bites). A helper that takes its vectors as parameters is judged by its callers, in
+    this file or in others of the project.
+
+    ## Why is this bad
+    The floor is compared with the *product* of two norms. With `+ 1e-8`, two parallel gradients of norm 1e-4 give 0.5
+    instead of 1, at 1e-5 0.0099 and at 1e-7 0: ten thousand times earlier than the clamp in `F.cosine_similarity`. With
+    `+ 1e-12` a norm of 1e-6 gives 0.5. Zeroing entries with `|g| ≤ 1e-8` turned 8 to 15 % of the samples of a trained
+    network into a cosine of exactly 0.
+
+    ## Example
+    ```python
+    import torch
+
+    def alignment(p, credit):
+        g = p.grad.flatten()
+        return torch.dot(g, credit) / (g.norm() * credit.norm() + 1e-8)
+    ```
+
+    ## Use instead
+    ```python
+    import torch
+    from fa_lint_runtime import safe_cosine
+
+    def alignment(p, credit):
+        g = p.grad.flatten()
+        return safe_cosine(g, credit, dim=0)
+    ```
+
+    ## Fix safety
+    Safe where the gradient is computed and the whole expression is a cosine of the same two values; the result differs
+    from the original by exactly the floor's error, and is NaN for a zero vector. No fix for projections.
+
+    ## References
+    - [Yu et al. 2020, Gradient surgery for multi-task learning](https://arxiv.org/abs/2001.06782), for the projections
+    - CHECKLIST.md, pitfall 2
+    """
+
+    code = "FAL203"
+    name = "floored-gradient-cosine"
+    summary = "a hand-written cosine or projection of gradients with a floor in its denominator"
+    level = Level.ERROR
+    pitfall = "P2"
+    runtime = "fa_lint_runtime.safe_cosine"
+    fixable = "sometimes"
+    # The gradient itself may live in another file; the floored quotient cannot.
+    gate = re.compile(
+        rb"(?s)(?=.*(?:norm|sqrt|\*\*|dot|@|abs))(?=.*(?:eps|EPS|Eps|\d[eE]-\d|\.0\d|clamp|clip|max|normalize|tiny|sensitiv))"
+    )
+
+    VALID = (
+        "import torch\ndef f(p, q):\n    a, b = p.grad, q.grad\n    return (a * b).sum() / (a.norm() * b.norm())",
+        "import torch\ndef f(p, q):\n    a, b = p.grad, q.grad\n"
+        "    return (a * b).sum() / (a.norm().clamp_min(1e-30) * b.norm().clamp_min(1e-30))",
+        "import torch\ndef f(feats, other): return (feats * other).sum() / (feats.norm() * other.norm() + 1e-8)",
+        "import torch\ndef step(p): p.grad /= p.grad.norm() + 1e-8",
+        "import torch\ndef f(sdf, xyz, n):\n    g = torch.autograd.grad(sdf.sum(), xyz)[0]\n"
+        "    return (g * n).sum(-1) / (g.norm(dim=-1) * n.norm(dim=-1) + 1e-8)",
+        "import torch\ndef f(p, z, onehot):\n    grad_proxy = torch.softmax(z, -1) - onehot\n"
+        "    return grad_proxy @ p / (grad_proxy.norm() * p.norm() + 1e-8)",
+        "import torch\ndef cosine(a, b): return a @ b / (a.norm() * b.norm() + 1e-8)\n"
+        "def f(layer, other): return cosine(layer.weight, other.weight)",
+        "import torch\ndef f(p, q):\n    a, b = p.grad.flatten(), q.grad.flatten()\n    if a.norm() < 1e-4:\n"
+        "        raise ValueError('too small')\n    return a @ b / (a.norm() * b.norm() + 1e-8)",
+    )
+    INVALID = (
+        Invalid(
+            """
+            import torch
+            def gamma(p, q):
+                a, b = p.grad.flatten(), q.grad.flatten()
+                return torch.dot(a, b) / (a.norm() * b.norm() + 1e-8)
+            """,
+            lines=(4,),
+            fixed="""
+            import torch
+            from fa_lint_runtime import safe_cosine
+            def gamma(p, q):
+                a, b = p.grad.flatten(), q.grad.flatten()
+                return safe_cosine(a, b, dim=0)
+            """,
+        ),
+        Invalid(
+            """
+            import torch
+            def gamma(p, credit):
+                g = p.grad
+                return (g * credit).sum(dim=-1) / torch.clamp(g.norm(dim=-1) * credit.norm(dim=-1), min=1e-8)
+            """,
+            lines=(4,),
+            fixed="""
+            import torch
+            from fa_lint_runtime import safe_cosine
+            def gamma(p, credit):
+                g = p.grad
+                return safe_cosine(g, credit, dim=-1)
+            """,
+        ),
+        Invalid(
+            """
+            import torch
+            def surgery(losses, params):
+                gs = [torch.cat([g.flatten() for g in torch.autograd.grad(l, params)]) for l in losses]
+                for gi in gs:
+                    for gj in gs:
+                        gi -= (gi @ gj) / (gj.norm() ** 2 + 1e-8) * gj
+            """,
+            lines=(6,),
+        ),
+        Invalid(
+            """
+            import torch
+            def cosine(u, v):
+                eps = 1e-8
+                n = u.norm() * v.norm() + eps
+                return (u * v).sum() / n
+            def gamma(p, q):
+                return cosine(p.grad, q.grad)
+            """,
+            lines=(5,),
+            fixed="""
+            import torch
+            from fa_lint_runtime import safe_cosine
+            def cosine(u, v):
+                eps = 1e-8
+                n = u.norm() * v.norm() + eps
+                return safe_cosine(u.flatten(), v.flatten(), dim=0)
+            def gamma(p, q):
+                return cosine(p.grad, q.grad)
+            """,
+        ),
+        Invalid(
+            """
+            import torch
+            class Probe:
+                def __init__(self, sensitivity=1e-8):
+                    self.sensitivity = sensitivity
+                def clean(self, p):
+                    g = p.grad
+                    g[g.abs() <= self.sensitivity] = 0
+                    return g
+            """,
+            lines=(7,),
+        ),
+        Invalid(
+            """
+            import torch
+            def gamma(p, q):
+                u = p.grad / (p.grad.norm() + 1e-8)
+                v = q.grad / (q.grad.norm() + 1e-8)
+                return (u * v).sum()
+            """,
+            lines=(3, 4),
+        ),
+    )
+
+    def may_fire(self, outline: Outline) -> bool:
+        return outline.floored_division or outline.zeroed_entries or bool(outline.called("normalize"))
+
+    def check(self, facts: ModuleFacts) -> Iterator[Finding]:
+        for node in facts.nodes():
+            match node:
+                case ir.Binary(op="/") | ir.AugAssign(op="/") | ir.Call(func=ir.Attr(attr="div" | "div_" | "true_divide")):
+                    parts = division(node)
+                    if parts is not None:
+                        yield from self._quotient(node, *parts, facts)
+                case ir.Assign(targets=[ir.Subscript() as entries], value=value):
+                    yield from self._zeroed(node, entries, value, facts)
+                case ir.Call() if facts.qualified(node.func) == "torch.nn.functional.normalize":
+                    yield from self._normalized(node, facts)
+
+    # -- quotients --------------------------------------------------------------------------------------------
+
+    def _quotient(self, node: ir.Node, top: ir.Expr, bottom: ir.Expr, facts: ModuleFacts) -> Iterator[Finding]:
+        denominator = read_denominator(bottom, facts)
+        if denominator is None:
+            return
+        floor = _biting(denominator)
+        if floor is None:
+            return
+        product = inner_product(top, facts)
+        place = node if isinstance(node, ir.Expr) else top
+        if product is not None and denominator.power >= 2:
+            operands = (product.left, product.right)
+            yield from self._judge(node, place, operands, denominator, floor, product, facts)
+        elif denominator.power == 1 and isinstance(node, ir.Expr) and enters_product(node, facts) is not None:
+            yield from self._judge(node, place, (top, *denominator.operands), denominator, floor, None, facts)
+
+    def _judge(
+        self,
+        node: ir.Node,
+        place: ir.Expr,
+        operands: tuple[ir.Expr, ...],
+        denominator: Denominator,
+        floor: Floor,
+        product: Product | None,
+        facts: ModuleFacts,
+    ) -> Iterator[Finding]:
+        values = (*operands, *denominator.operands)
+        role = _gradient(values, facts)
+        when: tuple[Assumption, ...] = ()
+        if role is None:
+            when = _assumptions(values, facts)
+            if not when:
+                return
+        if is_guarded(place, values, facts, floor.scale or 1e-8):
+            return
+        is_projection = len({facts.source(o) for o in denominator.operands}) == 1 and product is not None
+        what = "projection" if is_projection else "cosine" if product is not None else "unit vector"
+        computed = role is None or role.strength == COMPUTED
+        level = Level.ERROR if computed and floor.value is not None else Level.WARNING
+        kind = role.kind if role is not None else "gradient"
+        yield Finding(
+            self.code,
+            *facts.span(node),
+            f"floor `{floor.text}` under a {what} of {'' if computed else 'what is named like '}a {kind}: {_effect(floor)}; use `safe_cosine`",
+            level,
+            _computes(floor),
+            self._fix(place, product, denominator, computed, facts) if what == "cosine" else None,
+            related(facts, role) if role is not None else (),
+            when,
+        )
+
+    def _fix(
+        self, place: ir.Expr, product: Product | None, denominator: Denominator, computed: bool, facts: ModuleFacts
+    ) -> Fix | None:
+        """Replace the whole quotient where numerator and norms are of the same two values."""
+        if product is None or not isinstance(place, ir.Binary) or "#" in facts.source(place):
+            return None
+        left, right = facts.source(product.left), facts.source(product.right)
+        norms = [facts.source(o) for o in denominator.operands]
+        if sorted({left, right}) != sorted(set(norms)) or len(norms) != 2 or product.dim == "" and not product.flat:
+            return None
+        if product.flat and "@" in facts.source(place) and not _looks_flat(product, facts):
+            return None  # a matrix product of batches is no single cosine
+        if not product.flat and product.dim is None:
+            call = f"safe_cosine({_flat(product.left, facts)}, {_flat(product.right, facts)}, dim=0)"
+        else:
+            call = f"safe_cosine({left}, {right}, dim={'0' if product.flat else product.dim})"
+        return runtime_fix(
+            facts,
+            "safe_cosine",
+            (Edit(*facts.span(place), call),),
+            Applicability.SAFE if computed else Applicability.UNSAFE,
+            "Replace the quotient by fa_lint_runtime.safe_cosine: no floor, NaN where a vector is zero",
+        )
+
+    # -- the other two shapes ---------------------------------------------------------------------------------
+
+    def _zeroed(self, node: ir.Assign, entries: ir.Subscript, value: ir.Expr, facts: ModuleFacts) -> Iterator[Finding]:
+        """``g[g.abs() <= 1e-8] = 0``"""
+        if facts.values.number(value) != 0 or len(entries.index) != 1:
+            return
+        test = entries.index[0]
+        if isinstance(test, ir.Name):
+            bound = [b.value for b in facts.names.reaching(test) if b.how == "value" and b.value is not None]
+            test = bound[0] if len(bound) == 1 else test
+        if not isinstance(test, ir.Compare) or test.ops[0] not in ("<", "<="):
+            return
+        threshold = facts.values.number(test.comparators[0])
+        if threshold is None or not 0 < threshold <= 1e-4 or not _is_absolute(test.left, entries.value, facts):
+            return
+        role = facts.role(entries.value)
+        if not role.is_gradient:
+            return
+        computed = role.strength == COMPUTED
+        yield self.find(
+            facts,
+            node,
+            f"gradient entries with |g| ≤ {threshold:g} are set to 0: a small gradient loses its direction or becomes zero",
+            computes="a cosine with a truncated vector; exactly 0 where every entry is below the threshold",
+            level=Level.ERROR if computed else Level.WARNING,
+            related=related(facts, role),
+        )
+
+    def _normalized(self, node: ir.Call, facts: ModuleFacts) -> Iterator[Finding]:
+        """``F.normalize(g) @ F.normalize(h)``"""
+        if not node.args or any(arg.keyword == "eps" for arg in node.args) or len(node.args) > 3:
+            return
+        role = facts.role(node.args[0].value)
+        if role.strength == COMPUTED and role.is_gradient and enters_product(node, facts) is not None:
+            yield self.find(
+                facts,
+                node,
+                f"`F.normalize` of a {role.kind} before a product: norms below {_NORMALIZE_EPS:g} are not normalised; "
+                "use `safe_cosine` or `safe_unit`",
+                computes="the cosine times min(1, ‖g‖/1e-12)",
+                level=Level.HINT,
+                related=related(facts, role),
+            )
+
+
+def _biting(denominator: Denominator) -> Floor | None:
+    """The floor that bites first, if it bites at gradients' scale."""
+    found: Floor | None = None
+    for floor in denominator.floors:
+        if floor.scale is None:
+            # An eps of unknown value: only added to the norms is it surely felt.
+            biting = floor.kind == "additive"
+        else:
+            biting = floor.scale > _HARMLESS
+        if biting and (found is None or (floor.scale or 1) > (found.scale or 1)):
+            found = floor
+    return found
+
+
+def _gradient(values: Iterable[ir.Expr], facts: ModuleFacts) -> Role | None:
+    roles = [facts.role(value) for value in values]
+    gradients = [role for role in roles if role.is_gradient]
+    return max(gradients, key=lambda role: role.strength) if gradients else None
+
+
+def _assumptions(values: Iterable[ir.Expr], facts: ModuleFacts) -> tuple[Assumption, ...]:
+    """Parameters of module-level functions that the values are made of, where nothing says what they hold."""
+    found: dict[tuple[str, int], Assumption] = {}
+    for value in values:
+        root = value
+        binding: Binding | None = None
+        for _ in range(12):
+            match root:
+                case ir.Call(func=ir.Attr(value=inner)) | ir.Attr(value=inner) | ir.Subscript(value=inner):
+                    root = inner
+                case ir.Name():
+                    bindings = facts.names.reaching(root)
+                    if len(bindings) != 1:
+                        break
+                    binding = bindings[0]
+                    if binding.how == "param":
+                        function = facts.names.parent(binding.node)
+                        if isinstance(function, ir.FunctionDef) and facts.names.parent(function) is None:
+                            position = [p.name for p in function.params].index(binding.name)
+                            for name in (function.name, *_dispatched_by(function)):
+                                found[name, position] = Assumption(name, position, binding.name)
+                        break
+                    if binding.how not in ("value", "iterate") or binding.value is None:
+                        break
+                    root = binding.value
+                case ir.Call(func=ir.Name(id="zip"), args=args) if binding is not None and binding.how == "iterate":
+                    if binding.index is None or binding.index >= len(args):
+                        break
+                    root = args[binding.index].value
+                case _:
+                    break
+        if facts.role(value) is not NOTHING and facts.role(value).strength == COMPUTED:
+            return ()
+    return tuple(found.values())
+
+
+def _dispatched_by(function: ir.FunctionDef) -> Iterator[str]:
+    """The ``functools.singledispatch`` functions that a function is registered with."""
+    for decorator in function.decorators:
+        target = decorator.func if isinstance(decorator, ir.Call) else decorator
+        if isinstance(target, ir.Attr) and target.attr == "register" and isinstance(target.value, ir.Name):
+            yield target.value.id
+
+
+def _effect(floor: Floor) -> str:
+    if floor.scale is None:
+        return "the cosine shrinks once the norms come near it"
+    if floor.kind == "clamp":
+        return f"the cosine shrinks below norms of {floor.scale:.0e}"
+    return f"halves the cosine at norms of {floor.scale:.0e}"
+
+
+def _computes(floor: Floor) -> str:
+    if floor.kind == "clamp":
+        return "the inner product over the clamped norms: cos times ‖a‖‖b‖/floor once that is below 1"
+    return "the cosine times ‖a‖‖b‖ / (‖a‖‖b‖ + floor)"
+
+
+def _is_absolute(node: ir.Expr, entries: ir.Expr, facts: ModuleFacts) -> bool:
+    match node:
+        case ir.Call(func=ir.Attr(attr="abs", value=inner)):
+            return facts.source(inner) == facts.source(entries)
+        case ir.Call(func=func, args=[ir.Arg(value=inner)]):
+            name = facts.qualified(func) or (func.id if isinstance(func, ir.Name) else "")
+            return name in ("torch.abs", "numpy.abs", "abs") and facts.source(inner) == facts.source(entries)
+    return False
+
+
+def _looks_flat(product: Product, facts: ModuleFacts) -> bool:
+    """Is either operand of ``@`` visibly one-dimensional?"""
+
+    def flat(node: ir.Expr, depth: int = 0) -> bool:
+        match node:
+            case ir.Call(func=ir.Attr(attr="flatten" | "ravel")):
+                return not node.args
+            case ir.Call(func=ir.Attr(attr="view" | "reshape"), args=[ir.Arg(value=size)]):
+                return facts.values.number(size) == -1
+            case ir.Name() if depth < 4:
+                values = [b.value for b in facts.names.reaching(node) if b.how == "value" and b.value is not None]
+                return len(values) == 1 and flat(values[0], depth + 1)
+        return False
+
+    return flat(product.left) and flat(product.right)
+
+
+def _flat(node: ir.Expr, facts: ModuleFacts) -> str:
+    text = facts.source(node)
+    atomic = isinstance(node, ir.Name | ir.Attr | ir.Call | ir.Subscript)
+    return f"{text}.flatten()" if atomic else f"({text}).flatten()"

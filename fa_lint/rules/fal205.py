@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from fa_lint.findings import Finding, Level
+from fa_lint.gate import Outline
+from fa_lint.rules.base import Invalid, Rule, related
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.roles import NOTHING, Role
+
+__all__ = ["SumAsZeroTest"]
+
+_SUMS = frozenset({"torch.sum", "numpy.sum", "jax.numpy.sum"})
+_UNSIGNED = frozenset({"abs", "pow", "square", "norm", "eq", "ne", "isnan", "isinf", "any", "all", "float", "long", "int", "bool", "logical_and", "logical_or"})
+_SHAPING = frozenset("item cpu to view reshape detach flatten contiguous numpy clone".split())
+
+
+class SumAsZeroTest(Rule):
+    """
+    ## What it does
+    Flags `v.sum() == 0` (and `!= 0`) as a test that a signed vector is zero, where `v` is a gradient, a credit, a weight,
+    or the difference of two such values. Silent on masks, counts, probabilities and absolute values, where
+    the sum is a sound test.
+
+    ## Why is this bad
+    Signed entries cancel: `torch.tensor([1., -1.]).sum() == 0` is True for a vector of norm 1.414, and `(a - b).sum() == 0`
+    holds for any two vectors of equal sum. In a published alignment measurement the sum of two gradients' sums selected
+    the samples whose cosine was then overwritten with 1.
+
+    ## Example
+    ```python
+    def is_dead(p):
+        return p.grad.sum() == 0
+    ```
+
+    ## Use instead
+    ```python
+    def is_dead(p):
+        return not p.grad.any()
+    ```
+
+    ## Fix safety
+    No fix: whether a zero vector or equal vectors were meant is the author's to say (`not v.any()`, `torch.equal(a, b)`).
+
+    ## References
+    - [torch.any](https://docs.pytorch.org/docs/stable/generated/torch.any.html),
+      [torch.equal](https://docs.pytorch.org/docs/stable/generated/torch.equal.html)
+    """
+
+    code = "FAL205"
+    name = "sum-as-zero-test"
+    summary = "the sum of a signed vector compared with zero"
+    level = Level.WARNING
+    pitfall = "P2"
+    runtime = "fa_lint_runtime.check_magnitude"
+    gate = re.compile(rb"sum")
+
+    VALID = (
+        "def f(mask): return mask.sum() == 0",
+        "import torch\ndef f(a): return torch.sum(a > 0) == 0",
+        "def f(p): return p.grad.abs().sum() == 0",
+        "def f(counts, probs): return counts.sum() == 0 or probs.sum() == 0",
+        "def f(p): return (p.grad != 0).sum() == 0",
+        "def f(p): return (p.grad ** 2).sum() == 0",
+        "def f(pred, y): return (pred - y).sum() == 0",
+    )
+    INVALID = (
+        Invalid("def f(p): return p.grad.sum() == 0", lines=(1,)),
+        Invalid("import torch\ndef f(p, q): return torch.sum(p.grad - q.grad) == 0", lines=(2,)),
+        Invalid("def f(p, q):\n    a, b = p.grad, q.grad\n    return a.sum(dim=1) + b.sum(dim=1) == 0", lines=(3,)),
+        Invalid("def f(layer, w0):\n    if (layer.weight - w0).sum() != 0:\n        return True", lines=(2,)),
+    )
+
+    def may_fire(self, outline: Outline) -> bool:
+        return outline.zero_test
+
+    def check(self, facts: ModuleFacts) -> Iterator[Finding]:
+        for node in facts.nodes():
+            match node:
+                case ir.Compare(ops=["==" | "!="], left=left, comparators=[right]):
+                    tested = left if facts.values.number(right) == 0 else right if facts.values.number(left) == 0 else None
+                case _:
+                    continue
+            role = self._signed_sum(tested, facts) if tested is not None else None
+            if role is not None:
+                yield self.find(
+                    facts,
+                    node,
+                    f"a sum compared with zero: signed entries of a {role.kind} cancel; test `not v.any()` or `torch.equal(a, b)`",
+                    computes="True for every vector whose entries add up to 0, e.g. [1, -1]",
+                    related=related(facts, role),
+                )
+
+    def _signed_sum(self, node: ir.Expr, facts: ModuleFacts) -> Role | None:
+        match node:
+            case ir.Binary(op="+" | "-", left=left, right=right):
+                return self._signed_sum(left, facts) or self._signed_sum(right, facts)
+            case ir.Call(func=func, args=args):
+                if facts.qualified(func) in _SUMS and args:
+                    return self._signed(args[0].value, facts)
+                if isinstance(func, ir.Attr) and facts.qualified(func) is None:
+                    if func.attr == "sum":
+                        return self._signed(func.value, facts)
+                    if func.attr in _SHAPING:
+                        return self._signed_sum(func.value, facts)
+            case ir.Name():
+                values = [b.value for b in facts.names.reaching(node) if b.how == "value"]
+                return self._signed_sum(values[0], facts) if len(values) == 1 and values[0] is not None else None
+        return None
+
+    def _signed(self, node: ir.Expr, facts: ModuleFacts) -> Role | None:
+        """The role of a summed value that is a signed vector; None where it may be a mask, a count or unsigned."""
+        for part in ir.walk(node):
+            if isinstance(part, ir.Compare | ir.Bool) or isinstance(part, ir.Unary) and part.op in ("~", "not"):
+                return None
+            if isinstance(part, ir.Call) and isinstance(part.func, ir.Attr) and part.func.attr in _UNSIGNED:
+                return None
+            if isinstance(part, ir.Binary) and part.op in ("**", "&", "|", "^", "%", "//"):
+                return None
+        role = facts.role(node)
+        if role.is_gradient:
+            return role
+        if isinstance(node, ir.Binary) and node.op == "-":
+            sides = [facts.role(node.left), facts.role(node.right)]
+            return next((r for r in sides if r.kind in ("gradient", "credit", "weight") and r.strength > 1), None)
+        return None if role is NOTHING or role.kind != "weight" or role.strength < 3 else role

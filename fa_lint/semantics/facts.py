@@ -1,0 +1,86 @@
+"""ModuleFacts: everything a rule asks about one module, extracted once and picklable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fa_lint.semantics import ir
+from fa_lint.semantics.kinds import Kinds
+from fa_lint.semantics.names import Names
+from fa_lint.semantics.roles import Role, RoleNames, Roles
+from fa_lint.semantics.values import Values
+
+if TYPE_CHECKING:
+    from fa_lint.walk import Lowered
+
+__all__ = ["ModuleFacts", "extract"]
+
+
+class ModuleFacts:
+    """The façade the rules see.
+
+    ``text`` is the module's source; ``calls`` its calls in source order; ``names``, ``values``, ``kinds`` and
+    ``roles`` answer what an identifier is, which constant reaches a place, whether a value is an array, and what it
+    stands for.
+    """
+
+    def __init__(self, lowered: Lowered, text: str, declared: RoleNames) -> None:
+        self.text = text
+        self._lowered = lowered
+        self._declared = declared
+        self.names = Names(lowered)
+        self._derive()
+
+    def _derive(self) -> None:
+        self.values = Values(self.names)
+        self.kinds = Kinds(self.names)
+        self.roles = Roles(self.names, self._declared)
+
+    @property
+    def module(self) -> ir.Module:
+        return self._lowered.module
+
+    @property
+    def calls(self) -> list[ir.Call]:
+        return self.names.calls
+
+    def nodes(self) -> Iterator[ir.Node]:
+        """Every node of the module in source order."""
+        return (node for node in self.names.nodes if node is not None)
+
+    def node(self, nid: int) -> ir.Node:
+        found = self.names.nodes[nid]
+        assert found is not None
+        return found
+
+    def span(self, node: ir.Node) -> tuple[int, int]:
+        return self._lowered.span(node)
+
+    def source(self, node: ir.Node) -> str:
+        """The text of a node."""
+        start, end = self.span(node)
+        return self.text[start:end]
+
+    def qualified(self, node: ir.Expr) -> str | None:
+        return self.names.qualified(node)
+
+    def role(self, node: ir.Expr | None) -> Role:
+        return self.roles.of(node)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"text": self.text, "_lowered": self._lowered, "_declared": self._declared, "names": self.names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._derive()
+
+
+def extract(text: str, declared: RoleNames | None = None) -> ModuleFacts:
+    """Parse and lower ``text``; raises ``libcst.ParserSyntaxError`` where it is not Python."""
+    # Imported here: most runs parse few files or none, and libcst is the slowest import of the linter.
+    import libcst
+
+    from fa_lint.walk import lower
+
+    return ModuleFacts(lower(libcst.parse_module(text), text), text, declared or RoleNames())

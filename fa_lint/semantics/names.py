@@ -1,0 +1,390 @@
+"""Names: what binds them, which binding reaches a use, and the qualified name behind an expression.
+
+Imports (plain, ``from``, aliased, star, conditional, inside functions) and aliases by assignment all end in one
+question, :meth:`Names.qualified`: "which library object is this?", answered with a canonical dotted name such as
+``torch.nn.functional.cosine_similarity`` or with ``None``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fa_lint.semantics import ir
+
+if TYPE_CHECKING:
+    from fa_lint.walk import Lowered
+
+__all__ = ["Binding", "Names", "Scope"]
+
+# Where a library exports one object under several names, the rules see one.
+_CANONICAL = {
+    "torch.functional.norm": "torch.norm",
+    "torch.functional.F.cosine_similarity": "torch.nn.functional.cosine_similarity",
+    "torch.cosine_similarity": "torch.nn.functional.cosine_similarity",
+    "torch.pairwise_distance": "torch.nn.functional.pairwise_distance",
+    "torch.cosine_embedding_loss": "torch.nn.functional.cosine_embedding_loss",
+    "torch.nn.modules.distance.CosineSimilarity": "torch.nn.CosineSimilarity",
+    "torch.nn.modules.loss.CosineEmbeddingLoss": "torch.nn.CosineEmbeddingLoss",
+    "torch.arccos": "torch.acos",
+    "numpy.acos": "numpy.arccos",
+    "torch.linalg.linalg_norm": "torch.linalg.norm",
+    "torch.autograd.functional.grad": "torch.autograd.grad",
+    "functorch.grad": "torch.func.grad",
+    "functorch.vjp": "torch.func.vjp",
+    "functorch.vmap": "torch.func.vmap",
+    "functorch.jacrev": "torch.func.jacrev",
+    "torch.vmap": "torch.func.vmap",
+    "sklearn.metrics.pairwise_distances.cosine_similarity": "sklearn.metrics.pairwise.cosine_similarity",
+}
+_PREFIXES = (("autograd.numpy.", "numpy."), ("cupy.", "numpy."), ("jax.numpy.", "jax.numpy."))
+# What ``from M import *`` can bring that a rule cares about.
+_STAR_EXPORTS = {
+    "torch": frozenset({"norm", "cosine_similarity", "acos", "arccos", "linalg", "nn", "autograd", "tensor", "Tensor"}),
+    "torch.nn": frozenset({"functional", "CosineSimilarity", "CosineEmbeddingLoss", "Module"}),
+    "torch.nn.functional": frozenset(
+        {"cosine_similarity", "normalize", "pairwise_distance", "cosine_embedding_loss", "softmax", "one_hot"}
+    ),
+    "torch.linalg": frozenset({"norm", "vector_norm"}),
+    "numpy": frozenset({"linalg", "arccos", "sqrt", "dot", "sum"}),
+    "numpy.linalg": frozenset({"norm"}),
+}
+
+
+@dataclass(slots=True, eq=False)
+class Binding:
+    """One place that gives a name (or a ``self`` attribute, or an item of it) a value.
+
+    ``value`` is the expression bound; ``how`` says how: ``value`` itself, ``unpack`` (``index`` of it), ``iterate``
+    (an element of it), ``item`` (stored into it), ``param``, ``import``, ``def``, ``class``, ``with``, ``except``.
+    """
+
+    name: str
+    how: str
+    node: ir.Node
+    value: ir.Expr | None = None
+    index: int | None = None
+    target: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Scope:
+    node: ir.Module | ir.FunctionDef | ir.ClassDef | ir.Lambda | ir.Comprehension
+    parent: Scope | None
+    bindings: dict[str, list[Binding]] = field(default_factory=lambda: defaultdict(list))
+    outer: set[str] = field(default_factory=set)
+
+    @property
+    def is_class(self) -> bool:
+        return isinstance(self.node, ir.ClassDef)
+
+
+class Names:
+    """Scopes, bindings and qualified names of one module."""
+
+    def __init__(self, lowered: Lowered) -> None:
+        self._parents = lowered.parents
+        self.nodes: list[ir.Node | None] = [None] * len(lowered.parents)
+        self.scopes: dict[int, Scope] = {}
+        self.attributes: dict[tuple[int, str], list[Binding]] = defaultdict(list)
+        self.functions: list[ir.FunctionDef] = []
+        self.classes: list[ir.ClassDef] = []
+        self.calls: list[ir.Call] = []
+        self.imports: list[Binding] = []
+        self.star_modules: list[str] = []
+        self.module_scope = Scope(lowered.module, None)
+        self._collect(lowered.module)
+
+    # -- building ---------------------------------------------------------------------------------------------
+
+    def _collect(self, module: ir.Module) -> None:
+        stack: list[tuple[ir.Node, Scope]] = [(module.body, self.module_scope)]
+        self.scopes[module.nid] = self.module_scope
+        while stack:
+            node, scope = stack.pop()
+            if node.nid:
+                self.nodes[node.nid] = node
+            inner = scope
+            match node:
+                case ir.FunctionDef():
+                    self._bind(scope, Binding(node.name, "def", node))
+                    self.functions.append(node)
+                    inner = self._open(node, scope)
+                    self._bind_params(inner, node.params)
+                case ir.Lambda():
+                    inner = self._open(node, scope)
+                    self._bind_params(inner, node.params)
+                case ir.ClassDef():
+                    self._bind(scope, Binding(node.name, "class", node))
+                    self.classes.append(node)
+                    inner = self._open(node, scope)
+                case ir.Comprehension():
+                    inner = self._open(node, scope)
+                case ir.Call():
+                    self.calls.append(node)
+                    self._bind_container(scope, node)
+                case _:
+                    self._bind_statement(scope, node)
+            stack.extend((child, inner) for child in reversed(list(ir.children(node))))
+
+    def _open(self, node: ir.FunctionDef | ir.ClassDef | ir.Lambda | ir.Comprehension, parent: Scope) -> Scope:
+        scope = Scope(node, parent)
+        self.scopes[node.nid] = scope
+        return scope
+
+    def _bind(self, scope: Scope, binding: Binding) -> None:
+        if binding.name in scope.outer:
+            scope = self.module_scope
+        scope.bindings[binding.name].append(binding)
+
+    def _bind_params(self, scope: Scope, params: list[ir.Param]) -> None:
+        for param in params:
+            self._bind(scope, Binding(param.name, "param", param, param.default))
+
+    def _bind_statement(self, scope: Scope, node: ir.Node) -> None:
+        match node:
+            case ir.Assign(targets=targets, value=value):
+                for target in targets:
+                    self._bind_target(scope, target, "value", value, node)
+            case ir.AnnAssign(target=target, value=ir.Expr() as value):
+                self._bind_target(scope, target, "value", value, node)
+            case ir.Walrus(target=target, value=value):
+                while isinstance(scope.node, ir.Comprehension) and scope.parent:
+                    scope = scope.parent
+                self._bind_target(scope, target, "value", value, node)
+            case ir.AugAssign(target=target, value=value):
+                self._bind_target(scope, target, "update", value, node)
+            case ir.For(target=target, iter=value) | ir.Clause(target=target, iter=value):
+                self._bind_target(scope, target, "iterate", value, node)
+            case ir.WithItem(context=value, target=ir.Expr() as target):
+                self._bind_target(scope, target, "with", value, node)
+            case ir.Handler(name=str() as name):
+                self._bind(scope, Binding(name, "except", node))
+            case ir.Simple(kind="global", names=names):
+                scope.outer.update(names)
+            case ir.Import(aliases=aliases):
+                for dotted, local in aliases:
+                    target_name = dotted if local else dotted.partition(".")[0]
+                    self._bind_import(scope, Binding(local or target_name, "import", node, target=target_name))
+                    if not local and "." in dotted:
+                        self.imports.append(Binding(target_name, "import", node, target=dotted))
+            case ir.ImportFrom(module=source, names=None):
+                self.star_modules.append(source)
+            case ir.ImportFrom(module=source, names=list() as names):
+                for name, local in names:
+                    joined = f"{source}{name}" if source.endswith(".") else f"{source}.{name}"
+                    self._bind_import(scope, Binding(local or name, "import", node, target=joined))
+
+    def _bind_import(self, scope: Scope, binding: Binding) -> None:
+        self._bind(scope, binding)
+        self.imports.append(binding)
+
+    def _bind_target(
+        self, scope: Scope, target: ir.Expr, how: str, value: ir.Expr, node: ir.Node, index: int | None = None
+    ) -> None:
+        match target:
+            case ir.Name(id=name):
+                self._bind(scope, Binding(name, how, node, value, index))
+            case ir.Sequence(items=items):
+                for position, item in enumerate(items):
+                    if how == "value" and isinstance(value, ir.Sequence) and len(value.items) == len(items):
+                        self._bind_target(scope, item, how, value.items[position], node)
+                    else:
+                        self._bind_target(scope, item, "unpack" if how == "value" else how, value, node, position)
+            case ir.Starred(value=inner):
+                self._bind_target(scope, inner, "unpack", value, node)
+            case ir.Attr(value=ir.Name(id="self" | "cls"), attr=attr):
+                owner = self._class_of(scope)
+                if owner is not None:
+                    self.attributes[owner.nid, attr].append(Binding(attr, how, node, value, index))
+            case ir.Subscript(value=container):
+                self._bind_item(scope, container, value, node)
+
+    def _bind_item(self, scope: Scope, container: ir.Expr, value: ir.Expr, node: ir.Node) -> None:
+        while isinstance(container, ir.Subscript):
+            container = container.value
+        match container:
+            case ir.Name(id=name):
+                self._bind(scope, Binding(name, "item", node, value))
+            case ir.Attr(value=ir.Name(id="self" | "cls"), attr=attr):
+                owner = self._class_of(scope)
+                if owner is not None:
+                    self.attributes[owner.nid, attr].append(Binding(attr, "item", node, value))
+
+    def _bind_container(self, scope: Scope, call: ir.Call) -> None:
+        if isinstance(call.func, ir.Attr) and call.func.attr in ("append", "extend", "insert", "setdefault"):
+            if call.args and not call.args[-1].star:
+                self._bind_item(scope, call.func.value, call.args[-1].value, call)
+
+    def _class_of(self, scope: Scope | None) -> ir.ClassDef | None:
+        while scope is not None:
+            if isinstance(scope.node, ir.ClassDef):
+                return scope.node
+            scope = scope.parent
+        return None
+
+    # -- asking -----------------------------------------------------------------------------------------------
+
+    def parent(self, node: ir.Node) -> ir.Node | None:
+        above = self._parents[node.nid]
+        return self.nodes[above] if above > 0 else None
+
+    def ancestors(self, node: ir.Node) -> list[ir.Node]:
+        """The nodes around ``node``, innermost first."""
+        found = []
+        above = self._parents[node.nid]
+        while above > 0:
+            inner = self.nodes[above]
+            if inner is not None:
+                found.append(inner)
+            above = self._parents[above]
+        return found
+
+    def scope_of(self, node: ir.Node) -> Scope:
+        number = node.nid
+        while number > 0:
+            number = self._parents[number]
+            if number in self.scopes:
+                return self.scopes[number]
+        return self.module_scope
+
+    def enclosing_function(self, node: ir.Node) -> ir.FunctionDef | None:
+        return next((n for n in self.ancestors(node) if isinstance(n, ir.FunctionDef)), None)
+
+    def enclosing_class(self, node: ir.Node) -> ir.ClassDef | None:
+        return self._class_of(self.scope_of(node))
+
+    def parent_number(self, node: ir.Node) -> int:
+        return self._parents[node.nid]
+
+    def statement(self, node: ir.Node) -> ir.Stmt | None:
+        if isinstance(node, ir.Stmt):
+            return node
+        return next((n for n in self.ancestors(node) if isinstance(n, ir.Stmt)), None)
+
+    def bindings(self, name: ir.Name) -> list[Binding]:
+        """Every binding in the scope that owns the name, in source order."""
+        scope: Scope | None = self.scope_of(name)
+        first = True
+        while scope is not None:
+            if (first or not scope.is_class) and name.id in scope.bindings:
+                return scope.bindings[name.id]
+            first = False
+            scope = scope.parent
+        return []
+
+    def reaching(self, name: ir.Name) -> list[Binding]:
+        """The bindings that can give ``name`` its value here: back from the use to the first that dominates it.
+
+        A use in a loop also sees what a later statement of the same loop binds. A name of an outer scope sees all.
+        """
+        found = self.bindings(name)
+        if len(found) < 2:
+            return found
+        scope = self.scope_of(name)
+        while isinstance(scope.node, ir.Comprehension) and name.id not in scope.bindings and scope.parent:
+            scope = scope.parent
+        if name.id not in scope.bindings:
+            return found
+        around = {n.nid for n in self.ancestors(name)}
+        loops = [n for n in self.ancestors(name) if isinstance(n, ir.For | ir.While)]
+        statement = self.statement(name)
+        own = statement.nid if statement is not None else name.nid
+        reaching: list[Binding] = []
+        for binding in reversed(found):
+            place = self._parents[binding.node.nid]
+            bound_by_loop = binding.node.nid in around and isinstance(binding.node, ir.For | ir.Clause | ir.WithItem)
+            if binding.node.nid >= own and not bound_by_loop and binding.how != "param":
+                if any(loop.nid in {a.nid for a in self.ancestors(binding.node)} for loop in loops):
+                    reaching.append(binding)
+                continue
+            reaching.append(binding)
+            if binding.how in ("item", "update"):
+                continue
+            if bound_by_loop or binding.how == "param" or place <= 0 or self._dominates(place, around):
+                break
+        return reaching[::-1]
+
+    def _dominates(self, place: int, around: set[int]) -> bool:
+        # A statement of a ``with`` or ``try`` body has run when what follows the block runs, as far as names go.
+        while place not in around and place > 0:
+            node = self.nodes[place]
+            if isinstance(node, ir.If | ir.For | ir.While | ir.Handler | ir.Case | ir.FunctionDef | ir.ClassDef):
+                return False
+            place = self._parents[place]
+        return True
+
+    def class_named(self, node: ir.Name) -> ir.ClassDef | None:
+        for binding in self.bindings(node):
+            if isinstance(binding.node, ir.ClassDef):
+                return binding.node
+        return None
+
+    def function_called(self, call: ir.Call) -> ir.FunctionDef | None:
+        """The function of this module that a call enters, where that is plain."""
+        func = call.func
+        if isinstance(func, ir.Name):
+            found = [b.node for b in self.bindings(func) if isinstance(b.node, ir.FunctionDef)]
+            return found[-1] if found else None
+        if isinstance(func, ir.Attr) and isinstance(func.value, ir.Name) and func.value.id in ("self", "cls"):
+            owner = self.enclosing_class(call)
+            if owner is not None:
+                return self.method(owner, func.attr)
+        return None
+
+    def method(self, owner: ir.ClassDef, name: str) -> ir.FunctionDef | None:
+        scope = self.scopes[owner.nid]
+        found = [b.node for b in scope.bindings.get(name, ()) if isinstance(b.node, ir.FunctionDef)]
+        return found[-1] if found else None
+
+    def self_attribute(self, node: ir.Attr) -> list[Binding]:
+        """What the class around ``node`` stores in ``self.<attr>``, class body included."""
+        if not (isinstance(node.value, ir.Name) and node.value.id in ("self", "cls")):
+            return []
+        owner = self.enclosing_class(node)
+        if owner is None:
+            return []
+        return [*self.scopes[owner.nid].bindings.get(node.attr, ()), *self.attributes.get((owner.nid, node.attr), ())]
+
+    def qualified(self, node: ir.Expr, depth: int = 0) -> str | None:
+        """The canonical dotted name of a library object, or None where it is not one."""
+        if depth > 8:
+            return None
+        match node:
+            case ir.Attr(value=value, attr=attr):
+                base = self.qualified(value, depth + 1)
+                if base is not None:
+                    return _canonical(f"{base}.{attr}")
+                for binding in self.self_attribute(node):
+                    if binding.how == "value" and isinstance(binding.value, ir.Name | ir.Attr):
+                        return self.qualified(binding.value, depth + 1)
+                return None
+            case ir.Name(id=name):
+                found = self.bindings(node)
+                for binding in found:
+                    if binding.how == "import" and binding.target:
+                        return _canonical(binding.target)
+                for binding in found:
+                    if binding.how == "value" and isinstance(binding.value, ir.Name | ir.Attr):
+                        if binding.value is not node and len(found) == 1:
+                            return self.qualified(binding.value, depth + 1)
+                if not found:
+                    for module in self.star_modules:
+                        if name in _STAR_EXPORTS.get(module, ()):
+                            return _canonical(f"{module}.{name}")
+        return None
+
+    def top_packages(self) -> set[str]:
+        """The top-level packages this module imports; a relative import counts as ``.``."""
+        found = set()
+        for target in [b.target or "" for b in self.imports] + self.star_modules:
+            found.add("." if target.startswith(".") else target.partition(".")[0])
+        return found
+
+
+def _canonical(name: str) -> str:
+    for prefix, replacement in _PREFIXES:
+        if name.startswith(prefix):
+            name = replacement + name.removeprefix(prefix)
+    return _CANONICAL.get(name, name)

@@ -1,0 +1,500 @@
+"""Roles: what a value *is* (a gradient, a credit, feedback, a weight, a feature of order one), with its evidence.
+
+Calls speak first, names last. A value is a gradient because ``autograd.grad`` or ``.grad`` or a backward hook made
+it, through assignments, containers, loops, comprehensions and the functions of the module; a name is believed only
+where the code says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from fa_lint.semantics import ir
+from fa_lint.semantics.names import Binding, Names
+from fa_lint.semantics.words import is_short_gradient_name, suggests, words
+
+__all__ = ["COMPUTED", "NAMED", "NOTHING", "Evidence", "Role", "RoleNames", "Roles"]
+
+NAMED = 1
+COMPUTED = 3
+_DEPTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Where in the module (a node number) a value got its role, and how, for the related locations of a finding."""
+
+    nid: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """``kind``: gradient, credit, feedback, weight, feature, unit, spatial or unknown; ``strength``: NAMED or COMPUTED."""
+
+    kind: str
+    strength: int = 0
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def is_gradient(self) -> bool:
+        """A local credit stands in for a gradient and is as small as one."""
+        return self.kind in ("gradient", "credit")
+
+    @property
+    def is_order_one(self) -> bool:
+        """A value whose norm is known not to be tiny."""
+        return self.kind in ("feedback", "weight", "feature", "unit", "spatial")
+
+
+NOTHING = Role("unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class RoleNames:
+    """Identifier patterns (``fnmatch``) that a project declares in its configuration."""
+
+    feedback: tuple[str, ...] = ()
+    credit: tuple[str, ...] = ()
+    alignment: tuple[str, ...] = ()
+
+
+_GRADIENT_CALLS = frozenset(
+    {
+        "torch.autograd.grad",
+        "torch.autograd.functional.jacobian",
+        "torch.autograd.functional.hessian",
+        "torch.autograd.functional.vjp",
+        "tensorflow.gradients",
+    }
+)
+_GRADIENT_TRANSFORMS = frozenset(
+    f"{library}.{name}"
+    for library in ("torch.func", "jax")
+    for name in ("grad", "grad_and_value", "value_and_grad", "jacrev", "jacfwd", "hessian", "vjp")
+)
+_TRANSPARENT_CALLS = frozenset(
+    "torch.cat torch.concat torch.concatenate torch.stack torch.hstack torch.vstack torch.flatten torch.clone "
+    "torch.as_tensor torch.tensor torch.from_numpy torch.reshape torch.squeeze torch.unsqueeze torch.mean torch.sum "
+    "torch.ravel torch.transpose torch.permute torch.neg torch.nan_to_num torch.matmul torch.mm torch.bmm torch.mul "
+    "torch.add torch.sub torch.div torch.nn.utils.parameters_to_vector copy.copy copy.deepcopy numpy.array "
+    "numpy.asarray numpy.concatenate numpy.stack numpy.hstack numpy.vstack numpy.ravel numpy.reshape numpy.mean "
+    "numpy.sum numpy.copy jax.numpy.concatenate jax.numpy.stack jax.numpy.ravel jax.numpy.array jax.numpy.asarray "
+    "jax.tree_util.tree_leaves jax.tree.leaves jax.flatten_util.ravel_pytree itertools.chain torch.nn.Parameter".split()
+)
+_TRANSPARENT_BUILTINS = frozenset("list tuple sorted reversed sum zip enumerate iter next dict filter set".split())
+_TRANSPARENT_METHODS = frozenset(
+    "view reshape flatten detach detach_ clone to cpu cuda float double half bfloat16 contiguous numpy squeeze "
+    "unsqueeze t transpose permute mean sum expand expand_as repeat type type_as values items get pop copy ravel "
+    "requires_grad_ narrow index_select view_as reshape_as unflatten mul add sub neg mul_ add_ sub_ neg_ div_ div "
+    "nan_to_num masked_select gather chunk split unbind tolist item swapaxes movedim astype coalesce to_dense".split()
+)
+_FEATURE_CALLS = frozenset(
+    "torch.randn torch.rand torch.randn_like torch.rand_like torch.ones torch.eye torch.arange torch.normal "
+    "torch.nn.functional.softmax torch.softmax torch.sigmoid torch.nn.functional.one_hot torch.nn.functional.log_softmax "
+    "torch.tanh torch.relu torch.nn.functional.relu torch.nn.functional.linear torch.nn.functional.gelu "
+    "torch.randint torch.linspace numpy.random.randn numpy.random.rand numpy.random.normal numpy.ones numpy.eye "
+    "torch.nn.functional.interpolate torch.nn.functional.layer_norm torch.nn.functional.embedding".split()
+)
+_FEATURE_METHODS = frozenset(
+    "softmax log_softmax sigmoid tanh relu encode encode_image encode_text get_text_features get_image_features "
+    "get_sentence_embedding_dimension embed forward predict embedding last_hidden_state".split()
+)
+_MODEL_WORDS = frozenset(
+    "model net network encoder backbone decoder head embed embedding embedder projector predictor classifier layer "
+    "block resnet vit bert clip dropout relu norm fc conv linear generator teacher student transformer mlp "
+    "activation pool".split()
+)
+_UNIT_CALLS = frozenset({"torch.nn.functional.normalize", "fa_lint_runtime.safe_unit", "sklearn.preprocessing.normalize"})
+_NORMS = frozenset({"torch.norm", "torch.linalg.norm", "torch.linalg.vector_norm", "numpy.linalg.norm", "jax.numpy.linalg.norm"})
+_WEIGHT_METHODS = frozenset({"parameters", "named_parameters", "state_dict", "trainable_variables"})
+_HOOKS = {
+    # method: positions of the gradient parameters of the hook
+    "register_backward_hook": (1, 2),
+    "register_full_backward_hook": (1, 2),
+    "register_full_backward_pre_hook": (1,),
+    "register_module_full_backward_hook": (1, 2),
+    "register_hook": (0,),
+}
+# Differentiating a field by where it is evaluated gives a normal or a force of order one, not a training gradient.
+_PLACES = frozenset(
+    "points point pts coords coord coordinates coordinate xyz pos positions position locations vertices rays "
+    "samples3d queries space grid surface".split()
+)
+
+
+class Roles:
+    """Answers :meth:`of` for the expressions of one module."""
+
+    def __init__(self, names: Names, declared: RoleNames) -> None:
+        self._names = names
+        self._declared = declared
+        self._memo: dict[int, Role] = {}
+        self._busy: set[int] = set()
+        self._param_memo: dict[int, Role] = {}
+        self._hooked = self._find_hooks()
+        self._callers = self._find_callers()
+
+    # -- the question -----------------------------------------------------------------------------------------
+
+    def of(self, node: ir.Expr | None, depth: int = 0) -> Role:
+        """The role of an expression with the evidence for it."""
+        if node is None or depth > _DEPTH:
+            return NOTHING
+        known = self._memo.get(node.nid)
+        if known is not None:
+            return known
+        if node.nid in self._busy:
+            return NOTHING
+        self._busy.add(node.nid)
+        try:
+            role = self._of(node, depth + 1)
+        finally:
+            self._busy.discard(node.nid)
+        # A question asked inside a cycle sees only part of the evidence; keep answers of finished questions alone.
+        if not self._busy:
+            self._memo[node.nid] = role
+        return role
+
+    def _of(self, node: ir.Expr, depth: int) -> Role:
+        match node:
+            case ir.Name(id=identifier):
+                if self._names.qualified(node) is not None:
+                    return NOTHING
+                return self._bound(self._names.reaching(node), identifier, node, depth)
+            case ir.Attr(attr="grad", value=value) if self._names.qualified(value) is None:
+                return Role("gradient", COMPUTED, (Evidence(node.nid, "`.grad` is a gradient"),))
+            case ir.Attr(attr="data" | "T" | "mT" | "H" | "mH" | "real", value=value):
+                return self.of(value, depth)
+            case ir.Attr():
+                return self._attribute(node, depth)
+            case ir.Subscript(value=value, index=index):
+                found = self.of(value, depth)
+                if found.kind == "unknown" and index and isinstance(index[0], ir.Const):
+                    key = index[0].value
+                    return self._named(key, node) if isinstance(key, str) and key.isidentifier() else NOTHING
+                return found
+            case ir.Call():
+                return self._call(node, depth)
+            case ir.Binary():
+                return self._binary(node, depth)
+            case ir.Unary(op="-" | "+", operand=value) | ir.Await(value=value) | ir.Starred(value=value):
+                return self.of(value, depth)
+            case ir.Walrus(value=value):
+                return self.of(value, depth)
+            case ir.Conditional(body=body, orelse=orelse):
+                return _strongest([self.of(body, depth), self.of(orelse, depth)])
+            case ir.Bool(left=left, right=right):
+                return _strongest([self.of(left, depth), self.of(right, depth)])
+            case ir.Comprehension(elements=elements):
+                return self.of(elements[-1], depth)
+            case ir.Sequence(items=items):
+                return _strongest(self.of(item, depth) for item in items)
+            case ir.Keyed(values=values):
+                return _strongest(self.of(value, depth) for value in values)
+        return NOTHING
+
+    def _named(self, identifier: str, node: ir.Node) -> Role:
+        for kind, patterns in (("feedback", self._declared.feedback), ("credit", self._declared.credit)):
+            if any(fnmatchcase(identifier, pattern) for pattern in patterns):
+                return Role(kind, COMPUTED, (Evidence(node.nid, f"`{identifier}` is configured as {kind}"),))
+        kind_found = suggests(identifier)
+        if kind_found is None:
+            function = self._names.enclosing_function(node)
+            if function is None or not is_short_gradient_name(identifier, function.name):
+                return NOTHING
+            kind_found = "gradient"
+        return Role(kind_found, NAMED, (Evidence(node.nid, f"named `{identifier}`"),))
+
+    # -- names and attributes ---------------------------------------------------------------------------------
+
+    def _bound(self, bindings: Iterable[Binding], identifier: str, node: ir.Node, depth: int) -> Role:
+        declared = self._named(identifier, node)
+        if declared.strength == COMPUTED:
+            return declared
+        found = _strongest(self._binding(binding, depth) for binding in bindings)
+        if found.strength == COMPUTED or found.kind != "unknown":
+            return found
+        return declared
+
+    def _binding(self, binding: Binding, depth: int) -> Role:
+        if binding.how == "param":
+            return self._param(binding.node, depth) if isinstance(binding.node, ir.Param) else NOTHING
+        value = binding.value
+        if value is None or binding.how in ("with", "except", "def", "class", "import"):
+            return NOTHING
+        role = self._element(value, binding, depth) if binding.how in ("unpack", "iterate") else self.of(value, depth)
+        if role.is_gradient and len(role.evidence) < 4:
+            return Role(role.kind, role.strength, (*role.evidence, Evidence(binding.node.nid, f"reaches `{binding.name}`")))
+        return role
+
+    def _element(self, value: ir.Expr, binding: Binding, depth: int) -> Role:
+        index = binding.index
+        while isinstance(value, ir.Call) and isinstance(value.func, ir.Name) and value.args:
+            name = value.func.id
+            if name in ("enumerate", "reversed", "list", "tuple", "tqdm", "iter", "sorted"):
+                if name == "enumerate":
+                    if index == 0:
+                        return NOTHING
+                    index = None if not isinstance(value.args[0].value, ir.Call) else index
+                value = value.args[0].value
+            elif name == "zip":
+                if index is not None and index < len(value.args) and not value.args[index].star:
+                    return self.of(value.args[index].value, depth)
+                return _strongest(self.of(arg.value, depth) for arg in value.args) if index is None else NOTHING
+            else:
+                break
+        match value:
+            case ir.Call(func=ir.Attr(attr="items")) if index == 0:
+                return NOTHING
+            case ir.Call(func=ir.Attr(attr="named_parameters")) if index == 0:
+                return NOTHING
+            case ir.Call() if index is not None:
+                if self._is_transform_call(value, "value_and_grad"):
+                    return self.of(value, depth) if index == 1 else NOTHING
+                if self._is_transform_call(value, "grad_and_value"):
+                    return self.of(value, depth) if index == 0 else NOTHING
+                function = self._names.function_called(value)
+                if function is not None:
+                    return self._returned(function, index, value, depth)
+        return self.of(value, depth)
+
+    def _attribute(self, node: ir.Attr, depth: int) -> Role:
+        if self._names.qualified(node) is not None:
+            return NOTHING
+        bindings = self._names.self_attribute(node)
+        if bindings:
+            return self._bound(bindings, node.attr, node, depth)
+        if node.attr in ("weight", "bias"):
+            return Role("weight", COMPUTED, (Evidence(node.nid, f"`.{node.attr}` of a layer"),))
+        if node.attr in ("shape", "dtype", "device", "ndim", "requires_grad", "grad_fn"):
+            return NOTHING
+        return self._named(node.attr, node)
+
+    # -- calls ------------------------------------------------------------------------------------------------
+
+    def _call(self, node: ir.Call, depth: int) -> Role:
+        name = self._names.qualified(node.func)
+        if name in _GRADIENT_CALLS:
+            return self._differentiated(node, name)
+        if self._is_transform_call(node):
+            return Role("gradient", COMPUTED, (Evidence(node.nid, "a gradient transform is applied here"),))
+        if name in _TRANSPARENT_CALLS:
+            return _strongest(self.of(arg.value, depth) for arg in node.args[:2] if arg.keyword is None)
+        if name in _FEATURE_CALLS:
+            return Role("feature", COMPUTED, (Evidence(node.nid, f"`{name}` gives values of order one"),))
+        if name in _UNIT_CALLS:
+            return Role("unit", COMPUTED, (Evidence(node.nid, f"`{name}` gives unit vectors"),))
+        function = self._names.function_called(node)
+        if function is not None:
+            found = self._returned(function, None, node, depth)
+            if found.kind != "unknown":
+                return found
+            return self._named(function.name, node) if self._only_grad_named(function) else NOTHING
+        if isinstance(node.func, ir.Name):
+            if node.func.id in _TRANSPARENT_BUILTINS and not self._names.bindings(node.func):
+                return _strongest(self.of(arg.value, depth) for arg in node.args)
+            return self._called_name(node.func.id, node)
+        if isinstance(node.func, ir.Attr):
+            return self._method(node, node.func, depth)
+        return NOTHING
+
+    def _only_grad_named(self, function: ir.FunctionDef) -> bool:
+        return suggests(function.name) in ("gradient", "credit")
+
+    def _called_name(self, identifier: str, node: ir.Call) -> Role:
+        found = suggests(identifier)
+        if found in ("gradient", "credit"):
+            return Role(found, NAMED, (Evidence(node.nid, f"`{identifier}()` names a {found}"),))
+        if set(words(identifier)) & _MODEL_WORDS or found == "feature":
+            return Role("feature", NAMED, (Evidence(node.nid, f"`{identifier}()` is a forward pass"),))
+        return NOTHING
+
+    def _method(self, node: ir.Call, func: ir.Attr, depth: int) -> Role:
+        attr = func.attr
+        if attr == "gradient" and isinstance(func.value, ir.Name) and "tape" in func.value.id.lower():
+            return Role("gradient", COMPUTED, (Evidence(node.nid, "`tape.gradient` is a gradient"),))
+        if attr in _WEIGHT_METHODS:
+            return Role("weight", COMPUTED, (Evidence(node.nid, f"`.{attr}()` gives weights"),))
+        if attr in _FEATURE_METHODS:
+            return Role("feature", COMPUTED, (Evidence(node.nid, f"`.{attr}()` gives values of order one"),))
+        if self._names.qualified(func.value) is not None:
+            return NOTHING
+        if attr in _TRANSPARENT_METHODS:
+            found = self.of(func.value, depth)
+            if found.kind == "unknown" and attr in ("add", "sub", "mul", "get", "pop", "div"):
+                return _strongest(self.of(arg.value, depth) for arg in node.args[:1])
+            return found
+        return self._called_name(attr, node)
+
+    def _is_transform_call(self, node: ir.Call, transform: str | None = None) -> bool:
+        inner: ir.Expr | None = node.func
+        for _ in range(4):
+            if isinstance(inner, ir.Name):
+                bound = [b.value for b in self._names.reaching(inner) if b.how == "value"]
+                inner = bound[-1] if bound else None
+            if not isinstance(inner, ir.Call):
+                return False
+            name = self._names.qualified(inner.func)
+            if name in _GRADIENT_TRANSFORMS and not name.endswith(".vjp"):
+                return transform is None or name.endswith(f".{transform}")
+            # vmap(grad(f)), jit(grad(f)), partial(grad(f)): the transform is an argument.
+            inner = inner.args[0].value if name is not None and inner.args else None
+        return False
+
+    def _differentiated(self, node: ir.Call, name: str) -> Role:
+        inputs = next((a.value for a in node.args if a.keyword in ("inputs", "xs")), None)
+        if inputs is None and len(node.args) > 1 and node.args[1].keyword is None:
+            inputs = node.args[1].value
+        for part in ir.walk(inputs) if inputs is not None else ():
+            identifier = part.id if isinstance(part, ir.Name) else part.attr if isinstance(part, ir.Attr) else ""
+            if set(words(identifier)) & _PLACES:
+                return Role("spatial", COMPUTED, (Evidence(node.nid, f"derivative by position `{identifier}`"),))
+        return Role("gradient", COMPUTED, (Evidence(node.nid, f"`{name}` computes a gradient"),))
+
+    def _returned(self, function: ir.FunctionDef, index: int | None, call: ir.Call, depth: int) -> Role:
+        roles = []
+        for node in ir.walk(function.body):
+            value = node.value if isinstance(node, ir.Return | ir.Yield) else None
+            if value is None or self._names.enclosing_function(node) is not function:
+                continue
+            if index is not None and isinstance(value, ir.Sequence):
+                value = value.items[index] if index < len(value.items) else None
+            roles.append(self.of(value, depth))
+        role = _strongest(roles)
+        if role.is_gradient and role.strength == COMPUTED:
+            return Role(role.kind, COMPUTED, (*role.evidence[:3], Evidence(call.nid, f"returned by `{function.name}`")))
+        return role
+
+    # -- operators --------------------------------------------------------------------------------------------
+
+    def _binary(self, node: ir.Binary, depth: int) -> Role:
+        left, right = self.of(node.left, depth), self.of(node.right, depth)
+        if node.op == "/":
+            if left.is_gradient and self._is_bare_norm(node.right):
+                return Role("unit", COMPUTED, (Evidence(node.nid, "divided by its norm"),))
+            return left
+        if node.op in ("@", "*") and "feedback" in (left.kind, right.kind) and left.kind != right.kind:
+            if node.op == "@":
+                strength = min(r.strength for r in (left, right) if r.kind == "feedback")
+                return Role("credit", strength, (Evidence(node.nid, "an error sent through feedback"),))
+        if node.op in ("+", "-", "*", "@"):
+            if node.op == "-" and right.kind == "feature" and left.kind != "gradient":
+                return Role("feature", max(left.strength, right.strength), right.evidence)
+            return _strongest([left, right])
+        return NOTHING
+
+    def _is_bare_norm(self, node: ir.Expr) -> bool:
+        if isinstance(node, ir.Name):
+            values = [b.value for b in self._names.reaching(node) if b.how == "value" and b.value is not None]
+            return bool(values) and all(self._is_bare_norm(v) for v in values if not isinstance(v, ir.Name))
+        if not isinstance(node, ir.Call):
+            return False
+        if isinstance(node.func, ir.Attr) and node.func.attr in ("unsqueeze", "view", "reshape", "item"):
+            return self._is_bare_norm(node.func.value)
+        name = self._names.qualified(node.func)
+        return name in _NORMS or (isinstance(node.func, ir.Attr) and node.func.attr == "norm")
+
+    # -- parameters -------------------------------------------------------------------------------------------
+
+    def _param(self, param: ir.Param, depth: int) -> Role:
+        known = self._param_memo.get(param.nid)
+        if known is not None:
+            return known
+        owner = self._names.parent(param)
+        role = NOTHING
+        if isinstance(owner, ir.FunctionDef | ir.Lambda):
+            position = next(i for i, p in enumerate(owner.params) if p is param)
+            role = self._hook_param(owner, position, param)
+            if role.kind == "unknown" and isinstance(owner, ir.FunctionDef):
+                role = self._from_callers(owner, position, param, depth)
+        if not self._busy - {param.nid}:
+            self._param_memo[param.nid] = role
+        return role
+
+    def _hook_param(self, owner: ir.FunctionDef | ir.Lambda, position: int, param: ir.Param) -> Role:
+        method = self._is_method(owner)
+        if owner.nid in self._hooked and position - method in self._hooked[owner.nid]:
+            return Role("gradient", COMPUTED, (Evidence(param.nid, f"`{param.name}` of a backward hook"),))
+        if isinstance(owner, ir.FunctionDef) and owner.name == "backward" and position >= 1:
+            around = self._names.enclosing_class(owner)
+            if around is not None and any(
+                self._names.qualified(base.value) == "torch.autograd.Function" for base in around.bases
+            ):
+                return Role("gradient", COMPUTED, (Evidence(param.nid, f"`{param.name}` of a custom backward"),))
+        return NOTHING
+
+    def _is_method(self, owner: ir.FunctionDef | ir.Lambda) -> int:
+        return int(bool(owner.params) and owner.params[0].name in ("self", "cls"))
+
+    def _from_callers(self, owner: ir.FunctionDef, position: int, param: ir.Param, depth: int) -> Role:
+        roles = []
+        for call in self._callers.get(owner.nid, ()):
+            value = self._argument(call, position - self._is_method(owner), param.name)
+            if value is not None:
+                role = self.of(value, depth)
+                if role.is_gradient:
+                    role = Role(role.kind, role.strength, (*role.evidence[:3], Evidence(call.nid, "passed in this call")))
+                roles.append(role)
+        return _strongest(roles)
+
+    def _argument(self, call: ir.Call, position: int, name: str) -> ir.Expr | None:
+        for number, arg in enumerate(call.args):
+            if arg.star:
+                return None
+            if arg.keyword == name or (arg.keyword is None and number == position):
+                return arg.value
+        return None
+
+    def _find_callers(self) -> dict[int, list[ir.Call]]:
+        callers: dict[int, list[ir.Call]] = {}
+        for call in self._names.calls:
+            function = self._names.function_called(call)
+            if function is not None:
+                callers.setdefault(function.nid, []).append(call)
+        return callers
+
+    def _find_hooks(self) -> dict[int, tuple[int, ...]]:
+        hooked: dict[int, tuple[int, ...]] = {}
+        for call in self._names.calls:
+            if not (isinstance(call.func, ir.Attr) and call.func.attr in _HOOKS and call.args):
+                continue
+            for function in self._functions(call.args[0].value):
+                hooked[function.nid] = _HOOKS[call.func.attr]
+        return hooked
+
+    def _functions(self, node: ir.Expr) -> list[ir.FunctionDef | ir.Lambda]:
+        """The functions an expression can be: a name, a method, a lambda, or what a local factory returns."""
+        match node:
+            case ir.Lambda():
+                return [node]
+            case ir.Name():
+                return [b.node for b in self._names.bindings(node) if isinstance(b.node, ir.FunctionDef)]
+            case ir.Attr(attr=attr):
+                owner = self._names.enclosing_class(node)
+                method = self._names.method(owner, attr) if owner is not None else None
+                return [method] if method is not None else []
+            case ir.Call():
+                factory = self._names.function_called(node)
+                if factory is None:
+                    return [f for arg in node.args[:1] for f in self._functions(arg.value)]
+                found: list[ir.FunctionDef | ir.Lambda] = []
+                for inner in ir.walk(factory.body):
+                    if isinstance(inner, ir.Return) and isinstance(inner.value, ir.Name | ir.Lambda):
+                        found += self._functions(inner.value)
+                return found
+        return []
+
+
+def _strongest(roles: Iterable[Role]) -> Role:
+    """A computed gradient beats all; otherwise computed beats named, and the first of equals wins."""
+    best = NOTHING
+    for role in roles:
+        if role.kind == "unknown":
+            continue
+        rank = (role.strength, role.is_gradient)
+        if best.kind == "unknown" or rank > (best.strength, best.is_gradient):
+            best = role
+    return best

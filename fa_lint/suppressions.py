@@ -1,0 +1,68 @@
+"""Suppressions in comments: ``# fa-lint: ignore[FAL101] reason``, ``# fa-lint: ignore-file[…]``, ``# noqa: FAL101``."""
+
+from __future__ import annotations
+
+import io
+import re
+import tokenize
+from dataclasses import dataclass, field
+
+from fa_lint.source import Source
+
+__all__ = ["Suppression", "read_suppressions"]
+
+_QUICK = re.compile(r"#[^\n]*(?:fa-lint|noqa)", re.IGNORECASE)
+_IGNORE = re.compile(r"#\s*fa-lint:\s*(?P<kind>ignore-file|ignore)\b(?:\s*\[(?P<codes>[^\]]*)\])?", re.IGNORECASE)
+_NOQA = re.compile(r"#\s*noqa(?P<codes>\s*:\s*[A-Z]+[0-9]+(?:[,\s]+[A-Z]+[0-9]+)*)?", re.IGNORECASE)
+_CODE = re.compile(r"[A-Za-z]+[0-9]+")
+
+
+@dataclass(slots=True)
+class Suppression:
+    """One comment. ``codes`` is None for all; ``row`` counts in the whole text; ``used`` fills as findings match."""
+
+    row: int
+    start: int
+    end: int
+    codes: frozenset[str] | None
+    whole_file: bool
+    ours: bool
+    used: set[str] = field(default_factory=set)
+
+    def covers(self, code: str) -> bool:
+        return self.codes is None or code in self.codes
+
+
+def read_suppressions(source: Source) -> list[Suppression]:
+    """The suppressions of a file, in order; a string that looks like one is none."""
+    if _QUICK.search(source.text) is None:
+        return []
+    found: list[Suppression] = []
+    for row, start, text in _comments(source):
+        for match in _IGNORE.finditer(text):
+            codes = match["codes"]
+            named = None if codes is None else frozenset(c.upper() for c in _CODE.findall(codes))
+            whole = match["kind"].lower() == "ignore-file"
+            found.append(Suppression(row, start + match.start(), start + match.end(), named, whole, True))
+        noqa = _NOQA.search(text)
+        if noqa is not None:
+            named = frozenset(c.upper() for c in _CODE.findall(noqa["codes"] or "")) if noqa["codes"] else None
+            found.append(Suppression(row, start + noqa.start(), start + noqa.end(), named, False, False))
+    return found
+
+
+def _comments(source: Source) -> list[tuple[int, int, str]]:
+    """(row, offset, text) of every comment; by tokenising, or by lines where that fails."""
+    found: list[tuple[int, int, str]] = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source.text, newline="").readline):
+            if token.type == tokenize.COMMENT:
+                row = token.start[0]
+                found.append((row, source.starts[row - 1] + token.start[1], token.string))
+    except (tokenize.TokenError, SyntaxError, IndexError):
+        found = []
+        for row, start in enumerate(source.starts, 1):
+            line = source.line(row)
+            if "#" in line:
+                found.append((row, start + line.index("#"), line[line.index("#") :]))
+    return found
