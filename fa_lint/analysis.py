@@ -70,7 +70,7 @@ def analyse(path: str, data: bytes, codes: frozenset[str], declared: RoleNames) 
             result.diagnostics.append(_unreadable(error))
         return result
     findings, facts = _findings(source, codes, declared, result)
-    suppressions = read_suppressions(source)
+    suppressions = read_suppressions(source, bool(findings))
     for finding in findings:
         rows = _rows(finding, source, facts)
         if _suppressed(finding.code, rows, suppressions):
@@ -161,7 +161,7 @@ def _findings(
 ) -> tuple[list[Finding], ModuleFacts | None]:
     findings: list[Finding] = []
     data = source.data if source.notebook is None else source.text.encode()
-    rules = [rule for rule in select(codes) if rule.gate.search(data)]
+    rules = [rule for rule in select(codes) if rule.may_match(data)]
     tree: ast.Module | None = None
     parsed = _parse(source)
     if isinstance(parsed, ParseFailure):
@@ -185,7 +185,7 @@ def _findings(
         tree = parsed
         facts = None
     if tree is not None:
-        shape = outline(tree) if rules else None
+        shape = outline(tree, data) if rules else None
         rules = [rule for rule in rules if shape is None or rule.may_fire(shape)]
         if rules:
             facts = _extract(source, tree, declared)

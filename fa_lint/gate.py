@@ -4,7 +4,7 @@ Two gates, both sound (they may let a clean file pass, they never hold back one 
 
 1. a byte pattern per rule, over the raw file;
 2. the *outline*: one pass over the interpreter's own ``ast`` (ten times faster than a lossless parse, and needed
-   anyway to report files that are not Python). It keeps the shapes of the calls that rules watch.
+   anyway to report files that are not Python). It keeps the shapes of the calls and quotients that rules watch.
 
 Where the interpreter cannot parse a file that libcst can (a newer grammar), the second gate lets everything pass.
 """
@@ -13,30 +13,46 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
+
+from fa_lint.semantics.words import NORM_WORDS, words
 
 __all__ = ["CallShape", "Outline", "outline"]
 
 _WATCHED = frozenset(
     "norm vector_norm normalize pairwise_distance cosine_similarity CosineSimilarity cosine_embedding_loss "
-    "CosineEmbeddingLoss acos arccos acos_ arccos_".split()
+    "CosineEmbeddingLoss cosine_distances acos arccos acos_ arccos_".split()
 )
-_EPS_NAME = re.compile(r"eps|epsilon|tiny|stabil|sensitiv|delta|smooth|tol", re.IGNORECASE)
+_GRADIENT = re.compile(rb"grad|credit|costate|jacrev|jacfwd|jacobian|vjp|hessian|hook|tape", re.IGNORECASE)
+_SIGNED = re.compile(r"(?<!requires_)(?<!no_)grad|credit|costate|weight|bias|param|state_dict|kernel|theta", re.IGNORECASE)
+_TRANSPARENT = frozenset({"cat", "stack", "concat", "copy", "deepcopy", "parameters_to_vector", "chain", "grad"})
+_EPS_NAME = re.compile(r"eps|tiny|stability", re.IGNORECASE)
 _FLOORS = frozenset({"clamp", "clamp_", "clamp_min", "clamp_min_", "maximum", "max", "clip", "fmax", "finfo"})
+_PRODUCTS = frozenset({"dot", "vdot", "inner", "matmul", "mm", "bmm", "mv", "einsum", "sum", "vecdot"})
+_DIVISIONS = frozenset({"div", "div_", "divide", "true_divide"})
+_PEELED = frozenset(
+    "item all any float int abs cpu to view reshape flatten detach unsqueeze squeeze clone numpy double t contiguous "
+    "expand sum mean sqrt".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
 class CallShape:
     """A watched call: its last name, whether a dot stands before it, one letter a positional argument, keywords.
 
-    The letters: ``-`` a negative literal, ``0`` another literal, ``n`` a name or attribute, ``*`` unpacking,
-    ``x`` anything else.
+    The letters: ``-`` a negative literal, ``1`` the literal 0 or 1, ``0`` another literal, ``n`` a name or attribute
+    (its last part is in ``names``), ``o`` an operator, ``*`` unpacking, ``c`` anything else. ``receiver`` is the last
+    name before the dot.
     """
 
     name: str
     dotted: bool
     positional: str
+    names: tuple[str, ...]
     keywords: frozenset[str]
+    receiver: str = ""
 
 
 @dataclass(slots=True)
@@ -45,7 +61,11 @@ class Outline:
 
     calls: list[CallShape] = field(default_factory=list)
     aliased: set[str] = field(default_factory=set)
-    floored_division: bool = False
+    negative: set[str] = field(default_factory=set)
+    gradients: bool = False
+    functional: set[str] = field(default_factory=lambda: {"functional"})
+    floored_product: bool = False
+    floored_quotient: bool = False
     zeroed_entries: bool = False
     zero_test: bool = False
 
@@ -57,130 +77,294 @@ def _letter(node: ast.expr) -> str:
     match node:
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant()):
             return "-"
+        case ast.Constant(value=int() as value):
+            return "1" if value in (0, 1) else "0"
         case ast.Constant():
             return "0"
         case ast.Name() | ast.Attribute():
             return "n"
+        case ast.UnaryOp() | ast.BinOp():
+            return "o"
         case ast.Starred():
             return "*"
-    return "x"
+    return "c"
 
 
 def _last(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
+def _receiver(func: ast.expr) -> str:
+    return _last(func.value) if isinstance(func, ast.Attribute) else ""
+
+
 def _children(node: ast.AST) -> list[ast.AST]:
     below: list[ast.AST] = []
-    for name in node._fields:
-        value = getattr(node, name, None)
-        if isinstance(value, ast.AST):
+    # The instance dictionary is the fastest way to the fields; operators and contexts have nothing below them.
+    for value in node.__dict__.values():
+        if isinstance(value, list):
+            below += [item for item in value if isinstance(item, ast.AST)]
+        elif isinstance(value, ast.expr | ast.stmt | ast.slice | ast.arguments):
             below.append(value)
-        elif isinstance(value, list):
-            below.extend(item for item in value if isinstance(item, ast.AST))
     return below
 
 
-def _has_floor(node: ast.AST) -> bool:
-    stack = [node]
-    while stack:
-        top = stack.pop()
-        match top:
-            case ast.Constant(value=float() as value) if 0 < value < 1e-2:
-                return True
-            case ast.BinOp(op=ast.Pow(), right=ast.UnaryOp()):
-                return True
-            case ast.Name() | ast.Attribute() if _EPS_NAME.search(_last(top)) or _last(top) in _FLOORS:
-                return True
-        stack.extend(_children(top))
-    return False
+@dataclass(slots=True, eq=False)
+class _Scope:
+    """The bindings of one function; attributes of ``self`` belong to the module's scope."""
+
+    above: _Scope | None
+    bound: dict[str, list[ast.expr]] = field(default_factory=dict)
+    known: dict[tuple[str, str], bool] = field(default_factory=dict)
 
 
 class _Outliner:
     def __init__(self) -> None:
         self.found = Outline()
-        self._floored: set[str] = set()
-        self._divisors: set[str] = set()
+        self._module = _Scope(None)
+        self._scope = self._module
+        self._quotients: list[tuple[ast.expr, ast.expr, _Scope]] = []
+        self._imported: set[str] = set()
+        self._zeroed: list[tuple[ast.expr, _Scope]] = []
+        self._sums_tested: list[tuple[ast.expr, _Scope]] = []
+        self._visits: dict[type[ast.AST], Callable[[Any], None]] = {
+            ast.ImportFrom: self._import,
+            ast.Import: self._import,
+            ast.BinOp: self._operator,
+            ast.AugAssign: self._augmented,
+            ast.Assign: lambda node: self._bind(node.targets, node.value),
+            ast.AnnAssign: lambda node: self._bind([node.target], node.value) if node.value else None,
+            ast.NamedExpr: lambda node: self._bind([node.target], node.value),
+            ast.arguments: self._defaults,
+            ast.Compare: self._compare,
+            ast.Call: self._call,
+        }
 
     def run(self, tree: ast.AST) -> Outline:
-        stack: list[ast.AST] = [tree]
+        stack: list[tuple[ast.AST, _Scope]] = [(tree, self._module)]
+        visits = self._visits
         while stack:
-            node = stack.pop()
-            match node:
-                case ast.Call(func=func):
-                    self._call(node, func)
-                    # The function part was judged; what it is called on was not.
-                    stack.extend(_children(func) if _last(func) in _WATCHED else [func])
-                    stack.extend(node.args)
-                    stack.extend(keyword.value for keyword in node.keywords)
-                    continue
-                case ast.Name() | ast.Attribute() if _last(node) in _WATCHED:
-                    self.found.aliased.add(_last(node))
-                case ast.ImportFrom(names=names):
-                    self.found.aliased.update(n.name for n in names if n.asname and n.name in _WATCHED)
-                case ast.BinOp(op=ast.Div(), right=divisor):
-                    self._division(divisor)
-                case ast.AugAssign(op=ast.Div(), value=divisor):
-                    self._division(divisor)
-                case ast.Assign(targets=targets, value=value):
-                    self._assign(targets, value)
-                case ast.AnnAssign(target=target, value=ast.expr() as value):
-                    self._assign([target], value)
-                case ast.Compare(ops=[ast.Eq() | ast.NotEq()], left=left, comparators=[right]):
-                    if "sum" in (self._called(left), self._called(right)):
-                        self.found.zero_test = True
-            stack.extend(_children(node))
-        self.found.floored_division |= bool(self._divisors & self._floored)
+            node, self._scope = stack.pop()
+            kind = type(node)
+            visit = visits.get(kind)
+            if visit is not None:
+                visit(node)
+            inner = self._scope
+            if kind is ast.FunctionDef or kind is ast.AsyncFunctionDef or kind is ast.Lambda:
+                inner = _Scope(inner)
+            for child in _children(node):
+                if type(child) is not ast.Name and type(child) is not ast.Constant:
+                    stack.append((child, inner))
+        for side, self._scope in self._sums_tested:
+            self.found.zero_test = self.found.zero_test or self._sums(side)
+        for index, self._scope in self._zeroed:
+            self.found.zeroed_entries = self.found.zeroed_entries or self._is_below(index)
+        self._judge()
         return self.found
 
-    def _called(self, node: ast.AST) -> str:
-        while isinstance(node, ast.Call | ast.BinOp | ast.UnaryOp):
-            if isinstance(node, ast.Call):
-                name = _last(node.func)
-                if name not in ("item", "all", "any", "float", "abs", "int"):
-                    return name
-                node = node.args[0] if isinstance(node.func, ast.Name) and node.args else _receiver(node.func)
-            else:
-                node = node.left if isinstance(node, ast.BinOp) else node.operand
-        return ""
+    def _import(self, node: ast.ImportFrom | ast.Import) -> None:
+        self._imported.update((n.asname or n.name).partition(".")[0] for n in node.names)
+        self.found.functional.update(n.asname for n in node.names if n.asname and n.name.endswith("functional"))
+        self.found.aliased.update(n.name for n in node.names if n.asname and n.name in _WATCHED)
 
-    def _call(self, node: ast.Call, func: ast.expr) -> None:
-        name = _last(func)
-        if name in _WATCHED:
-            letters = "".join(_letter(arg) for arg in node.args)
-            keywords = frozenset(keyword.arg or "**" for keyword in node.keywords)
-            self.found.calls.append(CallShape(name, isinstance(func, ast.Attribute), letters, keywords))
-        if name in ("div", "divide", "true_divide", "div_") and node.args:
-            self._division(node.args[-1])
+    def _operator(self, node: ast.BinOp) -> None:
+        if isinstance(node.op, ast.Div):
+            self._quotients.append((node.left, node.right, self._scope))
 
-    def _division(self, divisor: ast.AST) -> None:
-        stack = [divisor]
+    def _augmented(self, node: ast.AugAssign) -> None:
+        if isinstance(node.op, ast.Div):
+            self._quotients.append((node.target, node.value, self._scope))
+        else:
+            self._bind([node.target], node.value)
+
+    def _defaults(self, node: ast.arguments) -> None:
+        positional = node.posonlyargs + node.args
+        first = len(positional) - len(node.defaults)
+        for parameter, default in [
+            *zip(positional[first:], node.defaults, strict=True),
+            *zip(node.kwonlyargs, node.kw_defaults, strict=True),
+        ]:
+            if default is not None:
+                self._scope.bound.setdefault(parameter.arg, []).append(default)
+                if _letter(default) in "-o":
+                    self.found.negative.add(parameter.arg)
+
+    def _compare(self, node: ast.Compare) -> None:
+        if len(node.ops) == 1 and isinstance(node.ops[0], ast.Eq | ast.NotEq):
+            for side, other in ((node.left, node.comparators[0]), (node.comparators[0], node.left)):
+                if isinstance(other, ast.Constant) and other.value == 0:
+                    self._sums_tested.append((side, self._scope))
+
+    def _is_below(self, node: ast.expr) -> bool:
+        if isinstance(node, ast.Compare):
+            return isinstance(node.ops[0], ast.Lt | ast.LtE)
+        return isinstance(node, ast.Name) and self._through(self._is_below, node)
+
+    def _sums(self, node: ast.expr) -> bool:
+        """Is an expression a sum, as far as its outermost parts say? A name may be bound to one."""
+        stack: list[ast.expr] = [node]
+        seen: set[str] = set()
+        while stack:
+            match stack.pop():
+                case ast.Call(func=ast.Attribute(attr="sum", value=value), args=args):
+                    # ``torch.sum(x)`` sums its argument.
+                    if any(self._may_be_signed(part) for part in (value, *args[:1])):
+                        return True
+                case ast.Call(func=ast.Attribute(attr=attr, value=value)) if attr in _PEELED:
+                    stack.append(value)
+                case ast.BinOp(left=left, right=right):
+                    stack += [left, right]
+                case ast.Name(id=name) if name not in seen:
+                    seen.add(name)
+                    stack += [value for value in self._scope.bound.get(name, ()) if isinstance(value, ast.Call)]
+        return False
+
+    def _may_be_signed(self, node: ast.expr) -> bool:
+        """Can a summed value be a gradient or a weight? Only what is bound in sight to something else cannot."""
+        stack: list[ast.AST] = [node]
         while stack:
             top = stack.pop()
-            if isinstance(top, ast.Name | ast.Attribute):
-                self._divisors.add(_last(top))
-            elif isinstance(top, ast.BinOp) and isinstance(top.op, ast.Add) and _has_floor(top):
-                # Either side may be a name bound to a norm elsewhere, so a root is not asked for here.
-                self.found.floored_division = True
-            elif isinstance(top, ast.Call) and _last(top.func) in _FLOORS:
-                self.found.floored_division = True
-            stack.extend(_children(top))
+            match top:
+                case ast.Compare():
+                    continue
+                case ast.Call(func=ast.Name(id=name)) if name in self._imported and name not in _TRANSPARENT:
+                    continue
+                case ast.Name(id=name):
+                    if _SIGNED.search(name):
+                        return True
+                    if name in self._scope.bound:
+                        if self._through(self._may_be_signed, top):
+                            return True
+                    elif name not in self._imported:
+                        return True
+                case ast.Attribute(attr=name) if _SIGNED.search(name):
+                    return True
+            stack += _children(top)
+        return False
 
-    def _assign(self, targets: list[ast.expr], value: ast.expr) -> None:
-        if _has_floor(value):
-            for target in targets:
-                for part in target.elts if isinstance(target, ast.Tuple) else [target]:
-                    self._floored.add(_last(part))
-        if isinstance(value, ast.Constant) and value.value == 0:
-            for target in targets:
-                if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Compare | ast.Name | ast.BinOp):
-                    self.found.zeroed_entries = True
+    def _call(self, node: ast.Call) -> None:
+        name = _last(node.func)
+        if name in _WATCHED:
+            letters = "".join(_letter(arg) for arg in node.args)
+            names = tuple(_last(arg) for arg in node.args)
+            keywords = frozenset(keyword.arg or "**" for keyword in node.keywords)
+            self.found.calls.append(CallShape(name, isinstance(node.func, ast.Attribute), letters, names, keywords, _receiver(node.func)))
+        elif name in _DIVISIONS and node.args:
+            above = node.args[0] if len(node.args) > 1 else node.func
+            self._quotients.append((above, node.args[-1], self._scope))
+
+    def _bind(self, targets: list[ast.expr], value: ast.expr) -> None:
+        if _last(value) in _WATCHED:
+            self.found.aliased.add(_last(value))
+        for target in targets:
+            if isinstance(target, ast.Subscript):
+                if isinstance(value, ast.Constant) and value.value == 0:
+                    self._zeroed.append((target.slice, self._scope))
+                continue
+            parts = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
+            values = value.elts if isinstance(value, ast.Tuple | ast.List) and len(value.elts) == len(parts) else None
+            for number, part in enumerate(parts):
+                name = _last(part)
+                if name:
+                    given = values[number] if values is not None else value
+                    owner = self._scope if isinstance(part, ast.Name) else self._module
+                    owner.bound.setdefault(name, []).append(given)
+                    if _letter(given) in "-o":
+                        self.found.negative.add(name)
+
+    # -- quotients: the same shapes as rules/_products.py, with "contains" for "is" -------------------------------
+
+    def _judge(self) -> None:
+        for above, below, self._scope in self._quotients:
+            if self._is_floored(below):
+                self.found.floored_quotient = True
+                if self._has_product(above):
+                    self.found.floored_product = True
+                    return
+
+    def _through(self, test: Callable[[ast.expr], bool], node: ast.AST) -> bool:
+        """Does any value bound to a name pass ``test``? Each name is asked once; a cycle counts as no."""
+        name = _last(node)
+        owner: _Scope | None = self._scope if isinstance(node, ast.Name) else self._module
+        while owner is not None and name not in owner.bound:
+            owner = owner.above
+        if owner is None:
+            return False
+        key = (test.__name__, name)
+        if key not in owner.known:
+            owner.known[key] = False
+            owner.known[key] = any(test(value) for value in owner.bound[name])
+        return owner.known[key]
+
+    def _is_floored(self, node: ast.expr) -> bool:
+        match node:
+            case ast.BinOp(op=ast.Add(), left=left, right=right):
+                return (self._is_floor(right) and self._has_root(left)) or (
+                    self._is_floor(left) and self._has_root(right)
+                )
+            case ast.BinOp(op=ast.Mult() | ast.Pow(), left=left, right=right):
+                return self._is_floored(left) or self._is_floored(right)
+            case ast.Call(func=func, args=args, keywords=keywords):
+                inside = [*args, *(keyword.value for keyword in keywords)]
+                if isinstance(func, ast.Attribute):
+                    inside.append(func.value)
+                if _last(func) in _FLOORS and any(self._is_floor(part) for part in inside):
+                    return any(self._has_root(part) for part in inside)
+                if _last(func) in _PEELED:
+                    return any(self._is_floored(part) for part in inside)
+            case ast.Name() | ast.Attribute():
+                return self._through(self._is_floored, node)
+            case ast.Subscript(value=value) | ast.UnaryOp(operand=value):
+                return self._is_floored(value)
+        return False
+
+    def _is_floor(self, node: ast.expr) -> bool:
+        match node:
+            case ast.Constant(value=float() as value):
+                return 0 < value <= 1e-2
+            case ast.Name() | ast.Attribute():
+                if _EPS_NAME.search(_last(node)):
+                    return True
+                return self._through(self._is_floor, node)
+            case ast.BinOp(op=ast.Pow() | ast.Div() | ast.Mult()):
+                return True
+            case ast.Call(args=[first, *_]):
+                return self._is_floor(first)
+        return False
+
+    def _has_root(self, node: ast.AST) -> bool:
+        stack = [node]
+        while stack:
+            top = stack.pop()
+            match top:
+                case ast.Name(id=name) | ast.Attribute(attr=name):
+                    if name in _PRODUCTS or set(words(name)) & NORM_WORDS:
+                        return True
+                    if self._through(self._has_root, top):
+                        return True
+                case ast.BinOp(op=ast.MatMult()):
+                    return True
+            stack += _children(top)
+        return False
+
+    def _has_product(self, node: ast.AST) -> bool:
+        stack = [node]
+        while stack:
+            top = stack.pop()
+            match top:
+                case ast.BinOp(op=ast.MatMult()):
+                    return True
+                case ast.Name(id=name) | ast.Attribute(attr=name):
+                    if name in _PRODUCTS:
+                        return True
+                    if self._through(self._has_product, top):
+                        return True
+            stack += _children(top)
+        return False
 
 
-def _receiver(func: ast.expr) -> ast.AST:
-    return func.value if isinstance(func, ast.Attribute) else func
-
-
-def outline(tree: ast.AST) -> Outline:
-    """The outline of a parsed file."""
-    return _Outliner().run(tree)
+def outline(tree: ast.AST, data: bytes) -> Outline:
+    """The outline of a parsed file; ``data`` is searched for the words that gradients come with."""
+    found = _Outliner().run(tree)
+    found.gradients = _GRADIENT.search(data) is not None
+    return found

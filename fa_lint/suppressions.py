@@ -12,6 +12,8 @@ from fa_lint.source import Source
 __all__ = ["Suppression", "read_suppressions"]
 
 _QUICK = re.compile(r"#[^\n]*(?:fa-lint|noqa)", re.IGNORECASE)
+# Without a finding to silence, only a comment that names this tool or its codes can matter (as unused).
+_OURS = re.compile(r"#[^\n]*(?:fa-lint\s*:|noqa[^\n]*\bFAL\d)", re.IGNORECASE)
 _IGNORE = re.compile(r"#\s*fa-lint:\s*(?P<kind>ignore-file|ignore)\b(?:\s*\[(?P<codes>[^\]]*)\])?", re.IGNORECASE)
 _NOQA = re.compile(r"#\s*noqa(?P<codes>\s*:\s*[A-Z]+[0-9]+(?:[,\s]+[A-Z]+[0-9]+)*)?", re.IGNORECASE)
 _CODE = re.compile(r"[A-Za-z]+[0-9]+")
@@ -33,9 +35,9 @@ class Suppression:
         return self.codes is None or code in self.codes
 
 
-def read_suppressions(source: Source) -> list[Suppression]:
-    """The suppressions of a file, in order; a string that looks like one is none."""
-    if _QUICK.search(source.text) is None:
+def read_suppressions(source: Source, has_findings: bool) -> list[Suppression]:
+    """The suppressions of a file that can matter, in order; a string that looks like one is none."""
+    if (_QUICK if has_findings else _OURS).search(source.text) is None:
         return []
     found: list[Suppression] = []
     for row, start, text in _comments(source):

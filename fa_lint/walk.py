@@ -66,6 +66,11 @@ def _fields(kind: type[cst.CSTNode]) -> tuple[str, ...]:
     return tuple(f.name for f in fields(kind) if f.name not in _SKIPPED and "whitespace" not in f.name)
 
 
+@lru_cache(maxsize=None)
+def _is_code(kind: type[object]) -> bool:
+    return issubclass(kind, cst.CSTNode) and not issubclass(kind, _LAYOUT)
+
+
 def _preorder(root: cst.CSTNode) -> tuple[list[cst.CSTNode], list[int]]:
     nodes: list[cst.CSTNode] = []
     parents: list[int] = []
@@ -78,11 +83,10 @@ def _preorder(root: cst.CSTNode) -> tuple[list[cst.CSTNode], list[int]]:
         below: list[cst.CSTNode] = []
         for name in _fields(type(node)):
             value = getattr(node, name)
-            if isinstance(value, cst.CSTNode):
-                if not isinstance(value, _LAYOUT):
-                    below.append(value)
-            elif isinstance(value, (list, tuple)):
-                below.extend(v for v in value if isinstance(v, cst.CSTNode) and not isinstance(v, _LAYOUT))
+            if isinstance(value, (list, tuple)):
+                below.extend(v for v in value if _is_code(type(v)))
+            elif _is_code(type(value)):
+                below.append(value)
         stack.extend((child, number) for child in reversed(below))
     return nodes, parents
 

@@ -10,7 +10,7 @@ from fa_lint.gate import CallShape, Outline
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
-__all__ = ["NORM_NAMES", "NormCall", "dim_fix", "norm_calls", "order_slot"]
+__all__ = ["NORM_NAMES", "NormCall", "dim_fix", "hidden", "norm_calls", "order_slots"]
 
 NORM_NAMES = ("norm", "vector_norm", "normalize", "pairwise_distance")
 
@@ -116,18 +116,20 @@ def norm_calls(facts: ModuleFacts) -> Iterator[NormCall]:
                 yield found
 
 
-def order_slot(shape: CallShape) -> str:
-    """The letters of an outlined call that can stand in the order slot."""
+def order_slots(shape: CallShape) -> list[tuple[str, str]]:
+    """(letter, last name) of the arguments of an outlined call that can stand in the order slot."""
+    pairs = list(zip(shape.positional, shape.names, strict=True))
     if shape.name == "pairwise_distance":
-        return shape.positional[2:3]
-    return shape.positional[0:2] if shape.dotted else shape.positional[1:2]
+        return pairs[2:3]
+    if not shape.dotted:
+        return pairs[1:2]
+    # ``x.norm(2, -1)`` is a method with its order given; ``torch.norm(x, -1)`` starts with the tensor.
+    return pairs[:1] if shape.positional[:1] in ("-", "0", "1") else pairs[:2]
 
 
-def may_have_order(outline: Outline, letters: str) -> bool:
-    """Does any outlined norm call hold one of ``letters`` in its order slot, or hide behind another name?"""
-    if outline.aliased & set(NORM_NAMES):
-        return True
-    return any(set(order_slot(call)) & set(letters) for call in outline.called(*NORM_NAMES))
+def hidden(outline: Outline) -> bool:
+    """May a norm be called under another name, or with unpacked arguments?"""
+    return bool(outline.aliased & set(NORM_NAMES))
 
 
 def dim_fix(norm: NormCall, facts: ModuleFacts) -> Fix | None:

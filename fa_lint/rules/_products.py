@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.words import words
+from fa_lint.semantics.words import NORM_WORDS, words
 
 __all__ = ["Denominator", "Floor", "Product", "division", "enters_product", "inner_product", "norm_operand", "read_denominator"]
 
@@ -26,17 +26,19 @@ _MAXIMA = frozenset({"torch.maximum", "torch.max", "numpy.maximum", "jax.numpy.m
 _SHAPING = frozenset(
     "item unsqueeze squeeze view reshape detach flatten clone cpu numpy to float double t contiguous expand sum mean".split()
 )
-_EPS_WORDS = frozenset("eps epsilon tiny stability small".split())
+_EPS_WORDS = frozenset({"eps", "epsilon", "tiny", "stability"})
 
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """``kind``: additive, clamp or root. ``scale`` is the norm at which it bites (None: unknown value)."""
+    """``kind``: additive, clamp or root; ``node`` the floor itself. ``scale`` is the norm at which it bites.
+
+    ``value`` and ``scale`` are None where the constant is not known.
+    """
 
     kind: str
     value: float | None
     node: ir.Expr
-    text: str
     scale: float | None
 
 
@@ -51,12 +53,16 @@ class Denominator:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """An inner product of two values. ``dim`` is the text of its reduction (None: everything; "" : unknown)."""
+    """An inner product of two values.
+
+    ``over`` says what it reduces: ``all`` entries, one ``dim`` (then ``dim`` is the expression), two ``flat`` vectors,
+    or ``unknown``.
+    """
 
     left: ir.Expr
     right: ir.Expr
-    dim: str | None = None
-    flat: bool = field(default=False)
+    over: str
+    dim: ir.Expr | None = None
 
 
 def _bound(node: ir.Expr, facts: ModuleFacts) -> ir.Expr:
@@ -91,15 +97,11 @@ def _unshaped(node: ir.Expr, facts: ModuleFacts) -> ir.Expr:
     return node
 
 
-def _dim(call: ir.Call, first: int, facts: ModuleFacts) -> str | None:
+def _dim(call: ir.Call, first: int) -> ir.Expr | None:
     arg = next((a for a in call.args if a.keyword in ("dim", "axis")), None)
     if arg is None and len(call.args) > first and call.args[first].keyword is None:
         arg = call.args[first]
-    return facts.source(arg.value) if arg is not None else None
-
-
-def _same(left: ir.Expr, right: ir.Expr, facts: ModuleFacts) -> bool:
-    return facts.source(left) == facts.source(right)
+    return arg.value if arg is not None else None
 
 
 def inner_product(node: ir.Expr, facts: ModuleFacts) -> Product | None:
@@ -107,41 +109,43 @@ def inner_product(node: ir.Expr, facts: ModuleFacts) -> Product | None:
     node = _unshaped(node, facts)
     match node:
         case ir.Binary(op="@", left=left, right=right):
-            return Product(left, right, "", flat=True)
+            return Product(left, right, "unknown")
         case ir.Unary(op="-", operand=operand):
             return inner_product(operand, facts)
         case ir.Call(func=func, args=args):
             name = facts.qualified(func)
             if name in _LIBRARY_DOTS and len(args) >= 2:
-                return Product(args[0].value, args[1].value, "", flat=name.endswith((".dot", ".vdot")))
+                return Product(args[0].value, args[1].value, "flat" if name.endswith(("torch.dot", ".vdot")) else "unknown")
             if name == "torch.einsum" and len(args) == 3:
-                return Product(args[1].value, args[2].value, "")
+                return Product(args[1].value, args[2].value, "unknown")
             if name in _SUMS and args:
-                return _summed(args[0].value, _dim(node, 1, facts), facts)
+                return _summed(args[0].value, _dim(node, 1), facts)
             if isinstance(func, ir.Attr) and name is None:
                 if func.attr == "sum":
-                    return _summed(func.value, _dim(node, 0, facts), facts)
+                    return _summed(func.value, _dim(node, 0), facts)
                 if func.attr in _DOTS and args:
-                    return Product(func.value, args[0].value, "", flat=func.attr == "dot")
+                    return Product(func.value, args[0].value, "flat" if func.attr == "dot" else "unknown")
             if isinstance(func, ir.Name) and func.id == "sum" and args:
                 inner = args[0].value
                 if isinstance(inner, ir.Comprehension):
-                    found = inner_product(inner.elements[0], facts)
-                    return replace(found, dim="") if found else _summed(inner.elements[0], "", facts)
+                    found = inner_product(inner.elements[0], facts) or _summed(inner.elements[0], None, facts)
+                    return replace(found, over="unknown") if found else None
     return None
 
 
-def _summed(node: ir.Expr, dim: str | None, facts: ModuleFacts) -> Product | None:
+def _summed(node: ir.Expr, dim: ir.Expr | None, facts: ModuleFacts) -> Product | None:
     node = _bound(node, facts)
+    over = "all" if dim is None else "dim"
     match node:
         case ir.Binary(op="*", left=left, right=right):
-            return Product(left, right, dim)
+            return Product(left, right, over, dim)
         case ir.Call(func=func, args=[first, second, *_]) if facts.qualified(func) in _MULTIPLIES:
-            return Product(first.value, second.value, dim)
+            return Product(first.value, second.value, over, dim)
         case ir.Call(func=ir.Attr(attr="mul", value=left), args=[ir.Arg(value=right)]):
-            return Product(left, right, dim)
+            return Product(left, right, over, dim)
         case ir.Call(func=ir.Attr(attr="sum", value=inner)):
-            return _summed(inner, dim if dim is not None else "", facts)
+            found = _summed(inner, None, facts)
+            return replace(found, over="unknown") if found else None
     return None
 
 
@@ -149,7 +153,7 @@ def _square_operand(node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
     """``a`` where an expression is the sum of the squares of ``a``."""
     node = _unshaped(node, facts)
     product = inner_product(node, facts)
-    if product is not None and _same(product.left, product.right, facts):
+    if product is not None and ir.same(product.left, product.right):
         return product.left
     match node:
         case ir.Call(func=func, args=args) if facts.qualified(func) in _SUMS and args:
@@ -176,7 +180,7 @@ def _squared(node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
             return inner
         case ir.Call(func=func, args=[first, *_]) if (facts.qualified(func) or "").rpartition(".")[2] in ("pow", "square"):
             return first.value
-        case ir.Binary(op="*", left=left, right=right) if _same(left, right, facts):
+        case ir.Binary(op="*", left=left, right=right) if ir.same(left, right):
             return left
     return None
 
@@ -198,31 +202,31 @@ def norm_operand(node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
                     return _square_operand(func.value, facts)
         case ir.Binary(op="**", left=left, right=right) if facts.values.number(right) == 0.5:
             return _square_operand(left, facts)
-        case ir.Name(id=identifier) if "norm" in words(identifier):
+        case ir.Name(id=identifier) if NORM_WORDS & set(words(identifier)):
             return node
-        case ir.Attr(attr=identifier) if "norm" in words(identifier):
+        case ir.Attr(attr=identifier) if NORM_WORDS & set(words(identifier)):
             return node
     return None
 
 
-def _floor(node: ir.Expr, facts: ModuleFacts) -> tuple[float | None, str] | None:
+def _floor(node: ir.Expr, facts: ModuleFacts) -> tuple[float | None, ir.Expr] | None:
     """The value of a small constant or of something called eps; None where it is neither."""
     value = facts.values.number(node)
     if value is not None:
-        return (value, facts.source(node)) if 0 < value <= 1e-2 else None
+        return (value, node) if 0 < value <= 1e-2 else None
     name = node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
-    return (None, facts.source(node)) if set(words(name)) & _EPS_WORDS else None
+    return (None, node) if set(words(name)) & _EPS_WORDS else None
 
 
 def _merge(left: Denominator, right: Denominator) -> Denominator:
     return Denominator(left.operands + right.operands, left.power + right.power, left.floors + right.floors)
 
 
-def _with_floor(inner: Denominator, kind: str, floor: tuple[float | None, str], node: ir.Expr) -> Denominator:
-    value, text = floor
+def _with_floor(inner: Denominator, kind: str, floor: tuple[float | None, ir.Expr]) -> Denominator:
+    value, node = floor
     # A floor f under a product of n norms bites where each is about f^(1/n).
     scale = None if value is None else value ** (1 / max(inner.power, 1))
-    return replace(inner, floors=(*inner.floors, Floor(kind, value, node, text, scale)))
+    return replace(inner, floors=(*inner.floors, Floor(kind, value, node, scale)))
 
 
 def read_denominator(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> Denominator | None:
@@ -236,7 +240,7 @@ def read_denominator(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> Denom
                 floor = _floor(other, facts)
                 found = read_denominator(inner, facts, depth + 1) if floor else None
                 if floor and found:
-                    return _with_floor(found, "additive", floor, node)
+                    return _with_floor(found, "additive", floor)
             return None
         case ir.Binary(op="*", left=left, right=right):
             first = read_denominator(left, facts, depth + 1)
@@ -278,10 +282,10 @@ def _clamped(node: ir.Call, facts: ModuleFacts, depth: int) -> Denominator | Non
         return None
     floor = _floor(pair[1], facts) or _constant_tensor(pair[1], facts)
     inner = read_denominator(pair[0], facts, depth + 1)
-    return _with_floor(inner, "clamp", floor, node) if floor and inner else None
+    return _with_floor(inner, "clamp", floor) if floor and inner else None
 
 
-def _constant_tensor(node: ir.Expr, facts: ModuleFacts) -> tuple[float | None, str] | None:
+def _constant_tensor(node: ir.Expr, facts: ModuleFacts) -> tuple[float | None, ir.Expr] | None:
     match node:
         case ir.Call(args=[ir.Arg(value=inner), *_]) if facts.qualified(node.func) in ("torch.tensor", "torch.as_tensor"):
             return _floor(inner, facts)

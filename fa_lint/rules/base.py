@@ -7,6 +7,7 @@ import re
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import ClassVar
 
 from fa_lint.findings import Finding, Fix, Level, Related
@@ -15,7 +16,7 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import Role
 
-__all__ = ["SECTIONS", "Invalid", "Rule", "related"]
+__all__ = ["SECTIONS", "Gate", "Invalid", "Rule", "occurs", "related"]
 
 SECTIONS = (
     "What it does",
@@ -40,12 +41,31 @@ class Invalid:
         self.fixed = None if fixed is None else _block(fixed)
 
 
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A byte gate: one of ``literals`` must occur in a file, and so must ``pattern`` where one is given."""
+
+    literals: tuple[bytes, ...]
+    pattern: re.Pattern[bytes] | None = None
+
+    def open_for(self, data: bytes) -> bool:
+        # Plain searches run at memory speed; the pattern sees only the files that pass them.
+        if not any(literal in data for literal in self.literals):
+            return False
+        return self.pattern is None or self.pattern.search(data) is not None
+
+
+def occurs(*literals: bytes, pattern: bytes | None = None) -> Gate:
+    """A :class:`Gate` from literals and a regular expression."""
+    return Gate(literals, None if pattern is None else re.compile(pattern))
+
+
 class Rule(ABC):
     """One rule, one file. The class docstring is its page: the headings of :data:`SECTIONS`, in that order.
 
     ``code``, ``name`` and ``summary`` name the bad thing; ``level`` is the highest it reports; ``pitfall`` is the
     section of CHECKLIST.md; ``runtime`` the function of ``fa_lint_runtime`` that guards against it at run time;
-    ``gate`` a byte pattern that every file with a finding matches.
+    ``gate`` byte gates, each of which is open for every file with a finding (see :func:`occurs`).
     """
 
     code: ClassVar[str]
@@ -54,11 +74,15 @@ class Rule(ABC):
     level: ClassVar[Level]
     pitfall: ClassVar[str]
     runtime: ClassVar[str]
-    gate: ClassVar[re.Pattern[bytes]]
+    gate: ClassVar[tuple[Gate, ...]]
     fixable: ClassVar[str] = "no"
     default: ClassVar[bool] = True
     VALID: ClassVar[tuple[str, ...]] = ()
     INVALID: ClassVar[tuple[Invalid, ...]] = ()
+
+    def may_match(self, data: bytes) -> bool:
+        """The first gate: can the rule fire in a file of these bytes?"""
+        return all(gate.open_for(data) for gate in self.gate)
 
     def may_fire(self, outline: Outline) -> bool:
         """The second gate; must not be False for a file in which the rule fires."""

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
 from fa_lint.gate import Outline
-from fa_lint.rules._norms import NormCall, dim_fix, may_have_order, norm_calls
-from fa_lint.rules.base import Invalid, Rule
+from fa_lint.rules._norms import NORM_NAMES, NormCall, dim_fix, hidden, norm_calls, order_slots
+from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["NegativeNormOrder"]
@@ -66,7 +65,7 @@ class NegativeNormOrder(Rule):
     pitfall = "P1"
     runtime = "fa_lint_runtime.safe_norm"
     fixable = "unsafe"
-    gate = re.compile(rb"norm|pairwise_distance")
+    gate = (occurs(b"norm", b"pairwise_distance", pattern=rb"\b(?:norm|vector_norm|normalize|pairwise_distance)\b"),)
 
     VALID = (
         "import torch\ntorch.ones(3).norm(dim=-1)",
@@ -113,7 +112,11 @@ class NegativeNormOrder(Rule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        return may_have_order(outline, "-nx")
+        return hidden(outline) or any(
+            letter in "-o" or letter == "n" and name in outline.negative
+            for call in outline.called(*NORM_NAMES)
+            for letter, name in order_slots(call)
+        )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for norm in norm_calls(facts):

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
 from fa_lint.gate import Outline
-from fa_lint.rules._norms import NormCall, dim_fix, may_have_order, norm_calls
-from fa_lint.rules.base import Invalid, Rule
+from fa_lint.rules._norms import NORM_NAMES, NormCall, dim_fix, hidden, norm_calls, order_slots
+from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.values import UNKNOWN, is_number
@@ -63,7 +62,7 @@ class DimAsNormOrder(Rule):
     pitfall = "P1"
     runtime = "fa_lint_runtime.safe_norm"
     fixable = "unsafe"
-    gate = re.compile(rb"norm")
+    gate = (occurs(b"norm", pattern=rb"\b(?:norm|vector_norm|normalize)\b"),)
 
     VALID = (
         "import numpy as np\ndef f(axis): return axis / np.linalg.norm(axis)",
@@ -93,7 +92,11 @@ class DimAsNormOrder(Rule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        return may_have_order(outline, "n0")
+        return hidden(outline) or any(
+            letter == "1" or letter == "n" and name in _DIM_NAMES
+            for call in outline.called(*NORM_NAMES)
+            for letter, name in order_slots(call)
+        )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for norm in norm_calls(facts):

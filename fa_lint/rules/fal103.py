@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
 from fa_lint.gate import Outline
-from fa_lint.rules._norms import NORM_NAMES, NormCall, norm_calls
-from fa_lint.rules.base import Invalid, Rule
+from fa_lint.rules._norms import NORM_NAMES, NormCall, hidden, norm_calls
+from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.values import is_number
@@ -57,7 +56,7 @@ class NormKeepdimWithoutDim(Rule):
     level = Level.HINT
     pitfall = "P1"
     runtime = "fa_lint_runtime.safe_norm"
-    gate = re.compile(rb"keepdim")
+    gate = (occurs(b"keepdim"), occurs(b"norm"))
 
     VALID = (
         "import torch\ndef f(x): return x / x.norm(1, 1, keepdim=True)",
@@ -73,9 +72,9 @@ class NormKeepdimWithoutDim(Rule):
 
     def may_fire(self, outline: Outline) -> bool:
         return any(
-            call.keywords & {"keepdim", "keepdims"} and not call.keywords & {"dim", "axis"}
+            call.keywords & {"keepdim", "keepdims"} and not call.keywords & {"dim", "axis"} and len(call.positional) < 3
             for call in outline.called(*NORM_NAMES)
-        ) or bool(outline.aliased & set(NORM_NAMES))
+        ) or hidden(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for norm in norm_calls(facts):

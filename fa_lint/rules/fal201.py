@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from fa_lint.findings import Applicability, Finding, Level
 from fa_lint.gate import Outline
 from fa_lint.rules._cosines import FLOORS, clamped_cosines, is_guarded, may_clamp, operand_role, safe_cosine_fix
-from fa_lint.rules.base import Invalid, Rule, related
+from fa_lint.rules.base import Invalid, Rule, occurs, related
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import COMPUTED
 
@@ -67,7 +66,7 @@ class ClampedGradientCosine(Rule):
     pitfall = "P2"
     runtime = "fa_lint_runtime.safe_cosine"
     fixable = "sometimes"
-    gate = re.compile(rb"cosine_similarity|CosineSimilarity|cosine_embedding_loss|CosineEmbeddingLoss|cosine_distances")
+    gate = (occurs(b"cosine_similarity", b"CosineSimilarity", b"cosine_embedding_loss", b"CosineEmbeddingLoss", b"cosine_distances"),)
 
     VALID = (
         "import torch.nn.functional as F\ndef f(p, c): return F.cosine_similarity(p.grad, c, dim=0, eps=1e-30)",

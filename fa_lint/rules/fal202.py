@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from fa_lint.findings import Applicability, Finding, Level
 from fa_lint.gate import Outline
 from fa_lint.rules._cosines import FLOORS, clamped_cosines, is_guarded, may_clamp, operand_role, safe_cosine_fix
-from fa_lint.rules.base import Invalid, Rule
+from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["ClampedCosine"]
@@ -53,7 +52,7 @@ class ClampedCosine(Rule):
     pitfall = "P2"
     runtime = "fa_lint_runtime.safe_cosine"
     fixable = "unsafe"
-    gate = re.compile(rb"cosine_similarity|CosineSimilarity")
+    gate = (occurs(b"cosine_similarity", b"CosineSimilarity"),)
 
     VALID = (
         "import torch.nn.functional as F\ndef f(image_features, text_features): "

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 from fa_lint.findings import Applicability, Assumption, Edit, Finding, Fix, Level
@@ -15,7 +14,7 @@ from fa_lint.rules._products import (
     inner_product,
     read_denominator,
 )
-from fa_lint.rules.base import Invalid, Rule, related
+from fa_lint.rules.base import Invalid, Rule, occurs, related
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.names import Binding
@@ -80,8 +79,14 @@ class FlooredGradientCosine(Rule):
     runtime = "fa_lint_runtime.safe_cosine"
     fixable = "sometimes"
     # The gradient itself may live in another file; the floored quotient cannot.
-    gate = re.compile(
-        rb"(?s)(?=.*(?:norm|sqrt|\*\*|dot|@|abs))(?=.*(?:eps|EPS|Eps|\d[eE]-\d|\.0\d|clamp|clip|max|normalize|tiny|sensitiv))"
+    # A floor is a small literal or something called eps; ``F.normalize`` brings its own.
+    gate = (
+        occurs(b"/", b"div", b"normalize", b"= 0"),
+        occurs(b"norm", b"sqrt", b".5", b"dot(", b"sum(", b"einsum", b"matmul", b"mm(", b"inner", b"abs(", b"@"),
+        occurs(
+            *(b"eps", b"EPS", b"Eps", b"tiny", b"TINY", b"tability", b"e-", b"E-", b".0", b"**", b"functional"),
+            pattern=rb"eps(?:\b|_|ilon)|EPS|Eps|tiny|TINY|[Ss]tability|STABILITY|\d\.?[eE]-\d|\.0\d|\*\* ?-|\bnormalize\b",
+        ),
     )
 
     VALID = (
@@ -191,7 +196,15 @@ class FlooredGradientCosine(Rule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        return outline.floored_division or outline.zeroed_entries or bool(outline.called("normalize"))
+        # A product over floored norms may wait for a caller in another file; the other shapes need a gradient here.
+        if outline.floored_product:
+            return True
+        return outline.gradients and (
+            outline.floored_quotient
+            or outline.zeroed_entries
+            or "normalize" in outline.aliased
+            or any(not c.dotted or c.receiver in outline.functional for c in outline.called("normalize"))
+        )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for node in facts.nodes():
@@ -236,12 +249,13 @@ class FlooredGradientCosine(Rule):
         role = _gradient(values, facts)
         when: tuple[Assumption, ...] = ()
         if role is None:
-            when = _assumptions(values, facts)
+            when = _assumptions(values, facts) if product is not None else ()
             if not when:
                 return
         if is_guarded(place, values, facts, floor.scale or 1e-8):
             return
-        is_projection = len({facts.source(o) for o in denominator.operands}) == 1 and product is not None
+        first = denominator.operands[0]
+        is_projection = product is not None and all(ir.same(first, o) for o in denominator.operands[1:])
         what = "projection" if is_projection else "cosine" if product is not None else "unit vector"
         computed = role is None or role.strength == COMPUTED
         level = Level.ERROR if computed and floor.value is not None else Level.WARNING
@@ -249,7 +263,7 @@ class FlooredGradientCosine(Rule):
         yield Finding(
             self.code,
             *facts.span(node),
-            f"floor `{floor.text}` under a {what} of {'' if computed else 'what is named like '}a {kind}: {_effect(floor)}; use `safe_cosine`",
+            f"floor `{facts.source(floor.node)}` under a {what} of {'' if computed else 'what is named like '}a {kind}: {_effect(floor)}; use `safe_cosine`",
             level,
             _computes(floor),
             self._fix(place, product, denominator, computed, facts) if what == "cosine" else None,
@@ -263,16 +277,18 @@ class FlooredGradientCosine(Rule):
         """Replace the whole quotient where numerator and norms are of the same two values."""
         if product is None or not isinstance(place, ir.Binary) or "#" in facts.source(place):
             return None
-        left, right = facts.source(product.left), facts.source(product.right)
-        norms = [facts.source(o) for o in denominator.operands]
-        if sorted({left, right}) != sorted(set(norms)) or len(norms) != 2 or product.dim == "" and not product.flat:
+        left, right = product.left, product.right
+        norms = denominator.operands
+        if len(norms) != 2 or not _pairs_up((left, right), (norms[0], norms[1])):
             return None
-        if product.flat and "@" in facts.source(place) and not _looks_flat(product, facts):
-            return None  # a matrix product of batches is no single cosine
-        if not product.flat and product.dim is None:
-            call = f"safe_cosine({_flat(product.left, facts)}, {_flat(product.right, facts)}, dim=0)"
+        flat = product.over == "flat" or product.over == "unknown" and _is_flat(left, facts) and _is_flat(right, facts)
+        if product.over == "unknown" and not flat:
+            return None  # a product of batches is no single cosine
+        if product.over == "all":
+            call = f"safe_cosine({_flat(left, facts)}, {_flat(right, facts)}, dim=0)"
         else:
-            call = f"safe_cosine({left}, {right}, dim={'0' if product.flat else product.dim})"
+            dim = "0" if flat or product.dim is None else facts.source(product.dim)
+            call = f"safe_cosine({facts.source(left)}, {facts.source(right)}, dim={dim})"
         return runtime_fix(
             facts,
             "safe_cosine",
@@ -407,28 +423,30 @@ def _computes(floor: Floor) -> str:
 def _is_absolute(node: ir.Expr, entries: ir.Expr, facts: ModuleFacts) -> bool:
     match node:
         case ir.Call(func=ir.Attr(attr="abs", value=inner)):
-            return facts.source(inner) == facts.source(entries)
+            return ir.same(inner, entries)
         case ir.Call(func=func, args=[ir.Arg(value=inner)]):
             name = facts.qualified(func) or (func.id if isinstance(func, ir.Name) else "")
-            return name in ("torch.abs", "numpy.abs", "abs") and facts.source(inner) == facts.source(entries)
+            return name in ("torch.abs", "numpy.abs", "abs") and ir.same(inner, entries)
     return False
 
 
-def _looks_flat(product: Product, facts: ModuleFacts) -> bool:
-    """Is either operand of ``@`` visibly one-dimensional?"""
+def _pairs_up(values: tuple[ir.Expr, ir.Expr], norms: tuple[ir.Expr, ir.Expr]) -> bool:
+    """Are the two norms those of the two values, in either order?"""
+    (a, b), (m, n) = values, norms
+    return ir.same(a, m) and ir.same(b, n) or ir.same(a, n) and ir.same(b, m)
 
-    def flat(node: ir.Expr, depth: int = 0) -> bool:
-        match node:
-            case ir.Call(func=ir.Attr(attr="flatten" | "ravel")):
-                return not node.args
-            case ir.Call(func=ir.Attr(attr="view" | "reshape"), args=[ir.Arg(value=size)]):
-                return facts.values.number(size) == -1
-            case ir.Name() if depth < 4:
-                values = [b.value for b in facts.names.reaching(node) if b.how == "value" and b.value is not None]
-                return len(values) == 1 and flat(values[0], depth + 1)
-        return False
 
-    return flat(product.left) and flat(product.right)
+def _is_flat(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> bool:
+    """Is an operand of ``@`` visibly one-dimensional?"""
+    match node:
+        case ir.Call(func=ir.Attr(attr="flatten" | "ravel")):
+            return not node.args
+        case ir.Call(func=ir.Attr(attr="view" | "reshape"), args=[ir.Arg(value=size)]):
+            return facts.values.number(size) == -1
+        case ir.Name() if depth < 4:
+            values = [b.value for b in facts.names.reaching(node) if b.how == "value" and b.value is not None]
+            return len(values) == 1 and _is_flat(values[0], facts, depth + 1)
+    return False
 
 
 def _flat(node: ir.Expr, facts: ModuleFacts) -> str:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
 from fa_lint.gate import Outline
 from fa_lint.rules._cosines import runtime_fix
 from fa_lint.rules._products import division, inner_product, read_denominator
-from fa_lint.rules.base import Invalid, Rule
+from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.names import Binding
@@ -65,7 +64,7 @@ class UnclampedAcos(Rule):
     pitfall = "P2"
     runtime = "fa_lint_runtime.safe_angle"
     fixable = "unsafe"
-    gate = re.compile(rb"acos|arccos")
+    gate = (occurs(b"acos", b"arccos"),)
 
     VALID = (
         "import torch\ndef f(a, b): return torch.acos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))",
@@ -192,7 +191,7 @@ class UnclampedAcos(Rule):
             if isinstance(outer, ir.If | ir.Conditional):
                 for part in ir.walk(outer.test):
                     if isinstance(part, ir.Compare) and any(
-                        facts.source(side) == facts.source(argument) for side in (part.left, *part.comparators)
+                        ir.same(side, argument) for side in (part.left, *part.comparators)
                     ):
                         return True
         return False
@@ -232,11 +231,11 @@ class UnclampedAcos(Rule):
             if product is None or denominator is None or len(denominator.operands) != 2:
                 return None
             left, right = product.left, product.right
-            sources = {facts.source(left), facts.source(right)}
-            dotted = product.flat and "@" not in facts.source(argument)
-            if {facts.source(o) for o in denominator.operands} != sources or not (dotted or product.dim):
+            m, n = denominator.operands
+            paired = ir.same(left, m) and ir.same(right, n) or ir.same(left, n) and ir.same(right, m)
+            if not paired or product.over not in ("flat", "dim"):
                 return None
-            dim = "0" if dotted else str(product.dim)
+            dim = "0" if product.dim is None else facts.source(product.dim)
         if "#" in facts.source(call):
             return None
         content = f"safe_angle({facts.source(left)}, {facts.source(right)}, dim={dim})"

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
 from fa_lint.gate import Outline
-from fa_lint.rules.base import Invalid, Rule, related
+from fa_lint.rules.base import Invalid, Rule, occurs, related
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import NOTHING, Role
@@ -55,7 +54,7 @@ class SumAsZeroTest(Rule):
     level = Level.WARNING
     pitfall = "P2"
     runtime = "fa_lint_runtime.check_magnitude"
-    gate = re.compile(rb"sum")
+    gate = (occurs(b".sum("), occurs(b"==", b"!=", pattern=rb"[!=]=\s*\(?0|0\.?0?\)?\s*[!=]="))
 
     VALID = (
         "def f(mask): return mask.sum() == 0",
@@ -80,7 +79,7 @@ class SumAsZeroTest(Rule):
         for node in facts.nodes():
             match node:
                 case ir.Compare(ops=["==" | "!="], left=left, comparators=[right]):
-                    tested = left if facts.values.number(right) == 0 else right if facts.values.number(left) == 0 else None
+                    tested = left if _is_zero(right) else right if _is_zero(left) else None
                 case _:
                     continue
             role = self._signed_sum(tested, facts) if tested is not None else None
@@ -126,3 +125,7 @@ class SumAsZeroTest(Rule):
             sides = [facts.role(node.left), facts.role(node.right)]
             return next((r for r in sides if r.kind in ("gradient", "credit", "weight") and r.strength > 1), None)
         return None if role is NOTHING or role.kind != "weight" or role.strength < 3 else role
+
+
+def _is_zero(node: ir.Expr) -> bool:
+    return isinstance(node, ir.Const) and not isinstance(node.value, bool) and node.value == 0

@@ -63,6 +63,7 @@ __all__ = [
     "WithItem",
     "Yield",
     "children",
+    "same",
     "walk",
 ]
 
@@ -421,3 +422,21 @@ def walk(node: Node) -> Iterator[Node]:
         top = stack.pop()
         yield top
         stack.extend(reversed(list(children(top))))
+
+
+def same(left: Node, right: Node) -> bool:
+    """Are two nodes the same code, layout apart?"""
+    stack: list[tuple[object, object]] = [(left, right)]
+    while stack:
+        one, other = stack.pop()
+        if isinstance(one, Node) and isinstance(other, Node):
+            if type(one) is not type(other):
+                return False
+            stack += [(getattr(one, f.name), getattr(other, f.name)) for f in fields(one) if f.name != "nid"]
+        elif isinstance(one, list) and isinstance(other, list):
+            if len(one) != len(other):
+                return False
+            stack += list(zip(one, other, strict=True))
+        elif one != other or type(one) is not type(other):
+            return False
+    return True
