@@ -118,7 +118,11 @@ def _extract(source: Source, tree: ast.Module | None, declared: RoleNames) -> Mo
             return ParseFailure(reason, source.offset_of(row, 1))
         deep = depth > _DEEP
     try:
-        facts = _on_a_deep_stack(lambda: _resolved(extract(source.text, declared))) if deep else extract(source.text, declared)
+        facts = (
+            _on_a_deep_stack(lambda: _resolved(extract(source.text, declared)))
+            if deep
+            else extract(source.text, declared)
+        )
     except libcst.ParserSyntaxError as error:
         return ParseFailure(error.message.split("\n")[0], source.offset_of(error.raw_line, error.raw_column + 1))
     except RecursionError:
@@ -170,7 +174,11 @@ def _findings(
         facts: ModuleFacts | ParseFailure | None = None
         if not broken:
             # Perhaps only this interpreter's grammar is too old.
-            facts = _extract(source, None, declared) if not parsed.reason.startswith(("nested", "null", "too many nested")) else parsed
+            facts = (
+                _extract(source, None, declared)
+                if not parsed.reason.startswith(("nested", "null", "too many nested"))
+                else parsed
+            )
             failures = [parsed] if isinstance(facts, ParseFailure) else []
         if failures and "FAL900" in codes:
             findings += [_unparsable(failure, source) for failure in failures]
@@ -232,7 +240,9 @@ def _unreadable(error: SourceError) -> Diagnostic:
 
     place = Place(error.row, 1)
     message = f"cannot be read: {error.reason}; the file was not checked"
-    return Diagnostic(error.path, None, place, place, "FAL900", ENGINE_CODES["FAL900"], message, Level.ERROR, noqa_row=error.row)
+    return Diagnostic(
+        error.path, None, place, place, "FAL900", ENGINE_CODES["FAL900"], message, Level.ERROR, noqa_row=error.row
+    )
 
 
 # -- suppressions -------------------------------------------------------------------------------------------------
@@ -245,7 +255,7 @@ def _rows(finding: Finding, source: Source, facts: ModuleFacts | None) -> tuple[
     if facts is None or statement is None:
         return first, last
     begin = facts.span(statement)[0]
-    parts = [child for child in ir.children(statement)]
+    parts = list(ir.children(statement))
     heads = [part for part in parts if not _is_body(part)]
     if len(heads) < len(parts):
         end = max((facts.span(part)[1] for part in heads), default=begin + 1)
@@ -339,7 +349,9 @@ def locate(finding: Finding, source: Source, facts: ModuleFacts | None, noqa_row
         noqa_row=source.place(source.starts[noqa_row - 1])[1].row,
         fix=_located_fix(finding.fix, source, facts) if finding.fix is not None else None,
         related=tuple(
-            RelatedPlace(source.path, source.place(r.start)[1], source.place(r.end)[1], r.message, source.place(r.start)[0])
+            RelatedPlace(
+                source.path, source.place(r.start)[1], source.place(r.end)[1], r.message, source.place(r.start)[0]
+            )
             for r in finding.related
         ),
         frame=_frame(source, first, last),
@@ -376,6 +388,13 @@ def _located_fix(fix: Fix, source: Source, facts: ModuleFacts | None) -> Diagnos
     return DiagnosticFix(fix.applicability, fix.message, tuple(located))
 
 
+def _is_docstring(statement: ir.Stmt) -> bool:
+    match statement:
+        case ir.ExprStmt(value=ir.Const(value=str())):
+            return True
+    return False
+
+
 def _import_edit(name: str, source: Source, facts: ModuleFacts) -> Edit | None:
     """Bring a runtime function in: join an existing import of it, else a line after the leading imports."""
     imported = facts.names.module_scope.bindings.get(name, ())
@@ -389,10 +408,9 @@ def _import_edit(name: str, source: Source, facts: ModuleFacts) -> Edit | None:
             if not text.endswith(")") and "\n" not in text:
                 end = facts.span(statement)[1]
                 return Edit(end, end, f", {name}")
-        is_docstring = number == 0 and isinstance(statement, ir.ExprStmt) and isinstance(statement.value, ir.Const)
-        if isinstance(statement, ir.Import | ir.ImportFrom) or is_docstring and isinstance(statement.value.value, str):
+        if isinstance(statement, ir.Import | ir.ImportFrom) or (number == 0 and _is_docstring(statement)):
             anchor = statement
-        elif not is_docstring:
+        else:
             break
     newline = "\r\n" if "\r\n" in source.text else "\n"
     line = f"from fa_lint_runtime import {name}"

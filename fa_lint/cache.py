@@ -124,10 +124,13 @@ def _diagnostic(stored: dict[str, Any], path: str) -> Diagnostic:
             and DiagnosticFix(
                 Applicability(fix["applicability"]),
                 fix["message"],
-                tuple(DiagnosticEdit(_place(e["start"]), _place(e["end"]), e["content"], e["cell"]) for e in fix["edits"]),
+                tuple(
+                    DiagnosticEdit(_place(e["start"]), _place(e["end"]), e["content"], e["cell"]) for e in fix["edits"]
+                ),
             ),
             "related": tuple(
-                RelatedPlace(path, _place(r["start"]), _place(r["end"]), r["message"], r["cell"]) for r in stored["related"]
+                RelatedPlace(path, _place(r["start"]), _place(r["end"]), r["message"], r["cell"])
+                for r in stored["related"]
             ),
             "frame": tuple((row, text) for row, text in stored["frame"]),
         }

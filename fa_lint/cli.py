@@ -51,7 +51,9 @@ def _codes(_: click.Context, __: click.Parameter, values: Sequence[str]) -> tupl
         raise _Usage(str(error)) from None
 
 
-def _pairs(_: click.Context, __: click.Parameter, values: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
+def _pairs(
+    _: click.Context, __: click.Parameter, values: Sequence[str]
+) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
     from fa_lint.config import parse_per_file_ignores
 
     table: dict[str, list[str]] = {}
@@ -69,10 +71,14 @@ def _pairs(_: click.Context, __: click.Parameter, values: Sequence[str]) -> tupl
 
 @cli.command()
 @click.argument("paths", nargs=-1)
-@click.option("--select", multiple=True, callback=_codes, help="Codes or prefixes to turn on, instead of the configured ones.")
+@click.option(
+    "--select", multiple=True, callback=_codes, help="Codes or prefixes to turn on, instead of the configured ones."
+)
 @click.option("--ignore", multiple=True, callback=_codes, help="Codes or prefixes to turn off.")
 @click.option("--extend-select", multiple=True, callback=_codes, help="Codes or prefixes to turn on as well.")
-@click.option("--per-file-ignores", multiple=True, callback=_pairs, metavar="PATTERN:CODE", help="Turn codes off in some files.")
+@click.option(
+    "--per-file-ignores", multiple=True, callback=_pairs, metavar="PATTERN:CODE", help="Turn codes off in some files."
+)
 @click.option("--exclude", multiple=True, help="gitignore-style patterns to leave out, instead of the configured ones.")
 @click.option("--extend-exclude", multiple=True, help="gitignore-style patterns to leave out as well.")
 @click.option("--force-exclude", is_flag=True, help="Apply excludes to files named on the command line too.")
@@ -82,7 +88,11 @@ def _pairs(_: click.Context, __: click.Parameter, values: Sequence[str]) -> tupl
 @click.option("--output-format", type=click.Choice(_FORMAT_NAMES), default="full", show_default=True)
 @click.option("--output-file", type=click.Path(dir_okay=False), help="Write the findings to a file.")
 @click.option("--statistics", is_flag=True, help="Count findings by rule.")
-@click.option("--fail-on", type=click.Choice(("error", "warning", "hint")), help="Lowest level that makes the exit code 1 [default: warning].")
+@click.option(
+    "--fail-on",
+    type=click.Choice(("error", "warning", "hint")),
+    help="Lowest level that makes the exit code 1 [default: warning].",
+)
 @click.option("--exit-zero", is_flag=True, help="Exit 0 even with findings.")
 @click.option("--stdin-filename", metavar="PATH", help="Name of the code read from standard input (`-`).")
 @click.option("--show-files", is_flag=True, help="List the files that would be linted.")
@@ -90,7 +100,9 @@ def _pairs(_: click.Context, __: click.Parameter, values: Sequence[str]) -> tupl
 @click.option("--isolated", is_flag=True, help="Ignore every configuration file.")
 @click.option("--config", "config_file", type=click.Path(dir_okay=False), help="Use this configuration file.")
 @click.option("--color", type=click.Choice(("auto", "always", "never")), default="auto", show_default=True)
-@click.option("-j", "--jobs", type=click.IntRange(0), default=0, metavar="N", help="Worker processes (0: one per core).")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(0), default=0, metavar="N", help="Worker processes (0: one per core)."
+)
 @click.option("--no-cache", is_flag=True, help="Neither read nor write the cache.")
 def check(paths: tuple[str, ...], **options: Any) -> None:
     """Lint files and directories (`-` reads standard input)."""

@@ -19,11 +19,11 @@ import click
 from fa_lint.config import ConfigError, Settings, as_rows, find_config, load
 from fa_lint.discovery import DiscoveryError, discover
 from fa_lint.engine import Report, lint, lint_text
-from fa_lint.findings import Applicability, Diagnostic, Level
+from fa_lint.findings import Diagnostic, Level
 from fa_lint.fixes import FixError, fix_data, write_atomically
 from fa_lint.rules import ENGINE_CODES, RuleError, registry
 
-__all__ = ["CheckOptions", "check", "explain", "init"]
+__all__ = ["ENGINE_PAGES", "CheckOptions", "check", "explain", "init"]
 
 _Codes = tuple[str, ...]
 
@@ -117,7 +117,7 @@ def _settings(paths: tuple[str, ...], options: CheckOptions) -> Settings:
 
 
 def _check_stdin(settings: Settings, options: CheckOptions) -> NoReturn:
-    data = click.get_binary_stream("stdin").read()
+    data = sys.stdin.buffer.read()
     path = options.stdin_filename or "-"
     report = lint_text(path, data, settings)
     if options.fix or options.diff:
@@ -128,9 +128,11 @@ def _check_stdin(settings: Settings, options: CheckOptions) -> NoReturn:
         if options.diff:
             _print_diff(path, data, fixed, options)
         else:
-            click.get_binary_stream("stdout").write(fixed)
+            sys.stdout.buffer.write(fixed)
         left = lint_text(path, fixed, settings)
-        sys.exit(_exit_code(left, settings, options) if not options.diff else int(fixed != data and not options.exit_zero))
+        sys.exit(
+            _exit_code(left, settings, options) if not options.diff else int(fixed != data and not options.exit_zero)
+        )
     _finish(report, settings, options)
 
 
@@ -261,7 +263,7 @@ def _exit_code(report: Report, settings: Settings, options: CheckOptions) -> int
 
 # -- fa-lint rule -------------------------------------------------------------------------------------------------
 
-_ENGINE_PAGES = {
+ENGINE_PAGES = {
     "FAL900": "A file, or a cell of a notebook, that is not Python and was not checked: the finding says where and why. "
     "The other files are checked all the same; the exit code is at least 1.",
     "FAL901": "A suppression comment that silences nothing. The safe fix deletes it, or drops the idle codes.",
@@ -275,13 +277,13 @@ def _rule_dict(code: str) -> dict[str, Any]:
         return {
             "code": code,
             "name": ENGINE_CODES[code],
-            "summary": _ENGINE_PAGES[code],
+            "summary": ENGINE_PAGES[code],
             "level": "error" if code == "FAL900" else "warning",
             "pitfall": None,
             "runtime": None,
             "fix": "safe" if code == "FAL901" else "no",
             "default": True,
-            "explanation": _ENGINE_PAGES[code],
+            "explanation": ENGINE_PAGES[code],
             "url": rule_url(code),
         }
     rule = registry()[code]
@@ -347,14 +349,15 @@ def init(folder: str) -> None:
     own = root / "fa-lint.toml"
     try:
         text = project.read_text(encoding="utf-8") if project.is_file() else None
-        if own.exists() or text is not None and re.search(r"^\[tool\.fa-lint", text, re.MULTILINE):
+        if own.exists() or (text is not None and re.search(r"^\[tool\.fa-lint", text, re.MULTILINE)):
             click.echo(f"{own if own.exists() else project}: already configured, left as it is")
         elif text is not None:
             gap = "" if text.endswith("\n\n") or not text else "\n" if text.endswith("\n") else "\n\n"
             write_atomically(str(project), (text + gap + _TEMPLATE).encode())
             click.echo(f"{project}: added [tool.fa-lint]")
         else:
-            own.write_text(_TEMPLATE.replace("[tool.fa-lint]\n", "").replace("tool.fa-lint.", ""), encoding="utf-8")
+            bare = _TEMPLATE.replace("[tool.fa-lint]\n", "").replace("tool.fa-lint.", "")
+            own.write_text(bare, encoding="utf-8")
             click.echo(f"{own}: written")
         _tell_ruff(root)
     except (OSError, UnicodeDecodeError, FixError) as error:

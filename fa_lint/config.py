@@ -1,4 +1,4 @@
-"""Settings: one frozen dataclass, from defaults, a configuration file and flags. A bad key is an error that names its line."""
+"""Settings: one frozen dataclass, from defaults, a configuration file and flags; a bad key is an error with its line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ from fa_lint.findings import Level
 from fa_lint.rules import ENGINE_CODES, registry
 from fa_lint.semantics.roles import RoleNames
 
-__all__ = ["DEFAULT_EXCLUDE", "FAIL_ON", "ConfigError", "Settings", "as_rows", "expand_codes", "find_config", "load", "parse_per_file_ignores"]
+__all__ = [
+    "DEFAULT_EXCLUDE",
+    "FAIL_ON",
+    "ConfigError",
+    "Settings",
+    "as_rows",
+    "expand_codes",
+    "find_config",
+    "load",
+    "parse_per_file_ignores",
+]
 
 DEFAULT_EXCLUDE = (
     ".bzr", ".direnv", ".eggs", ".git", ".git-rewrite", ".hg", ".ipynb_checkpoints", ".mypy_cache", ".nox", ".pants.d",
@@ -168,7 +178,9 @@ def find_config(start: str) -> str | None:
 
 def _has_table(path: Path) -> bool:
     try:
-        return re.search(rb"^\s*\[+\s*tool\s*\.\s*[\"']?fa-lint|^\s*\[tool\]", path.read_bytes(), re.MULTILINE) is not None
+        return (
+            re.search(rb"^\s*\[+\s*tool\s*\.\s*[\"']?fa-lint|^\s*\[tool\]", path.read_bytes(), re.MULTILINE) is not None
+        )
     except OSError:
         return False
 

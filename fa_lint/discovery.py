@@ -73,7 +73,9 @@ def _is_excluded(path: str, settings: Settings) -> bool:
         ignores += _read_ignore(current)
         current = os.path.join(current, part)
         is_folder = number < len(parts) - 1
-        if _excluded(current, root, is_folder, spec) or settings.respect_gitignore and _ignored(current, is_folder, ignores):
+        if _excluded(current, root, is_folder, spec) or (
+            settings.respect_gitignore and _ignored(current, is_folder, ignores)
+        ):
             return True
     return False
 
@@ -147,7 +149,7 @@ def _walk(top: str, settings: Settings) -> Iterator[str]:
             if not is_folder and not entry.name.endswith(SUFFIXES):
                 continue
             path = os.path.join(absolute, entry.name)
-            if _excluded(path, top_absolute, is_folder, spec) or ignores and _ignored(path, is_folder, ignores):
+            if _excluded(path, top_absolute, is_folder, spec) or (ignores and _ignored(path, is_folder, ignores)):
                 continue
             if is_folder:
                 stack.append((os.path.join(folder, entry.name), ignores))

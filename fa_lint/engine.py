@@ -111,7 +111,9 @@ def _read(path: str, results: dict[str, FileResult], settings: Settings) -> byte
         if "FAL900" in settings.codes_for(path):
             place = Place(1, 1)
             message = f"cannot be read: {error.strerror or error}; the file was not checked"
-            found = Diagnostic(path, None, place, place, "FAL900", ENGINE_CODES["FAL900"], message, Level.ERROR, noqa_row=1)
+            found = Diagnostic(
+                path, None, place, place, "FAL900", ENGINE_CODES["FAL900"], message, Level.ERROR, noqa_row=1
+            )
             results[path] = FileResult(path, [found])
         return None
 

@@ -5,7 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Applicability", "Assumption", "Diagnostic", "DiagnosticEdit", "DiagnosticFix", "Edit", "Finding", "Fix", "Level", "Place", "Related", "RelatedPlace"]
+__all__ = [
+    "Applicability",
+    "Assumption",
+    "Diagnostic",
+    "DiagnosticEdit",
+    "DiagnosticFix",
+    "Edit",
+    "Finding",
+    "Fix",
+    "Level",
+    "Place",
+    "Related",
+    "RelatedPlace",
+]
 
 
 class Level(StrEnum):

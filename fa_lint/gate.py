@@ -22,19 +22,57 @@ from fa_lint.semantics.words import NORM_WORDS, words
 __all__ = ["CallShape", "Outline", "outline"]
 
 _WATCHED = frozenset(
-    "norm vector_norm normalize pairwise_distance cosine_similarity CosineSimilarity cosine_embedding_loss "
-    "CosineEmbeddingLoss cosine_distances acos arccos acos_ arccos_".split()
+    [
+        "norm",
+        "vector_norm",
+        "normalize",
+        "pairwise_distance",
+        "cosine_similarity",
+        "CosineSimilarity",
+        "cosine_embedding_loss",
+        "CosineEmbeddingLoss",
+        "cosine_distances",
+        "acos",
+        "arccos",
+        "acos_",
+        "arccos_",
+    ]
 )
 _GRADIENT = re.compile(rb"grad|credit|costate|jacrev|jacfwd|jacobian|vjp|hessian|hook|tape", re.IGNORECASE)
-_SIGNED = re.compile(r"(?<!requires_)(?<!no_)grad|credit|costate|weight|bias|param|state_dict|kernel|theta", re.IGNORECASE)
+_SIGNED = re.compile(
+    r"(?<!requires_)(?<!no_)grad|credit|costate|weight|bias|param|state_dict|kernel|theta", re.IGNORECASE
+)
 _TRANSPARENT = frozenset({"cat", "stack", "concat", "copy", "deepcopy", "parameters_to_vector", "chain", "grad"})
 _EPS_NAME = re.compile(r"eps|tiny|stability", re.IGNORECASE)
 _FLOORS = frozenset({"clamp", "clamp_", "clamp_min", "clamp_min_", "maximum", "max", "clip", "fmax", "finfo"})
 _PRODUCTS = frozenset({"dot", "vdot", "inner", "matmul", "mm", "bmm", "mv", "einsum", "sum", "vecdot"})
 _DIVISIONS = frozenset({"div", "div_", "divide", "true_divide"})
 _PEELED = frozenset(
-    "item all any float int abs cpu to view reshape flatten detach unsqueeze squeeze clone numpy double t contiguous "
-    "expand sum mean sqrt".split()
+    [
+        "item",
+        "all",
+        "any",
+        "float",
+        "int",
+        "abs",
+        "cpu",
+        "to",
+        "view",
+        "reshape",
+        "flatten",
+        "detach",
+        "unsqueeze",
+        "squeeze",
+        "clone",
+        "numpy",
+        "double",
+        "t",
+        "contiguous",
+        "expand",
+        "sum",
+        "mean",
+        "sqrt",
+    ]
 )
 
 
@@ -155,9 +193,11 @@ class _Outliner:
             for child in _children(node):
                 if type(child) is not ast.Name and type(child) is not ast.Constant:
                     stack.append((child, inner))
-        for side, self._scope in self._sums_tested:
+        for side, scope in self._sums_tested:
+            self._scope = scope
             self.found.zero_test = self.found.zero_test or self._sums(side)
-        for index, self._scope in self._zeroed:
+        for index, scope in self._zeroed:
+            self._scope = scope
             self.found.zeroed_entries = self.found.zeroed_entries or self._is_below(index)
         self._judge()
         return self.found
@@ -248,7 +288,9 @@ class _Outliner:
             letters = "".join(_letter(arg) for arg in node.args)
             names = tuple(_last(arg) for arg in node.args)
             keywords = frozenset(keyword.arg or "**" for keyword in node.keywords)
-            self.found.calls.append(CallShape(name, isinstance(node.func, ast.Attribute), letters, names, keywords, _receiver(node.func)))
+            self.found.calls.append(
+                CallShape(name, isinstance(node.func, ast.Attribute), letters, names, keywords, _receiver(node.func))
+            )
         elif name in _DIVISIONS and node.args:
             above = node.args[0] if len(node.args) > 1 else node.func
             self._quotients.append((above, node.args[-1], self._scope))
@@ -275,7 +317,8 @@ class _Outliner:
     # -- quotients: the same shapes as rules/_products.py, with "contains" for "is" -------------------------------
 
     def _judge(self) -> None:
-        for above, below, self._scope in self._quotients:
+        for above, below, scope in self._quotients:
+            self._scope = scope
             if self._is_floored(below):
                 self.found.floored_quotient = True
                 if self._has_product(above):

@@ -6,9 +6,12 @@ import json
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
-from json.decoder import scanstring
+from typing import Any
 
 __all__ = ["Cell", "Notebook", "NotebookError"]
+
+# The standard library's own string scanner: it says where a literal ends.
+scanstring: Any = json.decoder.__dict__["scanstring"]
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null|NaN|-?Infinity")
@@ -80,7 +83,9 @@ class Notebook:
             if kind != "code" or index not in sources or language != "python":
                 continue
             source = document["cells"][index]["source"]
-            if not isinstance(source, str) and not (isinstance(source, list) and all(isinstance(s, str) for s in source)):
+            if not isinstance(source, str) and not (
+                isinstance(source, list) and all(isinstance(s, str) for s in source)
+            ):
                 raise NotebookError(f"cell {index + 1}: its source is neither text nor a list of lines")
             code = source if isinstance(source, str) else "".join(source)
             text = _blank_magics(code)
@@ -117,7 +122,8 @@ class Notebook:
         lines = [json.dumps(line, ensure_ascii=ascii_only) for line in _LINES.findall(code)]
         opening = re.match(r"\[\s*", old)
         closing = re.search(r"\s*\]$", old)
-        assert opening is not None and closing is not None
+        assert opening is not None
+        assert closing is not None
         between = "," + opening.group().removeprefix("[") if "\n" in old else ", "
         return opening.group() + between.join(lines) + closing.group()
 

@@ -80,7 +80,7 @@ def _argument(call: ir.Call, assumption: Assumption) -> ir.Expr | None:
     for number, arg in enumerate(call.args):
         if arg.star:
             return None
-        if arg.keyword == assumption.parameter or arg.keyword is None and number == assumption.position:
+        if arg.keyword == assumption.parameter or (arg.keyword is None and number == assumption.position):
             return arg.value
     return None
 
@@ -107,7 +107,8 @@ def _at_call(call: ir.Call, item: Pending, role: Role, source: Source, facts: Mo
         target.code,
         start,
         end,
-        f"passes {certainty} to a helper whose cosine has a floor ({target.path}:{target.start.row}); use `safe_cosine`",
+        f"passes {certainty} to a helper whose cosine has a floor ({target.path}:{target.start.row}); "
+        "use `safe_cosine`",
         Level.ERROR if computed else Level.WARNING,
         target.computes,
         None,

@@ -73,7 +73,9 @@ class Source:
             text = data[len(_BOM) if bom else 0 :].decode(encoding)
         except UnicodeDecodeError as error:
             row = data.count(b"\n", 0, error.start) + 1
-            raise SourceError(path, f"not {encoding}: byte 0x{data[error.start]:02x} at offset {error.start}", row) from None
+            raise SourceError(
+                path, f"not {encoding}: byte 0x{data[error.start]:02x} at offset {error.start}", row
+            ) from None
         except (SyntaxError, LookupError) as error:
             raise SourceError(path, str(error).removeprefix("(<unknown>) "), 1) from None
         return cls(path, data, text, encoding, bom)

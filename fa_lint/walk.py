@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar
 
 import libcst as cst
@@ -44,10 +44,40 @@ _LAYOUT = (
     cst.ParamSlash,
 )
 _SKIPPED = frozenset(
-    "lpar rpar comma semicolon leading_lines lines_after_decorators header footer indent equal dot operator "
-    "lbracket rbracket lbrace rbrace colon first_colon second_colon asynchronous start end conversion "
-    "trailing_comma separator type_parameters posonly_ind relative default_indent default_newline encoding "
-    "has_trailing_newline".split()
+    [
+        "lpar",
+        "rpar",
+        "comma",
+        "semicolon",
+        "leading_lines",
+        "lines_after_decorators",
+        "header",
+        "footer",
+        "indent",
+        "equal",
+        "dot",
+        "operator",
+        "lbracket",
+        "rbracket",
+        "lbrace",
+        "rbrace",
+        "colon",
+        "first_colon",
+        "second_colon",
+        "asynchronous",
+        "start",
+        "end",
+        "conversion",
+        "trailing_comma",
+        "separator",
+        "type_parameters",
+        "posonly_ind",
+        "relative",
+        "default_indent",
+        "default_newline",
+        "encoding",
+        "has_trailing_newline",
+    ]
 )
 # One table: an operator's libcst class name is the only part of it a rule reads.
 _OPERATORS = {
@@ -61,14 +91,14 @@ _OPERATORS = {
 _N = TypeVar("_N", bound=ir.Node)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _fields(kind: type[cst.CSTNode]) -> tuple[str, ...]:
     return tuple(f.name for f in fields(kind) if f.name not in _SKIPPED and "whitespace" not in f.name)
 
 
-@lru_cache(maxsize=None)
-def _is_code(kind: type[object]) -> bool:
-    return issubclass(kind, cst.CSTNode) and not issubclass(kind, _LAYOUT)
+@cache
+def _is_code(kind: type[cst.CSTNode]) -> bool:
+    return not issubclass(kind, _LAYOUT)
 
 
 def _preorder(root: cst.CSTNode) -> tuple[list[cst.CSTNode], list[int]]:
@@ -84,8 +114,8 @@ def _preorder(root: cst.CSTNode) -> tuple[list[cst.CSTNode], list[int]]:
         for name in _fields(type(node)):
             value = getattr(node, name)
             if isinstance(value, (list, tuple)):
-                below.extend(v for v in value if _is_code(type(v)))
-            elif _is_code(type(value)):
+                below.extend(v for v in value if isinstance(v, cst.CSTNode) and _is_code(type(v)))
+            elif isinstance(value, cst.CSTNode) and _is_code(type(value)):
                 below.append(value)
         stack.extend((child, number) for child in reversed(below))
     return nodes, parents
@@ -119,7 +149,9 @@ class Lowered:
 
     def _resolved(self) -> list[tuple[int, int]]:
         if self._spans is None:
-            assert self._tree is not None and self._text is not None and self._nodes is not None
+            assert self._tree is not None
+            assert self._text is not None
+            assert self._nodes is not None
             starts = _line_starts(self._text)
             ranges = MetadataWrapper(self._tree, unsafe_skip_copy=True).resolve(PositionProvider)
             spans = []
@@ -198,7 +230,7 @@ def _number(text: str) -> object:
 
 
 class _Lowering:
-    """Builds the IR back to front. ``_made[i]`` is what stands for node ``i``: a node, or a Python value for folded ones."""
+    """Builds the IR back to front. ``_made[i]`` stands for node ``i``: an IR node, or a value for folded ones."""
 
     def __init__(self, nodes: list[cst.CSTNode]) -> None:
         self._nodes = nodes
@@ -346,9 +378,7 @@ _BUILDERS[cst.TypeAlias] = lambda lo, i, n: ir.Simple(i, "type", [n.name.value])
 _BUILDERS[cst.Else] = lambda lo, i, n: lo.of(n.body)
 _BUILDERS[cst.Finally] = _BUILDERS[cst.Else]
 _BUILDERS[cst.If] = lambda lo, i, n: ir.If(i, lo.expr(n.test), lo.of(n.body), lo.of(n.orelse))
-_BUILDERS[cst.For] = lambda lo, i, n: ir.For(
-    i, lo.expr(n.target), lo.expr(n.iter), lo.of(n.body), lo.of(n.orelse)
-)
+_BUILDERS[cst.For] = lambda lo, i, n: ir.For(i, lo.expr(n.target), lo.expr(n.iter), lo.of(n.body), lo.of(n.orelse))
 _BUILDERS[cst.While] = lambda lo, i, n: ir.While(i, lo.expr(n.test), lo.of(n.body), lo.of(n.orelse))
 _BUILDERS[cst.AsName] = lambda lo, i, n: lo.expr(n.name)
 _BUILDERS[cst.WithItem] = lambda lo, i, n: ir.WithItem(i, lo.expr(n.item), lo.of(n.asname))

@@ -73,7 +73,9 @@ def _summary(report: Report) -> Text:
     files = f"{report.files} file{'' if report.files == 1 else 's'}"
     if not report.diagnostics:
         return Text(f"No findings in {files}.")
-    counts = ", ".join(f"{levels[level]} {level}{'' if levels[level] == 1 else 's'}" for level in Level if levels[level])
+    counts = ", ".join(
+        f"{levels[level]} {level}{'' if levels[level] == 1 else 's'}" for level in Level if levels[level]
+    )
     safe = sum(1 for d in report.diagnostics if d.fix is not None and d.fix.applicability is Applicability.SAFE)
     unsafe = sum(1 for d in report.diagnostics if d.fix is not None and d.fix.applicability is Applicability.UNSAFE)
     text = f"Found {counts} in {files}."

@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import entry_points
 from types import MappingProxyType
 
@@ -60,7 +60,7 @@ def _validate(rule: type[Rule]) -> None:
         raise RuleError(rule.code, f"documentation has the sections {headings}, not {SECTIONS}")
 
 
-@lru_cache(maxsize=None)
+@cache
 def registry() -> MappingProxyType[str, Rule]:
     """All rules by code, in code order; checked once."""
     found: dict[str, Rule] = {}

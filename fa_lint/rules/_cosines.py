@@ -17,9 +17,7 @@ _FUNCTIONAL = "torch.nn.functional.cosine_similarity"
 _FUNCTIONAL_LOSS = "torch.nn.functional.cosine_embedding_loss"
 _MODULE = "torch.nn.CosineSimilarity"
 _MODULE_LOSS = "torch.nn.CosineEmbeddingLoss"
-_SKLEARN = frozenset(
-    {"sklearn.metrics.pairwise.cosine_similarity", "sklearn.metrics.pairwise.cosine_distances"}
-)
+_SKLEARN = frozenset({"sklearn.metrics.pairwise.cosine_similarity", "sklearn.metrics.pairwise.cosine_distances"})
 _NAMES = ("cosine_similarity", "CosineSimilarity", "cosine_embedding_loss", "CosineEmbeddingLoss")
 # What each spelling does to small norms, in words for the messages.
 FLOORS = {
@@ -116,7 +114,7 @@ def _through_module(call: ir.Call, facts: ModuleFacts) -> CosineCall | None:
     if maker is None or any(arg.star for arg in maker.args):
         return None
     kind = "similarity" if facts.qualified(maker.func) == _MODULE else "loss"
-    if kind == "similarity" and (_keyword(maker, "eps") or len(maker.args) > 1 and maker.args[1].keyword is None):
+    if kind == "similarity" and (_keyword(maker, "eps") or (len(maker.args) > 1 and maker.args[1].keyword is None)):
         return None
     pair = _operands(call, ("x1", "x2"))
     label = "nn.CosineSimilarity" if kind == "similarity" else "nn.CosineEmbeddingLoss"
@@ -140,7 +138,7 @@ _CHECKS = ("assert_magnitude", "check_magnitude")
 def is_guarded(node: ir.Expr, operands: tuple[ir.Expr, ...], facts: ModuleFacts, floor: float = 1e-8) -> bool:
     """Does a check of the operands' magnitude dominate the call, or an assertion judge its value?"""
     around = facts.names.ancestors(node)
-    if any(isinstance(n, ir.Assert) or isinstance(n, ir.Call) and _is_assertion(n) for n in around):
+    if any(isinstance(n, ir.Assert) or (isinstance(n, ir.Call) and _is_assertion(n)) for n in around):
         return True
     function = facts.names.enclosing_function(node)
     roots = {r for operand in operands for r in _roots(operand, facts)}
@@ -149,7 +147,11 @@ def is_guarded(node: ir.Expr, operands: tuple[ir.Expr, ...], facts: ModuleFacts,
     blocks = {n.nid for n in around}
     inner: ir.Node = node
     for outer in around:
-        if isinstance(outer, ir.If | ir.While) and inner is outer.body and _is_magnitude_test(outer.test, roots, floor, facts):
+        if (
+            isinstance(outer, ir.If | ir.While)
+            and inner is outer.body
+            and _is_magnitude_test(outer.test, roots, floor, facts)
+        ):
             return True
         if isinstance(outer, ir.Conditional) and inner is not outer.test:
             if _is_magnitude_test(outer.test, roots, floor, facts):
@@ -161,7 +163,9 @@ def is_guarded(node: ir.Expr, operands: tuple[ir.Expr, ...], facts: ModuleFacts,
         if facts.names.parent(statement) is not None and facts.names.parent_number(statement) not in blocks:
             continue
         match statement:
-            case ir.If(test=test, body=ir.Block(body=[*_, ir.Return() | ir.Raise() | ir.Simple(kind="continue" | "break")])):
+            case ir.If(
+                test=test, body=ir.Block(body=[*_, ir.Return() | ir.Raise() | ir.Simple(kind="continue" | "break")])
+            ):
                 if _is_magnitude_test(test, roots, floor, facts):
                     return True
             case ir.Assert(test=test) if _is_magnitude_test(test, roots, floor, facts):
@@ -232,7 +236,7 @@ def _result_is_asserted(node: ir.Expr, region: ir.Node, facts: ModuleFacts) -> b
         return False
     bound = {t.id for t in statement.targets if isinstance(t, ir.Name)}
     for part in ir.walk(region):
-        if part.nid > node.nid and (isinstance(part, ir.Assert) or isinstance(part, ir.Call) and _is_assertion(part)):
+        if part.nid > node.nid and (isinstance(part, ir.Assert) or (isinstance(part, ir.Call) and _is_assertion(part))):
             if any(isinstance(n, ir.Name) and n.id in bound for n in ir.walk(part)):
                 return True
     return False

@@ -69,9 +69,7 @@ def _read(call: ir.Call, signature: _Signature, label: str, facts: ModuleFacts) 
     positional = [arg for arg in call.args if arg.keyword is None]
     keywords = {arg.keyword: arg for arg in call.args if arg.keyword is not None}
     order = positional[signature.order] if len(positional) > signature.order else None
-    has_dim = bool(keywords.keys() & {"dim", "axis"}) or (
-        signature.dim is not None and len(positional) > signature.dim
-    )
+    has_dim = bool(keywords.keys() & {"dim", "axis"}) or (signature.dim is not None and len(positional) > signature.dim)
     keepdim = next((keywords[k] for k in ("keepdim", "keepdims") if k in keywords), None)
     return NormCall(
         call=call,

@@ -9,11 +9,22 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.words import NORM_WORDS, words
 
-__all__ = ["Denominator", "Floor", "Product", "division", "enters_product", "inner_product", "norm_operand", "read_denominator"]
+__all__ = [
+    "Denominator",
+    "Floor",
+    "Product",
+    "division",
+    "enters_product",
+    "inner_product",
+    "norm_operand",
+    "read_denominator",
+]
 
 _DOTS = frozenset({"dot", "vdot", "inner", "matmul", "mm", "bmm", "mv"})
 _LIBRARY_DOTS = frozenset(
-    f"{library}.{name}" for library in ("torch", "numpy", "jax.numpy", "torch.linalg") for name in (*_DOTS, "vecdot", "vdot")
+    f"{library}.{name}"
+    for library in ("torch", "numpy", "jax.numpy", "torch.linalg")
+    for name in (*_DOTS, "vecdot", "vdot")
 )
 _SUMS = frozenset({"torch.sum", "numpy.sum", "jax.numpy.sum"})
 _MULTIPLIES = frozenset({"torch.mul", "torch.multiply", "numpy.multiply"})
@@ -24,7 +35,26 @@ _ROOTS = frozenset({"torch.sqrt", "numpy.sqrt", "math.sqrt", "jax.numpy.sqrt"})
 _CLAMPS = frozenset({"torch.clamp", "torch.clamp_min", "torch.clip", "numpy.clip", "jax.numpy.clip"})
 _MAXIMA = frozenset({"torch.maximum", "torch.max", "numpy.maximum", "jax.numpy.maximum", "torch.fmax", "numpy.fmax"})
 _SHAPING = frozenset(
-    "item unsqueeze squeeze view reshape detach flatten clone cpu numpy to float double t contiguous expand sum mean".split()
+    [
+        "item",
+        "unsqueeze",
+        "squeeze",
+        "view",
+        "reshape",
+        "detach",
+        "flatten",
+        "clone",
+        "cpu",
+        "numpy",
+        "to",
+        "float",
+        "double",
+        "t",
+        "contiguous",
+        "expand",
+        "sum",
+        "mean",
+    ]
 )
 _EPS_WORDS = frozenset({"eps", "epsilon", "tiny", "stability"})
 
@@ -115,7 +145,9 @@ def inner_product(node: ir.Expr, facts: ModuleFacts) -> Product | None:
         case ir.Call(func=func, args=args):
             name = facts.qualified(func)
             if name in _LIBRARY_DOTS and len(args) >= 2:
-                return Product(args[0].value, args[1].value, "flat" if name.endswith(("torch.dot", ".vdot")) else "unknown")
+                return Product(
+                    args[0].value, args[1].value, "flat" if name.endswith(("torch.dot", ".vdot")) else "unknown"
+                )
             if name == "torch.einsum" and len(args) == 3:
                 return Product(args[1].value, args[2].value, "unknown")
             if name in _SUMS and args:
@@ -164,7 +196,9 @@ def _square_operand(node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
             return _square_operand(element, facts) or _squared(element, facts)
         case ir.Binary(op="**", left=left, right=right) if facts.values.number(right) == 2:
             return norm_operand(left, facts)
-        case ir.Call(func=ir.Attr(attr="pow", value=inner), args=[ir.Arg(value=power)]) if facts.values.number(power) == 2:
+        case ir.Call(func=ir.Attr(attr="pow", value=inner), args=[ir.Arg(value=power)]) if (
+            facts.values.number(power) == 2
+        ):
             return norm_operand(inner, facts)
         case ir.Call(func=ir.Attr(attr="square", value=inner)):
             return norm_operand(inner, facts)
@@ -178,7 +212,10 @@ def _squared(node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
             return left
         case ir.Call(func=ir.Attr(attr="pow" | "square", value=inner)) if facts.qualified(node.func) is None:
             return inner
-        case ir.Call(func=func, args=[first, *_]) if (facts.qualified(func) or "").rpartition(".")[2] in ("pow", "square"):
+        case ir.Call(func=func, args=[first, *_]) if (facts.qualified(func) or "").rpartition(".")[2] in (
+            "pow",
+            "square",
+        ):
             return first.value
         case ir.Binary(op="*", left=left, right=right) if ir.same(left, right):
             return left
@@ -268,16 +305,20 @@ def read_denominator(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> Denom
 def _clamped(node: ir.Call, facts: ModuleFacts, depth: int) -> Denominator | None:
     name, func, args = facts.qualified(node.func), node.func, node.args
     pair: tuple[ir.Expr, ir.Expr] | None = None
-    if name in _MAXIMA and len(args) == 2 or isinstance(func, ir.Name) and func.id == "max" and len(args) == 2:
+    if (name in _MAXIMA and len(args) == 2) or (isinstance(func, ir.Name) and func.id == "max" and len(args) == 2):
         pair = (args[0].value, args[1].value)
         if _floor(pair[0], facts):
             pair = (pair[1], pair[0])
     elif name in _CLAMPS and len(args) >= 2:
         low = next((a.value for a in args if a.keyword in ("min", "a_min")), args[1].value)
         pair = (args[0].value, low)
-    elif name is None and isinstance(func, ir.Attr) and func.attr in ("clamp", "clamp_", "clamp_min", "clamp_min_", "clip"):
-        low = next((a.value for a in args if a.keyword in ("min", None)), None)
-        pair = (func.value, low) if low is not None else None
+    elif (
+        name is None
+        and isinstance(func, ir.Attr)
+        and func.attr in ("clamp", "clamp_", "clamp_min", "clamp_min_", "clip")
+    ):
+        least = next((a.value for a in args if a.keyword in ("min", None)), None)
+        pair = (func.value, least) if least is not None else None
     if pair is None:
         return None
     floor = _floor(pair[1], facts) or _constant_tensor(pair[1], facts)
@@ -287,7 +328,10 @@ def _clamped(node: ir.Call, facts: ModuleFacts, depth: int) -> Denominator | Non
 
 def _constant_tensor(node: ir.Expr, facts: ModuleFacts) -> tuple[float | None, ir.Expr] | None:
     match node:
-        case ir.Call(args=[ir.Arg(value=inner), *_]) if facts.qualified(node.func) in ("torch.tensor", "torch.as_tensor"):
+        case ir.Call(args=[ir.Arg(value=inner), *_]) if facts.qualified(node.func) in (
+            "torch.tensor",
+            "torch.as_tensor",
+        ):
             return _floor(inner, facts)
     return None
 
@@ -359,11 +403,14 @@ def _is_summed(node: ir.Expr, facts: ModuleFacts) -> bool:
     if isinstance(parent, ir.Arg):
         call = facts.names.parent(parent)
         return isinstance(call, ir.Call) and (
-            facts.qualified(call.func) in _SUMS or isinstance(call.func, ir.Name) and call.func.id == "sum"
+            facts.qualified(call.func) in _SUMS or (isinstance(call.func, ir.Name) and call.func.id == "sum")
         )
     if isinstance(parent, ir.Assign):
         return any(
-            isinstance(outer, ir.Attr) and outer.attr == "sum" and isinstance(outer.value, ir.Name) and outer.value.id in bound
+            isinstance(outer, ir.Attr)
+            and outer.attr == "sum"
+            and isinstance(outer.value, ir.Name)
+            and outer.value.id in bound
             for bound in [{t.id for t in parent.targets if isinstance(t, ir.Name)}]
             for outer in ir.walk(facts.names.scope_of(parent).node)
         )

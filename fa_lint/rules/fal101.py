@@ -12,10 +12,10 @@ from fa_lint.semantics.facts import ModuleFacts
 __all__ = ["NegativeNormOrder"]
 
 _COMPUTES = {
-    "torch": "the L_{p} \"norm\" of all entries at once, (Σ|xᵢ|^{p})^(1/{p}): one number, 0 as soon as one entry is 0",
-    "linalg": "of a vector the L_{p} \"norm\" of all entries; of a matrix {matrix}; beyond 2-D it raises",
-    "normalize": "x divided by its L_{p} \"norm\" over dim=1, so that rows are not of unit length",
-    "pairwise": "the L_{p} \"norm\" of the difference: 0 as soon as one coordinate agrees",
+    "torch": 'the L_{p} "norm" of all entries at once, (Σ|xᵢ|^{p})^(1/{p}): one number, 0 as soon as one entry is 0',
+    "linalg": 'of a vector the L_{p} "norm" of all entries; of a matrix {matrix}; beyond 2-D it raises',
+    "normalize": 'x divided by its L_{p} "norm" over dim=1, so that rows are not of unit length',
+    "pairwise": 'the L_{p} "norm" of the difference: 0 as soon as one coordinate agrees',
 }
 
 
@@ -113,7 +113,7 @@ class NegativeNormOrder(Rule):
 
     def may_fire(self, outline: Outline) -> bool:
         return hidden(outline) or any(
-            letter in "-o" or letter == "n" and name in outline.negative
+            letter in "-o" or (letter == "n" and name in outline.negative)
             for call in outline.called(*NORM_NAMES)
             for letter, name in order_slots(call)
         )

@@ -93,7 +93,7 @@ class DimAsNormOrder(Rule):
 
     def may_fire(self, outline: Outline) -> bool:
         return hidden(outline) or any(
-            letter == "1" or letter == "n" and name in _DIM_NAMES
+            letter == "1" or (letter == "n" and name in _DIM_NAMES)
             for call in outline.called(*NORM_NAMES)
             for letter, name in order_slots(call)
         )
@@ -125,7 +125,7 @@ class DimAsNormOrder(Rule):
         if name not in _DIM_NAMES:
             return None
         value = facts.values.constant(order)
-        if value is not UNKNOWN and (not is_number(value) or isinstance(value, int) and value < 0):
+        if value is not UNKNOWN and (not is_number(value) or (isinstance(value, int) and value < 0)):
             return None  # an order after all ("fro", inf), or FAL101's
         if isinstance(value, float):
             return None
@@ -140,7 +140,10 @@ class DimAsNormOrder(Rule):
             if value == 0:
                 return "`0` is the order p of `F.normalize` (it divides by the count of non-zeros)", Level.WARNING
             if self._in_product(norm.call, facts):
-                return "`1` is the order p of `F.normalize`: L1-normalised vectors in a product are no cosine", Level.WARNING
+                return (
+                    "`1` is the order p of `F.normalize`: L1-normalised vectors in a product are no cosine",
+                    Level.WARNING,
+                )
             return "`1` is the order p of `F.normalize` (L1), not the dimension", Level.HINT
         parent = facts.names.parent(norm.call)
         if value == 1 and norm.label == ".norm" and isinstance(parent, ir.Attr) and parent.attr in _CONSUMED_AS_SCALAR:

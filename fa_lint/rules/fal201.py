@@ -66,7 +66,15 @@ class ClampedGradientCosine(Rule):
     pitfall = "P2"
     runtime = "fa_lint_runtime.safe_cosine"
     fixable = "sometimes"
-    gate = (occurs(b"cosine_similarity", b"CosineSimilarity", b"cosine_embedding_loss", b"CosineEmbeddingLoss", b"cosine_distances"),)
+    gate = (
+        occurs(
+            b"cosine_similarity",
+            b"CosineSimilarity",
+            b"cosine_embedding_loss",
+            b"CosineEmbeddingLoss",
+            b"cosine_distances",
+        ),
+    )
 
     VALID = (
         "import torch.nn.functional as F\ndef f(p, c): return F.cosine_similarity(p.grad, c, dim=0, eps=1e-30)",

@@ -209,7 +209,11 @@ class FlooredGradientCosine(Rule):
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for node in facts.nodes():
             match node:
-                case ir.Binary(op="/") | ir.AugAssign(op="/") | ir.Call(func=ir.Attr(attr="div" | "div_" | "true_divide")):
+                case (
+                    ir.Binary(op="/")
+                    | ir.AugAssign(op="/")
+                    | ir.Call(func=ir.Attr(attr="div" | "div_" | "true_divide"))
+                ):
                     parts = division(node)
                     if parts is not None:
                         yield from self._quotient(node, *parts, facts)
@@ -281,7 +285,9 @@ class FlooredGradientCosine(Rule):
         norms = denominator.operands
         if len(norms) != 2 or not _pairs_up((left, right), (norms[0], norms[1])):
             return None
-        flat = product.over == "flat" or product.over == "unknown" and _is_flat(left, facts) and _is_flat(right, facts)
+        flat = product.over == "flat" or (
+            product.over == "unknown" and _is_flat(left, facts) and _is_flat(right, facts)
+        )
         if product.over == "unknown" and not flat:
             return None  # a product of batches is no single cosine
         if product.over == "all":
@@ -433,7 +439,7 @@ def _is_absolute(node: ir.Expr, entries: ir.Expr, facts: ModuleFacts) -> bool:
 def _pairs_up(values: tuple[ir.Expr, ir.Expr], norms: tuple[ir.Expr, ir.Expr]) -> bool:
     """Are the two norms those of the two values, in either order?"""
     (a, b), (m, n) = values, norms
-    return ir.same(a, m) and ir.same(b, n) or ir.same(a, n) and ir.same(b, m)
+    return (ir.same(a, m) and ir.same(b, n)) or (ir.same(a, n) and ir.same(b, m))
 
 
 def _is_flat(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> bool:

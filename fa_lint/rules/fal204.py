@@ -15,7 +15,9 @@ __all__ = ["UnclampedAcos"]
 
 _ACOS = {"torch.acos": "torch", "numpy.arccos": "np", "jax.numpy.arccos": "jnp", "math.acos": "math"}
 _LIBRARY_COSINES = frozenset({"torch.nn.functional.cosine_similarity", "sklearn.metrics.pairwise.cosine_similarity"})
-_CLAMPS = frozenset({"clamp", "clamp_", "clip", "clip_", "hardtanh", "tanh", "cos", "min", "max", "minimum", "maximum", "nan_to_num"})
+_CLAMPS = frozenset(
+    {"clamp", "clamp_", "clip", "clip_", "hardtanh", "tanh", "cos", "min", "max", "minimum", "maximum", "nan_to_num"}
+)
 _SAFE = frozenset({"safe_cosine", "safe_cosine_matrix"})
 
 
@@ -145,8 +147,14 @@ class UnclampedAcos(Rule):
                 last = (name or "").rpartition(".")[2] or (func.attr if isinstance(func, ir.Attr) else "")
                 if last in _CLAMPS | _SAFE:
                     return None
-                if isinstance(func, ir.Attr) and name is None and last in ("mean", "item", "squeeze", "abs", "float", "sum", "t"):
-                    return self._cosine(func.value, facts, depth + 1) if last != "sum" else self._unit_product(node, facts)
+                if (
+                    isinstance(func, ir.Attr)
+                    and name is None
+                    and last in ("mean", "item", "squeeze", "abs", "float", "sum", "t")
+                ):
+                    return (
+                        self._cosine(func.value, facts, depth + 1) if last != "sum" else self._unit_product(node, facts)
+                    )
                 return self._unit_product(node, facts)
             case ir.Unary(op="-", operand=inner):
                 return self._cosine(inner, facts, depth + 1)
@@ -156,7 +164,11 @@ class UnclampedAcos(Rule):
         if parts is None:
             return None
         denominator = read_denominator(parts[1], facts)
-        if denominator is None or denominator.power < 2 or any(f.kind == "additive" and f.value is None for f in denominator.floors):
+        if (
+            denominator is None
+            or denominator.power < 2
+            or any(f.kind == "additive" and f.value is None for f in denominator.floors)
+        ):
             return None
         return node if inner_product(parts[0], facts) is not None else None
 
@@ -232,7 +244,7 @@ class UnclampedAcos(Rule):
                 return None
             left, right = product.left, product.right
             m, n = denominator.operands
-            paired = ir.same(left, m) and ir.same(right, n) or ir.same(left, n) and ir.same(right, m)
+            paired = (ir.same(left, m) and ir.same(right, n)) or (ir.same(left, n) and ir.same(right, m))
             if not paired or product.over not in ("flat", "dim"):
                 return None
             dim = "0" if product.dim is None else facts.source(product.dim)

@@ -12,8 +12,27 @@ from fa_lint.semantics.roles import NOTHING, Role
 __all__ = ["SumAsZeroTest"]
 
 _SUMS = frozenset({"torch.sum", "numpy.sum", "jax.numpy.sum"})
-_UNSIGNED = frozenset({"abs", "pow", "square", "norm", "eq", "ne", "isnan", "isinf", "any", "all", "float", "long", "int", "bool", "logical_and", "logical_or"})
-_SHAPING = frozenset("item cpu to view reshape detach flatten contiguous numpy clone".split())
+_UNSIGNED = frozenset(
+    {
+        "abs",
+        "pow",
+        "square",
+        "norm",
+        "eq",
+        "ne",
+        "isnan",
+        "isinf",
+        "any",
+        "all",
+        "float",
+        "long",
+        "int",
+        "bool",
+        "logical_and",
+        "logical_or",
+    }
+)
+_SHAPING = frozenset(["item", "cpu", "to", "view", "reshape", "detach", "flatten", "contiguous", "numpy", "clone"])
 
 
 class SumAsZeroTest(Rule):
@@ -112,7 +131,7 @@ class SumAsZeroTest(Rule):
     def _signed(self, node: ir.Expr, facts: ModuleFacts) -> Role | None:
         """The role of a summed value that is a signed vector; None where it may be a mask, a count or unsigned."""
         for part in ir.walk(node):
-            if isinstance(part, ir.Compare | ir.Bool) or isinstance(part, ir.Unary) and part.op in ("~", "not"):
+            if isinstance(part, ir.Compare | ir.Bool) or (isinstance(part, ir.Unary) and part.op in ("~", "not")):
                 return None
             if isinstance(part, ir.Call) and isinstance(part.func, ir.Attr) and part.func.attr in _UNSIGNED:
                 return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import lru_cache
 
 __all__ = [
     "AnnAssign",
@@ -396,11 +395,16 @@ class Module(Node):
     body: Block
 
 
-@lru_cache(maxsize=None)
+_CHILD_FIELDS: dict[type[Node], tuple[str, ...]] = {}
+
+
 def _child_fields(kind: type[Node]) -> tuple[str, ...]:
+    if kind in _CHILD_FIELDS:
+        return _CHILD_FIELDS[kind]
     scalars = {"nid", "id", "attr", "op", "ops", "kind", "names", "keyword", "star", "name", "aliases", "module"}
     names = (field.name for field in fields(kind))
-    return tuple(n for n in names if n not in scalars and not (n == "value" and kind is Const))
+    _CHILD_FIELDS[kind] = tuple(n for n in names if n not in scalars and not (n == "value" and kind is Const))
+    return _CHILD_FIELDS[kind]
 
 
 def children(node: Node) -> Iterator[Node]:

@@ -9,17 +9,84 @@ __all__ = ["ARRAY_LIBRARIES", "TENSOR_LIBRARIES", "Kinds"]
 
 # Importing one of these makes an unknown receiver of ``.norm`` a tensor with high probability.
 TENSOR_LIBRARIES = frozenset(
-    "torch torchvision torchaudio lightning pytorch_lightning lightning_fabric transformers diffusers accelerate peft "
-    "timm einops kornia torch_geometric torch_scatter torch_sparse torchmetrics botorch gpytorch captum functorch clip "
-    "open_clip pytorch3d nerfstudio biotorch monai fairseq mmcv mmdet ignite fastai paddle".split()
+    [
+        "torch",
+        "torchvision",
+        "torchaudio",
+        "lightning",
+        "pytorch_lightning",
+        "lightning_fabric",
+        "transformers",
+        "diffusers",
+        "accelerate",
+        "peft",
+        "timm",
+        "einops",
+        "kornia",
+        "torch_geometric",
+        "torch_scatter",
+        "torch_sparse",
+        "torchmetrics",
+        "botorch",
+        "gpytorch",
+        "captum",
+        "functorch",
+        "clip",
+        "open_clip",
+        "pytorch3d",
+        "nerfstudio",
+        "biotorch",
+        "monai",
+        "fairseq",
+        "mmcv",
+        "mmdet",
+        "ignite",
+        "fastai",
+        "paddle",
+    ]
 )
 ARRAY_LIBRARIES = TENSOR_LIBRARIES | frozenset({"numpy", "jax", "cupy", "autograd", "scipy", "tensorflow"})
 _ARRAY_TYPES = frozenset({"torch.Tensor", "torch.FloatTensor", "torch.nn.Parameter", "numpy.ndarray", "jax.Array"})
 # Symbolic tensors whose methods give back the same symbolic type and whose ``norm(-1)`` takes a dimension.
 _SYMBOLIC = frozenset({"LazyTensor", "Vi", "Vj", "Pm"})
 _ARRAY_METHODS = frozenset(
-    "view reshape detach clone contiguous float double half cpu cuda to permute transpose squeeze unsqueeze flatten mean "
-    "sum expand repeat type_as masked_fill softmax log_softmax sigmoid tanh exp log sqrt pow abs clamp matmul mm bmm".split()
+    [
+        "view",
+        "reshape",
+        "detach",
+        "clone",
+        "contiguous",
+        "float",
+        "double",
+        "half",
+        "cpu",
+        "cuda",
+        "to",
+        "permute",
+        "transpose",
+        "squeeze",
+        "unsqueeze",
+        "flatten",
+        "mean",
+        "sum",
+        "expand",
+        "repeat",
+        "type_as",
+        "masked_fill",
+        "softmax",
+        "log_softmax",
+        "sigmoid",
+        "tanh",
+        "exp",
+        "log",
+        "sqrt",
+        "pow",
+        "abs",
+        "clamp",
+        "matmul",
+        "mm",
+        "bmm",
+    ]
 )
 
 
@@ -105,7 +172,7 @@ class Kinds:
         name = self._names.qualified(node.func)
         if name is not None:
             top = name.partition(".")[0]
-            if top == "torch" and not name.startswith("torch.nn.") or name.startswith("torch.nn.functional."):
+            if (top == "torch" and not name.startswith("torch.nn.")) or name.startswith("torch.nn.functional."):
                 return "array"
             if top in ("numpy", "jax"):
                 return "array"
@@ -150,7 +217,7 @@ class Kinds:
             return "unknown"
         last = name.rpartition(".")[2]
         is_class = last[:1].isupper() and not last.isupper()
-        return "foreign" if is_class and not last.endswith("Tensor") or last in _SYMBOLIC else "unknown"
+        return "foreign" if (is_class and not last.endswith("Tensor")) or last in _SYMBOLIC else "unknown"
 
     def _derives_tensor(self, owner: ir.ClassDef) -> bool:
         return any(self._names.qualified(base.value) in _ARRAY_TYPES for base in owner.bases)

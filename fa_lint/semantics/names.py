@@ -163,16 +163,16 @@ class Names:
                 self._bind(scope, Binding(name, "except", node))
             case ir.Simple(kind="global", names=names):
                 scope.outer.update(names)
-            case ir.Import(aliases=aliases):
-                for dotted, local in aliases:
+            case ir.Import():
+                for dotted, local in node.aliases:
                     target_name = dotted if local else dotted.partition(".")[0]
                     self._bind_import(scope, Binding(local or target_name, "import", node, target=target_name))
                     if not local and "." in dotted:
                         self.imports.append(Binding(target_name, "import", node, target=dotted))
             case ir.ImportFrom(module=source, names=None):
                 self.star_modules.append(source)
-            case ir.ImportFrom(module=source, names=list() as names):
-                for name, local in names:
+            case ir.ImportFrom(module=source, names=list()):
+                for name, local in node.names or ():
                     joined = f"{source}{name}" if source.endswith(".") else f"{source}.{name}"
                     self._bind_import(scope, Binding(local or name, "import", node, target=joined))
 

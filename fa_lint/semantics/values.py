@@ -104,7 +104,8 @@ class Values:
     def _arithmetic(self, op: str, left: object, right: object) -> object:
         if not (is_number(left) and is_number(right)):
             return UNKNOWN
-        assert isinstance(left, int | float) and isinstance(right, int | float)
+        assert isinstance(left, int | float)
+        assert isinstance(right, int | float)
         if op == "**" and (abs(right) > 1000 or abs(left) > 1e6):
             return UNKNOWN
         try:
