@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import sys
 import threading
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -93,18 +92,12 @@ def facts_of(path: str, data: bytes, declared: RoleNames) -> tuple[Source, Modul
         source = Source.read(path, data)
     except SourceError:
         return None
-    parsed = _parse(source)
+    parsed = source.parse()
     facts = _extract(source, parsed, declared) if not isinstance(parsed, ParseFailure) else None
     return (source, facts) if isinstance(facts, ModuleFacts) else None
 
 
 # -- parsing ------------------------------------------------------------------------------------------------------
-
-
-def _parse(source: Source) -> ast.Module | ParseFailure:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return source.parse()
 
 
 def _extract(source: Source, tree: ast.Module | None, declared: RoleNames) -> ModuleFacts | ParseFailure:
@@ -167,7 +160,7 @@ def _findings(
     data = source.data if source.notebook is None else source.text.encode()
     rules = [rule for rule in select(codes) if rule.may_match(data)]
     tree: ast.Module | None = None
-    parsed = _parse(source)
+    parsed = source.parse()
     if isinstance(parsed, ParseFailure):
         source, broken = _without_broken_cells(source) if source.notebook is not None else (source, [])
         failures = broken
@@ -185,7 +178,7 @@ def _findings(
         if not broken and isinstance(facts, ParseFailure):
             return findings, None
         if broken:
-            parsed = _parse(source)
+            parsed = source.parse()
             if isinstance(parsed, ParseFailure):
                 return findings, None
             tree = parsed
@@ -219,7 +212,7 @@ def _without_broken_cells(source: Source) -> tuple[Source, list[ParseFailure]]:
     failures = []
     for cell in source.notebook.cells:
         code = source.text[cell.start : cell.end]
-        failure = _parse(Source("cell.py", b"", code))
+        failure = Source("cell.py", b"", code).parse()
         if isinstance(failure, ParseFailure):
             failures.append(ParseFailure(failure.reason, cell.start + failure.offset))
             blank = "".join(c if c in "\r\n" else " " for c in code)

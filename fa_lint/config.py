@@ -1,4 +1,4 @@
-"""Settings: one frozen dataclass, from defaults, a configuration file and flags; a bad key is an error with its line."""
+"""Settings: one frozen dataclass, from defaults, a configuration file and flags; a bad key is an error with a line."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pathspec import GitIgnoreSpec
+
 from fa_lint.findings import Level
 from fa_lint.rules import ENGINE_CODES, registry
 from fa_lint.semantics.roles import RoleNames
@@ -25,6 +27,7 @@ __all__ = [
     "as_rows",
     "expand_codes",
     "find_config",
+    "is_pattern",
     "load",
     "parse_per_file_ignores",
 ]
@@ -109,6 +112,22 @@ def _strings(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def is_pattern(line: str) -> bool:
+    """Can ``line`` be read as a pattern of an ignore file? git skips the others, and so do we."""
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return False
+    return True
+
+
+def _patterns(value: Any) -> tuple[str, ...]:
+    for pattern in _strings(value):
+        if not is_pattern(pattern):
+            raise ValueError(f"`{pattern}` is not a gitignore pattern")
+    return tuple(value)
+
+
 def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
@@ -150,8 +169,8 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
     "ignore": _codes,
     "extend-select": _codes,
     "per-file-ignores": parse_per_file_ignores,
-    "exclude": _strings,
-    "extend-exclude": _strings,
+    "exclude": _patterns,
+    "extend-exclude": _patterns,
     "force-exclude": _boolean,
     "respect-gitignore": _boolean,
     "fail-on": _level,
@@ -163,7 +182,8 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
 
 def find_config(start: str) -> str | None:
     """The nearest ``fa-lint.toml``, or ``pyproject.toml`` with a ``[tool.fa-lint]`` table, at or above ``start``."""
-    folder = Path(start).resolve()
+    # Not `Path.resolve`, which raises for a link to itself.
+    folder = Path(os.path.realpath(start))
     if not folder.is_dir():
         folder = folder.parent
     for current in (folder, *folder.parents):
@@ -178,11 +198,16 @@ def find_config(start: str) -> str | None:
 
 def _has_table(path: Path) -> bool:
     try:
-        return (
-            re.search(rb"^\s*\[+\s*tool\s*\.\s*[\"']?fa-lint|^\s*\[tool\]", path.read_bytes(), re.MULTILINE) is not None
-        )
+        data = path.read_bytes()
     except OSError:
         return False
+    if b"fa-lint" not in data:
+        return False
+    try:
+        tool = tomllib.loads(data.decode()).get("tool")
+    except ValueError:
+        return True  # `load` says what is wrong with it
+    return isinstance(tool, dict) and "fa-lint" in tool
 
 
 def load(path: str | None) -> Settings:
@@ -200,7 +225,8 @@ def load(path: str | None) -> Settings:
         raise ConfigError(path, f"not valid TOML: {error}") from None
     table = document
     if Path(path).name == "pyproject.toml":
-        table = document.get("tool", {}).get("fa-lint", {})
+        tool = document.get("tool", {})
+        table = tool.get("fa-lint", {}) if isinstance(tool, dict) else tool
     if not isinstance(table, dict):
         raise ConfigError(_where(path, text, "fa-lint"), "[tool.fa-lint] must be a table")
     values: dict[str, Any] = {}
@@ -219,7 +245,9 @@ def load(path: str | None) -> Settings:
 
 def _where(path: str, text: str, key: str) -> str:
     pattern = re.compile(rf"^\s*[\"']?{re.escape(key)}[\"']?\s*=|^\s*\[+[^\]]*{re.escape(key)}", re.MULTILINE)
-    match = pattern.search(text)
+    # In pyproject.toml other tools have keys of these names.
+    own = re.search(r"^\s*\[+\s*tool\s*\.\s*[\"']?fa-lint", text, re.MULTILINE)
+    match = pattern.search(text, own.start() if own else 0) or pattern.search(text)
     # The match may begin with the line ends before the key.
     row = text.count("\n", 0, match.end()) + 1 if match else 1
     return f"{path}:{row}"

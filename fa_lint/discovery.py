@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
-from fa_lint.config import Settings
+from fa_lint.config import DEFAULT_EXCLUDE, Settings, is_pattern
 
 __all__ = ["SUFFIXES", "DiscoveryError", "discover"]
 
@@ -36,8 +36,7 @@ class _Ignore:
     spec: GitIgnoreSpec
 
     def judge(self, path: str, is_folder: bool) -> bool | None:
-        relative = os.path.relpath(path, self.folder).replace(os.sep, "/")
-        return self.spec.check_file(relative + "/" if is_folder else relative).include
+        return self.spec.check_file(_below(path, self.folder, is_folder)).include
 
 
 def discover(paths: Iterable[str], settings: Settings) -> list[str]:
@@ -65,7 +64,7 @@ def _is_excluded(path: str, settings: Settings) -> bool:
     inside = os.path.relpath(absolute, root)
     if inside.startswith(".."):
         return False
-    spec = _excludes(settings)
+    spec = GitIgnoreSpec.from_lines([*settings.exclude, *settings.extend_exclude])
     ignores: list[_Ignore] = []
     current = root
     parts = inside.split(os.sep)
@@ -73,20 +72,32 @@ def _is_excluded(path: str, settings: Settings) -> bool:
         ignores += _read_ignore(current)
         current = os.path.join(current, part)
         is_folder = number < len(parts) - 1
-        if _excluded(current, root, is_folder, spec) or (
-            settings.respect_gitignore and _ignored(current, is_folder, ignores)
-        ):
+        excluded = spec.match_file(_below(current, root, is_folder))
+        if excluded or settings.respect_gitignore and _ignored(current, is_folder, ignores):
             return True
     return False
 
 
-def _excludes(settings: Settings) -> GitIgnoreSpec:
-    return GitIgnoreSpec.from_lines([*settings.exclude, *settings.extend_exclude])
+def _excludes(settings: Settings, top: str) -> list[_Ignore]:
+    """The excludes that hold below ``top``.
+
+    A configured pattern with a folder in it (``src/generated``) counts from the configuration's folder, as Ruff's
+    do; the others hold at any depth. One that matches ``top`` itself is off: what is named is wanted.
+    """
+    root = os.path.abspath(settings.root)
+    patterns = [*settings.exclude, *settings.extend_exclude]
+    inside = top.startswith(os.path.join(root, ""))
+    rooted = {p for p in patterns if inside and "/" in p.lstrip("!").rstrip("/") and p not in DEFAULT_EXCLUDE}
+    named = {p for p in rooted if GitIgnoreSpec.from_lines([p]).match_file(_below(top, root, True))}
+    return [
+        _Ignore(top, GitIgnoreSpec.from_lines(p for p in patterns if p not in rooted)),
+        _Ignore(root, GitIgnoreSpec.from_lines(p for p in patterns if p in rooted - named)),
+    ]
 
 
-def _excluded(path: str, root: str, is_folder: bool, spec: GitIgnoreSpec) -> bool:
-    relative = os.path.relpath(path, root).replace(os.sep, "/")
-    return spec.match_file(relative + "/" if is_folder else relative)
+def _below(path: str, folder: str, is_folder: bool) -> str:
+    relative = os.path.relpath(path, folder).replace(os.sep, "/")
+    return relative + "/" if is_folder else relative
 
 
 def _ignored(path: str, is_folder: bool, ignores: list[_Ignore]) -> bool:
@@ -105,15 +116,30 @@ def _read_ignore(folder: str) -> list[_Ignore]:
             text = Path(folder, name).read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        found.append(_Ignore(folder, GitIgnoreSpec.from_lines(text.splitlines())))
+        found.append(_Ignore(folder, GitIgnoreSpec.from_lines(filter(is_pattern, text.split("\n")))))
     return found
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def _above(folder: str) -> list[_Ignore]:
     """The ignore files between the repository's root and a folder."""
     chain = []
     current = os.path.abspath(folder)
-    while not os.path.isdir(os.path.join(current, ".git")):
+    # In a worktree or a submodule `.git` is a file.
+    while not os.path.exists(os.path.join(current, ".git")):
         parent = os.path.dirname(current)
         if parent == current:
             return []
@@ -123,8 +149,8 @@ def _above(folder: str) -> list[_Ignore]:
 
 
 def _walk(top: str, settings: Settings) -> Iterator[str]:
-    spec = _excludes(settings)
     top_absolute = os.path.abspath(top)
+    excludes = [spec for spec in _excludes(settings, top_absolute) if len(spec.spec)]
     above = _above(top) if settings.respect_gitignore else []
     # A folder that is named on the command line is wanted, whatever an ignore file above it says.
     if above and _ignored(top_absolute, True, above):
@@ -145,13 +171,13 @@ def _walk(top: str, settings: Settings) -> Iterator[str]:
         if settings.respect_gitignore:
             ignores = ignores + _read_ignore(absolute)
         for entry in entries:
-            is_folder = entry.is_dir()
+            is_folder = _is_dir(entry)
             if not is_folder and not entry.name.endswith(SUFFIXES):
                 continue
             path = os.path.join(absolute, entry.name)
-            if _excluded(path, top_absolute, is_folder, spec) or (ignores and _ignored(path, is_folder, ignores)):
+            if any(spec.judge(path, is_folder) for spec in excludes) or _ignored(path, is_folder, ignores):
                 continue
             if is_folder:
                 stack.append((os.path.join(folder, entry.name), ignores))
-            elif entry.is_file():
+            elif _is_file(entry):
                 yield os.path.normpath(os.path.join(folder, entry.name))

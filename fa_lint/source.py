@@ -10,6 +10,7 @@ import ast
 import io
 import re
 import tokenize
+import warnings
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -68,7 +69,7 @@ class Source:
         bom = data.startswith(_BOM)
         encoding = "utf-8"
         try:
-            if not bom and b"coding" in data[:400]:
+            if not bom and b"coding" in b"".join(data.split(b"\n", 2)[:2]):
                 encoding = tokenize.detect_encoding(io.BytesIO(data).readline)[0]
             text = data[len(_BOM) if bom else 0 :].decode(encoding)
         except UnicodeDecodeError as error:
@@ -76,7 +77,7 @@ class Source:
             raise SourceError(
                 path, f"not {encoding}: byte 0x{data[error.start]:02x} at offset {error.start}", row
             ) from None
-        except (SyntaxError, LookupError) as error:
+        except (SyntaxError, LookupError, UnicodeError) as error:
             raise SourceError(path, str(error).removeprefix("(<unknown>) "), 1) from None
         return cls(path, data, text, encoding, bom)
 
@@ -126,7 +127,9 @@ class Source:
         if "\0" in self.text:
             return ParseFailure("null byte in source", self.text.index("\0"))
         try:
-            tree = ast.parse(self.text)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # invalid escapes are not our business
+                tree = ast.parse(self.text)
         except SyntaxError as error:
             return ParseFailure(error.msg or "invalid syntax", self.offset_of(error.lineno, error.offset))
         except (RecursionError, MemoryError):

@@ -146,7 +146,7 @@ def inner_product(node: ir.Expr, facts: ModuleFacts) -> Product | None:
             name = facts.qualified(func)
             if name in _LIBRARY_DOTS and len(args) >= 2:
                 return Product(
-                    args[0].value, args[1].value, "flat" if name.endswith(("torch.dot", ".vdot")) else "unknown"
+                    args[0].value, args[1].value, "flat" if name in ("torch.dot", "torch.vdot") else "unknown"
                 )
             if name == "torch.einsum" and len(args) == 3:
                 return Product(args[1].value, args[2].value, "unknown")

@@ -172,7 +172,7 @@ class DimAsNormOrder(Rule):
             match outer:
                 case ir.Binary(op="@"):
                     return True
-                case ir.Call(func=ir.Attr(attr=attr, value=value)) if attr in _PRODUCTS:
+                case ir.Call(func=ir.Attr(attr=attr)) if attr in _PRODUCTS:
                     return True
                 case ir.Attr(attr="t" | "T" | "mT" | "transpose" | "permute" | "detach") | ir.Arg():
                     pass

@@ -281,6 +281,8 @@ class FlooredGradientCosine(Rule):
         """Replace the whole quotient where numerator and norms are of the same two values."""
         if product is None or not isinstance(place, ir.Binary) or "#" in facts.source(place):
             return None
+        if any((facts.qualified(n.func) or "").startswith(("numpy", "jax")) for n in _calls(place, denominator)):
+            return None  # safe_cosine takes tensors
         left, right = product.left, product.right
         norms = denominator.operands
         if len(norms) != 2 or not _pairs_up((left, right), (norms[0], norms[1])):
@@ -352,11 +354,8 @@ def _biting(denominator: Denominator) -> Floor | None:
     """The floor that bites first, if it bites at gradients' scale."""
     found: Floor | None = None
     for floor in denominator.floors:
-        if floor.scale is None:
-            # An eps of unknown value: only added to the norms is it surely felt.
-            biting = floor.kind == "additive"
-        else:
-            biting = floor.scale > _HARMLESS
+        # An eps of unknown value is surely felt only where it is added to the norms.
+        biting = floor.kind == "additive" if floor.scale is None else floor.scale > _HARMLESS
         if biting and (found is None or (floor.scale or 1) > (found.scale or 1)):
             found = floor
     return found
@@ -412,10 +411,15 @@ def _dispatched_by(function: ir.FunctionDef) -> Iterator[str]:
             yield target.value.id
 
 
+def _calls(place: ir.Expr, denominator: Denominator) -> Iterator[ir.Call]:
+    for root in (place, *(floor.node for floor in denominator.floors), *denominator.operands):
+        yield from (node for node in ir.walk(root) if isinstance(node, ir.Call))
+
+
 def _effect(floor: Floor) -> str:
     if floor.scale is None:
         return "the cosine shrinks once the norms come near it"
-    if floor.kind == "clamp":
+    if floor.kind in ("clamp", "root"):
         return f"the cosine shrinks below norms of {floor.scale:.0e}"
     return f"halves the cosine at norms of {floor.scale:.0e}"
 

@@ -32,7 +32,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """``kind``: gradient, credit, feedback, weight, feature, unit, spatial or unknown; ``strength``: how it is known."""
+    """``kind``: gradient, credit, feedback, weight, feature, unit, spatial or unknown; ``strength``: how sure."""
 
     kind: str
     strength: int = 0
