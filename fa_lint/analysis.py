@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -27,9 +28,12 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts, extract
 from fa_lint.semantics.roles import RoleNames
 from fa_lint.source import ParseFailure, Source, SourceError
-from fa_lint.suppressions import Suppression, read_suppressions
+from fa_lint.suppressions import Suppression, named_codes, read_suppressions
 
-__all__ = ["FileResult", "Pending", "analyse", "facts_of", "locate"]
+__all__ = ["FileResult", "Pending", "Rows", "analyse", "facts_of", "locate", "logical_rows", "silenced"]
+
+# First and last row of a logical line, in the whole text.
+Rows = tuple[int, int]
 
 _T = TypeVar("_T")
 _CONTEXT_ROWS = 2
@@ -38,6 +42,8 @@ _DEEP = 80
 # Far above any human nesting, far below what makes a lossless parse crawl.
 _MAX_DEPTH = 1500
 _STACK = 512 * 1024 * 1024
+# What may stand between the last expression of a compound statement's header and its colon.
+_HEADER_END = re.compile(r"(?:[\s)\]},\\]|#[^\r\n]*)*:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,13 @@ class FileResult:
     parsed: bool = False
 
 
-def analyse(path: str, data: bytes, codes: frozenset[str], declared: RoleNames) -> FileResult:
-    """Lint one file's bytes with the given codes. Never raises for what the file holds."""
+def analyse(
+    path: str, data: bytes, codes: frozenset[str], declared: RoleNames, elsewhere: Iterable[tuple[str, Rows]] = ()
+) -> FileResult:
+    """Lint one file's bytes with the given codes. Never raises for what the file holds.
+
+    ``elsewhere`` are the code and rows of findings that only the linker can make here: a suppression of one is used.
+    """
     result = FileResult(path)
     try:
         source = Source.read(path, data)
@@ -68,18 +79,21 @@ def analyse(path: str, data: bytes, codes: frozenset[str], declared: RoleNames) 
         if "FAL900" in codes:
             result.diagnostics.append(_unreadable(error))
         return result
-    findings, facts = _findings(source, codes, declared, result)
+    findings, facts, judged = _findings(source, codes, declared, result)
     suppressions = read_suppressions(source, bool(findings))
     for finding in findings:
-        rows = _rows(finding, source, facts)
-        if _suppressed(finding.code, rows, suppressions):
+        rows = logical_rows(finding, source, facts)
+        if silenced(finding.code, rows, suppressions):
             continue
         diagnostic = locate(finding, source, facts, rows[1])
         if finding.when:
             result.pending.append(Pending(diagnostic, finding.when))
         else:
             result.diagnostics.append(diagnostic)
-    if "FAL901" in codes and suppressions:
+    for code, place in elsewhere:
+        silenced(code, place, suppressions)
+    # Where a rule could not look, nobody knows what a suppression is good for.
+    if "FAL901" in codes and judged:
         for finding in _unused(suppressions, codes, source):
             result.diagnostics.append(locate(finding, source, None, source.row(finding.start)))
     result.diagnostics.sort(key=lambda d: d.sort_key)
@@ -155,7 +169,9 @@ def _on_a_deep_stack(work: Callable[[], _T]) -> _T:
 
 def _findings(
     source: Source, codes: frozenset[str], declared: RoleNames, result: FileResult
-) -> tuple[list[Finding], ModuleFacts | None]:
+) -> tuple[list[Finding], ModuleFacts | None, bool]:
+    """The findings, the facts where a rule needed them, and whether every rule saw the whole file."""
+    broken: list[ParseFailure] = []
     findings: list[Finding] = []
     data = source.data if source.notebook is None else source.text.encode()
     rules = [rule for rule in select(codes) if rule.may_match(data)]
@@ -176,11 +192,11 @@ def _findings(
         if failures and "FAL900" in codes:
             findings += [_unparsable(failure, source) for failure in failures]
         if not broken and isinstance(facts, ParseFailure):
-            return findings, None
+            return findings, None, False
         if broken:
             parsed = source.parse()
             if isinstance(parsed, ParseFailure):
-                return findings, None
+                return findings, None, False
             tree = parsed
     else:
         tree = parsed
@@ -193,16 +209,16 @@ def _findings(
             if isinstance(facts, ParseFailure):
                 if "FAL900" in codes:
                     findings.append(_unparsable(facts, source))
-                return findings, None
+                return findings, None, False
     if not isinstance(facts, ModuleFacts):
-        return findings, None
+        return findings, None, not broken
     result.parsed = True
     for rule in rules:
         try:
             findings += rule.check(facts)
         except Exception as error:  # one broken rule must not cost the user the others
             result.problems.append(f"{source.path}: rule {rule.code} failed: {type(error).__name__}: {error}")
-    return findings, facts
+    return findings, facts, not broken and not result.problems
 
 
 def _without_broken_cells(source: Source) -> tuple[Source, list[ParseFailure]]:
@@ -241,7 +257,7 @@ def _unreadable(error: SourceError) -> Diagnostic:
 # -- suppressions -------------------------------------------------------------------------------------------------
 
 
-def _rows(finding: Finding, source: Source, facts: ModuleFacts | None) -> tuple[int, int]:
+def logical_rows(finding: Finding, source: Source, facts: ModuleFacts | None) -> Rows:
     """First and last row of the logical line a finding stands on."""
     first, last = source.row(finding.start), source.row(max(finding.end - 1, finding.start))
     statement = _statement_at(finding.start, facts) if facts is not None else None
@@ -252,6 +268,8 @@ def _rows(finding: Finding, source: Source, facts: ModuleFacts | None) -> tuple[
     heads = [part for part in parts if not _is_body(part)]
     if len(heads) < len(parts):
         end = max((facts.span(part)[1] for part in heads), default=begin + 1)
+        closing = _HEADER_END.match(source.text, end)
+        end = closing.end() if closing is not None else end
     else:
         end = facts.span(statement)[1]
     return min(source.row(begin), first), max(source.row(max(end - 1, begin)), last)
@@ -271,7 +289,8 @@ def _statement_at(offset: int, facts: ModuleFacts) -> ir.Stmt | None:
     return found
 
 
-def _suppressed(code: str, rows: tuple[int, int], suppressions: list[Suppression]) -> bool:
+def silenced(code: str, rows: Rows, suppressions: list[Suppression]) -> bool:
+    """Does a suppression cover a finding on these rows? Each that does is marked as used."""
     hit = False
     for suppression in suppressions:
         inside = suppression.whole_file or rows[0] <= suppression.row <= rows[1]
@@ -290,9 +309,10 @@ def _unused(suppressions: list[Suppression], codes: frozenset[str], source: Sour
             idle = set[str]()
         else:
             idle = {c for c in item.codes if c in codes and c not in item.used and c not in ENGINE_CODES}
-            unknown = {c for c in item.codes if c.startswith("FAL") and c not in registry() and c not in ENGINE_CODES}
-            idle |= unknown
-            if not idle:
+            # Another tool's codes are its own affair after `noqa`, and a mistake in our own comment.
+            known = {*registry(), *ENGINE_CODES}
+            idle |= {c for c in item.codes if c not in known and (item.ours or c.startswith("FAL"))}
+            if not idle and (item.codes or not item.ours):
                 continue
         what = ", ".join(f"`{c}`" for c in sorted(idle)) or "anything"
         fix = _drop_suppression(item, idle, source)
@@ -301,20 +321,36 @@ def _unused(suppressions: list[Suppression], codes: frozenset[str], source: Sour
     return found
 
 
-def _drop_suppression(item: Suppression, idle: set[str], source: Source) -> Fix | None:
-    """Delete the comment, or only its idle codes where others are left."""
-    kept = sorted((item.codes or frozenset()) - idle)
+def _drop_suppression(item: Suppression, idle: set[str], source: Source) -> Fix:
+    """Delete the comment, or only its idle codes where others are left. What else the line says stays."""
+    kept = [code for code in named_codes(source.text[item.start : item.end]) if code.upper() not in idle]
     if kept:
         head = "# noqa: " if not item.ours else f"# fa-lint: ignore{'-file' if item.whole_file else ''}["
         content = head + ", ".join(kept) + ("]" if item.ours else "")
         return Fix(Applicability.SAFE, "Drop the idle codes", (Edit(item.start, item.end, content),))
-    row = source.starts[item.row - 1]
-    line = source.line(item.row)
-    start = item.start
-    while start > row and source.text[start - 1] in " \t":
+    return Fix(Applicability.SAFE, "Delete the suppression", (_deletion(item, source),))
+
+
+def _deletion(item: Suppression, source: Source) -> Edit:
+    row_start = source.starts[item.row - 1]
+    row_end = row_start + len(source.line(item.row))
+    start, end = item.start, item.end
+    rest = source.text[end:row_end]
+    other = rest.find("#")
+    if item.ours and other >= 0:
+        return Edit(start, end + other, "")
+    if rest.strip() and not item.ours and other != len(rest) - len(rest.lstrip()):
+        # `# noqa: FAL101 because`: the words are a comment of their own.
+        return Edit(start, end + len(rest) - len(rest.lstrip()), "# ")
+    while start > row_start and source.text[start - 1] in " \t":
         start -= 1
-    end = row + len(line) if item.ours else item.end
-    return Fix(Applicability.SAFE, "Delete the suppression", (Edit(start, end, ""),))
+    if item.ours or not rest.strip():
+        end = row_end
+    following = source.starts[item.row] if item.row < len(source.starts) else end
+    whole_line = start == row_start and end == row_end
+    if whole_line and (source.notebook is None or following <= source.cell_at(start).end):
+        end = following
+    return Edit(start, end, "")
 
 
 # -- places -------------------------------------------------------------------------------------------------------
@@ -409,7 +445,11 @@ def _import_edit(name: str, source: Source, facts: ModuleFacts) -> Edit | None:
     line = f"from fa_lint_runtime import {name}"
     if anchor is None:
         start = facts.span(body[0])[0] if body else 0
-        start = source.starts[source.row(start) - 1]
+        row = source.row(start)
+        # A cell magic is the first line of its cell or nothing.
+        while source.notebook is not None and source.line(row).startswith("%%") and row < len(source.starts):
+            row += 1
+        start = source.starts[row - 1]
         return Edit(start, start, line + newline)
     last = facts.span(anchor)[1] - 1
     row = source.row(last)

@@ -46,7 +46,8 @@ def _codes(_: click.Context, __: click.Parameter, values: Sequence[str]) -> tupl
     if not values:
         return None
     try:
-        return expand_codes(tuple(c.strip() for value in values for c in value.split(",") if c.strip()))
+        # An empty value (`--select "$UNSET"`) is a mistake, not a wish for no rule at all.
+        return expand_codes(tuple(c.strip() for v in values for c in v.split(",") if c.strip() or not v.strip(" ,")))
     except ValueError as error:
         raise _Usage(str(error)) from None
 

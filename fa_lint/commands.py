@@ -91,9 +91,10 @@ def check(paths: tuple[str, ...], options: CheckOptions) -> NoReturn:
         report = lint(files, settings, jobs=options.jobs, use_cache=not options.no_cache, progress=progress)
     if not files:
         click.echo("fa-lint: warning: no Python file or notebook under the given paths", err=True)
+    failed = False
     if options.fix or options.diff:
-        report = _fix_files(report, files, settings, options)
-    _finish(report, settings, options)
+        report, failed = _fix_files(report, files, settings, options)
+    _finish(report, settings, options, failed=failed)
 
 
 def _settings(paths: tuple[str, ...], options: CheckOptions) -> Settings:
@@ -127,17 +128,19 @@ def _check_stdin(settings: Settings, options: CheckOptions) -> NoReturn:
             _stop(str(error))
         if options.diff:
             _print_diff(path, data, fixed, options)
-        else:
-            sys.stdout.buffer.write(fixed)
-        left = lint_text(path, fixed, settings)
-        sys.exit(
-            _exit_code(left, settings, options) if not options.diff else int(fixed != data and not options.exit_zero)
-        )
+            _say_problems(report)
+            sys.exit(2 if report.problems else int(fixed != data and not options.exit_zero))
+        # As Ruff does: the code to stdout, what is left to say to stderr.
+        sys.stdout.buffer.write(fixed)
+        _finish(lint_text(path, fixed, settings), settings, options, err=True)
     _finish(report, settings, options)
 
 
-def _fix_files(report: Report, files: list[str], settings: Settings, options: CheckOptions) -> Report:
-    """Apply (or show) the fixes and lint again; files that cannot be fixed are reported and left alone."""
+def _fix_files(report: Report, files: list[str], settings: Settings, options: CheckOptions) -> tuple[Report, bool]:
+    """Apply (or show) the fixes and lint again; files that cannot be fixed are reported and left alone.
+
+    The second value says whether there was one of those.
+    """
     by_path: dict[str, list[Diagnostic]] = {}
     for found in report.diagnostics:
         if found.fix is not None:
@@ -161,17 +164,15 @@ def _fix_files(report: Report, files: list[str], settings: Settings, options: Ch
         except OSError as error:
             problems.append(f"{path}: not fixed: {error.strerror or error}")
     for problem in problems:
-        click.echo(f"fa-lint: {problem}", err=True)
+        click.echo(f"fa-lint: error: {problem}", err=True)
     if options.diff:
+        _say_problems(report)
         click.echo(f"Would fix {_plural(applied, 'finding')} in {_plural(changed, 'file')}.", err=True)
-        sys.exit(2 if problems else int(bool(changed) and not options.exit_zero))
+        sys.exit(2 if problems or report.problems else int(bool(changed) and not options.exit_zero))
     if applied:
         click.echo(f"Fixed {_plural(applied, 'finding')} in {_plural(changed, 'file')}.", err=True)
-        again = lint(files, settings, jobs=options.jobs, use_cache=not options.no_cache)
-        again.problems += problems
-        return again
-    report.problems += problems
-    return report
+        report = lint(files, settings, jobs=options.jobs, use_cache=not options.no_cache)
+    return report, bool(problems)
 
 
 def _plural(count: int, noun: str) -> str:
@@ -185,7 +186,7 @@ def _print_diff(path: str, old: bytes, new: bytes, options: CheckOptions) -> Non
     for line in difflib.unified_diff(before, after, f"a/{path}", f"b/{path}"):
         text = line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"
         colour = colours.get(line[0]) if not line.startswith(("---", "+++")) else None
-        click.echo(click.style(text, fg=colour) if colour else text, nl=False, color=bool(colours))
+        _echo(click.style(text, fg=colour) if colour else text)
 
 
 def _wants_colour(options: CheckOptions, terminal: bool) -> bool:
@@ -222,36 +223,39 @@ def _progress(options: CheckOptions) -> Iterator[Callable[[int, int], None] | No
         bar.stop()
 
 
-def _finish(report: Report, settings: Settings, options: CheckOptions) -> NoReturn:
-    from fa_lint.output import FORMATS, render_statistics
-
+def _say_problems(report: Report) -> None:
     for problem in report.problems:
         click.echo(f"fa-lint: internal error: {problem}", err=True)
+
+
+def _echo(text: str, *, err: bool = False) -> None:
+    """UTF-8 whatever the terminal; a file name that is none is shown (and is valid JSON) as ``\\udcff``."""
+    click.echo(text.encode("utf-8", "backslashreplace"), nl=False, err=err)
+
+
+def _finish(
+    report: Report, settings: Settings, options: CheckOptions, *, failed: bool = False, err: bool = False
+) -> NoReturn:
+    """Print the report and end with its exit code; ``failed`` is trouble that was told already."""
+    from fa_lint.output import FORMATS, render_statistics
+
+    _say_problems(report)
     if options.output_file is not None:
         text = render_statistics(report) if options.statistics else FORMATS[options.output_format](report)
         try:
-            with open(options.output_file, "w", encoding="utf-8", newline="\n") as stream:
+            with open(options.output_file, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
                 stream.write(text)
         except OSError as error:
             _stop(f"cannot write {options.output_file}: {error.strerror or error}")
     elif options.statistics:
-        click.echo(render_statistics(report), nl=False)
-    elif options.output_format == "full":
-        _print_full(report, options)
+        _echo(render_statistics(report), err=err)
+    elif options.output_format == "full" and _wants_colour(options, (sys.stderr if err else sys.stdout).isatty()):
+        from fa_lint.output.full import render_full
+
+        _echo(render_full(report, colour=True), err=err)
     else:
-        click.echo(FORMATS[options.output_format](report).encode("utf-8"), nl=False)
-    sys.exit(_exit_code(report, settings, options))
-
-
-def _print_full(report: Report, options: CheckOptions) -> None:
-    from rich.console import Console
-
-    from fa_lint.output.full import print_full, render_full
-
-    if _wants_colour(options, sys.stdout.isatty()):
-        print_full(report, Console(force_terminal=True, no_color=False, color_system="standard"))
-    else:
-        click.echo(render_full(report).encode("utf-8"), nl=False)
+        _echo(FORMATS[options.output_format](report), err=err)
+    sys.exit(2 if failed else _exit_code(report, settings, options))
 
 
 def _exit_code(report: Report, settings: Settings, options: CheckOptions) -> int:
@@ -342,24 +346,30 @@ alignment-names = []
 
 def init(folder: str) -> None:
     """``fa-lint init``"""
+    import tomllib
+
     root = Path(folder)
     if not root.is_dir():
         _stop(f"{folder}: no such directory")
     project = root / "pyproject.toml"
     own = root / "fa-lint.toml"
     try:
-        text = project.read_text(encoding="utf-8") if project.is_file() else None
+        text = project.read_bytes().decode() if project.is_file() else None
+        tomllib.loads(text or "")
         if own.exists() or (text is not None and re.search(r"^\[tool\.fa-lint", text, re.MULTILINE)):
             click.echo(f"{own if own.exists() else project}: already configured, left as it is")
         elif text is not None:
-            gap = "" if text.endswith("\n\n") or not text else "\n" if text.endswith("\n") else "\n\n"
-            write_atomically(str(project), (text + gap + _TEMPLATE).encode())
+            newline = "\r\n" if "\r\n" in text else "\n"
+            gap = newline * (0 if not text.strip() else 1 if text.endswith("\n") else 2)
+            write_atomically(str(project), (text + gap + _TEMPLATE.replace("\n", newline)).encode())
             click.echo(f"{project}: added [tool.fa-lint]")
         else:
             bare = _TEMPLATE.replace("[tool.fa-lint]\n", "").replace("tool.fa-lint.", "")
             own.write_text(bare, encoding="utf-8")
             click.echo(f"{own}: written")
         _tell_ruff(root)
+    except tomllib.TOMLDecodeError as error:
+        _stop(f"{project}: not valid TOML: {error}")
     except (OSError, UnicodeDecodeError, FixError) as error:
         _stop(str(error))
 
@@ -372,7 +382,7 @@ def _tell_ruff(root: Path) -> None:
         path = root / name
         if not path.is_file():
             continue
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode()
         try:
             document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -382,7 +392,9 @@ def _tell_ruff(root: Path) -> None:
             continue
         if "FAL" in ruff.get("lint", {}).get("external", []):
             return
-        write_atomically(str(path), _with_external(text, table, "external" in ruff.get("lint", {})).encode())
+        unix = text.replace("\r\n", "\n")
+        changed = _with_external(unix, table, "external" in ruff.get("lint", {}))
+        write_atomically(str(path), (changed if unix == text else changed.replace("\n", "\r\n")).encode())
         click.echo(f'{path}: lint.external = ["FAL"]')
         return
 

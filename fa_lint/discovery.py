@@ -73,7 +73,7 @@ def _is_excluded(path: str, settings: Settings) -> bool:
         current = os.path.join(current, part)
         is_folder = number < len(parts) - 1
         excluded = spec.match_file(_below(current, root, is_folder))
-        if excluded or settings.respect_gitignore and _ignored(current, is_folder, ignores):
+        if excluded or (settings.respect_gitignore and _ignored(current, is_folder, ignores)):
             return True
     return False
 
@@ -116,7 +116,12 @@ def _read_ignore(folder: str) -> list[_Ignore]:
             text = Path(folder, name).read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        found.append(_Ignore(folder, GitIgnoreSpec.from_lines(filter(is_pattern, text.split("\n")))))
+        lines = text.split("\n")
+        try:
+            spec = GitIgnoreSpec.from_lines(lines)
+        except ValueError:  # git skips what it cannot read
+            spec = GitIgnoreSpec.from_lines(filter(is_pattern, lines))
+        found.append(_Ignore(folder, spec))
     return found
 
 

@@ -99,7 +99,14 @@ def _collect(report: Report, files: list[str], results: dict[str, FileResult], s
             report.parsed += result.parsed
             pending += result.pending
     linked = link(pending, files, _read_again, settings.role_names)
-    report.diagnostics += [d for d in linked if d.code in settings.codes_for(d.path)]
+    for path, places in linked.silenced.items():
+        # Their suppressions looked unused while the file was judged alone.
+        data = _read_again(path)
+        if data is not None:
+            again = analyse(path, data, settings.codes_for(path), settings.role_names, places)
+            kept = [d for d in report.diagnostics if d.path != path or d.code != "FAL901"]
+            report.diagnostics = kept + [d for d in again.diagnostics if d.code == "FAL901"]
+    report.diagnostics += [d for d in linked.diagnostics if d.code in settings.codes_for(d.path)]
     report.diagnostics.sort(key=lambda d: d.sort_key)
 
 

@@ -53,6 +53,8 @@ def fix_data(
             break
         try:
             source = Source.read(path, data)
+            if source.notebook is None and source.encode(source.text) != data:
+                raise FixError(path, f"text in {source.encoding} cannot be written back unchanged")
             new, count = apply_edits(source, wanted)
             changed = Source.read(path, new)
         except SourceError as error:
@@ -135,6 +137,7 @@ def write_atomically(path: str, data: bytes) -> None:
         os.chmod(name, mode)
         os.replace(name, target)
     except OSError as error:
+        raise FixError(path, error.strerror or str(error)) from None
+    finally:
         if name is not None and os.path.exists(name):
             os.unlink(name)
-        raise FixError(path, error.strerror or str(error)) from None

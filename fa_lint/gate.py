@@ -81,7 +81,8 @@ class CallShape:
     """A watched call: its last name, whether a dot stands before it, one letter a positional argument, keywords.
 
     The letters: ``-`` a negative literal, ``1`` the literal 0 or 1, ``0`` another literal, ``n`` a name or attribute
-    (its last part is in ``names``), ``o`` an operator, ``*`` unpacking, ``c`` anything else. ``receiver`` is the last
+    (its last part is in ``names``), ``o`` arithmetic of names and literals (``names`` has the names, blank-separated),
+    ``*`` unpacking, ``c`` anything else. ``receiver`` is the last
     name before the dot.
     """
 
@@ -100,8 +101,11 @@ class Outline:
     calls: list[CallShape] = field(default_factory=list)
     aliased: set[str] = field(default_factory=set)
     negative: set[str] = field(default_factory=set)
+    numeric: set[str] = field(default_factory=set)
     gradients: bool = False
+    imported: set[str] = field(default_factory=set)
     functional: set[str] = field(default_factory=lambda: {"functional"})
+    normalized_product: bool = False
     floored_product: bool = False
     floored_quotient: bool = False
     zeroed_entries: bool = False
@@ -121,11 +125,30 @@ def _letter(node: ast.expr) -> str:
             return "0"
         case ast.Name() | ast.Attribute():
             return "n"
-        case ast.UnaryOp() | ast.BinOp():
+        case ast.UnaryOp() | ast.BinOp() if _leaves(node) is not None:
             return "o"
         case ast.Starred():
             return "*"
     return "c"
+
+
+def _leaves(node: ast.expr) -> list[str] | None:
+    """The names in an arithmetic expression of names and literals; None for any other expression."""
+    found: list[str] = []
+    stack = [node]
+    while stack:
+        match stack.pop():
+            case ast.UnaryOp(operand=operand):
+                stack.append(operand)
+            case ast.BinOp(left=left, right=right):
+                stack += [left, right]
+            case ast.Name() | ast.Attribute() as name:
+                found.append(_last(name))
+            case ast.Constant():
+                pass
+            case _:
+                return None
+    return found
 
 
 def _last(node: ast.AST) -> str:
@@ -162,7 +185,7 @@ class _Outliner:
         self._module = _Scope(None)
         self._scope = self._module
         self._quotients: list[tuple[ast.expr, ast.expr, _Scope]] = []
-        self._imported: set[str] = set()
+        self._products: list[tuple[ast.expr, _Scope]] = []
         self._zeroed: list[tuple[ast.expr, _Scope]] = []
         self._sums_tested: list[tuple[ast.expr, _Scope]] = []
         self._visits: dict[type[ast.AST], Callable[[Any], None]] = {
@@ -199,17 +222,23 @@ class _Outliner:
         for index, scope in self._zeroed:
             self._scope = scope
             self.found.zeroed_entries = self.found.zeroed_entries or self._is_below(index)
+        if self.found.called("normalize") or "normalize" in self.found.aliased:
+            for part, scope in self._products:
+                self._scope = scope
+                self.found.normalized_product = self.found.normalized_product or self._is_normalized(part)
         self._judge()
         return self.found
 
     def _import(self, node: ast.ImportFrom | ast.Import) -> None:
-        self._imported.update((n.asname or n.name).partition(".")[0] for n in node.names)
+        self.found.imported.update((n.asname or n.name).partition(".")[0] for n in node.names)
         self.found.functional.update(n.asname for n in node.names if n.asname and n.name.endswith("functional"))
         self.found.aliased.update(n.name for n in node.names if n.asname and n.name in _WATCHED)
 
     def _operator(self, node: ast.BinOp) -> None:
         if isinstance(node.op, ast.Div):
             self._quotients.append((node.left, node.right, self._scope))
+        elif isinstance(node.op, ast.Mult | ast.MatMult):
+            self._products += [(node.left, self._scope), (node.right, self._scope)]
 
     def _augmented(self, node: ast.AugAssign) -> None:
         if isinstance(node.op, ast.Div):
@@ -226,8 +255,15 @@ class _Outliner:
         ]:
             if default is not None:
                 self._scope.bound.setdefault(parameter.arg, []).append(default)
-                if _letter(default) in "-o":
-                    self.found.negative.add(parameter.arg)
+                self._note(parameter.arg, default)
+
+    def _note(self, name: str, value: ast.expr) -> None:
+        """Remember names that can be constants, and those that can be negative."""
+        letter = _letter(value)
+        if letter in "-o":
+            self.found.negative.add(name)
+        if letter in "-o01n":
+            self.found.numeric.add(name)
 
     def _compare(self, node: ast.Compare) -> None:
         if len(node.ops) == 1 and isinstance(node.ops[0], ast.Eq | ast.NotEq):
@@ -259,6 +295,21 @@ class _Outliner:
                     stack += [value for value in self._scope.bound.get(name, ()) if isinstance(value, ast.Call)]
         return False
 
+    def _is_normalized(self, node: ast.expr) -> bool:
+        """Is a factor made by ``normalize``, here or where its name is bound?"""
+        stack: list[ast.AST] = [node]
+        while stack:
+            top = stack.pop()
+            if isinstance(top, ast.Call) and (_last(top.func) == "normalize" or self._calls_alias(top)):
+                return True
+            if isinstance(top, ast.Name) and self._through(self._is_normalized, top):
+                return True
+            stack += _children(top)
+        return False
+
+    def _calls_alias(self, node: ast.Call) -> bool:
+        return "normalize" in self.found.aliased and isinstance(node.func, ast.Name | ast.Attribute)
+
     def _may_be_signed(self, node: ast.expr) -> bool:
         """Can a summed value be a gradient or a weight? Only what is bound in sight to something else cannot."""
         stack: list[ast.AST] = [node]
@@ -267,7 +318,7 @@ class _Outliner:
             match top:
                 case ast.Compare():
                     continue
-                case ast.Call(func=ast.Name(id=name)) if name in self._imported and name not in _TRANSPARENT:
+                case ast.Call(func=ast.Name(id=name)) if name in self.found.imported and name not in _TRANSPARENT:
                     continue
                 case ast.Name(id=name):
                     if _SIGNED.search(name):
@@ -275,7 +326,7 @@ class _Outliner:
                     if name in self._scope.bound:
                         if self._through(self._may_be_signed, top):
                             return True
-                    elif name not in self._imported:
+                    elif name not in self.found.imported:
                         return True
                 case ast.Attribute(attr=name) if _SIGNED.search(name):
                     return True
@@ -286,11 +337,15 @@ class _Outliner:
         name = _last(node.func)
         if name in _WATCHED:
             letters = "".join(_letter(arg) for arg in node.args)
-            names = tuple(_last(arg) for arg in node.args)
+            names = tuple(" ".join(_leaves(arg) or ()) if _letter(arg) == "o" else _last(arg) for arg in node.args)
             keywords = frozenset(keyword.arg or "**" for keyword in node.keywords)
             self.found.calls.append(
                 CallShape(name, isinstance(node.func, ast.Attribute), letters, names, keywords, _receiver(node.func))
             )
+        elif name in _PRODUCTS:
+            self._products += [(part, self._scope) for part in node.args]
+            if isinstance(node.func, ast.Attribute):
+                self._products.append((node.func.value, self._scope))
         elif name in _DIVISIONS and node.args:
             above = node.args[0] if len(node.args) > 1 else node.func
             self._quotients.append((above, node.args[-1], self._scope))
@@ -311,8 +366,7 @@ class _Outliner:
                     given = values[number] if values is not None else value
                     owner = self._scope if isinstance(part, ast.Name) else self._module
                     owner.bound.setdefault(name, []).append(given)
-                    if _letter(given) in "-o":
-                        self.found.negative.add(name)
+                    self._note(name, given)
 
     # -- quotients: the same shapes as rules/_products.py, with "contains" for "is" -------------------------------
 

@@ -18,9 +18,14 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null|NaN|-?In
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 # A cell magic after which the rest of the cell is still Python.
 _PYTHON_CELL_MAGICS = re.compile(r"%%(?:time|timeit|capture|prun|python|python3|debug|mypy|pypy)\b")
-_LINE_MAGIC = re.compile(r"(?P<indent>[ \t]*)(?:[%!?]|.*\?\s*$)")
+_LINE_MAGIC = re.compile(r"(?P<indent>[ \t]*)(?:[%!?]|(?:[\w.*, ]+=[ \t]*)?%{0,2}[\w.*]+(?:\[[^\]]*\])*\?{1,2}\s*$)")
 _ASSIGNED_MAGIC = re.compile(r"(?P<head>[ \t]*[A-Za-z_][\w, \t.]*=[ \t]*)[%!](?!=)")
 _MAX_NESTING = 200
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+_CODE_LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+# What can open or close something on a line of Python, and what ends a long string.
+_TOKEN = re.compile(r"""'''|\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\#.*|[([{]|[)\]}]""")
+_LONG_END = {quote: re.compile(r"(?:\\.|[^\\])*?" + quote) for quote in ("'''", '"""')}
 
 
 class NotebookError(ValueError):
@@ -56,14 +61,17 @@ class Notebook:
     text: str
     original: str
     cells: tuple[Cell, ...]
+    bom: bool = False
 
     @classmethod
     def read(cls, data: bytes) -> Notebook:
         """Parse the JSON; raises :class:`NotebookError`."""
         try:
-            raw = data.decode("utf-8-sig" if data.startswith(b"\xef\xbb\xbf") else "utf-8")
+            raw = data.decode()
         except UnicodeDecodeError as error:
             raise NotebookError(f"not utf-8: {error.reason}", data.count(b"\n", 0, error.start) + 1) from None
+        bom = raw.startswith("\ufeff")
+        raw = raw.removeprefix("\ufeff")
         try:
             document = json.loads(raw)
         except json.JSONDecodeError as error:
@@ -72,7 +80,7 @@ class Notebook:
             raise NotebookError("not a notebook: JSON nested too deeply") from None
         if not isinstance(document, dict) or not isinstance(document.get("cells"), list):
             raise NotebookError("not a notebook of format 4: no list of cells")
-        language = document.get("metadata", {}).get("language_info", {}).get("name", "python")
+        language = _language(document.get("metadata"))
         kinds = [c.get("cell_type") if isinstance(c, dict) else None for c in document["cells"]]
         sources = _source_spans(raw)
         cells: list[Cell] = []
@@ -88,12 +96,14 @@ class Notebook:
             ):
                 raise NotebookError(f"cell {index + 1}: its source is neither text nor a list of lines")
             code = source if isinstance(source, str) else "".join(source)
+            if _HALF_PAIR.search(code):
+                raise NotebookError(f"cell {index + 1}: half of a surrogate pair is no character")
             text = _blank_magics(code)
             cells.append(Cell(index + 1, offset, offset + len(code), *sources[index], isinstance(source, list)))
             joined += [code, "\n"]
             blanked += [text, "\n"]
             offset += len(code) + 1
-        return cls(raw, "".join(blanked), "".join(joined), tuple(cells))
+        return cls(raw, "".join(blanked), "".join(joined), tuple(cells), bom)
 
     def cell_at(self, offset: int) -> Cell:
         """The cell an offset of the joined text lies in."""
@@ -112,7 +122,7 @@ class Notebook:
                 pieces += [self.raw[position : cell.raw_start], self._dump(cell, changed[cell.number])]
                 position = cell.raw_end
         pieces.append(self.raw[position:])
-        return "".join(pieces).encode("utf-8")
+        return (b"\xef\xbb\xbf" if self.bom else b"") + "".join(pieces).encode()
 
     def _dump(self, cell: Cell, code: str) -> str:
         old = self.raw[cell.raw_start : cell.raw_end]
@@ -133,44 +143,64 @@ def _blank_magics(code: str) -> str:
     head = code.lstrip()
     if head.startswith("%%") and not _PYTHON_CELL_MAGICS.match(head):
         return re.sub(r"[^\n\r]", " ", code)
-    lines = code.splitlines(keepends=True)
     out = []
-    continued = False
-    in_string = _string_rows(code)
-    for number, line in enumerate(lines):
+    state = _State()
+    continued = False  # a magic goes on after a backslash
+    for line in _CODE_LINES.findall(code):
         body = line.rstrip("\r\n")
-        end = line[len(body) :]
-        magic = _LINE_MAGIC.match(body) if number not in in_string else None
-        assigned = _ASSIGNED_MAGIC.match(body) if number not in in_string else None
+        magic = None if state.inside or continued else _LINE_MAGIC.match(body) or _ASSIGNED_MAGIC.match(body)
         if continued:
-            out.append(" " * len(body) + end)
-        elif magic and body.strip():
-            indent = magic.group("indent")
-            out.append(indent + "0".ljust(len(body) - len(indent)) + end)
-        elif assigned:
-            out.append(assigned.group("head") + "0".ljust(len(body) - len(assigned.group("head"))) + end)
+            out.append(" " * len(body) + line[len(body) :])
+        elif magic:
+            head = magic.groupdict().get("head") or magic.groupdict().get("indent") or ""
+            out.append(head + "0".ljust(len(body) - len(head)) + line[len(body) :])
         else:
+            state.read(body)
             out.append(line)
-        continued = (continued or bool(magic and body.strip()) or bool(assigned)) and body.endswith("\\")
+        continued = (continued or magic is not None) and body.endswith("\\")
     return "".join(out)
 
 
-_TRIPLE = re.compile(r"'''|\"\"\"")
+class _State:
+    """Whether the next line begins a statement: a ``%`` inside brackets, or in a long string, is no magic."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._quote = ""
+        self._backslash = False
+
+    @property
+    def inside(self) -> bool:
+        return self._depth > 0 or bool(self._quote) or self._backslash
+
+    def read(self, line: str) -> None:
+        position = 0
+        comment = False
+        while True:
+            match = (_LONG_END[self._quote] if self._quote else _TOKEN).search(line, position)
+            if match is None:
+                break
+            token, position = match.group(), match.end()
+            if self._quote:
+                self._quote = ""
+            elif token in _LONG_END:
+                self._quote = token
+            elif token in "([{":
+                self._depth += 1
+            elif token in ")]}":
+                self._depth = max(self._depth - 1, 0)
+            comment = token.startswith("#") and not self._quote
+        self._backslash = line.endswith("\\") and not comment
 
 
-def _string_rows(code: str) -> set[int]:
-    """Rows that lie inside a triple-quoted string, where a leading ``%`` is text."""
-    rows: set[int] = set()
-    quote: str | None = None
-    for number, line in enumerate(code.splitlines()):
-        if quote is not None:
-            rows.add(number)
-        for match in _TRIPLE.finditer(line):
-            if quote is None:
-                quote = match.group()
-            elif match.group() == quote:
-                quote = None
-    return rows
+def _language(metadata: object) -> str:
+    """The language of the kernel; Python where the notebook does not say."""
+    for table, key in (("language_info", "name"), ("kernelspec", "language")):
+        entry = metadata.get(table) if isinstance(metadata, dict) else None
+        name = entry.get(key) if isinstance(entry, dict) else None
+        if isinstance(name, str) and name:
+            return name.lower()
+    return "python"
 
 
 def _skip(raw: str, position: int) -> int:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from fa_lint.analysis import Pending, facts_of, locate
+from fa_lint.analysis import Pending, Rows, facts_of, locate, logical_rows, silenced
 from fa_lint.findings import Assumption, Diagnostic, Finding, Level, RelatedPlace
 from fa_lint.rules.base import related
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import COMPUTED, Role, RoleNames
 from fa_lint.source import Source
+from fa_lint.suppressions import read_suppressions
 
-__all__ = ["link"]
+__all__ = ["Linked", "link"]
 
 _Read = Callable[[str], bytes | None]
 
@@ -26,13 +27,23 @@ class _Call:
     path: str
     diagnostic: Diagnostic
     role: Role
+    rows: Rows
 
 
-def link(pending: Iterable[Pending], paths: Iterable[str], read: _Read, declared: RoleNames) -> list[Diagnostic]:
+@dataclass(slots=True)
+class Linked:
+    """The confirmed diagnostics, and by path the code and rows of those that a suppression at the call silences."""
+
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    silenced: dict[str, list[tuple[str, Rows]]] = field(default_factory=dict)
+
+
+def link(pending: Iterable[Pending], paths: Iterable[str], read: _Read, declared: RoleNames) -> Linked:
     """Settle what single files left open: the confirmed diagnostics, and one at each call that confirms them."""
+    linked = Linked()
     waiting = list(pending)
     if not waiting:
-        return []
+        return linked
     names = {a.function.encode(): a.function for p in waiting for a in p.when}
     found: dict[int, list[_Call]] = {}
     callers: dict[tuple[str, int, int], Diagnostic] = {}
@@ -44,12 +55,17 @@ def link(pending: Iterable[Pending], paths: Iterable[str], read: _Read, declared
         parsed = facts_of(path, data, declared)
         if parsed is None:
             continue
+        suppressions = read_suppressions(parsed[0], True)
         for number, call in _calls(*parsed, waiting):
+            if silenced(call.diagnostic.code, call.rows, suppressions):
+                linked.silenced.setdefault(path, []).append((call.diagnostic.code, call.rows))
+                continue
             found.setdefault(number, []).append(call)
             key = (path, call.diagnostic.start.row, call.diagnostic.start.column)
             callers.setdefault(key, call.diagnostic)
-    confirmed = [_confirm(waiting[number], calls) for number, calls in found.items()]
-    return [*confirmed, *callers.values()]
+    linked.diagnostics += [_confirm(waiting[number], calls) for number, calls in found.items()]
+    linked.diagnostics += callers.values()
+    return linked
 
 
 def _calls(source: Source, facts: ModuleFacts, waiting: list[Pending]) -> Iterable[tuple[int, _Call]]:
@@ -60,7 +76,7 @@ def _calls(source: Source, facts: ModuleFacts, waiting: list[Pending]) -> Iterab
         for number, item in enumerate(waiting):
             role = _gradient_passed(call, name, item, source.path, facts)
             if role is not None:
-                yield number, _Call(source.path, _at_call(call, item, role, source, facts), role)
+                yield number, _at_call(call, item, role, source, facts)
 
 
 def _gradient_passed(call: ir.Call, name: str, item: Pending, caller: str, facts: ModuleFacts) -> Role | None:
@@ -98,7 +114,7 @@ def _is_module(module: str, path: str, caller: str) -> bool:
     return bool(wanted) and parts[-len(wanted) :] == wanted
 
 
-def _at_call(call: ir.Call, item: Pending, role: Role, source: Source, facts: ModuleFacts) -> Diagnostic:
+def _at_call(call: ir.Call, item: Pending, role: Role, source: Source, facts: ModuleFacts) -> _Call:
     start, end = facts.span(call)
     target = item.diagnostic
     computed = role.strength == COMPUTED
@@ -114,9 +130,10 @@ def _at_call(call: ir.Call, item: Pending, role: Role, source: Source, facts: Mo
         None,
         related(facts, role),
     )
-    located = locate(finding, source, facts, source.row(end - 1))
+    rows = logical_rows(finding, source, facts)
+    located = locate(finding, source, facts, rows[1])
     floor = RelatedPlace(target.path, target.start, target.end, "the floor is here", target.cell)
-    return replace(located, related=(*located.related, floor))
+    return _Call(source.path, replace(located, related=(*located.related, floor)), role, rows)
 
 
 def _confirm(item: Pending, calls: list[_Call]) -> Diagnostic:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from fa_lint.source import Source
 
-__all__ = ["Suppression", "read_suppressions"]
+__all__ = ["Suppression", "named_codes", "read_suppressions"]
 
 _QUICK = re.compile(r"#[^\n]*(?:fa-lint|noqa)", re.IGNORECASE)
 # Without a finding to silence, only a comment that names this tool or its codes can matter (as unused).
@@ -33,6 +33,11 @@ class Suppression:
 
     def covers(self, code: str) -> bool:
         return self.codes is None or code in self.codes
+
+
+def named_codes(comment: str) -> list[str]:
+    """The codes in the text of a suppression, as written and in their order."""
+    return _CODE.findall(comment)
 
 
 def read_suppressions(source: Source, has_findings: bool) -> list[Suppression]:

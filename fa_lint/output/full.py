@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from typing import Literal
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -17,10 +18,14 @@ _COLOURS = {Level.ERROR: "bold red", Level.WARNING: "bold yellow", Level.HINT: "
 _TAB = 4
 
 
-def render_full(report: Report) -> str:
-    """A frame with a caret for every finding, without colours."""
+def render_full(report: Report, *, colour: bool = False) -> str:
+    """A frame with a caret for every finding."""
     stream = io.StringIO()
-    print_full(report, Console(file=stream, color_system=None, width=200, legacy_windows=False))
+    system: Literal["standard"] | None = "standard" if colour else None
+    print_full(
+        report,
+        Console(file=stream, force_terminal=colour, no_color=not colour, color_system=system, legacy_windows=False),
+    )
     return stream.getvalue()
 
 

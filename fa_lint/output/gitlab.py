@@ -27,7 +27,7 @@ def render_gitlab(report: Report) -> str:
         path = relative(found.path)
         stem = "\0".join((found.code, path, _content(found)))
         seen[stem] += 1
-        fingerprint = blake2b(f"{stem}\0{seen[stem]}".encode(), digest_size=16).hexdigest()
+        fingerprint = blake2b(f"{stem}\0{seen[stem]}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         issues.append(
             {
                 "check_name": found.code,

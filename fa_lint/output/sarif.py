@@ -27,7 +27,7 @@ def _uri(path: str) -> dict[str, str]:
         if below.startswith(".."):
             return {"uri": Path(path).as_uri()}
         path = below
-    return {"uri": quote(PurePath(path).as_posix()), "uriBaseId": "%SRCROOT%"}
+    return {"uri": quote(PurePath(path).as_posix(), errors="surrogateescape"), "uriBaseId": "%SRCROOT%"}
 
 
 def _region(start: Place, end: Place) -> dict[str, int]:

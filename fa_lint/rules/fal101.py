@@ -24,7 +24,8 @@ class NegativeNormOrder(Rule):
     ## What it does
     Flags a negative number in the *positional order slot* of a norm: `x.norm(-1)`, `torch.norm(x, -1)`,
     `torch.linalg.norm(x, -1)`, `np.linalg.norm(x, -1)`, `F.normalize(x, -1)`, `F.pairwise_distance(a, b, -1)`, also
-    through a name bound to it. A keyword (`p=-1`, `ord=-1`) is read as intent and passes, as does `-inf`.
+    through a name bound to it. A keyword (`p=-1`, `ord=-1`) is read as intent and passes, as do `-inf` and a function that
+    takes norms of infinite or named order as well.
 
     ## Why is this bad
     The first positional argument of a norm is its order, not a dimension. `x.norm(-1)` is `1 / Σ(1/|xᵢ|)` of the
@@ -80,6 +81,7 @@ class NegativeNormOrder(Rule):
         "import torch\nclass M(torch.nn.Module):\n    def forward(self, x): return self.norm(-1)",
         "def f(x): return x.norm(-1)",
         "import torch\n# x.norm(-1)\n'x.norm(-1)'",
+        "import numpy as np\ndef orders(a): return [np.linalg.norm(a, 'fro'), np.linalg.norm(a, -1)]",
         "import torch\ndef norm(x, dim): return x.logsumexp(dim)\ndef f(x): return norm(x, -1)",
     )
     INVALID = (
@@ -112,11 +114,13 @@ class NegativeNormOrder(Rule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        return hidden(outline) or any(
-            letter in "-o" or (letter == "n" and name in outline.negative)
-            for call in outline.called(*NORM_NAMES)
-            for letter, name in order_slots(call)
-        )
+        def negative(letter: str, name: str) -> bool:
+            if letter == "o":
+                return set(name.split()) <= outline.numeric
+            return letter == "-" or (letter == "n" and name in outline.negative)
+
+        slots = (slot for call in outline.called(*NORM_NAMES) for slot in order_slots(call))
+        return hidden(outline) or any(negative(letter, name) for letter, name in slots)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for norm in norm_calls(facts):
@@ -127,7 +131,20 @@ class NegativeNormOrder(Rule):
                 continue
             if norm.family == "linalg" and order != -1:
                 continue  # ord=-2 is the smallest singular value, a quantity people do ask for
+            if self._is_order_sweep(facts, norm):
+                continue
             yield self._finding(facts, norm, int(order))
+
+    def _is_order_sweep(self, facts: ModuleFacts, norm: NormCall) -> bool:
+        """Does the same function take norms of infinite or named order too? Then orders are what it is about."""
+        function = facts.names.enclosing_function(norm.call)
+        for other in norm_calls(facts):
+            order = other.order or other.order_keyword
+            if order is not None and facts.names.enclosing_function(other.call) is function:
+                value = facts.values.constant(order.value)
+                if value in ("fro", "nuc") or (isinstance(value, float) and math.isinf(value)):
+                    return True
+        return False
 
     def _finding(self, facts: ModuleFacts, norm: NormCall, order: int) -> Finding:
         matrix = "the smallest absolute column sum"

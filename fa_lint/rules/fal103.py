@@ -72,7 +72,9 @@ class NormKeepdimWithoutDim(Rule):
 
     def may_fire(self, outline: Outline) -> bool:
         return any(
-            call.keywords & {"keepdim", "keepdims"} and not call.keywords & {"dim", "axis"} and len(call.positional) < 3
+            call.keywords & {"keepdim", "keepdims"}
+            and not call.keywords & {"dim", "axis"}
+            and len(call.positional) < (2 if call.positional[:1] in ("-", "0", "1") else 3)
             for call in outline.called(*NORM_NAMES)
         ) or hidden(outline)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from fa_lint.findings import Applicability, Assumption, Edit, Finding, Fix, Level
-from fa_lint.gate import Outline
+from fa_lint.gate import CallShape, Outline
 from fa_lint.rules._cosines import is_guarded, runtime_fix
 from fa_lint.rules._products import (
     Denominator,
@@ -202,9 +202,17 @@ class FlooredGradientCosine(Rule):
         return outline.gradients and (
             outline.floored_quotient
             or outline.zeroed_entries
-            or "normalize" in outline.aliased
-            or any(not c.dotted or c.receiver in outline.functional for c in outline.called("normalize"))
+            or (
+                outline.normalized_product
+                and (
+                    "normalize" in outline.aliased
+                    or any(self._is_torch(c, outline) for c in outline.called("normalize"))
+                )
+            )
         )
+
+    def _is_torch(self, call: CallShape, outline: Outline) -> bool:
+        return call.receiver in outline.functional if call.dotted else "normalize" in outline.imported
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for node in facts.nodes():

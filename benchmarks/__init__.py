@@ -1,0 +1,1 @@
+"""Benchmarks of fa-lint; each is a module to run."""

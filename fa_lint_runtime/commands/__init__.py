@@ -1,0 +1,3 @@
+"""Subcommands of ``fa-diagnose``, one file each."""
+
+__all__: list[str] = []
