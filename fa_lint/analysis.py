@@ -119,11 +119,11 @@ def _extract(source: Source, tree: ast.Module | None, declared: RoleNames) -> Mo
 
     deep = False
     if tree is not None:
-        depth, row = source.expression_depth(tree)
+        depth, row, levels = source.expression_depth(tree)
         if depth > _MAX_DEPTH:
             reason = f"an expression is nested more than {_MAX_DEPTH} levels deep"
             return ParseFailure(reason, source.offset_of(row, 1))
-        deep = depth > _DEEP
+        deep = levels > _DEEP
     try:
         facts = (
             _on_a_deep_stack(lambda: _resolved(extract(source.text, declared)))
@@ -340,7 +340,7 @@ def _deletion(item: Suppression, source: Source) -> Edit:
     if item.ours and other >= 0:
         return Edit(start, end + other, "")
     if rest.strip() and not item.ours and other != len(rest) - len(rest.lstrip()):
-        # `# noqa: FAL101 because`: the words are a comment of their own.
+        # "noqa: FAL101 because": the words are a comment of their own.
         return Edit(start, end + len(rest) - len(rest.lstrip()), "# ")
     while start > row_start and source.text[start - 1] in " \t":
         start -= 1

@@ -42,7 +42,7 @@ class Report:
 
 def lint_text(path: str, data: bytes, settings: Settings) -> Report:
     """Lint one file's bytes, without cache, disk or project: standard input, editors, flake8."""
-    result = analyse(path, data, settings.codes_for(path), settings.role_names)
+    result = _guarded((path, data, settings.codes_for(path)), settings.role_names)
     return Report(result.diagnostics, result.problems, 1, parsed=int(result.parsed))
 
 

@@ -159,13 +159,21 @@ def _receiver(func: ast.expr) -> str:
     return _last(func.value) if isinstance(func, ast.Attribute) else ""
 
 
+# What a node's dictionary holds besides code: positions, identifiers, contexts and operators.
+_NO_CODE = frozenset({int, str, type(None), bytes, float, complex, bool, type(...)}) | frozenset(
+    kind
+    for base in (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
+    for kind in base.__subclasses__()
+)
+
+
 def _children(node: ast.AST) -> list[ast.AST]:
     below: list[ast.AST] = []
-    # The instance dictionary is the fastest way to the fields; operators and contexts have nothing below them.
     for value in node.__dict__.values():
-        if isinstance(value, list):
+        kind = value.__class__
+        if kind is list:
             below += [item for item in value if isinstance(item, ast.AST)]
-        elif isinstance(value, ast.expr | ast.stmt | ast.slice | ast.arguments):
+        elif kind not in _NO_CODE:
             below.append(value)
     return below
 
@@ -204,6 +212,7 @@ class _Outliner:
     def run(self, tree: ast.AST) -> Outline:
         stack: list[tuple[ast.AST, _Scope]] = [(tree, self._module)]
         visits = self._visits
+        name, constant = ast.Name, ast.Constant
         while stack:
             node, self._scope = stack.pop()
             kind = type(node)
@@ -213,9 +222,8 @@ class _Outliner:
             inner = self._scope
             if kind is ast.FunctionDef or kind is ast.AsyncFunctionDef or kind is ast.Lambda:
                 inner = _Scope(inner)
-            for child in _children(node):
-                if type(child) is not ast.Name and type(child) is not ast.Constant:
-                    stack.append((child, inner))
+            # Most nodes are names and constants: nothing below them, and nothing to visit.
+            stack += [(c, inner) for c in _children(node) if c.__class__ is not name and c.__class__ is not constant]
         for side, scope in self._sums_tested:
             self._scope = scope
             self.found.zero_test = self.found.zero_test or self._sums(side)

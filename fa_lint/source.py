@@ -139,20 +139,21 @@ class Source:
         return tree
 
     @staticmethod
-    def expression_depth(tree: ast.AST) -> tuple[int, int]:
-        """How deep the deepest expression nests, and the row it is on.
+    def expression_depth(tree: ast.AST) -> tuple[int, int, int]:
+        """How deep the deepest expression nests, the row it is on, and how deep the whole tree is.
 
-        An elif chain nests in the tree, not in the text: only expressions count.
+        An elif chain nests in the tree, not in the text.
         """
         level: list[ast.AST] = [tree]
-        depth, deepest, row = 0, 0, 1
+        depth, deepest, row, levels = 0, 0, 1, 0
         while level:
+            levels += 1
             depth = 0 if any(isinstance(node, ast.stmt) for node in level) else depth + 1
             if depth > deepest:
                 deepest = depth
                 row = next((node.lineno for node in level if isinstance(node, ast.expr)), row)
             level = [child for node in level for child in ast.iter_child_nodes(node)]
-        return deepest, row
+        return deepest, row, levels
 
     def offset_of(self, row: int | None, column: int | None) -> int:
         """The offset of a 1-based row and column, held inside the text."""

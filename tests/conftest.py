@@ -21,8 +21,7 @@ UNSAFE = "import torch\n\ndef f(x):\n    return x / x.norm(-1, keepdim=True)\n"
 UNSAFE_FIXED = UNSAFE.replace("(-1,", "(dim=-1,")
 # FAL201 at 4:12, with a safe fix that needs an import.
 SAFE = (
-    "import torch.nn.functional as F\n\n"
-    "def gamma(p, credit):\n    return F.cosine_similarity(credit, p.grad, dim=0)\n"
+    "import torch.nn.functional as F\n\ndef gamma(p, credit):\n    return F.cosine_similarity(credit, p.grad, dim=0)\n"
 )
 SAFE_FIXED = (
     "import torch.nn.functional as F\nfrom fa_lint_runtime import safe_cosine\n\n"

@@ -85,9 +85,7 @@ def checked_out(path: Path, commit: str | None, scratch: Path) -> Path:
     for revision in (commit, "HEAD"):
         if revision is None:
             continue
-        archive = subprocess.run(
-            ["git", f"--git-dir={git}", "archive", revision], capture_output=True, check=False
-        )
+        archive = subprocess.run(["git", f"--git-dir={git}", "archive", revision], capture_output=True, check=False)
         if archive.returncode == 0:
             subprocess.run(["tar", "-x", "-C", str(target)], input=archive.stdout, check=True)
             return target
@@ -105,9 +103,7 @@ def touches(diagnostic: Diagnostic, line: int) -> bool:
     return diagnostic.start.row - 1 <= line <= diagnostic.end.row + 1
 
 
-def score_file(
-    where: str, labels: list[dict[str, Any]], found: list[Diagnostic], scores: dict[str, Score]
-) -> None:
+def score_file(where: str, labels: list[dict[str, Any]], found: list[Diagnostic], scores: dict[str, Score]) -> None:
     """Score the labels of one file against its findings."""
     for pitfall in {label["pitfall"] for label in labels}:
         mine = [label for label in labels if label["pitfall"] == pitfall]

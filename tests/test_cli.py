@@ -331,7 +331,14 @@ def test_every_format_of_a_clean_run(fa_lint: Lint, name: str) -> None:
     write("a.py", "x = 1\n")
     result = fa_lint("a.py", "--output-format", name)
     assert result.exit_code == 0
-    expected = {"full": "No findings in 1 file.\n", "concise": "", "json": "[]\n", "jsonl": "", "github": "", "gitlab": "[]\n"}
+    expected = {
+        "full": "No findings in 1 file.\n",
+        "concise": "",
+        "json": "[]\n",
+        "jsonl": "",
+        "github": "",
+        "gitlab": "[]\n",
+    }
     if name in expected:
         assert result.stdout == expected[name]
 
@@ -357,7 +364,9 @@ def test_show_files(fa_lint: Lint) -> None:
 
 def test_show_settings(fa_lint: Lint) -> None:
     write("fa-lint.toml", 'ignore = ["FAL103"]\n')
-    result = fa_lint("--show-settings", ".", "--select", "FAL1", "--fail-on", "hint", "--force-exclude", "--exclude", "a,b")
+    result = fa_lint(
+        "--show-settings", ".", "--select", "FAL1", "--fail-on", "hint", "--force-exclude", "--exclude", "a,b"
+    )
     rows = dict(line.split(" = ", 1) for line in result.stdout.splitlines())
     assert result.exit_code == 0
     assert rows["select"] == "('FAL1',)"
@@ -489,7 +498,9 @@ def test_rule_as_json(fa_lint: Lint) -> None:
 
 def test_rule_all(fa_lint: Lint) -> None:
     text = fa_lint("rule", "--all").stdout
-    assert [line.split()[1] for line in text.splitlines() if line.startswith("# FAL")] == sorted([*registry(), *ENGINE_CODES])
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("# FAL")] == sorted(
+        [*registry(), *ENGINE_CODES]
+    )
 
 
 # -- init ---------------------------------------------------------------------------------------------------------

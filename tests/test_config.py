@@ -137,7 +137,10 @@ def test_the_same_keys_in_pyproject() -> None:
 
 
 def test_a_declared_name_is_evidence(fa_lint: Lint) -> None:
-    write("a.py", "import torch.nn.functional as F\n\ndef f(p, q):\n    return F.cosine_similarity(p.teaching, q, dim=0)\n")
+    write(
+        "a.py",
+        "import torch.nn.functional as F\n\ndef f(p, q):\n    return F.cosine_similarity(p.teaching, q, dim=0)\n",
+    )
     assert " FAL202 " in fa_lint("a.py", "--output-format", "concise").stdout
     write("fa-lint.toml", 'credit-names = ["teaching"]\n')
     assert " FAL201 " in fa_lint("a.py", "--output-format", "concise").stdout
@@ -151,7 +154,11 @@ def test_a_declared_name_is_evidence(fa_lint: Lint) -> None:
     [
         ("fa-lint.toml", '\nselct = ["FAL"]\n', "fa-lint.toml:2: unknown key `selct`; did you mean `select`?"),
         ("fa-lint.toml", "zzz = 1\n", "fa-lint.toml:1: unknown key `zzz`; known keys: select, ignore,"),
-        ("fa-lint.toml", 'select = ["FAL110"]\n', "fa-lint.toml:1: `select`: unknown rule `FAL110`; did you mean `FAL1"),
+        (
+            "fa-lint.toml",
+            'select = ["FAL110"]\n',
+            "fa-lint.toml:1: `select`: unknown rule `FAL110`; did you mean `FAL1",
+        ),
         ("fa-lint.toml", '# x\n"ignore" = [""]\n', "fa-lint.toml:2: `ignore`: unknown rule ``"),
         ("fa-lint.toml", "select = 'FAL'\n", "fa-lint.toml:1: `select`: must be a list of strings"),
         ("fa-lint.toml", "exclude = [1]\n", "fa-lint.toml:1: `exclude`: must be a list of strings"),

@@ -65,7 +65,9 @@ def test_missing_paths_name_themselves() -> None:
 
 def test_ignore_files_at_every_level() -> None:
     _repository()
-    _tree("a.py", "gen_x.py", "pkg/gen_y.py", "pkg/keep/gen_z.py", "pkg/b.py", "pkg/sub/b.py", "out/c.py", "pkg/out/d.py")
+    _tree(
+        "a.py", "gen_x.py", "pkg/gen_y.py", "pkg/keep/gen_z.py", "pkg/b.py", "pkg/sub/b.py", "out/c.py", "pkg/out/d.py"
+    )
     write(".gitignore", "gen_*.py\n/out/\n# comment\n\n")
     write("pkg/.gitignore", "b.py\n!sub/b.py\n")
     write("pkg/keep/.gitignore", "!gen_z.py\n")
@@ -152,7 +154,13 @@ def test_a_package_inside_site_packages_can_be_named() -> None:
 def test_configured_excludes() -> None:
     _tree("a.py", "gen/b.py", "src/gen/c.py", "src/d_pb2.py", "src/d.py", "src/old/e.py", "src/src/old/f.py")
     assert _discover(extend_exclude=("gen", "*_pb2.py")) == ["a.py", "src/d.py", "src/old/e.py", "src/src/old/f.py"]
-    assert _discover(extend_exclude=("/gen", "src/old", "!x")) == ["a.py", "src/d.py", "src/d_pb2.py", "src/gen/c.py", "src/src/old/f.py"]
+    assert _discover(extend_exclude=("/gen", "src/old", "!x")) == [
+        "a.py",
+        "src/d.py",
+        "src/d_pb2.py",
+        "src/gen/c.py",
+        "src/src/old/f.py",
+    ]
 
 
 def test_patterns_with_folders_count_from_the_configuration() -> None:

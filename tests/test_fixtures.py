@@ -74,7 +74,9 @@ def fixed_module(name: str) -> dict[str, Any]:
     """Execute a fixture after ``--fix --unsafe-fixes``, without the imports that only serve as look-alikes."""
     path = str(FIXTURES / f"{name}.py")
     data = Path(path).read_bytes()
-    fixed = fix_data(path, data, lint([path], SETTINGS, use_cache=False).diagnostics, SETTINGS, unsafe=True).data.decode()
+    fixed = fix_data(
+        path, data, lint([path], SETTINGS, use_cache=False).diagnostics, SETTINGS, unsafe=True
+    ).data.decode()
     for library in ("import jax.numpy as jnp\n", "from sklearn.metrics.pairwise import cosine_similarity\n"):
         fixed = fixed.replace(library, "")
     namespace: dict[str, Any] = {"__name__": name}

@@ -68,7 +68,9 @@ def test_random_bytes_are_findings_or_nothing(data: bytes) -> None:
     length=st.integers(0, 40),
     junk=st.text(alphabet="()[]{}'\"\\#:=,.-1a \n\t\r\f", max_size=6),
 )
-def test_mutated_fixtures_never_crash_and_fixes_never_break_them(seed: bytes, cut: float, length: int, junk: str) -> None:
+def test_mutated_fixtures_never_crash_and_fixes_never_break_them(
+    seed: bytes, cut: float, length: int, junk: str
+) -> None:
     start = int(cut * len(seed))
     data = seed[:start] + junk.encode() + seed[start + length :]
     result = analysed(data)

@@ -114,7 +114,11 @@ ROLES = [
     ("import jax\ng = jax.grad(loss)\nprobe(g(w))", "gradient", COMPUTED),
     ("import jax\nv, g = jax.value_and_grad(loss)(w)\nprobe(g)", "gradient", COMPUTED),
     ("import jax\nv, g = jax.value_and_grad(loss)(w)\nprobe(v)", "unknown", 0),
-    ("d = {}\nfor n, p in model.named_parameters():\n    d[n] = p.grad\nfor n, g in d.items():\n    probe(g)", "gradient", 3),
+    (
+        "d = {}\nfor n, p in model.named_parameters():\n    d[n] = p.grad\nfor n, g in d.items():\n    probe(g)",
+        "gradient",
+        3,
+    ),
     ("gs = []\ngs.append(p.grad)\nprobe(gs[0])", "gradient", COMPUTED),
     ("def f(m):\n    return [p.grad for p in m.parameters()]\nprobe(f(model))", "gradient", COMPUTED),
     ("def f(m):\n    return 1, m.w.grad\na, b = f(m)\nprobe(b)", "gradient", COMPUTED),
@@ -186,7 +190,9 @@ def test_words() -> None:
 
 
 def test_spans_are_the_source_of_every_node() -> None:
-    text = "def f(a, *, b=1, **k):\n    return (a\r\n            + b) if a else [x for x in k]  # é\n\n\nclass C: pass\n"
+    text = (
+        "def f(a, *, b=1, **k):\n    return (a\r\n            + b) if a else [x for x in k]  # é\n\n\nclass C: pass\n"
+    )
     facts = extract(text)
     names = {facts.source(n) for n in facts.nodes() if isinstance(n, ir.Name)}
     assert names == {"a", "b", "k", "x"}

@@ -101,7 +101,12 @@ def test_mixed_line_ends_and_a_bom() -> None:
     text = "\ufeffimport torch\r\n\ndef f(x):\r    return x / x.norm(-1, keepdim=True)\r\n"
     assert found_in(text) == ["4:16 FAL101"]
     source = Source.read("a.py", text.encode())
-    assert [source.line(row) for row in range(1, 5)] == ["import torch", "", "def f(x):", "    return x / x.norm(-1, keepdim=True)"]
+    assert [source.line(row) for row in range(1, 5)] == [
+        "import torch",
+        "",
+        "def f(x):",
+        "    return x / x.norm(-1, keepdim=True)",
+    ]
 
 
 def test_no_line_end_at_the_end() -> None:

@@ -94,6 +94,9 @@ class FlooredGradientCosine(Rule):
         "import torch\ndef f(p, q):\n    a, b = p.grad, q.grad\n"
         "    return (a * b).sum() / (a.norm().clamp_min(1e-30) * b.norm().clamp_min(1e-30))",
         "import torch\ndef f(feats, other): return (feats * other).sum() / (feats.norm() * other.norm() + 1e-8)",
+        "import torch\nfrom .constants import EPS\ndef f(p, q):\n    a, b = p.grad, q.grad\n"
+        "    return (a * b).sum() / (a.norm() * b.norm() + EPS)",
+        "import torch\ndef coherence(p):\n    g = p.grad\n    s = g.sum(0)\n    return s @ s / ((g * g).sum() + 1e-8)",
         "import torch\ndef step(p): p.grad /= p.grad.norm() + 1e-8",
         "import torch\ndef f(sdf, xyz, n):\n    g = torch.autograd.grad(sdf.sum(), xyz)[0]\n"
         "    return (g * n).sum(-1) / (g.norm(dim=-1) * n.norm(dim=-1) + 1e-8)",
@@ -242,6 +245,8 @@ class FlooredGradientCosine(Rule):
         product = inner_product(top, facts)
         place = node if isinstance(node, ir.Expr) else top
         if product is not None and denominator.power >= 2:
+            if _is_other_ratio(product, denominator):
+                return
             operands = (product.left, product.right)
             yield from self._judge(node, place, operands, denominator, floor, product, facts)
         elif denominator.power == 1 and isinstance(node, ir.Expr) and enters_product(node, facts) is not None:
@@ -367,6 +372,14 @@ def _biting(denominator: Denominator) -> Floor | None:
         if biting and (found is None or (floor.scale or 1) > (found.scale or 1)):
             found = floor
     return found
+
+
+def _is_other_ratio(product: Product, denominator: Denominator) -> bool:
+    """``S @ S / ((G * G).sum() + eps)``: one value over the square of another is neither cosine nor projection."""
+    first, *others = denominator.operands
+    if not all(ir.same(first, other) for other in others):
+        return False
+    return not (ir.same(first, product.left) or ir.same(first, product.right)) and ir.same(product.left, product.right)
 
 
 def _gradient(values: Iterable[ir.Expr], facts: ModuleFacts) -> Role | None:
