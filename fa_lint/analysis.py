@@ -215,10 +215,18 @@ def _findings(
     result.parsed = True
     for rule in rules:
         try:
-            findings += rule.check(facts)
+            findings += _checked(rule, facts)
         except Exception as error:  # one broken rule must not cost the user the others
             result.problems.append(f"{source.path}: rule {rule.code} failed: {type(error).__name__}: {error}")
     return findings, facts, not broken and not result.problems
+
+
+def _checked(rule: Rule, facts: ModuleFacts) -> list[Finding]:
+    try:
+        return list(rule.check(facts))
+    except RecursionError:
+        # Hundreds of strings side by side nest in libcst's tree alone.
+        return _on_a_deep_stack(lambda: list(rule.check(_resolved(facts))))
 
 
 def _without_broken_cells(source: Source) -> tuple[Source, list[ParseFailure]]:
@@ -424,6 +432,14 @@ def _is_docstring(statement: ir.Stmt) -> bool:
     return False
 
 
+def _is_magic(statement: ir.Stmt) -> bool:
+    """What a magic of a notebook is blanked to."""
+    match statement:
+        case ir.ExprStmt(value=ir.Const(value=0)):
+            return True
+    return False
+
+
 def _import_edit(name: str, source: Source, facts: ModuleFacts) -> Edit | None:
     """Bring a runtime function in: join an existing import of it, else a line after the leading imports."""
     imported = facts.names.module_scope.bindings.get(name, ())
@@ -439,7 +455,7 @@ def _import_edit(name: str, source: Source, facts: ModuleFacts) -> Edit | None:
                 return Edit(end, end, f", {name}")
         if isinstance(statement, ir.Import | ir.ImportFrom) or (number == 0 and _is_docstring(statement)):
             anchor = statement
-        else:
+        elif source.notebook is None or not _is_magic(statement):
             break
     newline = "\r\n" if "\r\n" in source.text else "\n"
     line = f"from fa_lint_runtime import {name}"

@@ -86,7 +86,7 @@ class Product:
     """An inner product of two values.
 
     ``over`` says what it reduces: ``all`` entries, one ``dim`` (then ``dim`` is the expression), two ``flat`` vectors,
-    or ``unknown``.
+    ``unknown`` (for ``@``: it depends on the shapes) or ``other``.
     """
 
     left: ir.Expr
@@ -149,7 +149,7 @@ def inner_product(node: ir.Expr, facts: ModuleFacts) -> Product | None:
                     args[0].value, args[1].value, "flat" if name in ("torch.dot", "torch.vdot") else "unknown"
                 )
             if name == "torch.einsum" and len(args) == 3:
-                return Product(args[1].value, args[2].value, "unknown")
+                return Product(args[1].value, args[2].value, "other")
             if name in _SUMS and args:
                 return _summed(args[0].value, _dim(node, 1), facts)
             if isinstance(func, ir.Attr) and name is None:

@@ -303,7 +303,7 @@ class FlooredGradientCosine(Rule):
         flat = product.over == "flat" or (
             product.over == "unknown" and _is_flat(left, facts) and _is_flat(right, facts)
         )
-        if product.over == "unknown" and not flat:
+        if product.over in ("unknown", "other") and not flat:
             return None  # a product of batches is no single cosine
         if product.over == "all":
             call = f"safe_cosine({_flat(left, facts)}, {_flat(right, facts)}, dim=0)"
@@ -452,13 +452,12 @@ def _computes(floor: Floor) -> str:
 
 
 def _is_absolute(node: ir.Expr, entries: ir.Expr, facts: ModuleFacts) -> bool:
-    match node:
-        case ir.Call(func=ir.Attr(attr="abs", value=inner)):
-            return ir.same(inner, entries)
-        case ir.Call(func=func, args=[ir.Arg(value=inner)]):
-            name = facts.qualified(func) or (func.id if isinstance(func, ir.Name) else "")
-            return name in ("torch.abs", "numpy.abs", "abs") and ir.same(inner, entries)
-    return False
+    if not isinstance(node, ir.Call):
+        return False
+    name = facts.qualified(node.func) or (node.func.id if isinstance(node.func, ir.Name) else "")
+    if name in ("torch.abs", "numpy.abs", "abs"):
+        return bool(node.args) and ir.same(node.args[0].value, entries)
+    return isinstance(node.func, ir.Attr) and node.func.attr == "abs" and ir.same(node.func.value, entries)
 
 
 def _pairs_up(values: tuple[ir.Expr, ir.Expr], norms: tuple[ir.Expr, ir.Expr]) -> bool:

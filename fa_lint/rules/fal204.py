@@ -140,7 +140,7 @@ class UnclampedAcos(Rule):
                 bindings = facts.names.reaching(node)
                 values = [self._of_binding(b, facts, depth) for b in bindings]
                 return values[0] if values and all(v is not None for v in values) else None
-            case ir.Call(func=func):
+            case ir.Call(func=func) if division(node) is None:
                 name = facts.qualified(func)
                 if name in _LIBRARY_COSINES:
                     return node
