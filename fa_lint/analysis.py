@@ -275,7 +275,9 @@ def logical_rows(finding: Finding, source: Source, facts: ModuleFacts | None) ->
     parts = list(ir.children(statement))
     heads = [part for part in parts if not _is_body(part)]
     if len(heads) < len(parts):
-        end = max((facts.span(part)[1] for part in heads), default=begin + 1)
+        # A parameter's span is its name; its annotation and default are its children.
+        ends = (facts.span(node)[1] for part in heads for node in (part, *ir.children(part)))
+        end = max(ends, default=begin + 1)
         closing = _HEADER_END.match(source.text, end)
         end = closing.end() if closing is not None else end
     else:

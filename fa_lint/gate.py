@@ -193,6 +193,7 @@ class _Outliner:
         self._module = _Scope(None)
         self._scope = self._module
         self._quotients: list[tuple[ast.expr, ast.expr, _Scope]] = []
+        self._computed: list[tuple[str, set[str]]] = []
         self._products: list[tuple[ast.expr, _Scope]] = []
         self._zeroed: list[tuple[ast.expr, _Scope]] = []
         self._sums_tested: list[tuple[ast.expr, _Scope]] = []
@@ -234,6 +235,7 @@ class _Outliner:
             for part, scope in self._products:
                 self._scope = scope
                 self.found.normalized_product = self.found.normalized_product or self._is_normalized(part)
+        self.found.negative.update(name for name, leaves in self._computed if leaves <= self.found.numeric)
         self._judge()
         return self.found
 
@@ -268,8 +270,10 @@ class _Outliner:
     def _note(self, name: str, value: ast.expr) -> None:
         """Remember names that can be constants, and those that can be negative."""
         letter = _letter(value)
-        if letter in "-o":
+        if letter == "-":
             self.found.negative.add(name)
+        elif letter == "o":
+            self._computed.append((name, set(_leaves(value) or ())))
         if letter in "-o01n":
             self.found.numeric.add(name)
 
@@ -359,7 +363,7 @@ class _Outliner:
             self._quotients.append((above, node.args[-1], self._scope))
 
     def _bind(self, targets: list[ast.expr], value: ast.expr) -> None:
-        if _last(value) in _WATCHED:
+        if _last(value) in _WATCHED and self._is_library(value):
             self.found.aliased.add(_last(value))
         for target in targets:
             if isinstance(target, ast.Subscript):
@@ -375,6 +379,11 @@ class _Outliner:
                     owner = self._scope if isinstance(part, ast.Name) else self._module
                     owner.bound.setdefault(name, []).append(given)
                     self._note(name, given)
+
+    def _is_library(self, node: ast.expr) -> bool:
+        if isinstance(node, ast.Attribute):
+            return _receiver(node) not in ("self", "cls")
+        return _last(node) in self.found.imported
 
     # -- quotients: the same shapes as rules/_products.py, with "contains" for "is" -------------------------------
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
 from fa_lint.gate import Outline
-from fa_lint.rules._norms import NORM_NAMES, NormCall, dim_fix, hidden, norm_calls, order_slots
+from fa_lint.rules._norms import NORM_NAMES, NORM_PATTERN, NormCall, dim_fix, hidden, norm_calls, order_slots
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -66,7 +66,7 @@ class NegativeNormOrder(Rule):
     pitfall = "P1"
     runtime = "fa_lint_runtime.safe_norm"
     fixable = "unsafe"
-    gate = (occurs(b"norm", b"pairwise_distance", pattern=rb"\b(?:norm|vector_norm|normalize|pairwise_distance)\b"),)
+    gate = (occurs(b"norm", b"pairwise_distance", pattern=NORM_PATTERN),)
 
     VALID = (
         "import torch\ntorch.ones(3).norm(dim=-1)",
@@ -119,7 +119,8 @@ class NegativeNormOrder(Rule):
                 return set(name.split()) <= outline.numeric
             return letter == "-" or (letter == "n" and name in outline.negative)
 
-        slots = (slot for call in outline.called(*NORM_NAMES) for slot in order_slots(call))
+        called = (call for call in outline.called(*NORM_NAMES) if call.receiver not in ("self", "cls"))
+        slots = (slot for call in called for slot in order_slots(call))
         return hidden(outline) or any(negative(letter, name) for letter, name in slots)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:

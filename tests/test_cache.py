@@ -1,0 +1,180 @@
+"""The cache: hits, what makes an entry stale, and caches that are corrupt, foreign or unwritable, which are never fatal."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fa_lint.cache import FOLDER, Cache, digest
+from fa_lint.config import Settings
+from fa_lint.discovery import discover
+from fa_lint.engine import Report, lint
+from tests.conftest import MIXED, SAFE, UNSAFE, Lint, notebook, write
+
+
+def _lint(*paths: str, **changes: Any) -> Report:
+    settings = replace(Settings(root=os.getcwd()), **changes)
+    return lint(discover(paths or (".",), settings), settings, jobs=1)
+
+
+def _file() -> Path:
+    [found] = Path(FOLDER).glob("*.json")
+    return found
+
+
+def _project() -> None:
+    write("a.py", MIXED)
+    write("b.py", SAFE)
+    write("c.py", "x = (\n")
+    write("d.py", "x = 1  # noqa: FAL101\n")
+    write("n.ipynb", json.dumps(notebook(UNSAFE)))
+
+
+def test_the_second_run_reads_nothing_and_says_the_same() -> None:
+    _project()
+    first, second = _lint(), _lint()
+    assert (first.cached, second.cached) == (0, 5)
+    assert first.parsed > 0 == second.parsed
+    assert len(first.diagnostics) == 6
+    assert second.diagnostics == first.diagnostics
+    settings = Settings(root=os.getcwd())
+    assert lint(discover(["."], settings), settings, use_cache=False).diagnostics == first.diagnostics
+
+
+def test_every_output_is_the_same_from_the_cache(fa_lint: Lint) -> None:
+    _project()
+    for name in ("full", "json", "sarif", "gitlab"):
+        without = fa_lint(".", "--no-cache", "--output-format", name).output
+        assert fa_lint(".", "--output-format", name).output == without
+        assert fa_lint(".", "--output-format", name).output == without
+
+
+def test_content_decides_and_not_the_path() -> None:
+    write("a.py")
+    _lint()
+    os.rename("a.py", "b.py")
+    moved = _lint()
+    assert (moved.cached, [d.path for d in moved.diagnostics]) == (1, ["b.py"])
+    write("b.py", UNSAFE + "\n")
+    assert _lint().cached == 0
+    write("b.ipynb", json.dumps(notebook("x = 1")))
+    Path("b.ipynb.py").write_text(Path("b.ipynb").read_text())
+    assert {d.path for d in _lint().diagnostics} == {"b.py"}
+    assert digest(b"x", "a.py", frozenset()) != digest(b"x", "a.ipynb", frozenset())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"select": ("FAL103",)},
+        {"ignore": ("FAL103",)},
+        {"per_file_ignores": (("a.py", ("FAL103",)),)},
+        {"credit_names": ("teaching",)},
+    ],
+)
+def test_settings_that_matter_make_entries_stale(changes: dict[str, Any]) -> None:
+    write("a.py", MIXED)
+    _lint()
+    assert _lint().cached == 1
+    assert _lint(**changes).cached == 0
+    assert _lint(**changes).cached == 1
+
+
+def test_settings_that_do_not_matter_keep_them() -> None:
+    write("a.py", MIXED)
+    _lint()
+    assert _lint(extend_exclude=("zzz",), per_file_ignores=(("b.py", ("FAL103",)),)).cached == 1
+
+
+def test_old_entries_stay_until_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("a.py")
+    write("b.py", MIXED)
+    _lint()
+    _lint("b.py")
+    assert len(json.loads(_file().read_bytes())) == 2
+    monkeypatch.setattr("fa_lint.cache._MOST_ENTRIES", 2)
+    write("c.py", SAFE)
+    _lint("c.py")
+    assert len(json.loads(_file().read_bytes())) == 1
+
+
+def _truncate(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _truncate,
+        lambda data: b"",
+        lambda data: b"\xff\x00\x01",
+        lambda data: b"[1, 2]",
+        lambda data: b"[" * 100_000,
+        lambda data: json.dumps({key: 5 for key in json.loads(data)}).encode(),
+        lambda data: json.dumps({key: {"d": [{}], "p": []} for key in json.loads(data)}).encode(),
+        lambda data: json.dumps({key: {"d": 3} for key in json.loads(data)}).encode(),
+        lambda data: data.replace(b'"error"', b'"fatal"'),
+        lambda data: data.replace(b'"frame"', b'"frames"'),
+        lambda data: data.replace(b'"row"', b'"line"'),
+    ],
+)
+def test_a_corrupt_cache_is_an_empty_one(damage: Callable[[bytes], bytes]) -> None:
+    write("a.py")
+    good = _lint().diagnostics
+    path = _file()
+    path.write_bytes(damage(path.read_bytes()))
+    again = _lint()
+    assert again.diagnostics == good
+    assert again.problems == []
+    assert (again.cached, _lint().cached) == (0, 1), "and it is written anew"
+
+
+def test_a_folder_in_the_way() -> None:
+    write("a.py")
+    _lint()
+    path = _file()
+    path.unlink()
+    path.mkdir()
+    assert len(_lint().diagnostics) == 1
+    assert not list(Path(FOLDER).glob("*.tmp"))
+
+
+def test_a_file_where_the_folder_should_be(fa_lint: Lint) -> None:
+    write("a.py")
+    Path(FOLDER).write_text("mine")
+    assert fa_lint("a.py").exit_code == 1
+    assert Path(FOLDER).read_text() == "mine"
+
+
+@pytest.mark.parametrize("call", ["mkdir", "mkstemp", "replace"])
+def test_a_cache_that_cannot_be_written(call: str, fa_lint: Lint, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    target = {"mkdir": (Path, "mkdir"), "mkstemp": (tempfile, "mkstemp"), "replace": (os, "replace")}[call]
+    write("a.py")
+    monkeypatch.setattr(*target, refuse)
+    result = fa_lint("a.py", "--output-format", "concise")
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert not list(Path().glob(f"{FOLDER}/*.tmp"))
+
+
+def test_internal_errors_are_not_remembered() -> None:
+    from fa_lint.analysis import FileResult
+
+    cache = Cache(Settings(root=os.getcwd()))
+    cache.put("k", FileResult("a.py", problems=["boom"]))
+    assert cache.get("k", "a.py") is None
+
+
+def test_git_does_not_see_it() -> None:
+    write("a.py")
+    _lint()
+    assert Path(FOLDER, ".gitignore").read_text() == "*\n"
