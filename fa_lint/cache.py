@@ -87,7 +87,8 @@ class Cache:
 
     def write(self) -> None:
         """Write atomically; a cache that cannot be written is no error."""
-        if all(key in self._old for key in self._new):
+        # By identity: an entry that could not be read is in `_old` too, and must be replaced.
+        if all(self._old.get(key) is value for key, value in self._new.items()):
             return
         merged = self._old | self._new
         if len(merged) > _MOST_ENTRIES:
@@ -98,9 +99,13 @@ class Cache:
             if not ignore.exists():
                 ignore.write_text("*\n", encoding="utf-8")
             handle, name = tempfile.mkstemp(dir=self._file.parent, suffix=".tmp")
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(merged, stream, separators=(",", ":"))
-            os.replace(name, self._file)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                    json.dump(merged, stream, separators=(",", ":"))
+                os.replace(name, self._file)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name)
 
 
 def _plain(diagnostic: Diagnostic) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
 from fa_lint.analysis import FileResult, Pending, analyse
@@ -152,9 +152,14 @@ def _run(
                 progress(done, total)
         return
     with ProcessPoolExecutor(min(workers, len(todo)), mp_context=_context()) as pool:
-        waiting = [pool.submit(_analyse_chunk, chunk, declared) for chunk in _chunks(todo)]
+        waiting = {pool.submit(_analyse_chunk, chunk, declared): chunk for chunk in _chunks(todo)}
         for future in as_completed(waiting):
-            for result in future.result():
+            try:
+                found = future.result()
+            except BrokenExecutor:  # killed, or out of memory: what it was given is lost, what is done is not
+                lost = "internal error: a worker process died; try `-j 1`"
+                found = [FileResult(path, problems=[f"{path}: {lost}"]) for path, _, _ in waiting[future]]
+            for result in found:
                 results[result.path] = result
                 done += 1
             if progress is not None:

@@ -80,7 +80,10 @@ def _calls(source: Source, facts: ModuleFacts, waiting: list[Pending]) -> Iterab
 
 
 def _gradient_passed(call: ir.Call, name: str, item: Pending, caller: str, facts: ModuleFacts) -> Role | None:
-    module, _, function = name.rpartition(".")
+    function = name.rpartition(".")[2]
+    module = name.removesuffix(function)
+    # `from . import helper` gives `.helper`: there the dots are the module.
+    module = module[:-1] if module.strip(".") else module
     if not _is_module(module, item.diagnostic.path, caller):
         return None
     best: Role | None = None

@@ -117,7 +117,7 @@ def _truncate(data: bytes) -> bytes:
         lambda data: b"\xff\x00\x01",
         lambda data: b"[1, 2]",
         lambda data: b"[" * 100_000,
-        lambda data: json.dumps({key: 5 for key in json.loads(data)}).encode(),
+        lambda data: json.dumps(dict.fromkeys(json.loads(data), 5)).encode(),
         lambda data: json.dumps({key: {"d": [{}], "p": []} for key in json.loads(data)}).encode(),
         lambda data: json.dumps({key: {"d": 3} for key in json.loads(data)}).encode(),
         lambda data: data.replace(b'"error"', b'"fatal"'),

@@ -43,7 +43,9 @@ def test_the_mode_is_kept_and_links_are_followed(fa_lint: Lint) -> None:
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "chmod", "stat"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), MemoryError()])
-def test_trouble_in_the_middle_leaves_the_old_file(call: str, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trouble_in_the_middle_leaves_the_old_file(
+    call: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write("a.py")
 
     def fail(*_: object, **__: object) -> None:
@@ -157,12 +159,27 @@ _NEW = "from fa_lint_runtime import safe_cosine\n"
         ("from torch import (\n    nn,\n    cuda,\n)\nimport torch\n", None),
         ("import torch  # the one\n", "import torch  # the one\n" + _NEW),
         ("import torch; import os\n", "import torch; import os\n" + _NEW),
-        ("import torch\nfrom fa_lint_runtime import safe_norm\n", "import torch\nfrom fa_lint_runtime import safe_norm, safe_cosine\n"),
-        ("import torch\nfrom fa_lint_runtime import safe_norm  # x\n", "import torch\nfrom fa_lint_runtime import safe_norm, safe_cosine  # x\n"),
-        ("import torch\nfrom fa_lint_runtime import (\n    safe_norm,\n)\n", "import torch\nfrom fa_lint_runtime import (\n    safe_norm,\n)\n" + _NEW),
-        ("import torch\nfrom fa_lint_runtime import safe_cosine\n", "import torch\nfrom fa_lint_runtime import safe_cosine\n"),
+        (
+            "import torch\nfrom fa_lint_runtime import safe_norm\n",
+            "import torch\nfrom fa_lint_runtime import safe_norm, safe_cosine\n",
+        ),
+        (
+            "import torch\nfrom fa_lint_runtime import safe_norm  # x\n",
+            "import torch\nfrom fa_lint_runtime import safe_norm, safe_cosine  # x\n",
+        ),
+        (
+            "import torch\nfrom fa_lint_runtime import (\n    safe_norm,\n)\n",
+            "import torch\nfrom fa_lint_runtime import (\n    safe_norm,\n)\n" + _NEW,
+        ),
+        (
+            "import torch\nfrom fa_lint_runtime import safe_cosine\n",
+            "import torch\nfrom fa_lint_runtime import safe_cosine\n",
+        ),
         ("import torch\nimport fa_lint_runtime\n", "import torch\nimport fa_lint_runtime\n" + _NEW),
-        ("try:\n    import torch\nexcept ImportError:\n    torch = None\n", _NEW + "try:\n    import torch\nexcept ImportError:\n    torch = None\n"),
+        (
+            "try:\n    import torch\nexcept ImportError:\n    torch = None\n",
+            _NEW + "try:\n    import torch\nexcept ImportError:\n    torch = None\n",
+        ),
         ('"""Docs."""\nif True:\n    import torch\n', '"""Docs."""\n' + _NEW + "if True:\n    import torch\n"),
         ("# a comment\n\nif True:\n    import torch\n", "# a comment\n\n" + _NEW + "if True:\n    import torch\n"),
     ],
@@ -183,7 +200,9 @@ def test_a_star_import_of_the_runtime_is_left_alone() -> None:
 
 
 def test_two_names_join_one_import() -> None:
-    angle = "\n\ndef angle(p, credit):\n    return torch.acos(torch.cosine_similarity(credit, p.grad, dim=0, eps=1e-40))\n"
+    angle = (
+        "\n\ndef angle(p, credit):\n    return torch.acos(torch.cosine_similarity(credit, p.grad, dim=0, eps=1e-40))\n"
+    )
     fixed = _fixed("import torch\nfrom fa_lint_runtime import safe_norm\n" + _USE + angle, unsafe=True)
     compile(fixed, "a.py", "exec")
     assert fixed.count("from fa_lint_runtime import") == 1

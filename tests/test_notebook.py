@@ -11,7 +11,18 @@ import nbformat
 import pytest
 
 from fa_lint.notebook import Notebook
-from tests.conftest import SAFE, SAFE_FIXED, UNSAFE, UNSAFE_FIXED, Lint, code_cell, diagnostics_of, found_in, notebook, write
+from tests.conftest import (
+    SAFE,
+    SAFE_FIXED,
+    UNSAFE,
+    UNSAFE_FIXED,
+    Lint,
+    code_cell,
+    diagnostics_of,
+    found_in,
+    notebook,
+    write,
+)
 
 Codes = Callable[..., list[str]]
 _MARKDOWN = {"cell_type": "markdown", "metadata": {}, "source": ["# x.norm(-1)"]}
@@ -59,7 +70,10 @@ def test_cell_and_line_in_every_format(fa_lint: Lint, name: str, expected: str) 
 
 
 def test_the_frame_shows_the_cell_alone_and_magics_as_written(fa_lint: Lint) -> None:
-    write("n.ipynb", json.dumps(notebook("import torch\nsecret = 1", "%time y = 1\ntorch.ones(3).norm(-1)\n", "after = 1")))
+    write(
+        "n.ipynb",
+        json.dumps(notebook("import torch\nsecret = 1", "%time y = 1\ntorch.ones(3).norm(-1)\n", "after = 1")),
+    )
     text = fa_lint("n.ipynb").stdout
     assert "  1 | %time y = 1\n  2 | torch.ones(3).norm(-1)\n" in text
     assert "secret" not in text
@@ -107,7 +121,7 @@ _TAIL = "\nimport torch\nz = torch.ones(3).norm(-1)\n"
         "x = 1  # is this (so?",
         "'''see #5'''\n%time",
         "'it\\'s ('\n%time",
-        "x = \"\"\"don't \"\"\"\n%time",
+        'x = """don\'t """\n%time',
         "x = [\n  '?',\n  1 # ?\n]\n%time",
         "x = '\u2028%s'",
         "def f():\n    x = 1\n  # odd indent?\n    return x",
@@ -191,7 +205,13 @@ def test_nothing_to_lint(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "metadata",
-    [{}, {"language_info": None}, {"language_info": {"name": "Python"}}, {"kernelspec": {"language": "python"}}, {"language_info": []}],
+    [
+        {},
+        {"language_info": None},
+        {"language_info": {"name": "Python"}},
+        {"kernelspec": {"language": "python"}},
+        {"language_info": []},
+    ],
 )
 def test_python_is_what_a_notebook_is_by_default(metadata: dict[str, Any]) -> None:
     assert _places(UNSAFE, metadata=metadata) == ["1 4:16 FAL101"]
@@ -212,7 +232,9 @@ def _fixed(data: str | bytes, fa_lint: Lint) -> str:
 
 def test_only_the_touched_cell_changes(fa_lint: Lint) -> None:
     """Indentation, unicode, escapes, number formats, key order and outputs stay as they are."""
-    text = json.dumps(notebook(_MARKDOWN, ["é = '\\u00e9'\n", "x = 1"], _lines(UNSAFE), "y = 2"), indent=3, ensure_ascii=False)
+    text = json.dumps(
+        notebook(_MARKDOWN, ["é = '\\u00e9'\n", "x = 1"], _lines(UNSAFE), "y = 2"), indent=3, ensure_ascii=False
+    )
     text = text.replace('"metadata": {}', '"metadata" :{ "a": 1.0e3, "b": "\\u00e9\\/" }', 1) + "\n\n"
     nbformat.validate(json.loads(text))
     new = _fixed(text, fa_lint)

@@ -107,7 +107,9 @@ def test_any_physical_line_of_the_statement(code: str, number: int, comment: str
     lines = ["import torch\n", *code.splitlines(keepends=True)]
     bare = "".join(line.split("  #")[0].rstrip("\n") + "\n" for line in lines)
     assert [place.split()[1] for place in found_in(bare)] == ["FAL101"]
-    marked = "".join(line.split("  #")[0].rstrip("\n") + (f"  {comment}\n" if f"#{number}\n" in line else "\n") for line in lines)
+    marked = "".join(
+        line.split("  #")[0].rstrip("\n") + (f"  {comment}\n" if f"#{number}\n" in line else "\n") for line in lines
+    )
     assert found_in(marked) == []
 
 
@@ -139,7 +141,9 @@ def test_in_a_string_they_are_text(code: str) -> None:
 
 
 def test_in_notebooks() -> None:
-    data = json.dumps(notebook("import torch\ny = 1  # noqa: FAL101", "torch.ones(3).norm(-1)  # noqa: FAL101", "%time x"))
+    data = json.dumps(
+        notebook("import torch\ny = 1  # noqa: FAL101", "torch.ones(3).norm(-1)  # noqa: FAL101", "%time x")
+    )
     assert [(d.cell, d.code) for d in diagnostics_of(data, "n.ipynb")] == [(1, "FAL901")]
 
 

@@ -376,9 +376,11 @@ class Roles:
                 return self._attribute(node, depth)
             case ir.Subscript(value=value, index=index):
                 found = self.of(value, depth)
-                if found.kind == "unknown" and index and isinstance(index[0], ir.Const):
-                    key = index[0].value
-                    return self._named(key, node) if isinstance(key, str) and key.isidentifier() else NOTHING
+                key = index[0].value if index and isinstance(index[0], ir.Const) else None
+                if found.strength < COMPUTED and isinstance(key, str) and key.isidentifier():
+                    # ``out["bp_grad"]``: the key says more than the name of the container.
+                    named = self._named(key, node)
+                    return named if named.kind != "unknown" else found
                 return found
             case ir.Call():
                 return self._call(node, depth)
@@ -539,6 +541,8 @@ class Roles:
         inner: ir.Expr | None = node.func
         for _ in range(4):
             if isinstance(inner, ir.Name):
+                if transform is None and self._is_pullback(inner):
+                    return True
                 bound = [b.value for b in self._names.reaching(inner) if b.how == "value"]
                 inner = bound[-1] if bound else None
             if not isinstance(inner, ir.Call):
@@ -548,6 +552,15 @@ class Roles:
                 return transform is None or name.endswith(f".{transform}")
             # vmap(grad(f)), jit(grad(f)), partial(grad(f)): the transform is an argument.
             inner = inner.args[0].value if name is not None and inner.args else None
+        return False
+
+    def _is_pullback(self, node: ir.Name) -> bool:
+        """``f`` of ``out, f = vjp(function, x)``"""
+        for binding in self._names.reaching(node):
+            if binding.how == "unpack" and binding.index == 1 and isinstance(binding.value, ir.Call):
+                name = self._names.qualified(binding.value.func)
+                if name in _GRADIENT_TRANSFORMS and name.endswith(".vjp"):
+                    return True
         return False
 
     def _differentiated(self, node: ir.Call, name: str) -> Role:

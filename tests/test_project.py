@@ -1,0 +1,186 @@
+"""Across files: a helper with a floored cosine is judged by what its callers pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Lint, notebook, write
+
+Codes = Callable[..., list[str]]
+
+_HELPER = "import torch\n\ndef cos(a, b):\n    return (a @ b) / (a.norm() * b.norm() + 1e-8)\n"
+_CALLER = "{imports}\n\ndef gamma(p, q):\n    return {call}\n"
+_FLOOR = "a.py:4:12 FAL203"
+
+
+def _caller(imports: str, call: str) -> str:
+    return _CALLER.format(imports=imports, call=call)
+
+
+@pytest.mark.parametrize(
+    ("imports", "call"),
+    [
+        ("from a import cos", "cos(p.grad, q.grad)"),
+        ("from a import cos as c", "c(p.grad, q)"),
+        ("import a", "a.cos(p.grad, q)"),
+        ("import a as helpers", "helpers.cos(q, p.grad)"),
+        ("from a import cos", "cos(a=p.grad, b=q)"),
+        ("from a import cos", "cos(q, b=p.grad)"),
+    ],
+)
+def test_a_helper_that_is_given_gradients(codes: Codes, imports: str, call: str) -> None:
+    write("a.py", _HELPER)
+    write("b.py", _caller(imports, call))
+    assert codes("a.py", "b.py") == [_FLOOR, "b.py:4:12 FAL203"]
+    assert codes("b.py", "a.py", "--no-cache") == [_FLOOR, "b.py:4:12 FAL203"]
+
+
+def test_alone_it_is_no_finding(codes: Codes) -> None:
+    write("a.py", _HELPER)
+    write("b.py", _caller("from a import cos", "cos(p.grad, q.grad)"))
+    assert codes("a.py") == []
+    assert codes("b.py") == []
+
+
+@pytest.mark.parametrize(
+    ("imports", "call"),
+    [
+        ("from a import cos", "cos(p.weight, q.weight)"),
+        ("from a import cos", "cos(p, q)"),
+        ("from a import cos", "cos(*p.grad)"),
+        ("from other import cos", "cos(p.grad, q.grad)"),
+        ("import a", "a.other(p.grad, q.grad)"),
+        ("def cos(a, b):\n    return 1", "cos(p.grad, q.grad)"),
+        ("from a import cos", "('cos', p.grad)"),
+        ("from a import cos", "cos(("),
+    ],
+)
+def test_other_calls_are_none(codes: Codes, imports: str, call: str) -> None:
+    write("a.py", _HELPER)
+    write("b.py", _caller(imports, call))
+    assert [place for place in codes(".") if "FAL203" in place] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "imports", "call"),
+    [
+        ("pkg/b.py", "from .a import cos", "cos(p.grad, q)"),
+        ("pkg/b.py", "from . import a", "a.cos(p.grad, q)"),
+        ("pkg/__init__.py", "from .a import cos", "cos(p.grad, q)"),
+        ("pkg/sub/b.py", "from ..a import cos", "cos(p.grad, q)"),
+        ("pkg/sub/__init__.py", "from ..a import cos", "cos(p.grad, q)"),
+        ("b.py", "from pkg.a import cos", "cos(p.grad, q)"),
+        ("b.py", "import pkg.a", "pkg.a.cos(p.grad, q)"),
+        ("src/b.py", "from pkg.a import cos", "cos(p.grad, q)"),
+    ],
+)
+def test_packages(codes: Codes, path: str, imports: str, call: str) -> None:
+    write("pkg/a.py", _HELPER)
+    write(path, _caller(imports, call))
+    assert codes(".") == sorted([f"pkg/{_FLOOR}", f"{path}:4:12 FAL203"])
+
+
+def test_a_helper_in_a_packages_init(codes: Codes) -> None:
+    write("pkg/__init__.py", _HELPER)
+    write("b.py", _caller("from pkg import cos", "cos(p.grad, q)"))
+    write("pkg/c.py", _caller("from . import cos", "cos(p.grad, q)"))
+    assert codes(".") == ["b.py:4:12 FAL203", "pkg/__init__.py:4:12 FAL203", "pkg/c.py:4:12 FAL203"]
+
+
+@pytest.mark.parametrize("imports", ["from .a import cos", "from ..a import cos", "from other.a import cos"])
+def test_modules_of_the_same_name_elsewhere_are_others(codes: Codes, imports: str) -> None:
+    write("pkg/a.py", _HELPER)
+    write("pkg2/sub/b.py", _caller(imports, "cos(p.grad, q)"))
+    assert codes(".") == []
+
+
+def test_singledispatch(codes: Codes) -> None:
+    """The floor in a registered implementation is reached through the generic function's name."""
+    write(
+        "a.py",
+        "from functools import singledispatch\nimport torch\n\n@singledispatch\ndef cos(a, b):\n    raise TypeError\n\n"
+        "@cos.register\ndef _(a: torch.Tensor, b):\n    return (a @ b) / (a.norm() * b.norm() + 1e-8)\n",
+    )
+    write("b.py", _caller("from a import cos", "cos(p.grad, q.grad)"))
+    assert codes(".") == ["a.py:10:12 FAL203", "b.py:4:12 FAL203"]
+    write("b.py", _caller("from a import cos", "cos(p.weight, q.weight)"))
+    assert codes(".") == []
+
+
+def test_evidence_points_both_ways(fa_lint: Lint) -> None:
+    write("a.py", _HELPER)
+    write("b.py", _caller("from a import cos", "cos(p.grad, q)"))
+    helper, caller = json.loads(fa_lint(".", "--output-format", "json").stdout)
+    assert any(
+        r["filename"].endswith("b.py") and r["message"] == "a gradient is passed here" for r in helper["related"]
+    )
+    assert any(r["filename"].endswith("a.py") and r["message"] == "the floor is here" for r in caller["related"])
+    assert "(a.py:4)" in caller["message"]
+    assert (helper["level"], caller["level"]) == ("error", "error")
+
+
+def test_a_name_is_weaker_evidence(fa_lint: Lint) -> None:
+    write("a.py", _HELPER)
+    write("b.py", "from a import cos\n\ndef gamma(bp_grad, q):\n    return cos(bp_grad, q)\n")
+    helper, caller = json.loads(fa_lint(".", "--output-format", "json").stdout)
+    assert (helper["level"], caller["level"]) == ("warning", "warning")
+    assert "what is named like a" in caller["message"]
+
+
+def test_one_report_for_a_call_and_five_places_at_most(codes: Codes, fa_lint: Lint) -> None:
+    write("a.py", _HELPER)
+    write("b.py", "from a import cos\n\ndef f(p, q):\n" + "    cos(p.grad, q)\n" * 8)
+    assert len(codes(".")) == 9
+    helper = json.loads(fa_lint(".", "--output-format", "json").stdout)[0]
+    assert sum(r["message"] == "a gradient is passed here" for r in helper["related"]) == 5
+
+
+def test_from_a_notebook(codes: Codes) -> None:
+    write("a.py", _HELPER)
+    write("n.ipynb", json.dumps(notebook("from a import cos", "p = q = 1", "cos(p.grad, q)")))
+    assert codes(".") == [_FLOOR, "n.ipynb:cell 3:1:1 FAL203"]
+
+
+def test_the_cache_keeps_open_questions(codes: Codes) -> None:
+    write("a.py", _HELPER)
+    assert codes(".") == []
+    write("b.py", _caller("from a import cos", "cos(p.grad, q)"))
+    assert codes(".") == codes(".") == [_FLOOR, "b.py:4:12 FAL203"]
+    Path("b.py").unlink()
+    assert codes(".") == []
+
+
+def test_suppressions_at_the_helper(codes: Codes) -> None:
+    write("a.py", _HELPER.replace("1e-8)", "1e-8)  # fa-lint: ignore[FAL203] features"))
+    write("b.py", _caller("from a import cos", "cos(p.grad, q)"))
+    assert codes(".") == []
+
+
+def test_suppressions_at_the_call(codes: Codes) -> None:
+    write("a.py", _HELPER)
+    call = "cos(\n        p.grad,\n        q,  # noqa: FAL203\n    )  # fa-lint: ignore[FAL101]"
+    write("b.py", _caller("from a import cos", call))
+    assert codes(".") == codes(".") == ["b.py:7:8 FAL901"]
+    assert codes("b.py") == ["b.py:6:13 FAL901", "b.py:7:8 FAL901"], "alone, nothing is known of the helper"
+
+
+def test_per_file_ignores(codes: Codes) -> None:
+    write("a.py", _HELPER)
+    write("b.py", _caller("from a import cos", "cos(p.grad, q)"))
+    assert codes(".", "--per-file-ignores", "b.py:FAL203") == [_FLOOR]
+    assert codes(".", "--per-file-ignores", "a.py:FAL203") == []
+
+
+def test_a_file_that_vanishes_before_the_link(codes: Codes, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fa_lint.engine as engine
+
+    write("a.py", _HELPER)
+    write("b.py", _caller("from a import cos", "cos(p.grad, q)"))
+    write("c.py", b"\xff cos")
+    real = engine._read_again
+    monkeypatch.setattr(engine, "_read_again", lambda path: real("gone.py") if path == "b.py" else real(path))
+    assert codes(".") == ["c.py:1:1 FAL900"]
