@@ -1,8 +1,8 @@
 """Speed as a ratio in one run: ``python -m benchmarks.linter [PATH] [--torchfix PYTHON] [--sample N]``.
 
-Lints PATH (default: the installed torch) cold, cold with one process, and cached, beside Ruff (``--select F --no-cache``)
-and ``ast.parse`` of every file. TorchFix is timed where it is installed: it pins an old libcst, so it usually lives in a
-venv of its own (``--torchfix path/to/python``), and on a sample of the files, whose time is scaled by bytes.
+Lints PATH (default: the installed torch) cold, cold with one process, and cached, beside Ruff (``--select F
+--no-cache``) and ``ast.parse`` of every file. TorchFix is timed where it is installed: it pins an old libcst, so it
+usually lives in a venv of its own (``--torchfix path/to/python``), and on a sample of the files, whose time is scaled by bytes.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def main() -> None:
         path = Path(spec.origin).parent
     files = sorted(p for p in path.rglob("*.py") if "__pycache__" not in p.parts)
     size = sum(p.stat().st_size for p in files)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"{machine}, load {os.getloadavg()[0]:.1f}")
     print(f"{path}: {len(files)} files, {size / 1e6:.1f} MB\n")
     print(f"{'what':<44} {'wall s':>8} {'CPU s':>8} {'/ ruff':>8}")
     lint = [sys.executable, "-m", "fa_lint", "--isolated", "--exit-zero", "--output-format", "concise", str(path)]
@@ -68,7 +69,8 @@ def main() -> None:
         rows.append(("fa-lint, cold, -j 1", timed([*lint, "--no-cache", "-j", "1"], folder)))
         timed(lint, folder)
         rows.append(("fa-lint, cached", timed(lint, folder)))
-        ruff = shutil.which("ruff", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+        places = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+        ruff = shutil.which("ruff", path=os.pathsep.join(places))
         base = None
         if ruff is not None:
             base, cpu = timed([ruff, "check", "--isolated", "--select", "F", "--no-cache", str(path)], folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -593,6 +594,15 @@ def test_version(fa_lint: Lint) -> None:
 def test_help(fa_lint: Lint) -> None:
     assert "init" in fa_lint("--help").output
     assert "--unsafe-fixes" in fa_lint("check", "-h").output
+
+
+def test_python_m_in_this_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    write("a.py", "x = 1\n")
+    monkeypatch.setattr(sys, "argv", ["fa-lint", "a.py"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("fa_lint", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == "No findings in 1 file.\n"
 
 
 def test_python_m() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import fa_lint.engine as engine
+from fa_lint.analysis import analyse
 from fa_lint.config import Settings
 from fa_lint.engine import Report, lint, lint_text
 from tests.conftest import MIXED, SAFE, UNSAFE, write
@@ -56,7 +57,7 @@ def test_workers_are_started_from_threads_too(big_project: Path, monkeypatch: py
 
 
 def test_a_worker_that_dies_costs_its_files_only_a_problem(big_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = engine.analyse
+    real = analyse
     parent = os.getpid()
 
     def die(path: str, *rest: Any) -> Any:
@@ -65,7 +66,7 @@ def test_a_worker_that_dies_costs_its_files_only_a_problem(big_project: Path, mo
         return real(path, *rest)
 
     monkeypatch.chdir(big_project)
-    monkeypatch.setattr(engine, "analyse", die)
+    monkeypatch.setattr("fa_lint.engine.analyse", die)
     report = _run(big_project, 2)
     assert report.problems
     assert all("internal error: a worker process died" in problem for problem in report.problems)
@@ -100,14 +101,14 @@ def test_chunks_are_about_equal_and_the_largest_come_first() -> None:
 
 
 def test_an_internal_error_is_a_problem_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = engine.analyse
+    real = analyse
 
-    def analyse(path: str, *rest: Any) -> Any:
+    def fail(path: str, *rest: Any) -> Any:
         if path == "a.py":
             raise AssertionError("no idea")
         return real(path, *rest)
 
-    monkeypatch.setattr(engine, "analyse", analyse)
+    monkeypatch.setattr("fa_lint.engine.analyse", fail)
     write("a.py", UNSAFE)
     write("b.py", SAFE)
     report = lint(["a.py", "b.py"], Settings(root=os.getcwd()))

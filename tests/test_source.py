@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import libcst
 import pytest
 
 from fa_lint.source import ParseFailure, Source, SourceError
@@ -195,8 +196,6 @@ def test_a_newer_grammar_than_the_interpreters_is_checked_all_the_same(monkeypat
 
 
 def test_a_file_that_libcst_alone_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    import libcst
-
     def refuse(*_: object, **__: object) -> libcst.Module:
         raise libcst.ParserSyntaxError("Unexpected token", lines=["import torch"], raw_line=3, raw_column=4)
 
@@ -247,7 +246,7 @@ def test_a_file_of_a_hundred_thousand_lines() -> None:
     assert time.monotonic() - began < 60
 
 
-_DEEP = {
+_DEEP: dict[str, Callable[[int], str]] = {
     "parentheses": lambda n: "x = " + "(" * n + "1" + ")" * n + "\n",
     "lists": lambda n: "x = " + "[" * n + "]" * n + "\n",
     "sums": lambda n: "x = " + " + ".join(["1"] * n) + "\n",
@@ -277,6 +276,37 @@ def test_depth(kind: str, depth: int) -> None:
     if depth == 20 or (kind == "elif" and depth < 1000):
         assert found == ["4:16 FAL101"]
     assert time.monotonic() - began < 20
+
+
+def test_an_expression_deeper_than_the_limit_is_told_with_its_row() -> None:
+    [found] = diagnostics_of(UNSAFE + _DEEP["attributes"](1700))
+    assert found.code == "FAL900"
+    assert "nested" in found.message
+    [other] = diagnostics_of(UNSAFE + "y = 1\n" + _DEEP["sums"](1700))
+    assert "an expression is nested more than 1500 levels deep" in other.message
+    assert other.start.row == 6
+
+
+@pytest.mark.parametrize(
+    ("error", "row", "message"),
+    [
+        (libcst.ParserSyntaxError("Unexpected", lines=["x"], raw_line=3, raw_column=0), 3, "not Python: Unexpected"),
+        (RecursionError(), 1, "not Python: nested too deeply to analyse"),
+    ],
+)
+@pytest.mark.parametrize("depth", [1, 200])
+def test_trouble_in_the_lossless_parser(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, row: int, message: str, depth: int
+) -> None:
+    """On the plain stack, and on the deep one, which is a thread."""
+
+    def fail(*_: object, **__: object) -> libcst.Module:
+        raise error
+
+    monkeypatch.setattr(libcst, "parse_module", fail)
+    [found] = diagnostics_of(UNSAFE + _DEEP["sums"](depth))
+    assert (found.code, found.start.row) == ("FAL900", row)
+    assert found.message.startswith(message)
 
 
 def test_expression_depth_counts_expressions_only() -> None:
