@@ -2,7 +2,8 @@
 
 Lints PATH (default: the installed torch) cold, cold with one process, and cached, beside Ruff (``--select F
 --no-cache``) and ``ast.parse`` of every file. TorchFix is timed where it is installed: it pins an old libcst, so it
-usually lives in a venv of its own (``--torchfix path/to/python``), and on a sample of the files, whose time is scaled by bytes.
+usually lives in a venv of its own (``--torchfix path/to/python``), and on a sample of the files, whose time is scaled
+by bytes.
 """
 
 from __future__ import annotations

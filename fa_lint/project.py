@@ -114,7 +114,11 @@ def _is_module(module: str, path: str, caller: str) -> bool:
     if dots:
         base = PurePath(caller).parts[:-dots]
         return parts == (*base, *wanted)
-    return bool(wanted) and parts[-len(wanted) :] == wanted
+    if not wanted or parts[-len(wanted) :] != wanted:
+        return False
+    # ``from utils import …`` means the ``utils`` beside the caller or above it, not any file of that name.
+    base = parts[: -len(wanted)]
+    return len(wanted) > 1 or PurePath(caller).parts[: len(base)] == base
 
 
 def _at_call(call: ir.Call, item: Pending, role: Role, source: Source, facts: ModuleFacts) -> _Call:
