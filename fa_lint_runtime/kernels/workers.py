@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -40,32 +39,20 @@ def _executor(workers: int) -> ThreadPoolExecutor:
         return _pool[1]
 
 
-def _drawn(queue: deque[Task]) -> Iterator[Task]:
-    while True:
-        try:
-            task = queue.popleft()  # atomic
-        except IndexError:
-            return
-        yield task
-
-
-def run(work: Callable[[Iterable[Task]], None], tasks: Sequence[Task], threads: int) -> None:
-    """Call ``work`` in several threads, one of them this; each draws tasks until none is left. Returns when all are done.
-
-    Drawn, not dealt out: a thread that the system sets aside holds up one task, not its share of all.
-    """
-    queue = deque(tasks)
-    futures: list[Future[None]] = []
+def run(work: Callable[[Sequence[Task]], None], tasks: Sequence[Task], threads: int) -> None:
+    """Call ``work`` on shares of ``tasks``, one share a thread, the last one here; returns when all are done."""
     threads = min(threads, len(tasks))
+    futures: list[Future[None]] = []
     if threads > 1:
         try:
             pool = _executor(threads - 1)
-            futures.extend(pool.submit(work, _drawn(queue)) for _ in range(threads - 1))
-        except RuntimeError:  # the interpreter or the pool is shutting down: this thread does what is left
+            futures = [pool.submit(work, tasks[i::threads]) for i in range(threads - 1)]
+        except RuntimeError:  # the interpreter or the pool is shutting down: what was not submitted is done here
             pass
+    started = len(futures)
+    rest = [task for i, task in enumerate(tasks) if i % max(threads, 1) >= started] if started else list(tasks)
     try:
-        work(_drawn(queue))
+        work(rest)
     finally:
         for future in futures:
-            if not future.cancel():
-                future.result()
+            future.result()
