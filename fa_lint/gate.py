@@ -22,21 +22,8 @@ from fa_lint.semantics.words import NORM_WORDS, words
 __all__ = ["CallShape", "Outline", "outline"]
 
 _WATCHED = frozenset(
-    [
-        "norm",
-        "vector_norm",
-        "normalize",
-        "pairwise_distance",
-        "cosine_similarity",
-        "CosineSimilarity",
-        "cosine_embedding_loss",
-        "CosineEmbeddingLoss",
-        "cosine_distances",
-        "acos",
-        "arccos",
-        "acos_",
-        "arccos_",
-    ]
+    "norm vector_norm normalize pairwise_distance cosine_similarity CosineSimilarity cosine_embedding_loss "
+    "CosineEmbeddingLoss cosine_distances acos arccos acos_ arccos_".split()
 )
 _GRADIENT = re.compile(rb"grad|credit|costate|jacrev|jacfwd|jacobian|vjp|hessian|hook|tape", re.IGNORECASE)
 _SIGNED = re.compile(
@@ -48,31 +35,8 @@ _FLOORS = frozenset({"clamp", "clamp_", "clamp_min", "clamp_min_", "maximum", "m
 _PRODUCTS = frozenset({"dot", "vdot", "inner", "matmul", "mm", "bmm", "mv", "einsum", "sum", "vecdot"})
 _DIVISIONS = frozenset({"div", "div_", "divide", "true_divide"})
 _PEELED = frozenset(
-    [
-        "item",
-        "all",
-        "any",
-        "float",
-        "int",
-        "abs",
-        "cpu",
-        "to",
-        "view",
-        "reshape",
-        "flatten",
-        "detach",
-        "unsqueeze",
-        "squeeze",
-        "clone",
-        "numpy",
-        "double",
-        "t",
-        "contiguous",
-        "expand",
-        "sum",
-        "mean",
-        "sqrt",
-    ]
+    "item all any float int abs cpu to view reshape flatten detach unsqueeze squeeze clone numpy double t "
+    "contiguous expand sum mean sqrt".split()
 )
 
 

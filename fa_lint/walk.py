@@ -44,40 +44,10 @@ _LAYOUT = (
     cst.ParamSlash,
 )
 _SKIPPED = frozenset(
-    [
-        "lpar",
-        "rpar",
-        "comma",
-        "semicolon",
-        "leading_lines",
-        "lines_after_decorators",
-        "header",
-        "footer",
-        "indent",
-        "equal",
-        "dot",
-        "operator",
-        "lbracket",
-        "rbracket",
-        "lbrace",
-        "rbrace",
-        "colon",
-        "first_colon",
-        "second_colon",
-        "asynchronous",
-        "start",
-        "end",
-        "conversion",
-        "trailing_comma",
-        "separator",
-        "type_parameters",
-        "posonly_ind",
-        "relative",
-        "default_indent",
-        "default_newline",
-        "encoding",
-        "has_trailing_newline",
-    ]
+    "lpar rpar comma semicolon leading_lines lines_after_decorators header footer indent equal dot operator "
+    "lbracket rbracket lbrace rbrace colon first_colon second_colon asynchronous start end conversion "
+    "trailing_comma separator type_parameters posonly_ind relative default_indent default_newline encoding "
+    "has_trailing_newline".split()
 )
 # One table: an operator's libcst class name is the only part of it a rule reads.
 _OPERATORS = {

@@ -35,26 +35,8 @@ _ROOTS = frozenset({"torch.sqrt", "numpy.sqrt", "math.sqrt", "jax.numpy.sqrt"})
 _CLAMPS = frozenset({"torch.clamp", "torch.clamp_min", "torch.clip", "numpy.clip", "jax.numpy.clip"})
 _MAXIMA = frozenset({"torch.maximum", "torch.max", "numpy.maximum", "jax.numpy.maximum", "torch.fmax", "numpy.fmax"})
 _SHAPING = frozenset(
-    [
-        "item",
-        "unsqueeze",
-        "squeeze",
-        "view",
-        "reshape",
-        "detach",
-        "flatten",
-        "clone",
-        "cpu",
-        "numpy",
-        "to",
-        "float",
-        "double",
-        "t",
-        "contiguous",
-        "expand",
-        "sum",
-        "mean",
-    ]
+    "item unsqueeze squeeze view reshape detach flatten clone cpu numpy to float double t contiguous expand "
+    "sum mean".split()
 )
 _EPS_WORDS = frozenset({"eps", "epsilon", "tiny", "stability"})
 

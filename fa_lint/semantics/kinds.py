@@ -9,84 +9,19 @@ __all__ = ["ARRAY_LIBRARIES", "TENSOR_LIBRARIES", "Kinds"]
 
 # Importing one of these makes an unknown receiver of ``.norm`` a tensor with high probability.
 TENSOR_LIBRARIES = frozenset(
-    [
-        "torch",
-        "torchvision",
-        "torchaudio",
-        "lightning",
-        "pytorch_lightning",
-        "lightning_fabric",
-        "transformers",
-        "diffusers",
-        "accelerate",
-        "peft",
-        "timm",
-        "einops",
-        "kornia",
-        "torch_geometric",
-        "torch_scatter",
-        "torch_sparse",
-        "torchmetrics",
-        "botorch",
-        "gpytorch",
-        "captum",
-        "functorch",
-        "clip",
-        "open_clip",
-        "pytorch3d",
-        "nerfstudio",
-        "biotorch",
-        "monai",
-        "fairseq",
-        "mmcv",
-        "mmdet",
-        "ignite",
-        "fastai",
-        "paddle",
-    ]
+    "torch torchvision torchaudio lightning pytorch_lightning lightning_fabric transformers diffusers "
+    "accelerate peft timm einops kornia torch_geometric torch_scatter torch_sparse torchmetrics botorch "
+    "gpytorch captum functorch clip open_clip pytorch3d nerfstudio biotorch monai fairseq mmcv mmdet ignite "
+    "fastai paddle".split()
 )
 ARRAY_LIBRARIES = TENSOR_LIBRARIES | frozenset({"numpy", "jax", "cupy", "autograd", "scipy", "tensorflow"})
 _ARRAY_TYPES = frozenset({"torch.Tensor", "torch.FloatTensor", "torch.nn.Parameter", "numpy.ndarray", "jax.Array"})
 # Symbolic tensors whose methods give back the same symbolic type and whose ``norm(-1)`` takes a dimension.
 _SYMBOLIC = frozenset({"LazyTensor", "Vi", "Vj", "Pm"})
 _ARRAY_METHODS = frozenset(
-    [
-        "view",
-        "reshape",
-        "detach",
-        "clone",
-        "contiguous",
-        "float",
-        "double",
-        "half",
-        "cpu",
-        "cuda",
-        "to",
-        "permute",
-        "transpose",
-        "squeeze",
-        "unsqueeze",
-        "flatten",
-        "mean",
-        "sum",
-        "expand",
-        "repeat",
-        "type_as",
-        "masked_fill",
-        "softmax",
-        "log_softmax",
-        "sigmoid",
-        "tanh",
-        "exp",
-        "log",
-        "sqrt",
-        "pow",
-        "abs",
-        "clamp",
-        "matmul",
-        "mm",
-        "bmm",
-    ]
+    "view reshape detach clone contiguous float double half cpu cuda to permute transpose squeeze unsqueeze "
+    "flatten mean sum expand repeat type_as masked_fill softmax log_softmax sigmoid tanh exp log sqrt pow abs "
+    "clamp matmul mm bmm".split()
 )
 
 

@@ -76,217 +76,41 @@ _GRADIENT_TRANSFORMS = frozenset(
     for name in ("grad", "grad_and_value", "value_and_grad", "jacrev", "jacfwd", "hessian", "vjp")
 )
 _TRANSPARENT_CALLS = frozenset(
-    [
-        "torch.cat",
-        "torch.concat",
-        "torch.concatenate",
-        "torch.stack",
-        "torch.hstack",
-        "torch.vstack",
-        "torch.flatten",
-        "torch.clone",
-        "torch.as_tensor",
-        "torch.tensor",
-        "torch.from_numpy",
-        "torch.reshape",
-        "torch.squeeze",
-        "torch.unsqueeze",
-        "torch.mean",
-        "torch.sum",
-        "torch.ravel",
-        "torch.transpose",
-        "torch.permute",
-        "torch.neg",
-        "torch.nan_to_num",
-        "torch.matmul",
-        "torch.mm",
-        "torch.bmm",
-        "torch.mul",
-        "torch.add",
-        "torch.sub",
-        "torch.div",
-        "torch.nn.utils.parameters_to_vector",
-        "copy.copy",
-        "copy.deepcopy",
-        "numpy.array",
-        "numpy.asarray",
-        "numpy.concatenate",
-        "numpy.stack",
-        "numpy.hstack",
-        "numpy.vstack",
-        "numpy.ravel",
-        "numpy.reshape",
-        "numpy.mean",
-        "numpy.sum",
-        "numpy.copy",
-        "jax.numpy.concatenate",
-        "jax.numpy.stack",
-        "jax.numpy.ravel",
-        "jax.numpy.array",
-        "jax.numpy.asarray",
-        "jax.tree_util.tree_leaves",
-        "jax.tree.leaves",
-        "jax.flatten_util.ravel_pytree",
-        "itertools.chain",
-        "torch.nn.Parameter",
-    ]
+    "torch.cat torch.concat torch.concatenate torch.stack torch.hstack torch.vstack torch.flatten torch.clone "
+    "torch.as_tensor torch.tensor torch.from_numpy torch.reshape torch.squeeze torch.unsqueeze torch.mean "
+    "torch.sum torch.ravel torch.transpose torch.permute torch.neg torch.nan_to_num torch.matmul torch.mm "
+    "torch.bmm torch.mul torch.add torch.sub torch.div torch.nn.utils.parameters_to_vector copy.copy "
+    "copy.deepcopy numpy.array numpy.asarray numpy.concatenate numpy.stack numpy.hstack numpy.vstack "
+    "numpy.ravel numpy.reshape numpy.mean numpy.sum numpy.copy jax.numpy.concatenate jax.numpy.stack "
+    "jax.numpy.ravel jax.numpy.array jax.numpy.asarray jax.tree_util.tree_leaves jax.tree.leaves "
+    "jax.flatten_util.ravel_pytree itertools.chain torch.nn.Parameter".split()
 )
 _TRANSPARENT_BUILTINS = frozenset(
     ["list", "tuple", "sorted", "reversed", "sum", "zip", "enumerate", "iter", "next", "dict", "filter", "set"]
 )
 _TRANSPARENT_METHODS = frozenset(
-    [
-        "view",
-        "reshape",
-        "flatten",
-        "detach",
-        "detach_",
-        "clone",
-        "to",
-        "cpu",
-        "cuda",
-        "float",
-        "double",
-        "half",
-        "bfloat16",
-        "contiguous",
-        "numpy",
-        "squeeze",
-        "unsqueeze",
-        "t",
-        "transpose",
-        "permute",
-        "mean",
-        "sum",
-        "expand",
-        "expand_as",
-        "repeat",
-        "type",
-        "type_as",
-        "values",
-        "items",
-        "get",
-        "pop",
-        "copy",
-        "ravel",
-        "requires_grad_",
-        "narrow",
-        "index_select",
-        "view_as",
-        "reshape_as",
-        "unflatten",
-        "mul",
-        "add",
-        "sub",
-        "neg",
-        "mul_",
-        "add_",
-        "sub_",
-        "neg_",
-        "div_",
-        "div",
-        "nan_to_num",
-        "masked_select",
-        "gather",
-        "chunk",
-        "split",
-        "unbind",
-        "tolist",
-        "item",
-        "swapaxes",
-        "movedim",
-        "astype",
-        "coalesce",
-        "to_dense",
-    ]
+    "view reshape flatten detach detach_ clone to cpu cuda float double half bfloat16 contiguous numpy squeeze "
+    "unsqueeze t transpose permute mean sum expand expand_as repeat type type_as values items get pop copy "
+    "ravel requires_grad_ narrow index_select view_as reshape_as unflatten mul add sub neg mul_ add_ sub_ neg_ "
+    "div_ div nan_to_num masked_select gather chunk split unbind tolist item swapaxes movedim astype coalesce "
+    "to_dense".split()
 )
 _FEATURE_CALLS = frozenset(
-    [
-        "torch.randn",
-        "torch.rand",
-        "torch.randn_like",
-        "torch.rand_like",
-        "torch.ones",
-        "torch.eye",
-        "torch.arange",
-        "torch.normal",
-        "torch.nn.functional.softmax",
-        "torch.softmax",
-        "torch.sigmoid",
-        "torch.nn.functional.one_hot",
-        "torch.nn.functional.log_softmax",
-        "torch.tanh",
-        "torch.relu",
-        "torch.nn.functional.relu",
-        "torch.nn.functional.linear",
-        "torch.nn.functional.gelu",
-        "torch.randint",
-        "torch.linspace",
-        "numpy.random.randn",
-        "numpy.random.rand",
-        "numpy.random.normal",
-        "numpy.ones",
-        "numpy.eye",
-        "torch.nn.functional.interpolate",
-        "torch.nn.functional.layer_norm",
-        "torch.nn.functional.embedding",
-    ]
+    "torch.randn torch.rand torch.randn_like torch.rand_like torch.ones torch.eye torch.arange torch.normal "
+    "torch.nn.functional.softmax torch.softmax torch.sigmoid torch.nn.functional.one_hot "
+    "torch.nn.functional.log_softmax torch.tanh torch.relu torch.nn.functional.relu torch.nn.functional.linear "
+    "torch.nn.functional.gelu torch.randint torch.linspace numpy.random.randn numpy.random.rand "
+    "numpy.random.normal numpy.ones numpy.eye torch.nn.functional.interpolate torch.nn.functional.layer_norm "
+    "torch.nn.functional.embedding".split()
 )
 _FEATURE_METHODS = frozenset(
-    [
-        "softmax",
-        "log_softmax",
-        "sigmoid",
-        "tanh",
-        "relu",
-        "encode",
-        "encode_image",
-        "encode_text",
-        "get_text_features",
-        "get_image_features",
-        "get_sentence_embedding_dimension",
-        "embed",
-        "forward",
-        "predict",
-        "embedding",
-        "last_hidden_state",
-    ]
+    "softmax log_softmax sigmoid tanh relu encode encode_image encode_text get_text_features "
+    "get_image_features get_sentence_embedding_dimension embed forward predict embedding last_hidden_state".split()
 )
 _MODEL_WORDS = frozenset(
-    [
-        "model",
-        "net",
-        "network",
-        "encoder",
-        "backbone",
-        "decoder",
-        "head",
-        "embed",
-        "embedding",
-        "embedder",
-        "projector",
-        "predictor",
-        "classifier",
-        "layer",
-        "block",
-        "resnet",
-        "vit",
-        "bert",
-        "clip",
-        "dropout",
-        "relu",
-        "norm",
-        "fc",
-        "conv",
-        "linear",
-        "generator",
-        "teacher",
-        "student",
-        "transformer",
-        "mlp",
-        "activation",
-        "pool",
-    ]
+    "model net network encoder backbone decoder head embed embedding embedder projector predictor classifier "
+    "layer block resnet vit bert clip dropout relu norm fc conv linear generator teacher student transformer "
+    "mlp activation pool".split()
 )
 _UNIT_CALLS = frozenset(
     {"torch.nn.functional.normalize", "fa_lint_runtime.safe_unit", "sklearn.preprocessing.normalize"}
@@ -305,27 +129,8 @@ _HOOKS = {
 }
 # Differentiating a field by where it is evaluated gives a normal or a force of order one, not a training gradient.
 _PLACES = frozenset(
-    [
-        "points",
-        "point",
-        "pts",
-        "coords",
-        "coord",
-        "coordinates",
-        "coordinate",
-        "xyz",
-        "pos",
-        "positions",
-        "position",
-        "locations",
-        "vertices",
-        "rays",
-        "samples3d",
-        "queries",
-        "space",
-        "grid",
-        "surface",
-    ]
+    "points point pts coords coord coordinates coordinate xyz pos positions position locations vertices rays "
+    "samples3d queries space grid surface".split()
 )
 
 
