@@ -22,7 +22,7 @@ _NAMES = ("cosine_similarity", "CosineSimilarity", "cosine_embedding_loss", "Cos
 # What each spelling does to small norms, in words for the messages.
 FLOORS = {
     "similarity": "each norm is clamped at eps=1e-8: the result is cos·min(1, ‖a‖/1e-8)·min(1, ‖b‖/1e-8)",
-    "loss": "1e-12 is added to each squared norm: the cosine is halved at ‖g‖ = 1e-6 and gone below",
+    "loss": "1e-12 is added to each squared norm: 0.71 of the cosine is left at ‖g‖ = 1e-6, 0.10 at 1e-7",
     "sklearn": "rows with a norm below 1.2e-6 (float32) are not normalised at all",
 }
 
