@@ -416,7 +416,7 @@ def _located_fix(fix: Fix, source: Source, facts: ModuleFacts | None) -> Diagnos
     edits = list(fix.edits)
     if facts is not None:
         for name in fix.imports:
-            edit = _import_edit(name, source, facts)
+            edit = _import_edit(name, source, facts, fix.edits[0].start)
             if edit is not None:
                 edits.append(edit)
     located = []
@@ -442,8 +442,11 @@ def _is_magic(statement: ir.Stmt) -> bool:
     return False
 
 
-def _import_edit(name: str, source: Source, facts: ModuleFacts) -> Edit | None:
-    """Bring a runtime function in: join an existing import of it, else a line after the leading imports."""
+def _import_edit(name: str, source: Source, facts: ModuleFacts, use: int) -> Edit | None:
+    """Bring a runtime function in: join an existing import of it, else a line after the leading imports.
+
+    Where the use at offset ``use`` shares its row with the last import, the line goes before that row.
+    """
     imported = facts.names.module_scope.bindings.get(name, ())
     if any(binding.target == f"fa_lint_runtime.{name}" for binding in imported):
         return None
@@ -471,6 +474,8 @@ def _import_edit(name: str, source: Source, facts: ModuleFacts) -> Edit | None:
         return Edit(start, start, line + newline)
     last = facts.span(anchor)[1] - 1
     row = source.row(last)
+    if source.row(use) <= row:
+        return Edit(source.starts[row - 1], source.starts[row - 1], line + newline)
     if source.notebook is not None and source.starts[row] >= source.cell_at(last).end:
         end = source.cell_at(last).end
         return Edit(end, end, newline + line)

@@ -12,6 +12,7 @@ import pytest
 
 import fa_lint.fixes as fixes
 from fa_lint.config import Settings
+from fa_lint.engine import lint_text
 from fa_lint.findings import Applicability, Diagnostic, DiagnosticEdit, DiagnosticFix, Level, Place
 from fa_lint.fixes import FixError, apply_edits, fix_data, write_atomically
 from fa_lint.source import Source
@@ -217,3 +218,13 @@ def test_comments_and_formatting_stay() -> None:
     code = "import torch\ny = torch.ones(3).norm( -1,  # order\n    keepdim = True, # keep\n )  # end\n"
     fixed = _fixed(code, unsafe=True)
     assert fixed == code.replace("-1", "dim=-1")
+
+
+def test_an_import_on_the_row_of_the_finding_comes_first() -> None:
+    code = b"import torch.nn.functional as F; c = F.cosine_similarity(p.grad, q.grad, dim=0)\n"
+    settings = Settings()
+    fixed = fix_data("a.py", code, lint_text("a.py", code, settings).diagnostics, settings, unsafe=False).data
+    assert fixed == (
+        b"from fa_lint_runtime import safe_cosine\n"
+        b"import torch.nn.functional as F; c = safe_cosine(p.grad, q.grad, dim=0)\n"
+    )
