@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ Rows = npt.NDArray[np.intp]
 BLOCK = 262_144  # fp64 numbers an operand in the workspace: 2 MiB
 WHOLE = 4096  # columns that one ddot sums; longer rows are cut
 CHUNK = 1024  # into chunks of about so many
-PARALLEL_FROM = 16_777_216  # elements an operand from which more threads pay for the GIL they pass around
+PARALLEL_FROM = 4_194_304  # elements an operand from which more threads pay for the GIL they pass around
 _GRAIN = 32_768  # torch starts no threads of its own for a copy of up to this many elements
 _CERTIFY_FROM = 5e-10  # half the promised 1e-9
 _FROM_DIFFERENCE = 0.75
@@ -72,6 +72,7 @@ class _Views:
     p: Floats
     q: Floats
     pieces: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
+    arrays: tuple[Floats, Floats]
     partial: Floats | None
     padding: Floats
 
@@ -106,12 +107,14 @@ class _Workspace(threading.local):
             x, y = padded[0, :, :columns], padded[1, :, :columns]
             pieces = (_pieces(x), _pieces(y))
             both = padded.numpy()
+        arrays = (both[0, :, :columns], both[1, :, :columns])
         if chunks == 1:
-            views = _Views(x, y, both[0, :, :columns], both[1, :, :columns], pieces, None, both[:, :, columns:])
+            views = _Views(x, y, *arrays, pieces, arrays, None, both[:, :, columns:])
         else:
             shape = (rows, chunks, width)
             partial = np.empty((3, rows, chunks))
-            views = _Views(x, y, both[0].reshape(shape), both[1].reshape(shape), pieces, partial, both[:, :, columns:])
+            p, q = both[0].reshape(shape), both[1].reshape(shape)
+            views = _Views(x, y, p, q, pieces, arrays, partial, both[:, :, columns:])
         if len(self.views) >= _KEPT_VIEWS:
             self.views.clear()
         self.views[rows, columns] = views
@@ -137,22 +140,26 @@ def _pieces(x: Tensor) -> tuple[Tensor, ...]:
     return torch.split(x, _GRAIN, 1) if columns > _GRAIN else torch.split(x, max(1, _GRAIN // max(columns, 1)))
 
 
-def _load(views: _Views, a: Tensor, b: Tensor | None, alone: bool) -> None:
-    for operand, whole, pieces in ((a, views.x, views.pieces[0]), (b, views.y, views.pieces[1])):
+def _load(views: _Views, a: Tensor, b: Tensor | None) -> None:
+    """Convert into the workspace on this thread only: on a busy machine torch's threads wait long for each other."""
+    alone = torch.get_num_threads() == 1
+    for operand, whole, array, pieces in zip((a, b), (views.x, views.y), views.arrays, views.pieces, strict=True):
         if operand is None:
             continue
         if alone or len(pieces) == 1:
             whole.copy_(operand)
+        elif operand.dtype == torch.float32 and not operand.is_neg():
+            np.copyto(array, operand.numpy())  # a little slower than torch in one thread, but always in one
         else:
             torch._foreach_copy_(pieces, _pieces(operand))  # one call: each return to Python waits for the GIL
     if views.partial is not None:
         views.padding.fill(0.0)
 
 
-def _gram_block(a: Tensor, b: Tensor | None, out: Floats, alone: bool) -> None:
+def _gram_block(a: Tensor, b: Tensor | None, out: Floats) -> None:
     """Into ``out`` (3, rows): <a,b>, <a,a>, <b,b>; without ``b`` only <a,a>."""
     views = _workspace.shaped(*a.shape)
-    _load(views, a, b, alone)
+    _load(views, a, b)
     p, q = views.p, views.q
     target = out if views.partial is None else views.partial
     _dot(p, p, target[1])
@@ -185,7 +192,7 @@ def gram(a: Tensor, b: Tensor | None) -> Floats:
     if b is None:
         out[0] = out[2] = 0.0
     if rows * max(columns, _ALIGNED) <= BLOCK:  # the common small case, without the bookkeeping
-        _gram_block(a, b, out, True)
+        _gram_block(a, b, out)
         return out
     blocks = _blocks(rows, columns)
     threads = _threads(rows, columns)
@@ -196,12 +203,11 @@ def gram(a: Tensor, b: Tensor | None) -> Floats:
     else:
         targets = {block: out[:, block[0] : block[1]] for block in blocks}
 
-    def work(share: Sequence[tuple[int, int, int, int]]) -> None:
+    def work(share: Iterable[tuple[int, int, int, int]]) -> None:
         with np.errstate(all="ignore"):
             for block in share:
                 r0, r1, c0, c1 = block
-                target = targets[block]
-                _gram_block(a[r0:r1, c0:c1], None if b is None else b[r0:r1, c0:c1], target, threads == 1)
+                _gram_block(a[r0:r1, c0:c1], None if b is None else b[r0:r1, c0:c1], targets[block])
 
     workers.run(work, blocks, threads)
     if columns > BLOCK:
@@ -275,12 +281,17 @@ def _doubtful(c: Floats, dtype: torch.dtype, roundoffs: int, floor: float) -> Ro
     np.minimum(distance, half >> 1, out=distance)  # below a power of two, midpoints lie twice as close
     size = np.abs(c)
     # |error| <= roundoffs 2^-53 (1 + |c|) + 3 2^-53 |c|: the sums, then product, root and quotient
-    doubtful = distance * np.spacing(size) <= (size + 1.0) * ((roundoffs + 3) * 2.0**-53)
+    error = (size + 1.0) * ((roundoffs + 3) * 2.0**-53)
+    doubtful = distance * size * 2.0**-53 <= error  # that is at most an ulp of fp64, whose function is slow
     if dtype == torch.float16:
         doubtful |= size < 2.0**-14  # subnormal: other midpoints
     if not doubtful.any():
         return None
-    return np.flatnonzero(doubtful & (size >= floor))
+    rows = np.flatnonzero(doubtful & (size >= floor))
+    sure = distance[rows] * np.spacing(size[rows]) > error[rows]
+    if dtype == torch.float16:
+        sure &= size[rows] >= 2.0**-14
+    return rows[~sure]
 
 
 def _store_if_certain(c: Floats, out: Tensor, roundoffs: int) -> bool:
@@ -379,11 +390,9 @@ def _factors(numbers: Floats, upstream: Floats) -> Floats:
     return factors
 
 
-def _backward_block(
-    a: Tensor, b: Tensor, factors: Tensor, grads: tuple[Tensor | None, Tensor | None], alone: bool
-) -> None:
+def _backward_block(a: Tensor, b: Tensor, factors: Tensor, grads: tuple[Tensor | None, Tensor | None]) -> None:
     views = _workspace.shaped(*a.shape)
-    _load(views, a, b, alone)
+    _load(views, a, b)
     mixed = _workspace.scratch()[: a.numel()].view(a.shape)
     for grad, own, other, factor in zip(grads, (views.x, views.y), (views.y, views.x), factors[1:], strict=True):
         if grad is not None:
@@ -402,11 +411,11 @@ def cosine_backward(
     with np.errstate(all="ignore"):
         factors = torch.from_numpy(_factors(numbers, upstream))
 
-    def work(share: Sequence[tuple[int, int, int, int]]) -> None:
+    def work(share: Iterable[tuple[int, int, int, int]]) -> None:
         for r0, r1, c0, c1 in share:
             some = tuple(None if g is None else g[r0:r1, c0:c1] for g in grads)
             x, y = a[r0:r1, c0:c1], b[r0:r1, c0:c1]
-            _backward_block(x, y, factors[:, r0:r1], (some[0], some[1]), threads == 1)
+            _backward_block(x, y, factors[:, r0:r1], (some[0], some[1]))
 
     workers.run(work, blocks, threads)
     dead = np.flatnonzero(~factors.numpy().any(0))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -39,20 +40,32 @@ def _executor(workers: int) -> ThreadPoolExecutor:
         return _pool[1]
 
 
-def run(work: Callable[[Sequence[Task]], None], tasks: Sequence[Task], threads: int) -> None:
-    """Call ``work`` on shares of ``tasks``, one share a thread, the last one here; returns when all are done."""
-    threads = min(threads, len(tasks))
+def _drawn(queue: deque[Task]) -> Iterator[Task]:
+    while True:
+        try:
+            task = queue.popleft()  # atomic
+        except IndexError:
+            return
+        yield task
+
+
+def run(work: Callable[[Iterable[Task]], None], tasks: Sequence[Task], threads: int) -> None:
+    """Call ``work`` in several threads, one of them this; each draws tasks until none is left, then all are done.
+
+    Drawn, not dealt out: a thread that the system sets aside holds up one task, not its share of all.
+    """
+    queue = deque(tasks)
     futures: list[Future[None]] = []
+    threads = min(threads, len(tasks))
     if threads > 1:
         try:
             pool = _executor(threads - 1)
-            futures = [pool.submit(work, tasks[i::threads]) for i in range(threads - 1)]
-        except RuntimeError:  # the interpreter or the pool is shutting down: what was not submitted is done here
+            futures.extend(pool.submit(work, _drawn(queue)) for _ in range(threads - 1))
+        except RuntimeError:  # the interpreter or the pool is shutting down: this thread does what is left
             pass
-    started = len(futures)
-    rest = [task for i, task in enumerate(tasks) if i % max(threads, 1) >= started] if started else list(tasks)
     try:
-        work(rest)
+        work(_drawn(queue))
     finally:
         for future in futures:
-            future.result()
+            if not future.cancel():
+                future.result()
