@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from fa_lint.analysis import Pending, Rows, facts_of, locate, logical_rows, silenced
+from fa_lint.analysis import Pending, Rows, facts_of, logical_rows, silenced
 from fa_lint.findings import Assumption, Diagnostic, Finding, Level, RelatedPlace
+from fa_lint.places import locate
 from fa_lint.rules.base import related
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
