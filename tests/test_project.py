@@ -184,3 +184,11 @@ def test_a_file_that_vanishes_before_the_link(codes: Codes, monkeypatch: pytest.
     real = engine._read_again
     monkeypatch.setattr(engine, "_read_again", lambda path: real("gone.py") if path == "b.py" else real(path))
     assert codes(".") == ["c.py:1:1 FAL900"]
+
+
+def test_a_bare_module_name_is_a_file_beside_or_above_the_caller(codes: Codes) -> None:
+    write("one/utils.py", _HELPER)
+    write("two/b.py", _caller("from utils import cos", "cos(p.grad, q.grad)"))
+    assert codes(".") == []
+    write("one/deep/b.py", _caller("from utils import cos", "cos(p.grad, q.grad)"))
+    assert codes(".") == ["one/deep/b.py:4:12 FAL203", "one/utils.py:4:12 FAL203"]
