@@ -123,9 +123,9 @@ def _extract(source: Source, tree: ast.Module | None, declared: RoleNames) -> Mo
         deep = levels > _DEEP
     try:
         facts = (
-            _on_a_deep_stack(lambda: _resolved(extract(source.text, declared)))
+            _on_a_deep_stack(lambda: _resolved(extract(source.text, declared, source.is_snippets)))
             if deep
-            else extract(source.text, declared)
+            else extract(source.text, declared, source.is_snippets)
         )
     except libcst.ParserSyntaxError as error:
         return ParseFailure(error.message.split("\n")[0], source.offset_of(error.raw_line, error.raw_column + 1))
@@ -170,7 +170,7 @@ def _findings(
     """The findings, the facts where a rule needed them, and whether every rule saw the whole file."""
     broken: list[ParseFailure] = []
     findings: list[Finding] = []
-    data = source.data if source.notebook is None else source.text.encode()
+    data = source.data if source.written is source.text else source.text.encode()
     rules = [rule for rule in select(codes) if rule.may_match(data)]
     tree: ast.Module | None = None
     parsed = source.parse()

@@ -13,7 +13,7 @@ import platform
 import tempfile
 from dataclasses import asdict
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from fa_lint._version import __version__
@@ -40,7 +40,7 @@ _MOST_ENTRIES = 50_000
 def digest(data: bytes, path: str, codes: frozenset[str]) -> str:
     """The key of one file's result: its bytes, its kind and the codes that were on."""
     key = blake2b(data, digest_size=16)
-    key.update(b"\0ipynb\0" if path.endswith(".ipynb") else b"\0py\0")
+    key.update(f"\0{PurePath(path).suffix.lower()}\0".encode())
     key.update(",".join(sorted(codes)).encode())
     return key.hexdigest()
 

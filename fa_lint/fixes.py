@@ -53,7 +53,7 @@ def fix_data(
             break
         try:
             source = Source.read(path, data)
-            if source.notebook is None and source.encode(source.text) != data:
+            if source.notebook is None and source.encode(source.written) != data:
                 raise FixError(path, f"text in {source.encoding} cannot be written back unchanged")
             new, count = apply_edits(source, wanted)
             changed = Source.read(path, new)
@@ -85,7 +85,7 @@ def apply_edits(source: Source, diagnostics: Iterable[Diagnostic]) -> tuple[byte
     taken.sort()
     if source.notebook is not None:
         return _in_cells(source, taken), count
-    return source.encode(_splice(source.text, taken, 0)), count
+    return source.encode(_splice(source.written, taken, 0)), count
 
 
 def _span(edit: DiagnosticEdit, source: Source) -> tuple[int, int, str]:

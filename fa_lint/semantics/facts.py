@@ -25,11 +25,11 @@ class ModuleFacts:
     stands for.
     """
 
-    def __init__(self, lowered: Lowered, text: str, declared: RoleNames) -> None:
+    def __init__(self, lowered: Lowered, text: str, declared: RoleNames, snippets: bool = False) -> None:
         self.text = text
         self._lowered = lowered
         self._declared = declared
-        self.names = Names(lowered)
+        self.names = Names(lowered, snippets)
         self._derive()
 
     def _derive(self) -> None:
@@ -76,11 +76,14 @@ class ModuleFacts:
         self._derive()
 
 
-def extract(text: str, declared: RoleNames | None = None) -> ModuleFacts:
-    """Parse and lower ``text``; raises ``libcst.ParserSyntaxError`` where it is not Python."""
+def extract(text: str, declared: RoleNames | None = None, snippets: bool = False) -> ModuleFacts:
+    """Parse and lower ``text``; raises ``libcst.ParserSyntaxError`` where it is not Python.
+
+    In ``snippets`` the usual names of the array libraries (``torch``, ``np``, ``F``) mean them without an import.
+    """
     # Imported here: most runs parse few files or none, and libcst is the slowest import of the linter.
     import libcst
 
     from fa_lint.walk import lower
 
-    return ModuleFacts(lower(libcst.parse_module(text), text), text, declared or RoleNames())
+    return ModuleFacts(lower(libcst.parse_module(text), text), text, declared or RoleNames(), snippets)
