@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-import numpy as np
+
 import pytest
 
 from fa_lint.config import Settings
@@ -24,6 +24,7 @@ from fa_lint.fixes import fix_data
 from fa_lint.source import Source
 
 torch = pytest.importorskip("torch")
+np = pytest.importorskip("numpy")
 F = torch.nn.functional
 same = torch.testing.assert_close
 

@@ -138,8 +138,12 @@ def hidden(outline: Outline) -> bool:
 def _must_be_scalar(call: ir.Call, facts: ModuleFacts) -> bool:
     """Does the code around the norm fail on a norm per row? Which number it wants then is the author's to say."""
     match facts.names.parent(call):
-        case ir.Attr(attr="item" | "__float__") | ir.FString() as around:
-            return isinstance(around, ir.Attr) or _FORMAT.match(facts.text, facts.span(call)[1]) is not None
+        case ir.Attr(attr="item" | "__float__"):
+            return True
+        case ir.Opaque() as part:
+            return isinstance(facts.names.parent(part), ir.FString) and bool(
+                _FORMAT.match(facts.text, facts.span(call)[1])
+            )
         case ir.Arg() as arg:
             match facts.names.parent(arg):
                 case ir.Call(func=ir.Name(id="float" | "int" | "round" | "bool")):
