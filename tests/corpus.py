@@ -6,8 +6,8 @@
 
 A label with a line counts as found where a finding of its pitfall touches that line (±1). A label without a line (a file
 id alone) is judged by file: as many findings as there are defects are hits, and a file of ``ok`` labels alone must be
-silent. ``debatable`` counts neither way; an unlabelled finding is unknown and only counted. Files that are not Python
-(Markdown) are listed as not linted.
+silent. ``debatable`` counts neither way; an unlabelled finding is unknown and only counted. Files that are neither Python
+nor Markdown are listed as not linted.
 """
 
 from __future__ import annotations
