@@ -12,26 +12,27 @@ from typing import TypeVar
 
 from fa_lint.findings import (
     Applicability,
-    Assumption,
+    Clue,
     Diagnostic,
     Edit,
     Finding,
     Fix,
     Level,
+    Rows,
+    Trace,
 )
 from fa_lint.gate import outline
+from fa_lint.modules import Exports, exports_of
 from fa_lint.places import locate
-from fa_lint.rules import ENGINE_CODES, Rule, registry, select
+from fa_lint.rules import ENGINE_CODES, registry, select
+from fa_lint.rules.base import ProjectRule, Question
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts, extract
 from fa_lint.semantics.roles import RoleNames
 from fa_lint.source import ParseFailure, Source, SourceError
 from fa_lint.suppressions import Suppression, named_codes, read_suppressions
 
-__all__ = ["FileResult", "Pending", "Rows", "analyse", "facts_of", "logical_rows", "silenced"]
-
-# First and last row of a logical line, in the whole text.
-Rows = tuple[int, int]
+__all__ = ["FileResult", "Rows", "analyse", "answers_of"]
 
 _T = TypeVar("_T")
 # Above this nesting the lossless parser and its position pass need more stack than a thread has by default.
@@ -43,21 +44,17 @@ _STACK = 512 * 1024 * 1024
 _HEADER_END = re.compile(r"(?:[\s)\]},\\]|#[^\r\n]*)*:")
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A diagnostic that holds only if a caller elsewhere makes one of ``when`` true."""
-
-    diagnostic: Diagnostic
-    when: tuple[Assumption, ...]
-
-
 @dataclass(slots=True)
 class FileResult:
-    """What one file gave. ``problems`` are internal errors: the tool's fault, never the file's."""
+    """What one file gave: its diagnostics, its clues by rule code, and the names it passes on from other files.
+
+    ``problems`` are internal errors: the tool's fault, never the file's.
+    """
 
     path: str
     diagnostics: list[Diagnostic] = field(default_factory=list)
-    pending: list[Pending] = field(default_factory=list)
+    clues: dict[str, list[Trace]] = field(default_factory=dict)
+    exports: Exports = ()
     problems: list[str] = field(default_factory=list)
     parsed: bool = False
 
@@ -76,19 +73,17 @@ def analyse(
         if "FAL900" in codes:
             result.diagnostics.append(_unreadable(error))
         return result
-    findings, facts, judged = _findings(source, codes, declared, result)
-    suppressions = read_suppressions(source, bool(findings))
+    findings, clues, facts, judged = _findings(source, codes, declared, result)
+    suppressions = read_suppressions(source, bool(findings or clues))
     for finding in findings:
-        rows = logical_rows(finding, source, facts)
-        if silenced(finding.code, rows, suppressions):
-            continue
-        diagnostic = locate(finding, source, facts, rows[1])
-        if finding.when:
-            result.pending.append(Pending(diagnostic, finding.when))
-        else:
-            result.diagnostics.append(diagnostic)
+        rows = _logical_rows(finding, source, facts)
+        if not _silenced(finding.code, rows, suppressions):
+            result.diagnostics.append(locate(finding, source, facts, rows[1]))
+    for clue in clues:
+        trace = _trace(clue, source, facts, suppressions)
+        result.clues.setdefault(clue.finding.code, []).append(trace)
     for code, place in elsewhere:
-        silenced(code, place, suppressions)
+        _silenced(code, place, suppressions)
     # Where a rule could not look, nobody knows what a suppression is good for.
     if "FAL901" in codes and judged:
         for finding in _unused(suppressions, codes, source):
@@ -97,15 +92,25 @@ def analyse(
     return result
 
 
-def facts_of(path: str, data: bytes, declared: RoleNames) -> tuple[Source, ModuleFacts] | None:
-    """The facts of one file, or None where it cannot be parsed; for the linker."""
+def answers_of(path: str, data: bytes, rule: ProjectRule, question: Question, declared: RoleNames) -> list[Trace]:
+    """What one file says to a rule's question; nothing where it cannot be parsed."""
     try:
         source = Source.read(path, data)
     except SourceError:
-        return None
+        return []
     parsed = source.parse()
     facts = _extract(source, parsed, declared) if not isinstance(parsed, ParseFailure) else None
-    return (source, facts) if isinstance(facts, ModuleFacts) else None
+    if not isinstance(facts, ModuleFacts):
+        return []
+    clues = list(rule.answers(facts, question))
+    suppressions = read_suppressions(source, bool(clues))
+    return [_trace(clue, source, facts, suppressions) for clue in clues]
+
+
+def _trace(clue: Clue, source: Source, facts: ModuleFacts | None, suppressions: list[Suppression]) -> Trace:
+    rows = _logical_rows(clue.finding, source, facts)
+    hit = _silenced(clue.finding.code, rows, suppressions)
+    return Trace(clue.kind, locate(clue.finding, source, facts, rows[1]), clue.data, rows, hit)
 
 
 # -- parsing ------------------------------------------------------------------------------------------------------
@@ -166,8 +171,8 @@ def _on_a_deep_stack(work: Callable[[], _T]) -> _T:
 
 def _findings(
     source: Source, codes: frozenset[str], declared: RoleNames, result: FileResult
-) -> tuple[list[Finding], ModuleFacts | None, bool]:
-    """The findings, the facts where a rule needed them, and whether every rule saw the whole file."""
+) -> tuple[list[Finding], list[Clue], ModuleFacts | None, bool]:
+    """Findings, clues, the facts where a rule needed them, and whether every rule saw the whole file."""
     broken: list[ParseFailure] = []
     findings: list[Finding] = []
     data = source.data if source.written is source.text else source.text.encode()
@@ -189,16 +194,17 @@ def _findings(
         if failures and "FAL900" in codes:
             findings += [_unparsable(failure, source) for failure in failures]
         if not broken and isinstance(facts, ParseFailure):
-            return findings, None, False
+            return findings, [], None, False
         if broken:
             parsed = source.parse()
             if isinstance(parsed, ParseFailure):
-                return findings, None, False
+                return findings, [], None, False
             tree = parsed
     else:
         tree = parsed
         facts = None
     if tree is not None:
+        result.exports = exports_of(source.path, tree)
         shape = outline(tree, data) if rules else None
         rules = [rule for rule in rules if shape is None or rule.may_fire(shape)]
         if rules:
@@ -206,24 +212,27 @@ def _findings(
             if isinstance(facts, ParseFailure):
                 if "FAL900" in codes:
                     findings.append(_unparsable(facts, source))
-                return findings, None, False
+                return findings, [], None, False
     if not isinstance(facts, ModuleFacts):
-        return findings, None, not broken
+        return findings, [], None, not broken
     result.parsed = True
+    clues: list[Clue] = []
     for rule in rules:
         try:
-            findings += _checked(rule, facts)
+            findings += _on_any_stack(rule.check, facts)
+            if isinstance(rule, ProjectRule):
+                clues += _on_any_stack(rule.clues, facts)
         except Exception as error:  # one broken rule must not cost the user the others
             result.problems.append(f"{source.path}: rule {rule.code} failed: {type(error).__name__}: {error}")
-    return findings, facts, not broken and not result.problems
+    return findings, clues, facts, not broken and not result.problems
 
 
-def _checked(rule: Rule, facts: ModuleFacts) -> list[Finding]:
+def _on_any_stack(ask: Callable[[ModuleFacts], Iterable[_T]], facts: ModuleFacts) -> list[_T]:
     try:
-        return list(rule.check(facts))
+        return list(ask(facts))
     except RecursionError:
         # Hundreds of strings side by side nest in libcst's tree alone.
-        return _on_a_deep_stack(lambda: list(rule.check(_resolved(facts))))
+        return _on_a_deep_stack(lambda: list(ask(_resolved(facts))))
 
 
 def _without_broken_cells(source: Source) -> tuple[Source, list[ParseFailure]]:
@@ -262,7 +271,7 @@ def _unreadable(error: SourceError) -> Diagnostic:
 # -- suppressions -------------------------------------------------------------------------------------------------
 
 
-def logical_rows(finding: Finding, source: Source, facts: ModuleFacts | None) -> Rows:
+def _logical_rows(finding: Finding, source: Source, facts: ModuleFacts | None) -> Rows:
     """First and last row of the logical line a finding stands on."""
     first, last = source.row(finding.start), source.row(max(finding.end - 1, finding.start))
     statement = _statement_at(finding.start, facts) if facts is not None else None
@@ -296,7 +305,7 @@ def _statement_at(offset: int, facts: ModuleFacts) -> ir.Stmt | None:
     return found
 
 
-def silenced(code: str, rows: Rows, suppressions: list[Suppression]) -> bool:
+def _silenced(code: str, rows: Rows, suppressions: list[Suppression]) -> bool:
     """Does a suppression cover a finding on these rows? Each that does is marked as used."""
     hit = False
     for suppression in suppressions:

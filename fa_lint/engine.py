@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
-from fa_lint.analysis import FileResult, Pending, analyse
+from fa_lint.analysis import FileResult, analyse
 from fa_lint.cache import Cache, digest
 from fa_lint.config import Settings
-from fa_lint.findings import Diagnostic, Level, Place
+from fa_lint.findings import Diagnostic, Level, Place, Trace
+from fa_lint.modules import Modules
 from fa_lint.project import link
 from fa_lint.rules import ENGINE_CODES
 from fa_lint.semantics.roles import RoleNames
@@ -82,23 +83,28 @@ def lint(
     for path, _, _ in todo:
         if cache is not None and path in results:
             cache.put(keys[path], results[path])
+    _collect(report, files, results, settings, cache)
     if cache is not None:
         cache.write()
-    _collect(report, files, results, settings)
     report.seconds = time.perf_counter() - began
     return report
 
 
-def _collect(report: Report, files: list[str], results: dict[str, FileResult], settings: Settings) -> None:
-    pending: list[Pending] = []
+def _collect(
+    report: Report, files: list[str], results: dict[str, FileResult], settings: Settings, cache: Cache | None
+) -> None:
+    clues: dict[str, list[Trace]] = {}
     for path in files:
         result = results.get(path)
         if result is not None:
             report.diagnostics += result.diagnostics
             report.problems += result.problems
             report.parsed += result.parsed
-            pending += result.pending
-    linked = link(pending, files, _read_again, settings.role_names)
+            for code, traces in result.clues.items():
+                clues.setdefault(code, []).extend(traces)
+    modules = Modules({path: result.exports for path, result in results.items() if result.exports})
+    linked = link(clues, files, _read_again, settings.role_names, modules, cache)
+    report.problems += linked.problems
     for path, places in linked.silenced.items():
         # Their suppressions looked unused while the file was judged alone.
         data = _read_again(path)
