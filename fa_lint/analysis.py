@@ -4,42 +4,32 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from fa_lint.findings import (
-    Applicability,
     Clue,
     Diagnostic,
-    Edit,
     Finding,
-    Fix,
     Level,
     Rows,
     Trace,
 )
 from fa_lint.gate import outline
 from fa_lint.modules import Exports, exports_of
+from fa_lint.parsing import on_any_stack, parse_facts
 from fa_lint.places import locate
-from fa_lint.rules import ENGINE_CODES, registry, select
+from fa_lint.rules import ENGINE_CODES, select
 from fa_lint.rules.base import ProjectRule, Question
 from fa_lint.semantics import ir
-from fa_lint.semantics.facts import ModuleFacts, extract
+from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import RoleNames
 from fa_lint.source import ParseFailure, Source, SourceError
-from fa_lint.suppressions import Suppression, named_codes, read_suppressions
+from fa_lint.suppressions import Suppression, read_suppressions
+from fa_lint.unused import unused
 
 __all__ = ["FileResult", "Rows", "analyse", "answers_of"]
 
-_T = TypeVar("_T")
-# Above this nesting the lossless parser and its position pass need more stack than a thread has by default.
-_DEEP = 80
-# Far above any human nesting, far below what makes a lossless parse crawl.
-_MAX_DEPTH = 1500
-_STACK = 512 * 1024 * 1024
 # What may stand between the last expression of a compound statement's header and its colon.
 _HEADER_END = re.compile(r"(?:[\s)\]},\\]|#[^\r\n]*)*:")
 
@@ -86,7 +76,7 @@ def analyse(
         _silenced(code, place, suppressions)
     # Where a rule could not look, nobody knows what a suppression is good for.
     if "FAL901" in codes and judged:
-        for finding in _unused(suppressions, codes, source):
+        for finding in unused(suppressions, codes, source):
             result.diagnostics.append(locate(finding, source, None, source.row(finding.start)))
     result.diagnostics.sort(key=lambda d: d.sort_key)
     return result
@@ -99,7 +89,7 @@ def answers_of(path: str, data: bytes, rule: ProjectRule, question: Question, de
     except SourceError:
         return []
     parsed = source.parse()
-    facts = _extract(source, parsed, declared) if not isinstance(parsed, ParseFailure) else None
+    facts = parse_facts(source, parsed, declared) if not isinstance(parsed, ParseFailure) else None
     if not isinstance(facts, ModuleFacts):
         return []
     clues = list(rule.answers(facts, question))
@@ -111,62 +101,6 @@ def _trace(clue: Clue, source: Source, facts: ModuleFacts | None, suppressions: 
     rows = _logical_rows(clue.finding, source, facts)
     hit = _silenced(clue.finding.code, rows, suppressions)
     return Trace(clue.kind, locate(clue.finding, source, facts, rows[1]), clue.data, rows, hit)
-
-
-# -- parsing ------------------------------------------------------------------------------------------------------
-
-
-def _extract(source: Source, tree: ast.Module | None, declared: RoleNames) -> ModuleFacts | ParseFailure:
-    import libcst
-
-    deep = False
-    if tree is not None:
-        depth, row, levels = source.expression_depth(tree)
-        if depth > _MAX_DEPTH:
-            reason = f"an expression is nested more than {_MAX_DEPTH} levels deep"
-            return ParseFailure(reason, source.offset_of(row, 1))
-        deep = levels > _DEEP
-    try:
-        facts = (
-            _on_a_deep_stack(lambda: _resolved(extract(source.text, declared, source.is_snippets)))
-            if deep
-            else extract(source.text, declared, source.is_snippets)
-        )
-    except libcst.ParserSyntaxError as error:
-        return ParseFailure(error.message.split("\n")[0], source.offset_of(error.raw_line, error.raw_column + 1))
-    except RecursionError:
-        return ParseFailure("nested too deeply to analyse", 0)
-    return facts
-
-
-def _resolved(facts: ModuleFacts) -> ModuleFacts:
-    facts.span(facts.module)
-    return facts
-
-
-def _on_a_deep_stack(work: Callable[[], _T]) -> _T:
-    """Run ``work`` in a thread with a stack that deep nesting cannot exhaust."""
-    outcome: list[_T] = []
-    failure: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            outcome.append(work())
-        except BaseException as error:  # carried over to the caller's thread
-            failure.append(error)
-
-    old_stack, old_limit = threading.stack_size(_STACK), sys.getrecursionlimit()
-    try:
-        sys.setrecursionlimit(max(old_limit, 100_000))
-        thread = threading.Thread(target=body)
-        thread.start()
-        thread.join()
-    finally:
-        threading.stack_size(old_stack)
-        sys.setrecursionlimit(old_limit)
-    if failure:
-        raise failure[0]
-    return outcome[0]
 
 
 def _findings(
@@ -186,7 +120,7 @@ def _findings(
         if not broken:
             # Perhaps only this interpreter's grammar is too old.
             facts = (
-                _extract(source, None, declared)
+                parse_facts(source, None, declared)
                 if not parsed.reason.startswith(("nested", "null", "too many nested"))
                 else parsed
             )
@@ -208,7 +142,7 @@ def _findings(
         shape = outline(tree, data) if rules else None
         rules = [rule for rule in rules if shape is None or rule.may_fire(shape)]
         if rules:
-            facts = _extract(source, tree, declared)
+            facts = parse_facts(source, tree, declared)
             if isinstance(facts, ParseFailure):
                 if "FAL900" in codes:
                     findings.append(_unparsable(facts, source))
@@ -219,20 +153,12 @@ def _findings(
     clues: list[Clue] = []
     for rule in rules:
         try:
-            findings += _on_any_stack(rule.check, facts)
+            findings += on_any_stack(rule.check, facts)
             if isinstance(rule, ProjectRule):
-                clues += _on_any_stack(rule.clues, facts)
+                clues += on_any_stack(rule.clues, facts)
         except Exception as error:  # one broken rule must not cost the user the others
             result.problems.append(f"{source.path}: rule {rule.code} failed: {type(error).__name__}: {error}")
     return findings, clues, facts, not broken and not result.problems
-
-
-def _on_any_stack(ask: Callable[[ModuleFacts], Iterable[_T]], facts: ModuleFacts) -> list[_T]:
-    try:
-        return list(ask(facts))
-    except RecursionError:
-        # Hundreds of strings side by side nest in libcst's tree alone.
-        return _on_a_deep_stack(lambda: list(ask(_resolved(facts))))
 
 
 def _without_broken_cells(source: Source) -> tuple[Source, list[ParseFailure]]:
@@ -314,56 +240,3 @@ def _silenced(code: str, rows: Rows, suppressions: list[Suppression]) -> bool:
             suppression.used.add(code)
             hit = True
     return hit
-
-
-def _unused(suppressions: list[Suppression], codes: frozenset[str], source: Source) -> list[Finding]:
-    found = []
-    for item in suppressions:
-        if item.codes is None:
-            if item.used or not item.ours:
-                continue
-            idle = set[str]()
-        else:
-            idle = {c for c in item.codes if c in codes and c not in item.used and c not in ENGINE_CODES}
-            # Another tool's codes are its own affair after `noqa`, and a mistake in our own comment.
-            known = {*registry(), *ENGINE_CODES}
-            idle |= {c for c in item.codes if c not in known and (item.ours or c.startswith("FAL"))}
-            if not idle and (item.codes or not item.ours):
-                continue
-        what = ", ".join(f"`{c}`" for c in sorted(idle)) or "anything"
-        fix = _drop_suppression(item, idle, source)
-        message = f"unused suppression: nothing here is silenced for {what}"
-        found.append(Finding("FAL901", item.start, item.end, message, Level.WARNING, "", fix))
-    return found
-
-
-def _drop_suppression(item: Suppression, idle: set[str], source: Source) -> Fix:
-    """Delete the comment, or only its idle codes where others are left. What else the line says stays."""
-    kept = [code for code in named_codes(source.text[item.start : item.end]) if code.upper() not in idle]
-    if kept:
-        head = "# noqa: " if not item.ours else f"# fa-lint: ignore{'-file' if item.whole_file else ''}["
-        content = head + ", ".join(kept) + ("]" if item.ours else "")
-        return Fix(Applicability.SAFE, "Drop the idle codes", (Edit(item.start, item.end, content),))
-    return Fix(Applicability.SAFE, "Delete the suppression", (_deletion(item, source),))
-
-
-def _deletion(item: Suppression, source: Source) -> Edit:
-    row_start = source.starts[item.row - 1]
-    row_end = row_start + len(source.line(item.row))
-    start, end = item.start, item.end
-    rest = source.text[end:row_end]
-    other = rest.find("#")
-    if item.ours and other >= 0:
-        return Edit(start, end + other, "")
-    if rest.strip() and not item.ours and other != len(rest) - len(rest.lstrip()):
-        # "noqa: FAL101 because": the words are a comment of their own.
-        return Edit(start, end + len(rest) - len(rest.lstrip()), "# ")
-    while start > row_start and source.text[start - 1] in " \t":
-        start -= 1
-    if item.ours or not rest.strip():
-        end = row_end
-    following = source.starts[item.row] if item.row < len(source.starts) else end
-    whole_line = start == row_start and end == row_end
-    if whole_line and (source.notebook is None or following <= source.cell_at(start).end):
-        end = following
-    return Edit(start, end, "")
