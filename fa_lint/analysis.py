@@ -82,7 +82,7 @@ def analyse(
         rows = logical_rows(finding, source, facts)
         if silenced(finding.code, rows, suppressions):
             continue
-        diagnostic = locate(finding, source, facts, rows[1])
+        diagnostic = locate(finding, source, facts, rows)
         if finding.when:
             result.pending.append(Pending(diagnostic, finding.when))
         else:
@@ -92,7 +92,8 @@ def analyse(
     # Where a rule could not look, nobody knows what a suppression is good for.
     if "FAL901" in codes and judged:
         for finding in _unused(suppressions, codes, source):
-            result.diagnostics.append(locate(finding, source, None, source.row(finding.start)))
+            row = source.row(finding.start)
+            result.diagnostics.append(locate(finding, source, facts, (row, row)))
     result.diagnostics.sort(key=lambda d: d.sort_key)
     return result
 

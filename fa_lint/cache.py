@@ -33,7 +33,7 @@ from fa_lint.findings import (
 __all__ = ["Cache", "digest"]
 
 FOLDER = ".fa_lint_cache"
-_FORMAT = 1
+_FORMAT = 2
 _MOST_ENTRIES = 50_000
 
 

@@ -139,7 +139,7 @@ def _at_call(call: ir.Call, item: Pending, role: Role, source: Source, facts: Mo
         related(facts, role),
     )
     rows = logical_rows(finding, source, facts)
-    located = locate(finding, source, facts, rows[1])
+    located = locate(finding, source, facts, rows)
     floor = RelatedPlace(target.path, target.start, target.end, "the floor is here", target.cell)
     return _Call(source.path, replace(located, related=(*located.related, floor)), role, rows)
 
