@@ -68,7 +68,7 @@ def analyse(
     for finding in findings:
         rows = _logical_rows(finding, source, facts)
         if not _silenced(finding.code, rows, suppressions):
-            result.diagnostics.append(locate(finding, source, facts, rows[1]))
+            result.diagnostics.append(locate(finding, source, facts, rows))
     for clue in clues:
         trace = _trace(clue, source, facts, suppressions)
         result.clues.setdefault(clue.finding.code, []).append(trace)
@@ -77,7 +77,8 @@ def analyse(
     # Where a rule could not look, nobody knows what a suppression is good for.
     if "FAL901" in codes and judged:
         for finding in unused(suppressions, codes, source):
-            result.diagnostics.append(locate(finding, source, None, source.row(finding.start)))
+            row = source.row(finding.start)
+            result.diagnostics.append(locate(finding, source, facts, (row, row)))
     result.diagnostics.sort(key=lambda d: d.sort_key)
     return result
 
@@ -100,7 +101,7 @@ def answers_of(path: str, data: bytes, rule: ProjectRule, question: Question, de
 def _trace(clue: Clue, source: Source, facts: ModuleFacts | None, suppressions: list[Suppression]) -> Trace:
     rows = _logical_rows(clue.finding, source, facts)
     hit = _silenced(clue.finding.code, rows, suppressions)
-    return Trace(clue.kind, locate(clue.finding, source, facts, rows[1]), clue.data, rows, hit)
+    return Trace(clue.kind, locate(clue.finding, source, facts, rows), clue.data, rows, hit)
 
 
 def _findings(

@@ -135,7 +135,8 @@ class RelatedPlace:
 class Diagnostic:
     """A located finding, as the outputs and the integrations see it.
 
-    ``frame`` holds the source lines to show: (row, text) pairs.
+    ``frame`` holds the source lines to show: (row, text) pairs. ``scope`` is the dotted name of the function or class
+    around the finding and ``statement`` the text of its statement without layout: what stays when lines move.
     """
 
     path: str
@@ -152,6 +153,8 @@ class Diagnostic:
     fix: DiagnosticFix | None = None
     related: tuple[RelatedPlace, ...] = ()
     frame: tuple[tuple[int, str], ...] = ()
+    scope: str = ""
+    statement: str = ""
 
     @property
     def sort_key(self) -> tuple[str, int, Place, str, Place, str]:

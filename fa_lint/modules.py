@@ -6,12 +6,17 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 
-__all__ = ["Exports", "Modules", "exports_of"]
+__all__ = ["Exports", "Modules", "exports_of", "may_pass_on"]
 
 # (local name or "*", dotted name) of what a module passes on.
 Exports = tuple[tuple[str, str], ...]
 
 _DEPTH = 6
+
+
+def may_pass_on(path: str, data: bytes) -> bool:
+    """Can :func:`exports_of` find anything in a file of these bytes?"""
+    return b"import" in data and (PurePath(path).stem == "__init__" or b"*" in data)
 
 
 def exports_of(path: str, tree: ast.Module) -> Exports:

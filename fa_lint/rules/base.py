@@ -17,7 +17,17 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import Role
 
-__all__ = ["SECTIONS", "Gate", "Invalid", "ProjectRule", "Question", "Rule", "occurs", "related"]
+__all__ = [
+    "SECTIONS",
+    "Demonstration",
+    "Gate",
+    "Invalid",
+    "ProjectRule",
+    "Question",
+    "Rule",
+    "occurs",
+    "related",
+]
 
 SECTIONS = (
     "What it does",
@@ -27,6 +37,21 @@ SECTIONS = (
     "Fix safety",
     "References",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A rule's mistake in numbers, for ``fa-lint explain CODE --verify``.
+
+    ``setup`` is a program; the expressions ``before`` (what the rule flags) and ``after`` (what it advises) are
+    evaluated behind it, and ``claim`` over the two values of these names says what is wrong with the first. Text only:
+    nothing is imported before it runs.
+    """
+
+    setup: str
+    before: str
+    after: str
+    claim: str
 
 
 def _block(code: str) -> str:
@@ -80,6 +105,7 @@ class Rule(ABC):
     default: ClassVar[bool] = True
     VALID: ClassVar[tuple[str, ...]] = ()
     INVALID: ClassVar[tuple[Invalid, ...]] = ()
+    demonstration: ClassVar[Demonstration | None] = None
 
     def may_match(self, data: bytes) -> bool:
         """The first gate: can the rule fire in a file of these bytes?"""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fa_lint.findings import Finding, Level
 from fa_lint.gate import Outline
 from fa_lint.rules._norms import NORM_NAMES, NORM_PATTERN, NormCall, dim_fix, hidden, norm_calls, order_slots
-from fa_lint.rules.base import Invalid, Rule, occurs
+from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["NegativeNormOrder"]
@@ -67,6 +67,13 @@ class NegativeNormOrder(Rule):
     runtime = "fa_lint_runtime.safe_norm"
     fixable = "unsafe"
     gate = (occurs(b"norm", b"pairwise_distance", pattern=NORM_PATTERN),)
+
+    demonstration = Demonstration(
+        setup="import torch\nx = torch.ones(4, 3)",
+        before="x.norm(-1)",
+        after="x.norm(dim=-1)",
+        claim="before.ndim == 0 and abs(before - 1 / 12) < 1e-6 and after.shape == (4,) and (after**2 - 3).abs().max() < 1e-6",
+    )
 
     VALID = (
         "import torch\ntorch.ones(3).norm(dim=-1)",

@@ -28,7 +28,7 @@ from fa_lint.rules._products import (
     inner_product,
     read_denominator,
 )
-from fa_lint.rules.base import Invalid, ProjectRule, Question, occurs, related
+from fa_lint.rules.base import Demonstration, Invalid, ProjectRule, Question, occurs, related
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import COMPUTED, Role
@@ -100,6 +100,14 @@ class FlooredGradientCosine(ProjectRule):
             *(b"eps", b"EPS", b"Eps", b"tiny", b"TINY", b"tability", b"e-", b"E-", b".0", b"**", b"functional"),
             pattern=rb"eps(?:\b|_|ilon)|EPS|Eps|tiny|TINY|[Ss]tability|STABILITY|\d\.?[eE]-\d|\.0\d|\*\* ?-|\bnormalize\b",
         ),
+    )
+
+    demonstration = Demonstration(
+        setup="import torch\nfrom fa_lint_runtime import safe_cosine\n"
+        "grad = torch.tensor([3e-6, 4e-6])\ncredit = 2 * grad",
+        before="credit @ grad / (credit.norm() * grad.norm() + 1e-8)",
+        after="safe_cosine(credit, grad)",
+        claim="abs(before - 5e-11 / (5e-11 + 1e-8)) < 1e-5 and after == 1",
     )
 
     VALID = (

@@ -1,0 +1,128 @@
+"""The flake8 plug-in: ``FAL`` in flake8's own output, options in flake8's own configuration.
+
+It reports what ``fa-lint FILE`` reports with the project's configuration; flake8's own selection and ``# noqa`` come on
+top. It never raises: an exception in a plug-in ends the user's whole flake8 run.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fa_lint._version import __version__
+from fa_lint.config import ConfigError, Settings, find_config, load
+from fa_lint.engine import Report, lint_text
+from fa_lint.rules import RuleError, registry
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from flake8.options.manager import OptionManager
+
+__all__ = ["Plugin"]
+
+# Row, 0-based column, text, type: what flake8 takes.
+Reported = tuple[int, int, str, type]
+
+_NAMES = ("feedback_names", "credit_names", "alignment_names")
+
+
+class Plugin:
+    """One file, as flake8 hands it over: its tree (unused: fa-lint reads more than that), its name and lines."""
+
+    name = "fa-lint"
+    version = __version__
+    config: ClassVar[str] = ""
+    isolated: ClassVar[bool] = False
+    names: ClassVar[dict[str, tuple[str, ...]]] = {}
+
+    def __init__(self, tree: ast.AST, filename: str, lines: Sequence[str]) -> None:
+        self._filename = filename
+        self._lines = lines
+
+    @classmethod
+    def add_options(cls, options: OptionManager) -> None:
+        """Declare the options, and leave the opt-in rules off until flake8 is told to select them."""
+        add = options.add_option
+        add("--fal-config", default="", metavar="PATH", parse_from_config=True, normalize_paths=True,
+            help="fa-lint's configuration file (default: the one fa-lint itself would find)")  # fmt: skip
+        add("--fal-isolated", action="store_true", default=False, parse_from_config=True,
+            help="Ignore fa-lint's own configuration files")  # fmt: skip
+        for option in _NAMES:
+            what = option.partition("_")[0]
+            add(f"--fal-{what}-names", default="", metavar="NAMES", comma_separated_list=True, parse_from_config=True,
+                help=f"What this project calls its {what} values, as patterns")  # fmt: skip
+        options.extend_default_ignore(sorted(_opt_in()))
+
+    @classmethod
+    def parse_options(cls, options: Namespace) -> None:
+        """Keep what the files' checks need; flake8 calls this in every worker."""
+        cls.config = options.fal_config
+        cls.isolated = options.fal_isolated
+        cls.names = {option: tuple(getattr(options, f"fal_{option}")) for option in _NAMES}
+        _settings.cache_clear()
+
+    def run(self) -> Iterator[Reported]:
+        """The findings; trouble is a finding too."""
+        try:
+            yield from self._findings()
+        except Exception as error:  # flake8 would stop the whole run
+            yield self._trouble(f"internal error: {type(error).__name__}: {error}")
+
+    def _findings(self) -> Iterator[Reported]:
+        try:
+            settings = _settings(_config_for(self._filename, self.config, self.isolated), tuple(self.names.items()))
+        except (ConfigError, RuleError) as error:
+            yield self._trouble(str(error))
+            return
+        data = _encoded("".join(self._lines))
+        report = lint_text(self._filename, data, settings)
+        extra = self._opt_in_report(data, settings)
+        for found in sorted([*report.diagnostics, *extra.diagnostics], key=lambda item: item.sort_key):
+            yield found.start.row, found.start.column - 1, f"{found.code} {found.message}", type(self)
+        for problem in report.problems:
+            yield self._trouble(f"internal error: {problem}")
+
+    def _opt_in_report(self, data: bytes, settings: Settings) -> Report:
+        """The rules that fa-lint leaves off: flake8 decides, by its own selection, whether to show them."""
+        wanted = sorted(_opt_in() - settings.codes_for(self._filename))
+        off = tuple(code for code in wanted if not code.startswith(settings.ignore or ("\0",)))
+        return lint_text(self._filename, data, replace(settings, select=off, extend_select=())) if off else Report()
+
+    def _trouble(self, reason: str) -> Reported:
+        return 1, 0, f"FAL900 not checked by fa-lint: {reason}", type(self)
+
+
+def _opt_in() -> frozenset[str]:
+    return frozenset(code for code, rule in registry().items() if not rule.default)
+
+
+def _config_for(filename: str, config: str, isolated: bool) -> str | None:
+    if config:
+        return config
+    return None if isolated else find_config("." if filename in ("-", "stdin") else filename)
+
+
+@cache
+def _settings(path: str | None, names: tuple[tuple[str, tuple[str, ...]], ...]) -> Settings:
+    settings = load(path)
+    return replace(settings, **_joined(settings, names))
+
+
+def _joined(settings: Settings, names: tuple[tuple[str, tuple[str, ...]], ...]) -> dict[str, Any]:
+    return {option: (*getattr(settings, option), *given) for option, given in names}
+
+
+def _encoded(text: str) -> bytes:
+    """The bytes of the file, whose text flake8 has decoded: by the encoding that the text itself declares."""
+    plain = text.encode("utf-8", "surrogatepass")
+    try:
+        encoding = tokenize.detect_encoding(io.BytesIO(plain).readline)[0]
+        return text.encode(encoding)
+    except (SyntaxError, LookupError, UnicodeError):
+        return plain
