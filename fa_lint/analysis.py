@@ -16,7 +16,7 @@ from fa_lint.findings import (
     Trace,
 )
 from fa_lint.gate import outline
-from fa_lint.modules import Exports, exports_of
+from fa_lint.modules import Imports, imports_of
 from fa_lint.parsing import on_any_stack, parse_facts
 from fa_lint.places import locate
 from fa_lint.rules import ENGINE_CODES, select
@@ -36,7 +36,7 @@ _HEADER_END = re.compile(r"(?:[\s)\]},\\]|#[^\r\n]*)*:")
 
 @dataclass(slots=True)
 class FileResult:
-    """What one file gave: its diagnostics, its clues by rule code, and the names it passes on from other files.
+    """What one file gave: its diagnostics, its clues by rule code, and its imports.
 
     ``problems`` are internal errors: the tool's fault, never the file's.
     """
@@ -44,7 +44,7 @@ class FileResult:
     path: str
     diagnostics: list[Diagnostic] = field(default_factory=list)
     clues: dict[str, list[Trace]] = field(default_factory=dict)
-    exports: Exports = ()
+    imports: Imports = ()
     problems: list[str] = field(default_factory=list)
     parsed: bool = False
 
@@ -139,7 +139,7 @@ def _findings(
         tree = parsed
         facts = None
     if tree is not None:
-        result.exports = exports_of(source.path, tree)
+        result.imports = imports_of(tree)
         shape = outline(tree, data) if rules else None
         rules = [rule for rule in rules if shape is None or rule.may_fire(shape)]
         if rules:

@@ -84,7 +84,7 @@ class Cache:
             self._new[key] = {
                 "d": [asdict(d) for d in result.diagnostics],
                 "c": {code: [asdict(t) for t in traces] for code, traces in result.clues.items()},
-                "e": result.exports,
+                "i": result.imports,
             }
 
     def answers(self, data: bytes, path: str, code: str, question: Question) -> list[Trace] | None:
@@ -171,5 +171,5 @@ def _result(stored: dict[str, Any], path: str) -> FileResult:
         path,
         [_diagnostic(d, path) for d in stored["d"]],
         {code: [_trace(t, path) for t in traces] for code, traces in stored["c"].items()},
-        tuple((local, target) for local, target in stored["e"]),
+        tuple((local, target) for local, target in stored["i"]),
     )

@@ -15,7 +15,7 @@ from fa_lint.analysis import FileResult, analyse
 from fa_lint.cache import Cache, digest
 from fa_lint.config import Settings
 from fa_lint.findings import Diagnostic, Level, Place, Trace
-from fa_lint.modules import Modules, may_pass_on
+from fa_lint.modules import Modules, may_import
 from fa_lint.project import link
 from fa_lint.rules import ENGINE_CODES, select
 from fa_lint.semantics.roles import RoleNames
@@ -75,7 +75,7 @@ def lint(
         data = _read(path, results, settings)
         if data is None:
             continue
-        if path not in shown and not (may_pass_on(path, data) or any(rule.may_match(data) for rule in rules)):
+        if path not in shown and not (may_import(data) or any(rule.may_match(data) for rule in rules)):
             continue
         codes = settings.codes_for(path)
         if cache is not None:
@@ -116,7 +116,7 @@ def _collect(
             report.diagnostics += result.diagnostics
             report.problems += result.problems
             report.parsed += result.parsed
-    modules = Modules({path: result.exports for path, result in results.items() if result.exports})
+    modules = Modules({path: result.imports for path, result in results.items()})
     linked = link(clues, files, _read_again, settings.role_names, modules, cache)
     report.problems += linked.problems
     for path, places in linked.silenced.items():
