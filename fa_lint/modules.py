@@ -1,4 +1,4 @@
-"""Which file a dotted name means, and which files belong together: imports across a project, without running any of it."""
+"""Which file a dotted name means, and which files belong together: the imports of a project, none of it run."""
 
 from __future__ import annotations
 

@@ -10,9 +10,8 @@ from fa_lint.modules import Modules, imports_of
 
 
 def modules(**files: str) -> Modules:
-    """``pkg__a="import x"`` is ``pkg/a.py``; ``pkg__init`` its ``__init__``."""
-    named = {name.replace("__init", "/__init__").replace("__", "/", name.count("__") - name.count("__init")): text for name, text in files.items()}
-    return Modules({f"{path}.py": imports_of(ast.parse(text)) for path, text in named.items()})
+    """``a="import x"`` is the file ``a.py``."""
+    return Modules({f"{name}.py": imports_of(ast.parse(text)) for name, text in files.items()})
 
 
 def test_imports_of_the_top_level() -> None:
