@@ -98,15 +98,18 @@ class Modules:
                     return True
         return False
 
+    @cached_property
+    def _renamed(self) -> list[tuple[str, str]]:
+        pairs = [(target.rpartition(".")[2], local) for found in self._imports.values() for local, target in found]
+        return [(last, local) for last, local in pairs if local not in ("*", last)]
+
     def names_of(self, names: Iterable[str]) -> set[str]:
         """``names`` and every other name under which a module imports one of them."""
-        known = set(names)
-        renamed = [(t.rpartition(".")[2], local) for found in self._imports.values() for local, t in found]
-        while True:
-            more = {local for last, local in renamed if last in known and local != "*"} - known
-            if not more:
-                return known
-            known |= more
+        return _closure(set(names), self._renamed)
+
+    def known_as(self, names: Iterable[str]) -> set[str]:
+        """``names`` and every name that a module imports under one of them: what they may be where they are defined."""
+        return _closure(set(names), [(local, last) for last, local in self._renamed])
 
     @cached_property
     def _imported(self) -> dict[str, set[str]]:
@@ -152,6 +155,14 @@ class Modules:
         # ``from utils import …`` means the ``utils`` beside the caller or above it, not any file of that name.
         base = parts[: -len(wanted)]
         return len(wanted) > 1 or PurePath(caller).parts[: len(base)] == base
+
+
+def _closure(known: set[str], pairs: list[tuple[str, str]]) -> set[str]:
+    while True:
+        more = {other for one, other in pairs if one in known} - known
+        if not more:
+            return known
+        known |= more
 
 
 def _parts(path: str) -> tuple[str, ...]:

@@ -72,9 +72,19 @@ def called_names(call: ir.Call, facts: ModuleFacts) -> Iterator[str]:
     if name is not None:
         if "." in name:
             yield name
-    elif isinstance(call.func, ir.Name) and not facts.names.bindings(call.func):
-        for module in facts.names.star_modules:
-            yield f"{module}{'' if module.endswith('.') else '.'}{call.func.id}"
+        return
+    match call.func:
+        case ir.Name(id=identifier) if not facts.names.bindings(call.func):
+            for module in facts.names.star_modules:
+                yield f"{module}{'' if module.endswith('.') else '.'}{identifier}"
+        case ir.Attr(value=ir.Name() | ir.Attr() as receiver, attr=method):
+            # ``probe.gamma(x)`` of ``probe = Probe()``
+            bound = facts.names.reaching(receiver) if isinstance(receiver, ir.Name) else []
+            for binding in bound or (facts.names.self_attribute(receiver) if isinstance(receiver, ir.Attr) else []):
+                if binding.how == "value" and isinstance(binding.value, ir.Call):
+                    owner = facts.qualified(binding.value.func)
+                    if owner is not None and "." in owner:
+                        yield f"{owner}.{method}"
 
 
 def gradients_passed(facts: ModuleFacts, names: Iterable[str]) -> Iterator[tuple[ir.Call, str, list[tuple[Any, Role]]]]:

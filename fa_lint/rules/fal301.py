@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from fa_lint.findings import Finding, Level
+from fa_lint.findings import Clue, Diagnostic, Finding, Level, RelatedPlace, Trace
 from fa_lint.gate import Outline
-from fa_lint.rules.base import Invalid, Rule, occurs, related
+from fa_lint.modules import Modules
+from fa_lint.rules._callers import called_names
+from fa_lint.rules.base import Invalid, ProjectRule, Question, occurs, related
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.precision import Precision
+from fa_lint.semantics.precision import Precision, calls_under_fp16, unscaled_gradients
 from fa_lint.semantics.roles import COMPUTED, Evidence, Role
 
 __all__ = ["Fp16Gradient"]
@@ -18,14 +22,16 @@ _GRADIENTS = frozenset(
     "register_backward_hook register_full_backward_hook register_full_backward_pre_hook value_and_grad "
     "register_module_full_backward_hook".split()
 )
+_COMPUTES = "fp16 holds nothing between 0 and 6e-8, and fewer than 11 bits below 6.1e-5"
+_LIBRARIES = sys.stdlib_module_names | {"torch", "numpy", "torchvision", "tqdm", "jax", "scipy", "einops"}
 
 
-class Fp16Gradient(Rule):
+class Fp16Gradient(ProjectRule):
     """
     ## What it does
     Flags a gradient (`autograd.grad`, `backward`, `torch.func.grad`) of a loss whose forward pass ran under fp16
     autocast, where nothing scales the loss: an explicit `float16`/`half`, the CUDA default, the old
-    `torch.cuda.amp.autocast`, decorators, Fabric and accelerate, and through the functions of the module. A scaler that
+    `torch.cuda.amp.autocast`, decorators, Fabric and accelerate, through functions and across files. A scaler that
     gives the loss back unchanged does not count. An inner product of two gradients under fp16 autocast is flagged too.
     An `error` where autocast is always fp16 and the gradient is looked at; a `warning` where it depends on a flag, or
     where the gradient only steps an optimiser. Silent on bf16, a disabled autocast, `scaler.scale(loss)`, apex
@@ -73,10 +79,8 @@ class Fp16Gradient(Rule):
     level = Level.ERROR
     pitfall = "P3"
     runtime = "fa_lint_runtime.dtype_headroom"
-    gate = (
-        occurs(b"autocast"),
-        occurs(b"backward", b"grad", b"jac", b"hessian", b"vjp"),
-    )
+    # The gradient itself may be taken in a function of another file.
+    gate = (occurs(b"autocast"),)
 
     VALID = (
         "import torch\n"
@@ -176,7 +180,7 @@ class Fp16Gradient(Rule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        return _computes_gradients(outline.tree)
+        return _computes_gradients(outline.tree) or _enters_other_files(outline.tree)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         precision = Precision(facts)
@@ -188,11 +192,55 @@ class Fp16Gradient(Rule):
                 facts,
                 facts.node(found.nid),
                 f"`{found.label}` of a forward pass under fp16 autocast{when}: {why}, so small gradients are 0",
-                computes="fp16 holds nothing between 0 and 6e-8, and fewer than 11 bits below 6.1e-5",
+                computes=_COMPUTES,
                 level=Level.ERROR if sure else Level.WARNING,
                 related=related(facts, Role("gradient", COMPUTED, found.evidence)),
             )
         yield from self._products(facts, precision)
+
+    # -- across files: the autocast here, the gradient there ----------------------------------------------------
+
+    def clues(self, facts: ModuleFacts) -> Iterator[Clue]:
+        for call, context in calls_under_fp16(facts):
+            names = [name for name in called_names(call, facts) if not _is_library(name)]
+            if names:
+                opens = Evidence(context.nid, "fp16 autocast opens here")
+                where = related(facts, Role("gradient", COMPUTED, (opens,)))
+                finding = self.find(facts, call, "called under fp16 autocast", related=where)
+                yield Clue("call", finding, {"callees": names, "certain": context.certain})
+
+    def question(self, clues: Sequence[Trace], modules: Modules) -> Question | None:
+        called = {name.rpartition(".")[2] for clue in clues for name in clue.data["callees"]}
+        names = sorted(modules.known_as(called))
+        return Question(tuple(f"def {name}(" for name in names), tuple(names)) if names else None
+
+    def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
+        wanted = set(question.names)
+        for found in unscaled_gradients(facts):
+            functions = [name for name in found.functions if name.rpartition(".")[2] in wanted]
+            if functions:
+                message = (
+                    f"`{found.label}` of a forward pass under fp16 autocast: nothing scales the loss, "
+                    "so small gradients are 0"
+                )
+                finding = self.find(facts, facts.node(found.nid), message, computes=_COMPUTES)
+                yield Clue("gradient", finding, {"functions": functions, "measured": found.measured})
+
+    def settle(
+        self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
+    ) -> Iterator[tuple[Trace, Diagnostic]]:
+        for answer in answers:
+            calls = [clue for clue in clues if clue.path != answer.path and _enters(clue, answer, modules)]
+            if not calls:
+                continue
+            certain = answer.data["measured"] and any(call.data["certain"] for call in calls)
+            places = tuple(
+                place
+                for call in sorted(calls, key=lambda c: c.diagnostic.sort_key)[:3]
+                for place in (*call.diagnostic.related, _called_here(call.diagnostic))
+            )
+            level = Level.ERROR if certain else Level.WARNING
+            yield answer, replace(answer.diagnostic, level=level, related=places)
 
     def _products(self, facts: ModuleFacts, precision: Precision) -> Iterator[Finding]:
         """Inner products of two gradients that autocast rounds to fp16."""
@@ -241,3 +289,44 @@ def _computes_gradients(tree: ast.AST) -> bool:
                 gradient = gradient or last in _GRADIENTS
         stack.extend(ast.iter_child_nodes(node))
     return autocast and gradient
+
+
+def _is_library(name: str) -> bool:
+    return name.partition(".")[0] in _LIBRARIES
+
+
+def _enters_other_files(tree: ast.AST) -> bool:
+    """Is autocast opened in a file that imports from files of its own project?"""
+    opened = imported = False
+    stack: list[ast.AST] = [tree]
+    while stack and not (opened and imported):
+        node = stack.pop()
+        match node:
+            case ast.withitem(context_expr=ast.Call(func=func)):
+                opened = opened or _last(func) == "autocast"
+            case ast.FunctionDef(decorator_list=[_, *_] as decorators):
+                opened = opened or any(
+                    _last(d.func if isinstance(d, ast.Call) else d) == "autocast" for d in decorators
+                )
+            case ast.ImportFrom(level=level, module=module):
+                imported = imported or level > 0 or not _is_library(module or "")
+            case ast.Import(names=names):
+                imported = imported or not all(_is_library(alias.name) for alias in names)
+        stack.extend(ast.iter_child_nodes(node))
+    return opened and imported
+
+
+def _last(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _enters(call: Trace, gradient: Trace, modules: Modules) -> bool:
+    return any(
+        modules.means(callee, call.path, gradient.path, function)
+        for callee in call.data["callees"]
+        for function in gradient.data["functions"]
+    )
+
+
+def _called_here(found: Diagnostic) -> RelatedPlace:
+    return RelatedPlace(found.path, found.start, found.end, "called under it here", found.cell)

@@ -19,7 +19,7 @@ from fa_lint.semantics.roles import Evidence
 from fa_lint.semantics.scaling import Scaling
 from fa_lint.semantics.slices import function_of, returned, slice_of
 
-__all__ = ["Fp16Call", "HalfGradient", "Precision", "UnscaledGradient", "calls_under_fp16", "unscaled_gradients"]
+__all__ = ["HalfGradient", "Precision", "UnscaledGradient", "calls_under_fp16", "unscaled_gradients"]
 
 _DEPTH = 5
 
@@ -44,37 +44,28 @@ class HalfGradient:
 class UnscaledGradient:
     """A function that computes an unscaled gradient of a forward pass which no autocast of this module surrounds.
 
-    For the linker: called under fp16 autocast from another file, node ``nid`` (characters ``start:end``) is a finding.
-    ``function`` is its dotted name in the module (``Probe.gamma``).
+    Called under fp16 autocast from another file, node ``nid`` is a finding. ``functions`` are the dotted names
+    (``Probe.gamma``) of the function around it and of those of the module that call it.
     """
 
-    function: str
+    functions: tuple[str, ...]
     nid: int
-    start: int
-    end: int
     label: str
     measured: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Fp16Call:
-    """A call under fp16 autocast into something imported (``callee``, dotted); ``context`` opens the autocast."""
-
-    callee: str
-    nid: int
-    start: int
-    end: int
-    context: int
-    certain: bool
-
-
 @dataclass(slots=True)
 class _Trace:
-    """Where the forward passes behind a value ran. ``open``: one ran under what the callers of its function chose."""
+    """Where the forward passes behind a value ran.
+
+    ``open``: one ran under what the callers of the function at hand chose; ``passed``: one ran in these functions, which
+    pass its outcome on, under what their callers chose.
+    """
 
     contexts: list[tuple[Autocast, tuple[Evidence, ...]]] = field(default_factory=list)
     scaled: bool = False
     open: bool = False
+    passed: list[ir.FunctionDef] = field(default_factory=list)
     dummy: ir.Node | None = None
 
 
@@ -125,10 +116,11 @@ class Precision:
                 trace.dummy is not None,
                 self._evidence(context, path, trace, read if read is not site.call else None, step),
             )
-        if trace.contexts or not trace.open or home is None or self._guarded(site):
+        deciding = [*([home] if trace.open and home is not None else []), *trace.passed]
+        if trace.contexts or not deciding or self._guarded(site):
             return None
-        start, end = self.facts.span(site.call)
-        return UnscaledGradient(self._dotted(home), site.call.nid, start, end, site.label, read is not None)
+        functions = tuple(dict.fromkeys(self._dotted(f) for start in deciding for f in self._callers_of(start)))
+        return UnscaledGradient(functions, site.call.nid, site.label, read is not None)
 
     def _evidence(
         self, context: Autocast, path: tuple[Evidence, ...], trace: _Trace, read: ir.Node | None, step: ir.Node | None
@@ -142,6 +134,16 @@ class Precision:
         if step is not None:
             found.append(Evidence(step.nid, "the optimiser steps with it"))
         return tuple(found)
+
+    def _callers_of(self, function: ir.FunctionDef) -> list[ir.FunctionDef]:
+        """A function, and those of the module that call it, directly or not, outside any autocast of their own."""
+        found = [function]
+        for inner in found:
+            for call in self.calls.callers(inner):
+                home = function_of(call, self.facts)
+                if home is not None and home not in found and self.autocasts.around(call) is None:
+                    found.append(home)
+        return found
 
     def _dotted(self, function: ir.FunctionDef) -> str:
         owner = self.facts.names.enclosing_class(function)
@@ -217,6 +219,10 @@ class Precision:
                 through = Evidence(call.nid, f"`{param.name}` is passed here")
                 trace.contexts += [(context, (*path, through)) for context, path in inner.contexts]
                 trace.dummy = trace.dummy or inner.dummy
+                trace.passed += inner.passed
+                home = function_of(call, self.facts)
+                if inner.open and home is not None:
+                    trace.passed.append(home)
 
     def _forward(self, node: ir.Node, trace: _Trace, depth: int) -> None:
         around = self.autocasts.around(node)
@@ -297,20 +303,14 @@ def unscaled_gradients(facts: ModuleFacts) -> tuple[UnscaledGradient, ...]:
     return tuple(Precision(facts).unscaled())
 
 
-def calls_under_fp16(facts: ModuleFacts) -> tuple[Fp16Call, ...]:
-    """The calls of a module that enter other files under fp16 autocast."""
+def calls_under_fp16(facts: ModuleFacts) -> Iterator[tuple[ir.Call, Autocast]]:
+    """The calls of a module that run under fp16 autocast and enter no function of this module."""
     precision = Precision(facts)
-    found = []
     for call in facts.calls:
-        callee = facts.qualified(call.func)
-        if callee is None or callee.partition(".")[0] in ("torch", "numpy", "math"):
-            continue
         around = precision.autocasts.around(call)
         home = function_of(call, facts)
         if around is None and home is not None:
             outer = precision._outer(home, 0)
             around = outer[0][0] if outer else None
-        if around is not None and around.half:
-            start, end = facts.span(call)
-            found.append(Fp16Call(callee, call.nid, start, end, around.nid, around.certain))
-    return tuple(found)
+        if around is not None and around.half and not precision.calls.entered(call):
+            yield call, around

@@ -261,16 +261,16 @@ def test_the_linker_is_told_of_both_halves() -> None:
         IMPORTS + "class Probe:\n    def gamma(self, net, x):\n        return torch.autograd.grad(net(x).sum(), x)\n"
     )
     (gradient,) = unscaled_gradients(callee)
-    assert (gradient.function, gradient.measured) == ("Probe.gamma", True)
-    assert callee.text[gradient.start : gradient.end] == "torch.autograd.grad(net(x).sum(), x)"
+    assert (gradient.functions, gradient.measured) == (("Probe.gamma",), True)
+    assert callee.source(callee.node(gradient.nid)) == "torch.autograd.grad(net(x).sum(), x)"
     caller = extract(
         IMPORTS
         + "from lib.probe import measure\ndef run(net, x):\n    with amp.autocast():\n        return measure(net, x)\n"
         "def plain(net, x):\n    return measure(net, x)\n"
     )
-    (call,) = calls_under_fp16(caller)
-    assert (call.callee, call.certain) == ("lib.probe.measure", True)
-    assert caller.text[call.start : call.end] == "measure(net, x)"
+    ((call, context),) = calls_under_fp16(caller)
+    assert (caller.qualified(call.func), context.certain) == ("lib.probe.measure", True)
+    assert caller.source(call) == "measure(net, x)"
 
 
 @pytest.mark.parametrize(
