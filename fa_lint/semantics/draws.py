@@ -9,7 +9,7 @@ from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.values import UNKNOWN
 from fa_lint.semantics.words import words
 
-__all__ = ["FILLS", "Draw", "draw_of", "is_fill"]
+__all__ = ["DRAWING", "FILLS", "Draw", "draw_of", "is_fill"]
 
 _RANDOM = frozenset(
     "torch.rand torch.randn torch.rand_like torch.randn_like torch.randint torch.randint_like torch.normal "
@@ -22,6 +22,8 @@ _UNINITIALISED = frozenset(
     "torch.empty torch.empty_like torch.empty_strided torch.FloatTensor torch.DoubleTensor torch.HalfTensor "
     "torch.Tensor torch.cuda.FloatTensor torch.cuda.DoubleTensor".split()
 )
+# Made of one value, and random only where another statement fills it.
+_BLANK = frozenset({"torch.zeros", "torch.zeros_like", "torch.ones", "torch.ones_like"})
 # Methods of a generator that draw, and tensor methods that fill with a draw.
 _GENERATED = frozenset(
     "uniform normal standard_normal rand randn random choice binomial random_sample integers randint sample rsample "
@@ -43,12 +45,15 @@ _WRAPPERS = frozenset(
 _SEEDS = frozenset({"torch.manual_seed", "torch.random.manual_seed", "torch.cuda.manual_seed", "numpy.random.seed"})
 _SIZES = frozenset({"size", "shape", "dim", "dims", "features", "n", "num", "width", "channels", "in", "out", "units"})
 _DEPTH = 14
+# The last names of calls that make or fill a tensor: what a file without them cannot draw with.
+DRAWING = _GENERATED | _FILLED_AT_RANDOM | {"new_empty"}
+DRAWING |= {name.rpartition(".")[2] for name in _RANDOM | _UNINITIALISED | _BLANK}
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """``kind``: ``random`` or ``uninitialised``; ``seed``: ``constant``, ``argument`` (a seed that a caller chooses, or
-    a generator passed in) or empty; ``nid``: the call that allocates or draws."""
+    """``kind``: ``random``, ``uninitialised`` or ``blank`` (zeros, to be filled); ``seed``: ``constant``,
+    ``argument`` (a seed that a caller chooses, or a generator passed in) or empty; ``nid``: the call that makes it."""
 
     kind: str
     nid: int
@@ -72,7 +77,7 @@ def draw_of(facts: ModuleFacts, node: ir.Expr | None, depth: int = 0) -> Draw | 
                 if b.how in ("value", "item", "unpack", "iterate")
             ]
             draw = _first(found)
-            if draw is not None and draw.kind == "uninitialised" and _is_filled(facts, node):
+            if draw is not None and draw.kind != "random" and _is_filled(facts, node):
                 return Draw("random", draw.nid, draw.seed)
             return draw
         case ir.Binary(op="*" | "/" | "+" | "-" | "@", left=left, right=right):
@@ -95,7 +100,8 @@ def draw_of(facts: ModuleFacts, node: ir.Expr | None, depth: int = 0) -> Draw | 
 def _first(found: list[Draw | None]) -> Draw | None:
     """A random draw beats an allocation: the names of a branch may be filled in another."""
     drawn = [draw for draw in found if draw is not None]
-    return next((draw for draw in drawn if draw.kind == "random"), drawn[0] if drawn else None)
+    order = ("random", "uninitialised", "blank")
+    return min(drawn, key=lambda draw: order.index(draw.kind), default=None)
 
 
 def _is_filled(facts: ModuleFacts, node: ir.Name) -> bool:
@@ -120,6 +126,8 @@ def _of_call(facts: ModuleFacts, node: ir.Call, depth: int) -> Draw | None:
         last = name.rpartition(".")[2]
         if name in _RANDOM:
             return Draw("random", node.nid, _seed(facts, node))
+        if name in _BLANK:
+            return Draw("blank", node.nid)
         if name in _UNINITIALISED and _allocates(facts, node, last):
             return Draw("uninitialised", node.nid)
         if name.startswith("torch.nn.init.") and node.args:

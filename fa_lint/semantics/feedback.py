@@ -16,7 +16,7 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.classes import chain, is_module, owner_of, reached
 from fa_lint.semantics.draws import Draw, draw_of
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, speaks_of_feedback
+from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, mentions_feedback, speaks_of_feedback
 from fa_lint.semantics.feedback_stores import Store, storage_of, stores
 from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses
 from fa_lint.semantics.roles import Evidence
@@ -42,9 +42,9 @@ class FeedbackSite:
     ``storage``: ``buffer``, ``transient`` (``persistent=False``), ``parameter``, ``parameters``, ``module``,
     ``modules``, ``tensor``, ``variable``, ``list``, ``dict`` or ``unknown``. ``store`` is the statement or call that
     keeps it, ``draw`` the call that makes it, ``drawn`` whether that is ``random``, ``uninitialised`` or a ``module``;
-    ``seed`` is ``constant`` or ``argument`` where the draw can be repeated. ``where`` is the function that stores it; ``lazy`` is set where
-    ``forward`` reaches that function. ``carried``: the owner's own state method mentions it. ``certain`` is False where
-    only a common name and a product speak for it.
+    ``seed`` is ``constant`` or ``argument`` where the draw can be repeated. ``where`` is the function that stores it;
+    ``lazy`` is set where ``forward`` reaches that function. ``carried``: the owner's own state method mentions it.
+    ``certain`` is False where only a common name and a product speak for it.
     """
 
     name: str
@@ -71,6 +71,8 @@ class FeedbackSite:
 @lru_cache(maxsize=4)
 def feedback_sites(facts: ModuleFacts) -> tuple[FeedbackSite, ...]:
     """The feedback of a module, in source order."""
+    if not mentions_feedback(facts.text):
+        return ()
     table = stores(facts)
     uses = feedback_uses(facts) if table else Uses({}, {}, {})
     found = []
@@ -191,8 +193,10 @@ def _drawn(facts: ModuleFacts, store: Store) -> Draw | None:
     if store.value is None:
         return None
     draw = draw_of(facts, store.value)
-    if draw is not None and draw.kind == "uninitialised" and store.filled:
+    if draw is not None and draw.kind != "random" and store.filled:
         return Draw("random", draw.nid, draw.seed)
+    if draw is not None and draw.kind == "blank":
+        return None
     return draw or _made_module(facts, store.value)
 
 

@@ -92,10 +92,10 @@ def _registration(facts: ModuleFacts, node: ir.Call, table: dict[Key, list[Store
         table.setdefault(key, []).append(Store(node, value, storage, False, key in fills))
     elif value is not None:
         # ``register_buffer(f"B{i}", b)``: the list that also holds ``b`` is only a second way to the buffers.
-        key = key_of(facts, value)
+        held = key_of(facts, value)
         for other, kept in list(table.items()):
             if other[0] == "self" and other[1] == owner.nid and any(s.item for s in kept):
-                same = any(s.value is not None and key_of(facts, s.value) == key for s in kept if s.item)
+                same = any(s.value is not None and key_of(facts, s.value) == held for s in kept if s.item)
                 if same:
                     kept.append(Store(node, value, storage, True))
 
