@@ -157,7 +157,7 @@ class Aliases:
                 if first.key == second.key:
                     step = Evidence(node.nid, "one of the branches is the other")
                     return replace(first, copies=(*first.copies, *second.copies), steps=(*first.steps, step))
-            case ir.Sequence(items=items):
+            case ir.Sequence(items=[_, *_] as items):
                 return _joined("sequence", [self.trace(item, depth + 1) for item in items])
             case ir.Call():
                 return self._call(node, depth)
@@ -166,7 +166,11 @@ class Aliases:
     def _name(self, node: ir.Name, depth: int) -> Trace:
         if self._facts.qualified(node) is not None:
             return Trace(("object", self._facts.qualified(node)))
-        bound = [b for b in self._facts.names.reaching(node) if b.how != "item"]
+        reaching = self._facts.names.reaching(node)
+        bound = [b for b in reaching if b.how != "item"]
+        if len(bound) < len(reaching):
+            # What was stored into it since is not in sight.
+            return Trace(("filled", node.id, tuple(b.node.nid for b in reaching)))
         if not bound:
             return Trace(("free", node.id))
         if any(b.node.nid > node.nid for b in bound):
