@@ -33,6 +33,7 @@ __all__ = [
     "last_name",
     "may_call_measure",
     "may_have_formula",
+    "says_alignment",
 ]
 
 # Between a name and a proof: the formula is in sight, what enters it is only named.
@@ -80,6 +81,19 @@ _SPEAKS = re.compile(rb"[cC]osine|\bcos_\w|\w_cos\b|\bcos = |cos_?sim|\b[cC]os\(
 _CALLED = re.compile(rb"(?:\w_cos|[cC]osine\w*|cos_?sim\w*|[aA]ngles?|[aA]lignments?)(?:_\w*)?\s*\(")
 _QUOTIENT = re.compile(rb"[\w)\]]\s*/=?\s*[\w(]|\.div_?\(|true_divide")
 _PRODUCTS = (b"dot(", b"@", b"sum(", b"mm(", b"einsum(", b"inner(", b"matmul(", b"mv(")
+
+
+_SUBJECTS = "grads?|gradients?|credits?|feedback|fb|bp|backprop|dfa|fa|layers?|layerwise|params?|parameters?|weights?"
+_NAMED = re.compile(
+    rf"(?<![a-z])(?:{_SUBJECTS})[\w/.-]{{0,16}}(?:cos|angle|align|sim(?:s|ilarit)|sim\b)"
+    rf"|(?:cos(?:ine)?s?|angles?|aligns?|alignments?|sims?|similarit(?:y|ies))[_/.-]\w{{0,12}}_?(?:{_SUBJECTS})(?![a-z])",
+    re.IGNORECASE,
+)
+
+
+def says_alignment(text: str) -> bool:
+    """Does a name, or a text with names in it, speak of the cosine of something: ``grad_cos``, ``layer_angles``?"""
+    return _NAMED.search(text) is not None
 
 
 def may_have_formula(data: bytes) -> bool:
@@ -176,6 +190,10 @@ class Alignments:
                 found.append(self.of(value, depth))
         return _strongest(found)
 
+    def bound(self, binding: Binding) -> Alignment:
+        """What one binding gives its name."""
+        return self._binding(binding, 0)
+
     # -- expressions ------------------------------------------------------------------------------------------
 
     def _of(self, node: ir.Expr, depth: int) -> Alignment:
@@ -220,7 +238,7 @@ class Alignments:
                 "gradient", COMPUTED, (Evidence(node.nid, f"`{identifier}` is configured as an alignment"),)
             )
         found = set(words(identifier))
-        if found & _OTHER:
+        if found & _OTHER or not says_alignment(identifier):
             return NO_ALIGNMENT
         measure, similarity = found & MEASURE_WORDS, found & _SIMILARITY
         text = (Evidence(node.nid, f"named `{identifier}`"),)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fa_lint.gate import Outline
-from fa_lint.rules._alignments import is_measure_name, may_call_measure, may_have_formula
+from fa_lint.rules._alignments import is_measure_name, may_call_measure, may_have_formula, says_alignment
 from fa_lint.rules.base import Gate
 from fa_lint.semantics.words import NORM_WORDS, words
 
-__all__ = ["COSINE_GATE", "Cosines", "cosines_in"]
+__all__ = ["ALIGNMENT_GATE", "COSINE_GATE", "Cosines", "cosines_in"]
 
 _LIBRARY_BYTES = (b"cosine_similarity", b"CosineSimilarity", b"safe_cosine", b"safe_angle", b"distance.cosine", b"import cosine")
 
@@ -31,11 +31,20 @@ class _CosineGate(Gate):
         return any(name in data for name in _LIBRARY_BYTES) or may_have_formula(data) or may_call_measure(data)
 
 
-COSINE_GATE: tuple[Gate, ...] = (_CosineGate((b"orch", b"umpy", b"jax", b"scipy", b"math", b"import")),)
+@dataclass(frozen=True, slots=True)
+class _AlignmentGate(_CosineGate):
+    """As before, or where a name speaks of an alignment."""
+
+    def open_for(self, data: bytes) -> bool:
+        return says_alignment(data.decode("latin-1")) or _CosineGate.open_for(self, data)
+
+
+_IMPORTS = (b"import",)
+COSINE_GATE: tuple[Gate, ...] = (_CosineGate(_IMPORTS),)
+ALIGNMENT_GATE: tuple[Gate, ...] = (_AlignmentGate(_IMPORTS),)
 _LIBRARY = frozenset("cosine_similarity CosineSimilarity safe_cosine safe_angle cosine".split())
 _PRODUCTS = frozenset("dot vdot inner matmul mm bmm mv einsum sum vecdot".split())
 _DIVISIONS = frozenset({"div", "div_", "true_divide"})
-_ROOTS = frozenset({"sqrt", "norm", "vector_norm"})
 _NO_CODE = frozenset({int, str, type(None), bytes, float, complex, bool, type(...)})
 
 
@@ -56,6 +65,8 @@ class Cosines:
             ast.NamedExpr: self._assign,
             ast.ImportFrom: self._import,
         }
+        self._seen: set[str] = set()
+        self.named = False
         self._walk(tree)
         self.formula = any(self._has(above, "product") and self._has(below, "root") for above, below in self._divisions)
 
@@ -63,11 +74,19 @@ class Cosines:
     def found(self) -> bool:
         return bool(self.formula or self.calls)
 
+    @property
+    def measured(self) -> bool:
+        """Found, or spoken of."""
+        return self.found or self.named
+
     def _walk(self, tree: ast.AST) -> None:
         stack: list[ast.AST] = [tree]
         visits = self._visits
         while stack:
             node = stack.pop()
+            if node.__class__ is ast.Name or node.__class__ is ast.Constant:
+                self._name(node)
+                continue
             visit = visits.get(node.__class__)
             if visit is not None:
                 visit(node)
@@ -75,8 +94,21 @@ class Cosines:
                 kind = value.__class__
                 if kind is list:
                     stack += [item for item in value if isinstance(item, ast.AST)]
-                elif kind not in _NO_CODE and kind is not ast.Name and kind is not ast.Constant:
+                elif kind is str:
+                    # The name of an attribute, a parameter, a keyword, a function.
+                    self._say(value)
+                elif kind not in _NO_CODE:
                     stack.append(value)
+
+    def _name(self, node: Any) -> None:
+        said = node.id if isinstance(node, ast.Name) else node.value
+        if isinstance(said, str) and len(said) < 64:
+            self._say(said)
+
+    def _say(self, name: str) -> None:
+        if not self.named and name not in self._seen:
+            self._seen.add(name)
+            self.named = says_alignment(name)
 
     def _call(self, node: ast.Call) -> None:
         name = _last(node.func)
@@ -113,13 +145,12 @@ class Cosines:
         while stack:
             top = stack.pop()
             match top:
-                case ast.BinOp(op=ast.MatMult()) if what == "product":
-                    return True
-                case ast.BinOp(op=ast.Pow()) if what == "root":
+                case ast.BinOp(op=ast.MatMult()):
                     return True
                 case ast.Name() | ast.Attribute():
                     name = _last(top)
-                    if name in (_PRODUCTS if what == "product" else _ROOTS):
+                    # The root of a sum of squares is a norm; ``sqrt(head_dim)`` is not.
+                    if name in _PRODUCTS:
                         return True
                     if what == "root" and NORM_WORDS & set(words(name)):
                         return True
