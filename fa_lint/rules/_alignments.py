@@ -68,6 +68,11 @@ _VERBS = frozenset({"align", "aligns", "aligned"})
 _SIMILARITY = frozenset({"sim", "sims", "similarity", "similarities"})
 _OF_GRADIENTS = frozenset("grad grads gradient gradients credit credits bp backprop dfa fa feedback fb ebd".split())
 _OF_LAYERS = frozenset({"layer", "layers", "layerwise", "param", "params", "parameter", "parameters", "weight", "weights"})
+# A cosine that is trained on is not reported.
+_TRAINED = frozenset(
+    "loss losses cost costs objective objectives penalty penalties reg regularizer regularization reward rewards "
+    "criterion energy".split()
+)
 # A schedule, a loss that is trained on, a flag or a count is no measurement.
 _OTHER = frozenset(
     "loss losses schedule scheduler annealing lr decay warmup reg penalty cost margin fn func function weighting "
@@ -77,7 +82,7 @@ _OTHER = frozenset(
 )
 
 
-_SPEAKS = re.compile(rb"[cC]osine|\bcos_\w|\w_cos\b|\bcos = |cos_?sim|\b[cC]os\(|[aA]ngle(?:s|_|\b)|[aA]lignments?(?:_|\b)")
+_SPEAKS = re.compile(rb"[cC]osine|similarit|\bsims?\b|\bcos_\w|\w_cos\b|\bcos = |cos_?sim|\b[cC]os\(|[aA]ngle(?:s|_|\b)|[aA]lignments?(?:_|\b)")
 _CALLED = re.compile(rb"(?:\w_cos|[cC]osine\w*|cos_?sim\w*|[aA]ngles?|[aA]lignments?)(?:_\w*)?\s*\(")
 _QUOTIENT = re.compile(rb"[\w)\]]\s*/=?\s*[\w(]|\.div_?\(|true_divide")
 _PRODUCTS = (b"dot(", b"@", b"sum(", b"mm(", b"einsum(", b"inner(", b"matmul(", b"mv(")
@@ -181,6 +186,8 @@ class Alignments:
 
     def returned(self, function: ir.FunctionDef, index: int | None = None, depth: int = 0) -> Alignment:
         """What a function of the module returns (at ``index`` of the tuple it returns)."""
+        if set(words(function.name)) & _TRAINED:
+            return NO_ALIGNMENT
         found = []
         for node in ir.walk(function.body):
             if isinstance(node, ir.Return | ir.Yield) and self._facts.names.enclosing_function(node) is function:
@@ -252,6 +259,8 @@ class Alignments:
         named = self._named(identifier, node)
         if named.strength == COMPUTED:
             return named
+        if set(words(identifier)) & _TRAINED:
+            return NO_ALIGNMENT
         found = _strongest(self._binding(binding, depth) for binding in bindings)
         if found.is_measured:
             return found
