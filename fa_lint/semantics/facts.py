@@ -38,6 +38,11 @@ class ModuleFacts:
         self.roles = Roles(self.names, self._declared)
 
     @property
+    def declared(self) -> RoleNames:
+        """The identifier patterns of the project's configuration."""
+        return self._declared
+
+    @property
     def module(self) -> ir.Module:
         return self._lowered.module
 
