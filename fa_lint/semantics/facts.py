@@ -47,11 +47,6 @@ class ModuleFacts:
         return self._lowered.module
 
     @property
-    def declared(self) -> RoleNames:
-        """The identifier patterns of the project's configuration."""
-        return self._declared
-
-    @property
     def calls(self) -> list[ir.Call]:
         return self.names.calls
 
