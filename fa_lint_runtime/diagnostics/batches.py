@@ -43,10 +43,11 @@ class Batch:
         return Batch(_mapped(self.x, function), self.y, self.size)
 
     def to(self, device: torch.device) -> Batch:
-        """On a device; nothing is copied if it is there already."""
+        """On a device; nothing is copied if it is there already, except tensors of ``inference_mode``."""
 
         def move(value: Tensor) -> Tensor:
-            return value.to(device, non_blocking=True)
+            moved = value.to(device, non_blocking=True)
+            return moved.clone() if moved.is_inference() else moved
 
         return Batch(_mapped(self.x, move), _mapped(self.y, move), self.size)
 

@@ -114,6 +114,7 @@ class BatchStatistics:
         correct: (B,) bool, None if the targets are no classes.
         logits, target: (B, C) fp64 and (B,) where small enough to refit the biases of the head, else None.
         fingerprints: (B,) int64.
+        other_tokens: (L + 1,) bool: a position that ``token`` does not read has a gradient.
         hidden_dtypes: of h_l.
         widths: of the pooled h_l.
         first_rows: of batch 0 only: gradients of its first samples in working precision, for the precision checks.
@@ -131,6 +132,7 @@ class BatchStatistics:
     logits: Tensor | None
     target: Tensor | None
     fingerprints: Tensor
+    other_tokens: Tensor
     hidden_dtypes: tuple[torch.dtype, ...]
     widths: tuple[int, ...]
     first_rows: tuple[Tensor | None, ...] = ()
@@ -231,6 +233,7 @@ class Capture:
             logits=logits.detach().to(torch.float64) if classes else None,
             target=batch.y if classes else None,
             fingerprints=fingerprints(batch),
+            other_tokens=torch.stack([_is_read_elsewhere(g, missing) for g in gradients]),
             hidden_dtypes=tuple(dtypes),
             widths=tuple(shapes),
             first_rows=tuple(None if g is None else g[: self.rows].clone() for g in rows) if index == 0 else (),
@@ -291,6 +294,12 @@ class Capture:
         unit_error = unit_rows(flat, norms64(flat)).reshape(local.shape)
         shaped = unit.reshape(len(unit), -1, width) if local.ndim == 3 else unit
         return credits.nulls[site].sums(shaped, unit_error, credits.matrices[site])
+
+
+def _is_read_elsewhere(gradient: Tensor | None, like: Tensor) -> Tensor:
+    if gradient is None or gradient.ndim != 3:
+        return torch.zeros((), dtype=torch.bool, device=like.device)
+    return gradient.detach().any()
 
 
 def credit_signals(credits: Credits, inputs: CreditInputs) -> dict[str, Tensor]:
@@ -377,6 +386,7 @@ def to_cpu(stats: BatchStatistics) -> BatchStatistics:
         logits=move(stats.logits),
         target=move(stats.target),
         fingerprints=stats.fingerprints.cpu(),
+        other_tokens=stats.other_tokens.cpu(),
         hidden_dtypes=stats.hidden_dtypes,
         widths=stats.widths,
         first_rows=tuple(move(g) for g in stats.first_rows),

@@ -41,6 +41,10 @@ def finite(layers: Sequence[LayerFigures], duplicates: str) -> Outcome:
         action = "find the overflow or the divergence first; no figure of a broken network means anything"
         return Outcome("finite", title, "invalid", worst.nonfinite_share, 0.0, text, action)
     dead = [x for x in layers if x.undefined_share >= 0.5 and not math.isnan(x.gradient_norm)]
+    if dead and dead[0].other_tokens:
+        text = f"the loss does not see the chosen token of layer {dead[0].index} ({dead[0].name}), but others of it"
+        action = 'choose the position that the head reads, for example token="last" or token="mean"'
+        return Outcome("finite", title, "not measured", dead[0].undefined_share, 0.5, text, action, essential=True)
     if dead:
         text = (
             f"{dead[0].undefined_share:.1%} of samples have a zero gradient at layer {dead[0].index} ({dead[0].name})"

@@ -26,6 +26,7 @@ class LayerSizes:
     absorption: float
     undefined_share: float
     nonfinite_share: float
+    other_tokens: bool
 
 
 def joined(stats: Sequence[BatchStatistics], name: str) -> Tensor:
@@ -64,6 +65,7 @@ def layer_sizes(stats: Sequence[BatchStatistics]) -> list[LayerSizes]:
                 absorption=growth * unit_roundoff(dtypes[index]),
                 undefined_share=float(undefined.double().mean()),
                 nonfinite_share=float((~torch.isfinite(h) | ~torch.isfinite(g)).double().mean()),
+                other_tokens=any(bool(s.other_tokens[index]) for s in stats),
             )
         )
     return found

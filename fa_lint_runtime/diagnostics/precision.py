@@ -1,12 +1,12 @@
 """Are the gradients resolved, are they gradients at all, and would a narrower dtype hold them?
 
-A few samples run again in fp64, on copies (``torch.func.functional_call``), never on the parameters themselves.
+A few samples run again in fp64, on copies of the parameters.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.func import functional_call
 
 from ..cosine import safe_cosine
 from ..magnitude import dtype_headroom
 from .batches import Batch, tensors_of
 from .capture import gradients_at
 from .losses import SummedLoss
-from .outputs import Token, first_hidden, pool, samples_first
+from .outputs import Token, pool, samples_first
+from .restore import without_recomputation
 from .statistics import NAN, median
 from .taps import Plan, run
 
@@ -90,31 +90,48 @@ class Precision:
 
 
 class _InFp64(nn.Module):
-    """A model with fp64 copies of its parameters and buffers; hooks on its modules keep working."""
+    """A model with fp64 copies of its parameters and buffers in place of them for the length of a forward.
+
+    Not ``torch.func.functional_call``: with a module registered under two names it leaves copies behind (torch 2.13).
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self._model = (model,)  # in a tuple: not a submodule
-        named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-        copies: dict[int, Tensor] = {}
-        self._copies: dict[str, Tensor] = {}
-        for name, value in named:
-            if id(value) not in copies:
-                wide = value.detach().to(torch.float64) if value.is_floating_point() else value.detach()
-                wide = wide.clone() if wide is value or wide.data_ptr() == value.data_ptr() else wide
-                copies[id(value)] = wide.requires_grad_(value.requires_grad)
-            self._copies[name] = copies[id(value)]
+        self._copies: dict[int, Tensor] = {}
+        for value in [*model.parameters(), *model.buffers()]:
+            wide = value.detach().to(torch.float64) if value.is_floating_point() else value.detach()
+            wide = wide.clone() if wide.dtype == value.dtype else wide
+            self._copies[id(value)] = wide.requires_grad_(value.requires_grad)
 
-    def first_block(self, plan: Plan) -> nn.Module | None:
-        """The module at whose entrance h_0 stands (whose result it is, for a model without blocks)."""
+    @contextmanager
+    def _swapped(self) -> Iterator[None]:
+        kept = []
+        for module in self._model[0].modules():
+            for table in (module._parameters, module._buffers):
+                kept.append((table, dict(table)))
+                for name, value in table.items():
+                    if value is not None:
+                        table[name] = self._copies.get(id(value), value)  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            for table, values in kept:
+                table.update(values)  # type: ignore[arg-type]
+
+    def entry(self, plan: Plan) -> Plan | None:
+        """A plan whose first hidden state exists before anything depends on it, so that it can be moved."""
         if plan.mode != "contract":
-            return plan.blocks[0]
+            return plan
         blocks = getattr(self._model[0], "blocks", None)
-        return blocks[0] if isinstance(blocks, nn.ModuleList | nn.Sequential) and len(blocks) else None
+        if not isinstance(blocks, nn.ModuleList | nn.Sequential) or not len(blocks):
+            return None
+        return Plan("inputs of blocks", plan.source, plan.names[:1], (None,), (blocks[0],), 1, batch_dims=(0,))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As the model."""
-        return functional_call(self._model[0], self._copies, args, kwargs)
+        with without_recomputation(), self._swapped():
+            return self._model[0](*args, **kwargs)
 
 
 def measure_precision(
@@ -227,60 +244,36 @@ def _derivative_error(
     """|central difference along v - <g_0, v>| / |g_0||v|, v half the gradient's direction, half a random one."""
     if gradient is None or not bool(torch.isfinite(gradient).all()) or not bool(gradient.any()):
         return NAN, "no usable gradient at the first hidden state"
-    entry = wide.first_block(plan)
+    entry = wide.entry(plan)
     if entry is None:
         return NAN, "no .blocks whose input could be moved"
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(gradient.shape, generator=generator, dtype=torch.float64).to(gradient.device)
     direction = gradient / gradient.norm() + noise / noise.norm()
-    nudge = _Nudge(direction, at_output=plan.mode == "outputs of layers")
+    sizes: list[float] = []
     values, rounding = [], 0.0
+
+    def moved(sign: int) -> Callable[[int, Tensor], None]:
+        def move(index: int, h: Tensor) -> None:
+            # In place, so that a skip outside the block sees it too; inputs and parameters are copies.
+            if index == 0 and h.shape == direction.shape:
+                sizes.append(float(h.norm()) or 1.0)
+                h.add_(direction, alpha=sign * _STEP * sizes[0])
+
+        return move
+
     try:
         for sign in (1, -1):
-            with nudge.applied(entry, sign), torch.no_grad(), torch.autocast(hidden_device(batch), enabled=False):
-                logits = run(wide, plan, batch.mapped(torch.clone).x, lambda _index, _h: None)
+            with torch.no_grad(), torch.autocast(hidden_device(batch), enabled=False):
+                logits = run(wide, entry, batch.mapped(torch.clone).x, moved(sign))
                 values.append(float(loss(logits, batch.y, batch.size)))
                 rounding = _EPS * batch.size * max(1.0, float(logits.abs().max()))
     except RuntimeError as error:
         return NAN, f"the first hidden state cannot be moved: {str(error).splitlines()[0][:120]}"
-    if not nudge.moved:
+    if len(sizes) != 2:
         return NAN, "the first hidden state could not be found again"
-    width = 2 * _STEP * nudge.size
+    width = 2 * _STEP * sizes[0]
     claimed, scale = float((gradient * direction).sum()), float(gradient.norm() * direction.norm())
     if rounding / width > 0.1 * _AGREES * scale:
         return NAN, "the loss is too flat for a central difference"
     return abs((values[0] - values[1]) / width - claimed) / scale, ""
-
-
-class _Nudge:
-    """Adds a multiple of a direction to the first hidden state, in place: a skip outside the block sees it too.
-
-    Everything it could alias is a copy: inputs are cloned, parameters are fp64 copies.
-    """
-
-    def __init__(self, direction: Tensor, *, at_output: bool) -> None:
-        self.direction, self.at_output = direction, at_output
-        self.size, self.moved = 0.0, False
-        self._step = 0.0
-
-    @contextmanager
-    def applied(self, block: nn.Module, sign: int) -> Iterator[None]:
-        """While active, the next forward of ``block`` is nudged, once."""
-        self.moved, self._step = False, sign * _STEP
-        if self.at_output:
-            handle = block.register_forward_hook(lambda _module, _args, output: self._move(first_hidden(output)))
-        else:
-            handle = block.register_forward_pre_hook(
-                lambda _module, args, kwargs: self._move(first_hidden([args, kwargs])), with_kwargs=True
-            )
-        try:
-            yield
-        finally:
-            handle.remove()
-
-    def _move(self, h: Tensor | None) -> None:
-        if self.moved or h is None or h.shape != self.direction.shape:
-            return
-        self.size = self.size or float(h.norm()) or 1.0
-        h.add_(self.direction, alpha=self._step * self.size)
-        self.moved = True
