@@ -1,4 +1,4 @@
-"""The plain CPU path for large fp32 and bf16 operands, where numba is installed: one pass over memory, no workspace.
+"""The plain CPU path for large operands up to fp32, where numba is installed: one pass over memory, no workspace.
 
 ``blocked`` is the oracle and the fallback: it takes other dtypes, small inputs, a machine without numba, and every row
 whose rounding is not certain here. A certain row is correctly rounded, so which path took it cannot be seen in a
@@ -32,46 +32,58 @@ PARALLEL_FROM = 2_097_152  # from which a second thread pays for being woken
 GRAIN = 1_048_576  # elements an operand that a thread takes at a time
 COPIED = 262_144  # the same where they must be copied to lie side by side
 _FLOOR = 6e-10  # a little above the floor of ``blocked``: what is certain here it would certify too
-_DROPPED = {torch.float32: 29, torch.bfloat16: 45}
-_BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16}
+_FORMATS = {torch.float32: (23, 8), torch.bfloat16: (7, 8), torch.float16: (10, 5)}  # bits of mantissa and exponent
 
 
 @functools.cache
-def _kernels() -> ModuleType | None:
+def _kernels(dtype: torch.dtype) -> ModuleType | None:
+    """The kernels, if numba is there and can compile them for operands of this dtype."""
     try:
         import numba
 
-        if numba.config.DISABLE_JIT:
+        if getattr(numba.config, "DISABLE_JIT", 0):
             return None
         from . import numba_device
     except ImportError:
         return None
     try:
-        _try_out(numba_device)
-    except Exception as reason:  # whatever a broken compiler may raise: the other path gives the same numbers
+        _try_out(numba_device, torch.ones(1, dtype=dtype))
+    except Exception as reason:  # whatever a compiler may raise: the other path gives the same cosines
         warnings.warn(f"numba cannot compile the cosine kernels, slower ones are used: {reason}", stacklevel=2)
         return None
     return numba_device
 
 
-def _try_out(kernels: ModuleType) -> None:
-    one = np.ones(1, dtype=np.float32)
-    try:
-        kernels.gram(one, 1, one, 1, 1, np.empty((1, 3)))
-    except OSError:  # compiled, but it could not be kept on disk: the second call does not try
-        kernels.gram(one, 1, one, 1, 1, np.empty((1, 3)))
+def _try_out(kernels: ModuleType, one: Tensor) -> None:
+    operands = (_numpy(one), 1, _numpy(one), 1, 1)
+    numbers = np.empty((1, 3))
+    for kernel in (kernels.gram, kernels.gram_across, kernels.accurate_gram):
+        kernel(*operands, numbers)
+    kernels.settle(numbers, _bits(one.clone()), *_FORMATS[one.dtype], 0.0, 0.0, 0.0, np.empty(1, dtype=np.bool_))
+    kernels.gradients(*operands, numbers, np.ones(1), _numpy(one.clone()), _numpy(one.clone()), 1)
 
 
 def usable(a: Tensor, b: Tensor, dtype: torch.dtype) -> bool:
     """Whether this path takes plain CPU operands of one shape, vectors along the last dimension, for such a result."""
-    if a.numel() < FROM or a.dtype != dtype or b.dtype != dtype or dtype not in _DROPPED:
+    if a.numel() < FROM or a.dtype != dtype or b.dtype != dtype or dtype not in _FORMATS:
         return False
-    return not (a.is_neg() or b.is_neg()) and _kernels() is not None
+    return not (a.is_neg() or b.is_neg()) and _kernels(dtype) is not None
+
+
+def _numpy(x: Tensor) -> Bits:
+    """As the kernels want it: bf16, which numpy lacks, as int16; fp16, which numba lacks, as uint16."""
+    if x.dtype == torch.float32:
+        return x.numpy()
+    return x.view(torch.int16 if x.dtype == torch.bfloat16 else torch.uint16).numpy()
+
+
+def _bits(x: Tensor) -> Bits:
+    return x.view(torch.int32 if x.dtype == torch.float32 else torch.int16).numpy()
 
 
 @dataclass(frozen=True, slots=True)
 class _Operand:
-    """A matrix of fp32, or of the bits of bf16, as memory lies, and the distances of its rows and of its columns."""
+    """A matrix, the memory it lies in, and the distances there of its rows and of its columns."""
 
     matrix: Bits
     flat: Bits
@@ -92,9 +104,8 @@ def _operand(x: Tensor) -> _Operand:
     rows, columns = x.shape
     row, column = x.stride()
     row, column = (row if rows > 1 else columns), (column if columns > 1 else 1)
-    bits = x.view(_BITS[x.dtype]) if x.dtype == torch.bfloat16 else x
     span = (rows - 1) * row + (columns - 1) * column + 1
-    return _Operand(bits.numpy(), bits.as_strided((span,), (1,)).numpy(), row, column)
+    return _Operand(_numpy(x), _numpy(x.as_strided((span,), (1,))), row, column)
 
 
 def _is_across(a: _Operand, b: _Operand) -> bool:
@@ -136,7 +147,8 @@ def _gram(kernels: ModuleType, a: _Operand, b: _Operand) -> blocked.Floats:
             kernel(*a.piece(block, across), *b.piece(block, across), c1 - c0, partial[c0 // width, r0:r1])
 
     workers.run(work, blocks, _threads(rows * columns))
-    return partial[0] if len(partial) == 1 else partial.sum(0)
+    numbers: blocked.Floats = partial[0] if len(partial) == 1 else partial.sum(0)
+    return numbers
 
 
 def cosine(a: Tensor, b: Tensor, out: Tensor, exactly: bool) -> tuple[blocked.Floats, None]:
@@ -144,16 +156,16 @@ def cosine(a: Tensor, b: Tensor, out: Tensor, exactly: bool) -> tuple[blocked.Fl
 
     Returns what the backward pass needs: the Gram numbers (R, 3), and that no row was scaled.
     """
-    kernels = _kernels()
+    kernels = _kernels(a.dtype)
     assert kernels is not None
     columns = a.shape[1]
     x, y = _operand(a), _operand(b)
     numbers = _gram(kernels, x, y)
-    bits = out.view(_BITS[out.dtype]).numpy()
+    bits = _bits(out)
     doubtful = np.empty(len(bits), dtype=np.bool_)
     # Sums of n terms in any order are off by n 2^-53 |a||b| at most; then come a product, a root and a quotient.
     terms = min(columns, kernels.CHUNK) + math.ceil(columns / kernels.CHUNK) + math.ceil(columns / COPIED) + 3
-    if kernels.settle(numbers, bits, _DROPPED[out.dtype], terms * 2.0**-52, 0.0, _FLOOR, doubtful):
+    if kernels.settle(numbers, bits, *_FORMATS[out.dtype], terms * 2.0**-52, 0.0, _FLOOR, doubtful):
         for some in blocked.portions(np.flatnonzero(doubtful), columns, COPIED):
             bits[some] = _accurate(kernels, x.matrix[some], y.matrix[some], out.dtype, exactly)
     return numbers, None
@@ -165,16 +177,16 @@ def _accurate(kernels: ModuleType, x: Bits, y: Bits, dtype: torch.dtype, exactly
     numbers = np.empty((rows, 3))
     kernels.accurate_gram(x.reshape(-1), columns, y.reshape(-1), columns, columns, numbers)
     out = torch.empty(rows, dtype=dtype)
-    bits = out.view(_BITS[dtype]).numpy()
+    bits = _bits(out)
     doubtful = np.empty(rows, dtype=np.bool_)
     # Ogita, Rump and Oishi, theorem 4.1, for the sums; three more roundings, with room to spare.
     error = (columns / kernels.LANES + kernels.LANES) ** 2 * 2.0**-104
     floor = 0.0 if exactly else _FLOOR
-    if kernels.settle(numbers, bits, _DROPPED[dtype], error, 2.0**-50, floor, doubtful):
+    if kernels.settle(numbers, bits, *_FORMATS[dtype], error, 2.0**-50, floor, doubtful):
         rest = torch.empty(int(doubtful.sum()), dtype=dtype)
         p, q = (torch.from_numpy(z[doubtful]).view(dtype) for z in (x, y))
         blocked.cosine(p, q, rest, exactly)
-        bits[doubtful] = rest.view(_BITS[dtype]).numpy()
+        bits[doubtful] = _bits(rest)
     return bits
 
 
@@ -182,7 +194,7 @@ def cosine_backward(
     a: Tensor, b: Tensor, numbers: blocked.Floats, upstream: blocked.Floats, grads: tuple[Tensor | None, Tensor | None]
 ) -> None:
     """Gradients of the rows' cosines times ``upstream`` (R,) into contiguous ``grads``; no gradient gives zeros."""
-    kernels = _kernels()
+    kernels = _kernels(a.dtype)
     assert kernels is not None
     rows, columns = a.shape
     x, y = _operand(a), _operand(b)
