@@ -41,14 +41,14 @@ def _kernels(dtype: torch.dtype) -> ModuleType | None:
     try:
         import numba
 
-        if getattr(numba.config, "DISABLE_JIT", 0):
+        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined, unused-ignore]
             return None
         from . import numba_device
-    except ImportError:
-        return None
-    try:
+
         _try_out(numba_device, torch.ones(1, dtype=dtype))
-    except Exception as reason:  # whatever a compiler may raise: the other path gives the same cosines
+    except ModuleNotFoundError:
+        return None
+    except Exception as reason:  # a numpy it does not know, a compiler that fails: the other path will do
         warnings.warn(f"numba cannot compile the cosine kernels, slower ones are used: {reason}", stacklevel=2)
         return None
     return numba_device
