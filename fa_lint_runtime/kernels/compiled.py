@@ -30,7 +30,7 @@ Block = tuple[int, int, int, int]
 FROM = 65_536  # elements an operand from which this path is taken
 PARALLEL_FROM = 2_097_152  # from which a second thread pays for being woken
 GRAIN = 1_048_576  # elements an operand that a thread takes at a time
-COPIED = 262_144  # the same where they must be copied to lie side by side
+COPIED = 131_072  # the same where they must be copied to lie side by side
 _FLOOR = 6e-10  # a little above the floor of ``blocked``: what is certain here it would certify too
 _FORMATS = {torch.float32: (23, 8), torch.bfloat16: (7, 8), torch.float16: (10, 5)}  # bits of mantissa and exponent
 
@@ -59,6 +59,7 @@ def _try_out(kernels: ModuleType, one: Tensor) -> None:
     numbers = np.empty((1, 3))
     for kernel in (kernels.gram, kernels.gram_across, kernels.accurate_gram):
         kernel(*operands, numbers)
+    kernels.overlap(*operands, np.empty(1, dtype=np.bool_))
     kernels.settle(numbers, _bits(one.clone()), *_FORMATS[one.dtype], 0.0, 0.0, 0.0, np.empty(1, dtype=np.bool_))
     kernels.gradients(*operands, numbers, np.ones(1), _numpy(one.clone()), _numpy(one.clone()), 1)
 
@@ -167,27 +168,40 @@ def cosine(a: Tensor, b: Tensor, out: Tensor, exactly: bool) -> tuple[blocked.Fl
     terms = min(columns, kernels.CHUNK) + math.ceil(columns / kernels.CHUNK) + math.ceil(columns / COPIED) + 3
     if kernels.settle(numbers, bits, *_FORMATS[out.dtype], terms * 2.0**-52, 0.0, _FLOOR, doubtful):
         for some in blocked.portions(np.flatnonzero(doubtful), columns, COPIED):
-            bits[some] = _accurate(kernels, x.matrix[some], y.matrix[some], out.dtype, exactly)
+            bits[some] = _doubtful(kernels, x.matrix[some], y.matrix[some], numbers[some], out.dtype, exactly)
     return numbers, None
 
 
-def _accurate(kernels: ModuleType, x: Bits, y: Bits, dtype: torch.dtype, exactly: bool) -> Bits:
-    """The cosines of contiguous rows, as bits, from accurate sums; rows that these leave open go to ``blocked``."""
+def _doubtful(
+    kernels: ModuleType, x: Bits, y: Bits, numbers: blocked.Floats, dtype: torch.dtype, exactly: bool
+) -> Bits:
+    """The cosines of contiguous rows, as bits: from accurate sums where these decide, else by ``blocked``."""
+    rows, columns = x.shape
+    bits = _bits(torch.zeros(rows, dtype=dtype))
+    doubtful = np.empty(rows, dtype=np.bool_)
+    kernels.overlap(x.reshape(-1), columns, y.reshape(-1), columns, columns, doubtful)  # the others are orthogonal
+    large = doubtful & (exactly | (np.abs(numbers[:, 0]) >= _FLOOR * np.sqrt(numbers[:, 1] * numbers[:, 2])))
+    if large.any():
+        bits[large], doubtful[large] = _accurate(kernels, x[large], y[large], dtype, 0.0 if exactly else _FLOOR)
+    if doubtful.any():
+        out = torch.empty(int(doubtful.sum()), dtype=dtype)
+        p, q = (torch.from_numpy(z[doubtful]).view(dtype) for z in (x, y))
+        blocked.cosine(p, q, out, exactly)
+        bits[doubtful] = _bits(out)
+    return bits
+
+
+def _accurate(kernels: ModuleType, x: Bits, y: Bits, dtype: torch.dtype, floor: float) -> tuple[Bits, Bits]:
+    """The same from sums in twice the precision, and which of them even these leave open."""
     rows, columns = x.shape
     numbers = np.empty((rows, 3))
     kernels.accurate_gram(x.reshape(-1), columns, y.reshape(-1), columns, columns, numbers)
-    out = torch.empty(rows, dtype=dtype)
-    bits = _bits(out)
+    bits = _bits(torch.empty(rows, dtype=dtype))
     doubtful = np.empty(rows, dtype=np.bool_)
     # Ogita, Rump and Oishi, theorem 4.1, for the sums; three more roundings, with room to spare.
     error = (columns / kernels.LANES + kernels.LANES) ** 2 * 2.0**-104
-    floor = 0.0 if exactly else _FLOOR
-    if kernels.settle(numbers, bits, *_FORMATS[dtype], error, 2.0**-50, floor, doubtful):
-        rest = torch.empty(int(doubtful.sum()), dtype=dtype)
-        p, q = (torch.from_numpy(z[doubtful]).view(dtype) for z in (x, y))
-        blocked.cosine(p, q, rest, exactly)
-        bits[doubtful] = _bits(rest)
-    return bits
+    kernels.settle(numbers, bits, *_FORMATS[dtype], error, 2.0**-50, floor, doubtful)
+    return bits, doubtful
 
 
 def cosine_backward(

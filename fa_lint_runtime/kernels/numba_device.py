@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numba.extending import overload
 
-__all__ = ["CHUNK", "LANES", "accurate_gram", "gradients", "gram", "gram_across", "settle"]
+__all__ = ["CHUNK", "LANES", "accurate_gram", "gradients", "gram", "gram_across", "overlap", "settle"]
 
 CHUNK = 2048  # products that one running sum takes at most
 LANES = 256  # running sums side by side where the code asks for them
@@ -196,6 +196,26 @@ def accurate_gram(a: Any, a_step: int, b: Any, b_step: int, columns: int, out: A
                 low[2, lane] += error
         for i in range(3):
             out[row, i] = _folded(high[i], low[i])
+
+
+@_compiled
+def _any_product(x: Any, y: Any) -> bool:
+    found = 0
+    for j in range(x.shape[0]):
+        found |= (_wide(x[j]) != 0.0) & (_wide(y[j]) != 0.0)
+    return found != 0
+
+
+@_kernel
+def overlap(a: Any, a_step: int, b: Any, b_step: int, columns: int, out: Any) -> None:
+    """Into ``out`` (rows,): whether any product of a row is not zero."""
+    for row in range(out.shape[0]):
+        out[row] = False
+        for start in range(0, columns, LANES):
+            end = min(start + LANES, columns)
+            if _any_product(a[row * a_step + start : row * a_step + end], b[row * b_step + start : row * b_step + end]):
+                out[row] = True
+                break
 
 
 @_compiled
