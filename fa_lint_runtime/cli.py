@@ -11,10 +11,11 @@ except ImportError:
 
 from . import __version__
 from .commands.inspect import inspect
+from .commands.verify import verify
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS: tuple[click.Command, ...] = (inspect,)
+COMMANDS: tuple[click.Command, ...] = (inspect, verify)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

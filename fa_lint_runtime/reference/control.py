@@ -13,9 +13,9 @@ __all__ = ["LinearQuadratic"]
 
 @dataclass(frozen=True)
 class LinearQuadratic:
-    """``x_{t+1} = A x_t + B u_t`` at cost ``½ Σ_t (xᵀQx + uᵀRu) + ½ x_Tᵀ S x_T``, driven by the optimal ``u_t = -K_t x_t``.
+    """``x_{t+1} = A x_t + B u_t`` at cost ``½ Σ_t (xᵀQx + uᵀRu) + ½ x_Tᵀ S x_T``, under the optimal control.
 
-    Its costate ``λ_t = ∂(cost from t on)/∂x_t`` along the optimal path is ``P_t x_t``, with ``P`` from the Riccati
+    The optimal control is ``u_t = -K_t x_t``. The costate ``λ_t = ∂(cost from t on)/∂x_t`` along the optimal path is ``P_t x_t``, with ``P`` from the Riccati
     recursion: the credit that any rule should approximate.
 
     Attributes:
@@ -59,7 +59,8 @@ class LinearQuadratic:
 
     def riccati(self) -> tuple[list[Tensor], list[Tensor]]:
         """``[P_0, …, P_T]`` and the gains ``[K_0, …, K_{T-1}]``."""
-        P, K = [self.S], []
+        P: list[Tensor] = [self.S]
+        K: list[Tensor] = []
         for _ in range(self.horizon):
             after = P[0]
             gain = torch.linalg.solve(self.R + self.B.T @ after @ self.B, self.B.T @ after @ self.A)

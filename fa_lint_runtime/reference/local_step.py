@@ -65,9 +65,7 @@ def local_step(model: ReferenceModel, x: Tensor, y: Tensor) -> LocalStep:
         states.append(_leaf(outputs[-1]))
     logits = model.readout(states[-1])
     losses = F.cross_entropy(logits, y, reduction="none")
-    return LocalStep(
-        model, x, y, states, outputs, branches, logits, losses, output_error(logits.detach(), y)
-    )
+    return LocalStep(model, x, y, states, outputs, branches, logits, losses, output_error(logits.detach(), y))
 
 
 def _leaf(value: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .baselines import freeze
@@ -95,22 +96,27 @@ def train_step(
     Returns:
         Tensor: the mean loss, detached.
     """
+    optimizer.zero_grad(set_to_none=True)
+    if isinstance(method, Backprop) and not penalty:  # the same update in one ordinary pass
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.detach()
     step = local_step(model, x, y)
     credits = method.credit(step)
     method.learn(step)
     loss = step.losses.mean()
-    roots, slopes = [loss], [None]
+    roots: list[Tensor] = [loss]
+    slopes: list[Tensor | None] = [None]
     for output, credit in zip(step.outputs, credits, strict=True):
         if output.requires_grad:
             roots.append(output)
-            slopes.append(credit.detach() / len(x))  # type: ignore[arg-type]
+            slopes.append(credit.detach() / len(x))
     if penalty:
-        cost = residual_penalty(step, penalty)
-        if cost.requires_grad:
-            roots.append(cost)
-            slopes.append(None)
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(roots, slopes)  # type: ignore[arg-type]
+        roots.append(residual_penalty(step, penalty))
+        slopes.append(None)
+    trainable = [p for group in optimizer.param_groups for p in group["params"]]
+    torch.autograd.backward(roots, slopes, inputs=trainable)
     optimizer.step()
     return loss.detach()
 
@@ -251,4 +257,3 @@ def load_run(path: str | Path, factory: ModelFactory, sample: Tensor) -> tuple[R
         raise ValueError(f"{path}: the weights do not fit this model: {str(error).splitlines()[-1].strip()}") from None
     method.load_auxiliaries({site: item.tensors for site, item in checkpoint.auxiliaries.items()})
     return model.eval(), method, checkpoint
-

@@ -52,7 +52,5 @@ class Dataset:
 
     def to(self, device: torch.device | str) -> Dataset:
         """The same data on another device."""
-        moved = {
-            name: getattr(self, name).to(device) for name in ("train_x", "train_y", "test_x", "test_y")
-        }
+        moved = {name: getattr(self, name).to(device) for name in ("train_x", "train_y", "test_x", "test_y")}
         return replace(self, **moved)

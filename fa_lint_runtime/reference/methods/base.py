@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ...feedback import Feedback
@@ -61,11 +62,13 @@ class Method(ABC):
         Raises:
             MissingFeedbackError: one is not there.
         """
+        return
 
     def learn(self, step: LocalStep) -> None:
         """Train the auxiliaries on a batch; the model does not move."""
+        return
 
-    def to(self, device: object) -> Method:
+    def to(self, device: torch.device | str) -> Method:
         """Move the auxiliaries."""
         return self
 

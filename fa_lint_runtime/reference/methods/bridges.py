@@ -24,7 +24,7 @@ def bridge_network(inputs: int, depth: int, outputs: int, width: int = 256) -> n
 
 
 def normalised(h: Tensor) -> Tensor:
-    """A hidden state as a bridge sees it: LayerNorm without weights, so that a growing network does not leave its range."""
+    """A hidden state as a bridge sees it: LayerNorm without weights, so that it stays in range."""
     return nn.functional.layer_norm(h, h.shape[-1:])
 
 
@@ -61,7 +61,7 @@ class BridgeMethod(Method):
     @property
     def feedback_of_site(self) -> Mapping[str, str]:
         """One network for all sites."""
-        return {site: "bridge" for site in self.sites}
+        return dict.fromkeys(self.sites, "bridge")
 
     @property
     def auxiliaries(self) -> Mapping[str, Tensor | nn.Module]:
@@ -78,7 +78,7 @@ class BridgeMethod(Method):
             raise MissingFeedbackError("the bridge")
         self.bridge.load_state_dict(dict(stored["bridge"]))
 
-    def to(self, device: object) -> BridgeMethod:
+    def to(self, device: torch.device | str) -> BridgeMethod:
         """Move the bridge; its optimiser follows."""
-        self.bridge.to(device)  # type: ignore[call-overload]
+        self.bridge.to(device)
         return self

@@ -57,5 +57,5 @@ class CreditBridge(BridgeMethod):
         scale = true.square().mean().sqrt().clamp_min(torch.finfo(torch.float64).tiny)
         match = ((predicted.double() - true) / scale).square().mean().to(fit.dtype)
         self.optimizer.zero_grad(set_to_none=True)
-        (fit + match).backward()
+        (fit + match).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

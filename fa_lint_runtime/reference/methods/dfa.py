@@ -14,7 +14,9 @@ __all__ = ["DirectFeedbackAlignment"]
 
 
 class DirectFeedbackAlignment(RandomFeedback):
-    """``a_{l+1} = e B_lᵀ``, ``B_l = randn(d, C) / sqrt(C)``: block l is trained by its own matrix; the embedding by B_0.
+    """``a_{l+1} = e B_lᵀ``, ``B_l = randn(d, C) / sqrt(C)``: each block has its matrix.
+
+    B_0 trains the embedding too.
 
     L matrices serve L + 1 states. The original evaluation paired ``h_l`` with ``B_min(l, L-1)``, the matrix of the
     *next* block; here the pairing is the one of training.

@@ -25,7 +25,10 @@ class RandomFeedback(Method):
         super().__init__(model, sample)
         sizes = model.state_sizes(sample)
         self.feedback = Feedback(
-            {site: torch.randn(*shape) / math.sqrt(shape[1]) for site, shape in self.shapes(sizes, model.classes).items()},
+            {
+                site: torch.randn(*shape) / math.sqrt(shape[1])
+                for site, shape in self.shapes(sizes, model.classes).items()
+            },
             kind=self.kind,
         ).to(sample.device)
 
@@ -53,7 +56,7 @@ class RandomFeedback(Method):
                 raise ValueError(f"feedback for {site!r} has shape {tuple(found.shape)}, need {tuple(matrix.shape)}")
             matrix.copy_(found)
 
-    def to(self, device: object) -> RandomFeedback:
+    def to(self, device: torch.device | str) -> RandomFeedback:
         """Move the matrices."""
-        self.feedback.to(device)  # type: ignore[arg-type]
+        self.feedback.to(device)
         return self

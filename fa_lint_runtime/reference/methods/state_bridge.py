@@ -51,5 +51,5 @@ class StateBridge(BridgeMethod):
         states = [h.detach() for h in step.states]
         target = normalised(states[-1]).repeat(len(states), 1)
         self.optimizer.zero_grad(set_to_none=True)
-        F.mse_loss(self._predicted(states), target).backward()
+        F.mse_loss(self._predicted(states), target).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

@@ -16,7 +16,9 @@ def mlp_block(width: int, hidden: int | None = None) -> nn.Sequential:
 
 
 class ResidualMLP(ReferenceModel):
-    """``h_0 = embed(x)``, ``h_{l+1} = h_l + f_l(h_l)``, ``logits = out_head(out_ln(h_L))``; f_l: LN, Linear, GELU, Linear.
+    """``h_0 = embed(x)``, ``h_{l+1} = h_l + f_l(h_l)``, ``logits = out_head(out_ln(h_L))``.
+
+    A branch f_l is LN, Linear, GELU, Linear.
 
     Args:
         inputs: size of a sample; it is flattened.
