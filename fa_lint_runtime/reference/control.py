@@ -13,9 +13,10 @@ __all__ = ["LinearQuadratic"]
 
 @dataclass(frozen=True)
 class LinearQuadratic:
-    """``x_{t+1} = A x_t + B u_t`` at cost ``½ Σ_t (xᵀQx + uᵀRu) + ½ x_Tᵀ S x_T``, under the optimal control.
+    """``x_{t+1} = A x_t + B u_t`` at cost ``½ Σ_t (xᵀQx + uᵀRu) + ½ x_Tᵀ S x_T``.
 
-    The optimal control is ``u_t = -K_t x_t``. The costate ``λ_t = ∂(cost from t on)/∂x_t`` along the optimal path is ``P_t x_t``, with ``P`` from the Riccati
+    The optimal control is ``u_t = -K_t x_t``. The costate
+    ``λ_t = ∂(cost from t on)/∂x_t`` along the optimal path is ``P_t x_t``, with ``P`` from the Riccati
     recursion: the credit that any rule should approximate.
 
     Attributes:

@@ -61,11 +61,7 @@ def measure(lab: Lab) -> Finding:
     contradicted = any(m.fires_a() == (m.network.spec.method == "bp") for m in odd)
     sound = fired == len(blown) and false == 0
     return Finding(
-        "reproduces in part"
-        if fired and (contradicted or not sound)
-        else "reproduces"
-        if fired
-        else "does not reproduce",
+        graded(fired > 0 and sound and not contradicted, fired > 0),
         tuple(here),
         figures={m.network.spec.label: {"growth": m.growth, "norms": m.state_norms} for m in [*blown, *calm, *odd]},
     )

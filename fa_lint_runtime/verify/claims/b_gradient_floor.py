@@ -38,15 +38,13 @@ def measure(lab: Lab) -> Finding:
     fired, wrong = sum(m.fires_b() for m in low), sum(m.fires_b() for m in calm)
     false = sum(m.fires_b() for m in easy)
     tiny = sum(m.credit_per_error < 1e-3 for m in low)
-    spared = sum(m.credit_per_error >= 1e-3 for m in [*calm, *easy])
+    others = [*calm, *easy]
+    alarms = sum(m.credit_per_error < 1e-3 for m in others)
     return Finding(
-        "does not reproduce"
-        if not fired
-        else "reproduces"
-        if fired == len(low) and not wrong + false
-        else "reproduces in part",
+        graded(fired == len(low) and not wrong + false, fired > 0),
         (
-            f"mixture (V2): fires on DFA {share(fired, len(low))}, on backprop and frozen blocks {share(wrong, len(calm))}; "
+            f"mixture (V2): fires on DFA {share(fired, len(low))}, on backprop and frozen blocks "
+            f"{share(wrong, len(calm))}; "
             f"‖g_L‖ {'/'.join(decade(m.mean_loss_gradient_norms[-1]) for m in low)} against "
             f"{decade(min(m.mean_loss_gradient_norms[-1] for m in calm))} or more",
             (
@@ -56,9 +54,9 @@ def measure(lab: Lab) -> Finding:
                 else f"digits (V1): it fires on backprop {share(false, len(easy))}"
             ),
             "per unit error and without 1/B (‖g_L‖/‖e‖ < 1e-3) it fires on "
-            f"DFA {share(tiny, len(low))}, on the others {share(len(calm) + len(easy) - spared, len(calm) + len(easy))}",
+            f"DFA {share(tiny, len(low))}, on the others {share(alarms, len(others))}",
         ),
-        remedy_works=tiny == len(low) and spared == len(calm) + len(easy),
+        remedy_works=tiny == len(low) and not alarms,
         figures={
             m.network.spec.label: {
                 "g_L": m.mean_loss_gradient_norms[-1],

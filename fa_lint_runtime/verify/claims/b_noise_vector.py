@@ -34,10 +34,10 @@ def measure(lab: Lab) -> Finding:
     worst, size = min(cosines), m.mean_loss_gradient_norms[-1]
     noise = worst < 0.99
     return Finding(
-        "reproduces" if noise else "does not reproduce",
+        graded(noise, False),
         (
-            f"{m.network.spec.label}: ‖g_L‖ is of order {decade(size)}, ‖h_L‖ {decade(m.state_norms[-1])}; recomputed in "
-            f"fp64 its direction differs by less than {decade(max(1 - worst, 1e-12))} in cosine"
+            f"{m.network.spec.label}: ‖g_L‖ is of order {decade(size)}, ‖h_L‖ {decade(m.state_norms[-1])}; recomputed "
+            f"in fp64 its direction differs by less than {decade(max(1 - worst, 1e-12))} in cosine"
             if not noise
             else f"{m.network.spec.label}: median cosine to fp64 {worst:.2f} at ‖g_L‖ {decade(size)}",
             "a small vector in fp32 is still a resolved vector: only a low cosine to fp64 may be called noise",

@@ -62,11 +62,7 @@ def measure(lab: Lab) -> Finding:
     }
     random_is_blind, bridges = abs(cosines["DFA"]) < 0.1, min(cosines["SB"], cosines["CB"])
     return Finding(
-        "reproduces"
-        if random_is_blind and bridges > 0.8
-        else "reproduces in part"
-        if random_is_blind
-        else "does not reproduce",
+        graded(random_is_blind and bridges > 0.8, random_is_blind),
         (
             f"cosine with the exact costate: random feedback {short(cosines['DFA'])}, state bridge "
             f"{short(cosines['SB'])}, credit bridge {short(cosines['CB'])}",

@@ -54,17 +54,13 @@ def measure(lab: Lab) -> Finding:
     fired, alarms = sum(m < _RULE for m in dfa), sum(m < _RULE for m in ceiling)
     mixture = margins["V2 DFA, embedding by DFA"]
     return Finding(
-        "does not reproduce"
-        if not fired
-        else "reproduces"
-        if fired == len(dfa) and not alarms
-        else "reproduces in part",
+        graded(fired == len(dfa) and not alarms, fired > 0),
         (
             *(f"{name}: {'/'.join(f'{v:+.0f}' for v in values)} pp" for name, values in margins.items()),
             f"under {_RULE:g} pp on {share(fired, len(dfa))} DFA networks; one configuration spans "
             f"{max(mixture) - min(mixture):.0f} pp over three seeds",
             (
-                f"FALSE ALARM: backprop itself is under {_RULE:g} pp on digits {share(alarms, 3)}: the task has a ceiling"
+                f"FALSE ALARM: backprop itself is under {_RULE:g} pp on digits {share(alarms, 3)}: a ceiling"
                 if alarms
                 else f"backprop clears {_RULE:g} pp on digits {share(3 - alarms, 3)}"
             ),

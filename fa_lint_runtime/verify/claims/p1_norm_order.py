@@ -16,8 +16,8 @@ __all__ = ["CLAIM"]
 
 _SPELLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "x.norm(-1)": lambda x: x.norm(-1),  # type: ignore[no-untyped-call]
-    "x.norm(-1, keepdim=True)": lambda x: x.norm(-1, keepdim=True),  # type: ignore[no-untyped-call]
-    "x.norm(p=-1)": lambda x: x.norm(p=-1),  # type: ignore[no-untyped-call]
+    "x.norm(-1, keepdim=True)": lambda x: x.norm(-1, keepdim=True),
+    "x.norm(p=-1)": lambda x: x.norm(p=-1),
     "torch.norm(x, -1)": lambda x: torch.norm(x, -1),
     "torch.linalg.vector_norm(x, -1)": lambda x: torch.linalg.vector_norm(x, -1),
 }

@@ -34,7 +34,7 @@ def measure(lab: Lab) -> Finding:
     small, large = min(ratios[32]), min(ratios[1024])
     biased = large < 0.95
     return Finding(
-        "reproduces" if biased else "does not reproduce",
+        graded(biased, False),
         (
             f"clamped over true Γ, worst deep layer: {short(small)} at batches of 32, {short(large)} at 1024, with the "
             "same weights: the mean loss shrinks gradients by the batch size",

@@ -32,8 +32,8 @@ def measure(lab: Lab) -> Finding:
     return Finding(
         graded(far == 3 and near_zero and not wide, far > 0),
         (
-            f"Γ with the training feedback {each(trained)}; with {_DRAWS} fresh draws 0 within the error of their mean, "
-            f"sd {short(min(spreads))} to {short(max(spreads))}"
+            f"Γ with the training feedback {each(trained)}; with {_DRAWS} fresh draws 0 within the error of their "
+            f"mean, sd {short(min(spreads))} to {short(max(spreads))}"
             if near_zero
             else f"Γ with the training feedback {each(trained)}; with {_DRAWS} fresh draws {each(centres)}",
             f"the ±0.005 is exceeded by {wide} of 3 networks: 20 draws cannot give p < {1 / (_DRAWS + 1):.3f}, use 199",

@@ -44,14 +44,10 @@ def measure(lab: Lab) -> Finding:
         refused = True
     lost = abs(redrawn) < 0.25 * abs(gamma)
     return Finding(
-        "reproduces"
-        if fallback > 0.999 and lost
-        else "reproduces in part"
-        if fallback > 0.999
-        else "does not reproduce",
+        graded(fallback > 0.999 and lost, fallback > 0.999),
         (
             f"the fallback cos(g, g) is {fallback:.1f} on a network whose Γ is {short(gamma)}",
-            f"feedback redrawn from the right seed after one extra torch.randperm: Γ = {short(redrawn)}, without an error",
+            f"feedback redrawn from the right seed after one extra torch.randperm: Γ = {short(redrawn)}, no error",
             f"save_checkpoint: Γ comes back {'bit by bit' if same else 'CHANGED'}; a checkpoint without feedback is "
             + ("refused (N/A, never a number)" if refused else "NOT refused"),
         ),

@@ -40,11 +40,7 @@ def measure(lab: Lab) -> Finding:
     known = [share for share in shares.values() if share == share]
     old, new = zip(*first.values(), strict=True)
     return Finding(
-        "does not reproduce"
-        if not dominant
-        else "reproduces"
-        if dominant == empty == len(shares)
-        else "reproduces in part",
+        graded(dominant == empty == len(shares), dominant > 0),
         (
             f"share of layer 0: {100 * min(known):.0f} to {100 * max(known):.0f} %"
             + (f", undefined on {len(shares) - len(known)} (terms of both signs)" if len(known) < len(shares) else "")

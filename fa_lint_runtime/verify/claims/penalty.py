@@ -31,12 +31,12 @@ def measure(lab: Lab) -> Finding:
     before, after = (sum(m.fires_a() or m.fires_b() for m in group) for group in (free, held))
     gains = [100 * (h.network.accuracy - f.network.accuracy) for h, f in zip(held, free, strict=True)]
     return Finding(
-        "reproduces" if before and not after else "reproduces in part" if after < before else "does not reproduce",
+        graded(before > 0 and not after, after < before),
         (
-            f"(a) or (b) fires on {share(before, len(free))} without, on {share(after, len(held))} with λ = {_LAMBDA:g}: growth "
-            f"at most {short(max(m.growth for m in held))}×, ‖g_L‖ at least "
+            f"(a) or (b) fires on {share(before, len(free))} without, on {share(after, len(held))} with "
+            f"λ = {_LAMBDA:g}: growth at most {short(max(m.growth for m in held))}×, ‖g_L‖ at least "
             f"{decade(min(m.mean_loss_gradient_norms[-1] for m in held))}",
-            f"accuracy changes by {min(gains):+.0f} to {max(gains):+.0f} pp: the published ceiling is one of several outcomes",
+            f"accuracy changes by {min(gains):+.0f} to {max(gains):+.0f} pp: a ceiling is one of several outcomes",
         ),
         figures={m.network.spec.label: {"growth": m.growth, "accuracy": m.network.accuracy} for m in [*held, *free]},
     )
