@@ -55,8 +55,13 @@ class TrainedRun:
     diverged: int | None = None
     seconds: float = math.nan
 
-    def save(self, path: str | Path) -> str:
-        """Write model and auxiliaries with :func:`fa_lint_runtime.save_checkpoint`; returns the digest."""
+    def save(self, path: str | Path, **notes: Any) -> str:
+        """Write model and auxiliaries with :func:`fa_lint_runtime.save_checkpoint`; returns the digest.
+
+        Args:
+            path: where.
+            notes: further plain values for the checkpoint's ``meta``.
+        """
         meta: dict[str, Any] = {
             "method": self.method.name,
             "data": self.data,
@@ -64,6 +69,8 @@ class TrainedRun:
             "recipe": self.recipe.describe(),
             "accuracy": self.accuracy,
             "diverged": self.diverged,
+            "seconds": self.seconds,
+            **notes,
         }
         return save_checkpoint(path, self.model, feedback=self.method.auxiliaries, meta=meta)
 

@@ -63,8 +63,8 @@ def measure(lab: Lab) -> Finding:
             f"at or above {_DRIFT} on DFA {share(high, len(s_dfa))} ({each(s_dfa)}); above {_HEALTHY} on backprop "
             f"{share(odd, len(s_bp))} ({each(s_bp)}): the ranges "
             + ("do not overlap" if separates else "overlap, it does not tell the methods apart"),
-            f"the common direction holds at most {short(100 * rho)} % of the gradient energy under DFA, two samples "
-            f"have a mean cosine of at most {short(cosine)}: credit is per sample even where the batch statistic is high",
+            f"the common direction holds at most {short(100 * rho)} % of the gradient energy under DFA, two "
+            f"samples have a mean cosine of at most {short(cosine)}: per-sample credit even where the batches agree",
         ),
         figures={
             "dfa": dict(zip((m.network.spec.label for m in drifting), s_dfa, strict=True)),

@@ -15,7 +15,7 @@ from ..magnitudes import short
 __all__ = ["CLAIM"]
 
 _SPELLINGS: dict[str, Callable[[Tensor], Tensor]] = {
-    "x.norm(-1)": lambda x: x.norm(-1),  # type: ignore[no-untyped-call]
+    "x.norm(-1)": lambda x: x.norm(-1),
     "x.norm(-1, keepdim=True)": lambda x: x.norm(-1, keepdim=True),
     "x.norm(p=-1)": lambda x: x.norm(p=-1),
     "torch.norm(x, -1)": lambda x: torch.norm(x, -1),
