@@ -11,6 +11,17 @@ except ImportError:
 from ._version import __version__
 from .checkpoint import Checkpoint, StoredFeedback, load_checkpoint, save_checkpoint
 from .cosine import safe_angle, safe_cosine, safe_cosine_matrix, safe_norm, safe_unit
+from .diagnostics import (
+    CreditInputs,
+    DiagnosticReport,
+    DiagnosticThresholds,
+    FrozenBaseline,
+    LayerReport,
+    bp_grad_norms,
+    cross_batch_direction_stability,
+    diagnose,
+    residual_norms,
+)
 from .errors import CheckpointError, MagnitudeError, MissingFeedbackError, RuntimeNumericsError, UndefinedCosineError
 from .feedback import Feedback
 from .inspection import Inspection, TensorEntry, inspect_checkpoint
@@ -21,9 +32,14 @@ from .strictness import RuntimeCheckWarning, current_strictness, strictness
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "CreditInputs",
+    "DiagnosticReport",
+    "DiagnosticThresholds",
     "Feedback",
+    "FrozenBaseline",
     "Headroom",
     "Inspection",
+    "LayerReport",
     "MagnitudeError",
     "MagnitudeReport",
     "MissingFeedbackError",
@@ -34,12 +50,16 @@ __all__ = [
     "UndefinedCosineError",
     "__version__",
     "assert_magnitude",
+    "bp_grad_norms",
     "check_magnitude",
+    "cross_batch_direction_stability",
     "current_strictness",
+    "diagnose",
     "dtype_headroom",
     "inspect_checkpoint",
     "load_checkpoint",
     "output_error",
+    "residual_norms",
     "safe_angle",
     "safe_cosine",
     "safe_cosine_matrix",
