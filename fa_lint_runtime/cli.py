@@ -10,11 +10,13 @@ except ImportError:
     raise ImportError('fa-diagnose needs click: pip install "fa-lint[runtime]"') from None
 
 from . import __version__
+from .commands.audit import audit
 from .commands.inspect import inspect
+from .commands.verify import verify
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS: tuple[click.Command, ...] = (inspect,)
+COMMANDS: tuple[click.Command, ...] = (audit, inspect, verify)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
