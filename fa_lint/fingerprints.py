@@ -24,7 +24,7 @@ def without_layout(code: str) -> str:
     >>> without_layout("return  x / x.norm(-1,  # rows\\n    keepdim=True,\\n)")
     'return x/x.norm-1,keepdim=True'
     """
-    plain = _TOKEN.sub(_canonical, code)
+    plain = re.sub(" +", " ", _TOKEN.sub(_canonical, code))
     # A space is kept only where it holds two words apart.
     return re.sub(r"(?<!\w) +| +(?!\w)", "", plain).strip()
 

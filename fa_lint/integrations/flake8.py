@@ -7,8 +7,6 @@ top. It never raises: an exception in a plug-in ends the user's whole flake8 run
 from __future__ import annotations
 
 import ast
-import io
-import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fa_lint._version import __version__
 from fa_lint.config import ConfigError, Settings, find_config, load
 from fa_lint.engine import Report, lint_text
+from fa_lint.integrations.texts import encoded
 from fa_lint.rules import RuleError, registry
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Plugin:
         except (ConfigError, RuleError) as error:
             yield self._trouble(str(error))
             return
-        data = _encoded("".join(self._lines))
+        data = encoded("".join(self._lines))
         report = lint_text(self._filename, data, settings)
         extra = self._opt_in_report(data, settings)
         for found in sorted([*report.diagnostics, *extra.diagnostics], key=lambda item: item.sort_key):
@@ -116,13 +115,3 @@ def _settings(path: str | None, names: tuple[tuple[str, tuple[str, ...]], ...]) 
 
 def _joined(settings: Settings, names: tuple[tuple[str, tuple[str, ...]], ...]) -> dict[str, Any]:
     return {option: (*getattr(settings, option), *given) for option, given in names}
-
-
-def _encoded(text: str) -> bytes:
-    """The bytes of the file, whose text flake8 has decoded: by the encoding that the text itself declares."""
-    plain = text.encode("utf-8", "surrogatepass")
-    try:
-        encoding = tokenize.detect_encoding(io.BytesIO(plain).readline)[0]
-        return text.encode(encoding)
-    except (SyntaxError, LookupError, UnicodeError):
-        return plain
