@@ -16,7 +16,10 @@ from fa_lint.semantics.roles import COMPUTED, Role, RoleNames
 from fa_lint.source import Source
 from fa_lint.suppressions import read_suppressions
 
-__all__ = ["Linked", "link"]
+__all__ = ["FLOOR", "Linked", "link"]
+
+# What a finding at a call says of the place in the other file.
+FLOOR = "the floor is here"
 
 _Read = Callable[[str], bytes | None]
 
@@ -140,7 +143,7 @@ def _at_call(call: ir.Call, item: Pending, role: Role, source: Source, facts: Mo
     )
     rows = logical_rows(finding, source, facts)
     located = locate(finding, source, facts, rows)
-    floor = RelatedPlace(target.path, target.start, target.end, "the floor is here", target.cell)
+    floor = RelatedPlace(target.path, target.start, target.end, FLOOR, target.cell)
     return _Call(source.path, replace(located, related=(*located.related, floor)), role, rows)
 
 

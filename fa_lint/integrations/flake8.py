@@ -80,21 +80,21 @@ class Plugin:
             yield self._trouble(str(error))
             return
         data = encoded("".join(self._lines))
-        report = lint_text(self._filename, data, settings)
-        extra = self._opt_in_report(data, settings)
-        for found in sorted([*report.diagnostics, *extra.diagnostics], key=lambda item: item.sort_key):
+        yield from self._reported(lint_text(self._filename, data, settings), "FAL900")
+        # What fa-lint leaves off is offered: flake8 shows it where its own selection says so.
+        for code in sorted(_opt_in() - settings.codes_for(self._filename)):
+            if not code.startswith(settings.ignore or ("\0",)):
+                alone = replace(settings, select=(code,), extend_select=())
+                yield from self._reported(lint_text(self._filename, data, alone), code)
+
+    def _reported(self, report: Report, trouble: str) -> Iterator[Reported]:
+        for found in report.diagnostics:
             yield found.start.row, found.start.column - 1, f"{found.code} {found.message}", type(self)
         for problem in report.problems:
-            yield self._trouble(f"internal error: {problem}")
+            yield self._trouble(f"internal error: {problem}", trouble)
 
-    def _opt_in_report(self, data: bytes, settings: Settings) -> Report:
-        """The rules that fa-lint leaves off: flake8 decides, by its own selection, whether to show them."""
-        wanted = sorted(_opt_in() - settings.codes_for(self._filename))
-        off = tuple(code for code in wanted if not code.startswith(settings.ignore or ("\0",)))
-        return lint_text(self._filename, data, replace(settings, select=off, extend_select=())) if off else Report()
-
-    def _trouble(self, reason: str) -> Reported:
-        return 1, 0, f"FAL900 not checked by fa-lint: {reason}", type(self)
+    def _trouble(self, reason: str, code: str = "FAL900") -> Reported:
+        return 1, 0, f"{code} not checked by fa-lint: {reason}", type(self)
 
 
 def _opt_in() -> frozenset[str]:
