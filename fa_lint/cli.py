@@ -35,8 +35,12 @@ class _DefaultGroup(click.Group):
         # What may follow `fa-lint` is a command, or anything that may follow `fa-lint check`.
         own = super().shell_complete(ctx, incomplete)
         seen = {item.value for item in own}
-        checked = check.shell_complete(click.Context(check, parent=ctx, info_name="check"), incomplete)
-        return own + [item for item in checked if item.value not in seen]
+        checking = click.Context(check, parent=ctx, info_name="check")
+        offered = check.shell_complete(checking, incomplete)
+        if not incomplete.startswith("-"):
+            for param in check.params:
+                offered += param.shell_complete(checking, incomplete) if isinstance(param, click.Argument) else []
+        return own + [item for item in offered if item.value not in seen]
 
 
 @click.group(cls=_DefaultGroup, context_settings={"help_option_names": ["-h", "--help"]})

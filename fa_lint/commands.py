@@ -16,7 +16,7 @@ from fa_lint.discovery import DiscoveryError
 from fa_lint.engine import Report, lint, lint_text
 from fa_lint.findings import Diagnostic, Level
 from fa_lint.fixes import FixError, fix_data
-from fa_lint.ignores import add_ignores
+from fa_lint.ignores import add_ignores, to_silence
 from fa_lint.options import CheckOptions, conflict
 from fa_lint.rewriting import Change, print_diff, rewrite
 from fa_lint.rules import RuleError, registry
@@ -132,7 +132,9 @@ def _lint(
 
 
 def _wanted(report: Report, options: CheckOptions) -> list[Diagnostic]:
-    return [d for d in report.diagnostics if d.fix is not None or options.add_ignore is not None]
+    if options.add_ignore is not None:
+        return to_silence(report.diagnostics)
+    return [d for d in report.diagnostics if d.fix is not None]
 
 
 def _diff_colour(options: CheckOptions) -> str | None:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 __all__ = [
+    "IN_HELPER",
     "Applicability",
     "Clue",
     "Diagnostic",
@@ -23,6 +24,8 @@ __all__ = [
     "Trace",
 ]
 
+# What a finding at a call says of the helper's own place: silencing the call is enough.
+IN_HELPER = "the floor is here"
 # First and last row of a logical line, in the whole text.
 Rows = tuple[int, int]
 

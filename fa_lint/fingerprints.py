@@ -24,17 +24,28 @@ def without_layout(code: str) -> str:
     >>> without_layout("return  x / x.norm(-1,  # rows\\n    keepdim=True,\\n)")
     'return x/x.norm-1,keepdim=True'
     """
-    plain = _TOKEN.sub(_canonical, code)
-    # A space is kept only where it holds two words apart.
-    return re.sub(r"(?<!\w) +| +(?!\w)", "", plain).strip()
+    pieces: list[str] = []
+    run = ""  # what stands between two strings
+    position = 0
+    for match in _TOKEN.finditer(code):
+        run += code[position : match.start()]
+        position = match.end()
+        if match["string"] is not None:
+            pieces += [_tight(run), _quoted(match["string"])]
+            run = ""
+        elif match["layout"] != ",":
+            run += " "
+    return "".join([*pieces, _tight(run + code[position:])])
 
 
-def _canonical(token: re.Match[str]) -> str:
-    string = token["string"]
-    if string is not None:
-        requotable = string[0] == "'" and '"' not in string and "\\" not in string and not string.startswith("'''")
-        return f'"{string[1:-1]}"' if requotable else string
-    return " " if token["layout"] and token["layout"].strip() != "," else ""
+def _tight(run: str) -> str:
+    """A space is kept only where it holds two words apart."""
+    return re.sub(r"(?<!\w) | (?!\w)", "", re.sub(" +", " ", run))
+
+
+def _quoted(string: str) -> str:
+    plain = string[0] == "'" and '"' not in string and "\\" not in string and not string.startswith("'''")
+    return f'"{string[1:-1]}"' if plain else string
 
 
 def fingerprint(found: Diagnostic, folder: str) -> str:

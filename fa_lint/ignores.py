@@ -9,12 +9,12 @@ import tokenize
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fa_lint.findings import Diagnostic
+from fa_lint.findings import IN_HELPER, Diagnostic
 from fa_lint.fixes import FixError, apply_spans
 from fa_lint.rules import ENGINE_CODES
 from fa_lint.source import Source, SourceError
 
-__all__ = ["Insertion", "add_ignores", "insertion"]
+__all__ = ["Insertion", "add_ignores", "insertion", "to_silence"]
 
 _OURS = re.compile(r"#\s*fa-lint:\s*ignore\s*\[(?P<codes>[^\]]*)\]", re.IGNORECASE)
 _INSIDE_A_STRING = frozenset(
@@ -30,6 +30,17 @@ class Insertion:
 
     offset: int
     content: str
+
+
+def to_silence(found: list[Diagnostic]) -> list[Diagnostic]:
+    """The findings that want a suppression of their own.
+
+    A helper that is wrong only for the gradients passed to it is silenced at those calls: the next call is told.
+    """
+    helpers = {(r.path, r.cell, r.start) for item in found for r in item.related if r.message == IN_HELPER}
+    return [
+        item for item in found if item.code not in ENGINE_CODES and (item.path, item.cell, item.start) not in helpers
+    ]
 
 
 def add_ignores(path: str, data: bytes, found: Iterable[Diagnostic], reason: str = "") -> tuple[bytes, int]:

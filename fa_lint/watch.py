@@ -14,6 +14,7 @@ from fa_lint.discovery import SUFFIXES
 
 __all__ = ["watch"]
 
+_TICK = 200  # milliseconds
 _CONFIGURATION = ("pyproject.toml", "fa-lint.toml", ".gitignore")
 
 
@@ -26,15 +27,22 @@ def watch(paths: tuple[str, ...], run: Callable[[], int]) -> NoReturn:
     missing = next((path for path in paths if not os.path.exists(path)), None)
     if missing is not None:
         stop(f"{missing}: no such file or directory")
+    # A file is watched through its folder: editors replace files.
+    folders = {path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path)) for path in paths}
+    # The first time-out says that the watch stands: what changes during the first run is not lost.
+    watched = changes_of(
+        *sorted(folders), watch_filter=_Relevant(paths), rust_timeout=_TICK, yield_on_timeout=True, raise_interrupt=True
+    )
     try:
-        _run_once(run)
-        # A file is watched through its folder: editors replace files.
-        folders = {path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path)) for path in paths}
-        for changed in changes_of(*sorted(folders), watch_filter=_Relevant(paths), raise_interrupt=True):
-            names = sorted({os.path.relpath(path) for _, path in changed})
-            shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-            tell(f"\n[{datetime.now():%H:%M:%S}] {shown} changed")
-            _run_once(run)
+        started = False
+        for changed in watched:
+            if changed:
+                names = sorted({os.path.relpath(path) for _, path in changed})
+                shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+                tell(f"\n[{datetime.now():%H:%M:%S}] {shown} changed")
+            if changed or not started:
+                _run_once(run)
+            started = True
     except KeyboardInterrupt:
         tell("")
     sys.exit(0)

@@ -7,8 +7,6 @@ top. It never raises: an exception in a plug-in ends the user's whole flake8 run
 from __future__ import annotations
 
 import ast
-import io
-import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fa_lint._version import __version__
 from fa_lint.config import ConfigError, Settings, find_config, load
 from fa_lint.engine import Report, lint_text
+from fa_lint.integrations.texts import encoded
 from fa_lint.rules import RuleError, registry
 
 if TYPE_CHECKING:
@@ -80,22 +79,22 @@ class Plugin:
         except (ConfigError, RuleError) as error:
             yield self._trouble(str(error))
             return
-        data = _encoded("".join(self._lines))
-        report = lint_text(self._filename, data, settings)
-        extra = self._opt_in_report(data, settings)
-        for found in sorted([*report.diagnostics, *extra.diagnostics], key=lambda item: item.sort_key):
+        data = encoded("".join(self._lines))
+        yield from self._reported(lint_text(self._filename, data, settings), "FAL900")
+        # What fa-lint leaves off is offered: flake8 shows it where its own selection says so.
+        for code in sorted(_opt_in() - settings.codes_for(self._filename)):
+            if not code.startswith(settings.ignore or ("\0",)):
+                alone = replace(settings, select=(code,), extend_select=())
+                yield from self._reported(lint_text(self._filename, data, alone), code)
+
+    def _reported(self, report: Report, trouble: str) -> Iterator[Reported]:
+        for found in report.diagnostics:
             yield found.start.row, found.start.column - 1, f"{found.code} {found.message}", type(self)
         for problem in report.problems:
-            yield self._trouble(f"internal error: {problem}")
+            yield self._trouble(f"internal error: {problem}", trouble)
 
-    def _opt_in_report(self, data: bytes, settings: Settings) -> Report:
-        """The rules that fa-lint leaves off: flake8 decides, by its own selection, whether to show them."""
-        wanted = sorted(_opt_in() - settings.codes_for(self._filename))
-        off = tuple(code for code in wanted if not code.startswith(settings.ignore or ("\0",)))
-        return lint_text(self._filename, data, replace(settings, select=off, extend_select=())) if off else Report()
-
-    def _trouble(self, reason: str) -> Reported:
-        return 1, 0, f"FAL900 not checked by fa-lint: {reason}", type(self)
+    def _trouble(self, reason: str, code: str = "FAL900") -> Reported:
+        return 1, 0, f"{code} not checked by fa-lint: {reason}", type(self)
 
 
 def _opt_in() -> frozenset[str]:
@@ -116,13 +115,3 @@ def _settings(path: str | None, names: tuple[tuple[str, tuple[str, ...]], ...]) 
 
 def _joined(settings: Settings, names: tuple[tuple[str, tuple[str, ...]], ...]) -> dict[str, Any]:
     return {option: (*getattr(settings, option), *given) for option, given in names}
-
-
-def _encoded(text: str) -> bytes:
-    """The bytes of the file, whose text flake8 has decoded: by the encoding that the text itself declares."""
-    plain = text.encode("utf-8", "surrogatepass")
-    try:
-        encoding = tokenize.detect_encoding(io.BytesIO(plain).readline)[0]
-        return text.encode(encoding)
-    except (SyntaxError, LookupError, UnicodeError):
-        return plain

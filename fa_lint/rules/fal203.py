@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from fa_lint.findings import (
+    IN_HELPER,
     Applicability,
     Clue,
     Diagnostic,
@@ -446,7 +447,7 @@ def _reaches(call: Trace, helper: Trace, modules: Modules) -> bool:
 
 def _at_call(call: Trace, helper: Trace) -> Diagnostic:
     floor = helper.diagnostic
-    place = RelatedPlace(floor.path, floor.start, floor.end, "the floor is here", floor.cell)
+    place = RelatedPlace(floor.path, floor.start, floor.end, IN_HELPER, floor.cell)
     return replace(
         call.diagnostic,
         message=f"{call.diagnostic.message} ({floor.path}:{floor.start.row}); use `safe_cosine`",
