@@ -26,13 +26,13 @@ from .checks.division import undefined_cosine
 from .checks.embedding_loss import floored_embedding_loss
 from .checks.norm import negative_order, underflowed_norm
 from .checks.normalize import floored_normalize
-from .checks.self_cosine import self_cosine
+from .checks.self_cosine import same_memory, self_cosine
 from .callsite import keywords_at
 from .evidence import in_backward
 from .half import watch_gradient
-from .watch import caller, is_inside, nested, watch
+from .watch import caller, collecting_norms, is_inside, nested, offer_norm, watch
 
-__all__ = ["install"]
+__all__ = ["install", "install_casts"]
 
 _aten = torch.ops.aten
 # Where vmap takes composite functions apart.
@@ -49,15 +49,18 @@ def _cosine(below: Callable[..., Any]) -> Callable[..., Any]:
     def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Any:
         if is_inside():
             return below(x1, x2, dim, eps)
-        with nested():
+        with collecting_norms() as taken:
             result = below(x1, x2, dim, eps)
         call = caller()
         back = dim - max(x1.ndim, x2.ndim, 1) if dim >= 0 else dim
         pair, name = (x1, x2), "F.cosine_similarity"
-        watch("self-cosine", name, pair, lambda xs, now: self_cosine(*xs, now=now), call)
+        if same_memory(x1, x2):
+            watch("self-cosine", name, pair, lambda xs, now: self_cosine(xs[0], now=now), call)
         plain = not (_wrapped(x1) or _wrapped(x2))
         out = result.detach() if plain else None
-        watch("clamped-cosine", name, pair, lambda xs, now: clamped_cosine(*xs, back, eps, out, now=now), call)
+        # The very norms that aten divides by, where it asked for exactly these.
+        own = (taken[0], taken[1]) if plain and len(taken) == 2 else None
+        watch("clamped-cosine", name, pair, lambda xs, now: clamped_cosine(*xs, back, eps, out, own, now=now), call)
         if eps == 0 and out is not None:
             watch("zero-by-zero", name, pair, lambda xs, now: undefined_cosine(*xs, out, now=now), call)
         return result
@@ -77,7 +80,8 @@ def _embedding_loss(below: Callable[..., Any]) -> Callable[..., Any]:
             result = below(input1, input2, target, *rest, **options)
         call = caller()
         pair, name = (input1, input2), "F.cosine_embedding_loss"
-        watch("self-cosine", name, pair, lambda xs, now: self_cosine(*xs, now=now), call)
+        if same_memory(input1, input2):
+            watch("self-cosine", name, pair, lambda xs, now: self_cosine(xs[0], now=now), call)
         watch("floored-embedding-loss", name, pair, lambda xs, now: floored_embedding_loss(*xs, now=now), call)
         return result
 
@@ -122,8 +126,10 @@ def _pairwise(below: Callable[..., Any]) -> Callable[..., Any]:
 
 def _vector_norm(self: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     result = torch.empty(0, dtype=dtype or _real(self.dtype), device=self.device)
-    _aten.linalg_vector_norm.out(self, ord, dim, keepdim, dtype=dtype, out=result)
+    with torch._C.DisableTorchFunction():
+        torch.linalg.vector_norm(self, ord, dim, keepdim, dtype=dtype, out=result)
     if is_inside():
+        offer_norm(result)
         return result
     if ord == 2:
         _watch_small_norm(self, dim, result)
@@ -150,7 +156,8 @@ def _watch_small_norm(x: Tensor, dim: Any, result: Tensor) -> None:
 def _acos(self: Tensor) -> Any:
     dtype = self.dtype if self.dtype.is_floating_point or self.dtype.is_complex else torch.get_default_dtype()
     result = torch.empty_like(self, dtype=dtype)
-    _aten.acos.out(self, out=result)
+    with torch._C.DisableTorchFunction():
+        torch.acos(self, out=result)
     if not is_inside():
         watch("acos-out-of-range", "torch.acos", (self,), lambda xs, now: acos_out_of_range(xs[0], now=now), caller())
     return result
@@ -159,7 +166,8 @@ def _acos(self: Tensor) -> Any:
 def _acos_(self: Tensor) -> Any:
     if not is_inside():
         watch("acos-out-of-range", "Tensor.acos_", (self,), lambda xs, now: acos_out_of_range(xs[0], now=now), caller())
-    return _aten.acos.out(self, out=self)
+    with torch._C.DisableTorchFunction():
+        return torch.acos(self, out=self)
 
 
 def _to(below: Callable[..., Any]) -> Callable[..., Any]:
@@ -190,6 +198,8 @@ _COMPOSITE: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "cosine_embedding_loss": _embedding_loss,
     "linalg_norm": _linalg_norm,
     "pairwise_distance": _pairwise,
+}
+_CASTS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "to.dtype": _to,
     "to.device": _to,
     "to.other": _to,
@@ -207,12 +217,23 @@ def _devices() -> Sequence[str]:
 
 
 def install() -> Callable[[], None]:
-    """Register every hook; the function returned takes them out again and restores what was there."""
+    """Register every hook but those of casts; the function returned takes them out and restores what was there."""
+    return _register(_COMPOSITE, _BACKEND)
+
+
+def install_casts() -> Callable[[], None]:
+    """Register the hooks of casts. See ``casts``."""
+    return _register(_CASTS, {})
+
+
+def _register(
+    composite: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]], backend: dict[str, Callable[..., Any]]
+) -> Callable[[], None]:
     library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     # torch says once that a kernel is being replaced, which is what is wanted here.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name, wrapper in _COMPOSITE.items():
+        for name, wrapper in composite.items():
             packet, _, overload = name.partition(".")
             op = getattr(getattr(_aten, packet), overload or "default")
             kernel = wrapper(_composite(op))
@@ -222,7 +243,7 @@ def install() -> Callable[[], None]:
                 library.impl(name, kernel, device)
             if _has_kernel(name, _VMAP):
                 library.impl(name, kernel, _VMAP)
-        for name, kernel in _BACKEND.items():
+        for name, kernel in backend.items():
             for device in _devices():
                 library.impl(name, kernel, device)
     return library._destroy  # type: ignore[no-any-return]

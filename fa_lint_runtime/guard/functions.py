@@ -1,61 +1,21 @@
-"""Hooks on Python functions of torch, by exchanging the function's code and nothing else.
-
-The function object stays the same one, so that every name it was ever bound to is covered, ``is`` and pickle still
-agree, and ``torch.jit.script`` still finds the original source.
-"""
+"""Hooks on what torch does in Python: saving, ``state_dict``, the entries of autograd, ``/`` of tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import CodeType, FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from . import saves, session
-from .callsite import keywords_at as _keywords_at  # noqa: F401
 from .callsite import site_of
 from .checks.division import zero_by_zero
 from .evidence import in_backward, remember_grads, remember_leaves
+from .exchange import exchange
 from .watch import caller, is_inside, watch
 
 __all__ = ["install"]
-
-_HANDLER = "_fa_lint_guard_handler"
-
-
-def _trampoline(function: FunctionType, name: str) -> CodeType:
-    """Code that passes everything to the handler, and looks like the original to whoever asks where it is."""
-    scope: dict[str, Any] = {}
-    exec(f"def call(*args, **kwargs):\n    return {name}(*args, **kwargs)", scope)
-    old = function.__code__
-    code: CodeType = scope["call"].__code__
-    return code.replace(
-        co_filename=old.co_filename,
-        co_firstlineno=old.co_firstlineno,
-        co_name=old.co_name,
-        co_qualname=old.co_qualname,
-    )
-
-
-def _exchange(function: Any, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[], None]:
-    """Let ``make(original)`` answer for ``function``; the function returned undoes it."""
-    if not isinstance(function, FunctionType) or function.__code__.co_freevars:
-        return lambda: None
-    code, scope = function.__code__, function.__globals__
-    original = FunctionType(code, scope, function.__name__, function.__defaults__, function.__closure__)
-    original.__kwdefaults__ = function.__kwdefaults__
-    name = f"{_HANDLER}_{function.__qualname__.replace('.', '_')}"
-    scope[name] = make(original)
-    function.__code__ = _trampoline(function, name)
-
-    def restore() -> None:
-        function.__code__ = code
-        scope.pop(name, None)
-
-    return restore
-
 
 def _save(original: Callable[..., Any]) -> Callable[..., Any]:
     def save(obj: Any, *args: Any, **kwargs: Any) -> Any:
@@ -129,10 +89,10 @@ def _divide(name: str) -> Callable[[], None]:
 def install() -> Callable[[], None]:
     """Put every hook in place; the function returned takes them out again."""
     undo = [
-        _exchange(torch.save, _save),
-        _exchange(nn.Module.state_dict, _state_dict),
-        _exchange(torch.autograd.grad, _grad),
-        _exchange(torch.autograd.backward, _backward),
+        exchange(torch.save, _save),
+        exchange(nn.Module.state_dict, _state_dict),
+        exchange(torch.autograd.grad, _grad),
+        exchange(torch.autograd.backward, _backward),
         *(_divide(name) for name in ("__truediv__", "__itruediv__") if name not in vars(torch.Tensor)),
     ]
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from . import dispatcher, evidence, functions
+from .casts import CastSwitch
 
 __all__ = ["acquire", "is_installed", "release"]
 
@@ -21,6 +22,7 @@ def acquire() -> None:
         if _users == 0:
             _undo.append(dispatcher.install())
             _undo.append(functions.install())
+            _undo.append(CastSwitch(dispatcher.install_casts).install())
         _users += 1
 
 

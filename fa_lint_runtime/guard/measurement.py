@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -16,7 +17,8 @@ class Measurement:
     """One check of one call. ``count`` of ``total`` vectors (or entries) are wrong.
 
     ``worst`` is the share of the true value that came out, ``was`` and ``should`` the numbers there, ``magnitude`` the
-    smallest norm or the largest value lost; None where that has no meaning.
+    smallest norm or the largest value lost; None where that has no meaning. ``examine`` gives ``was`` and ``should``
+    where they cost something, and is asked only if the case is the worst so far.
     """
 
     kind: str
@@ -27,3 +29,4 @@ class Measurement:
     should: Scalar = None
     magnitude: Scalar = None
     detail: str = ""
+    examine: Callable[[], tuple[float, float]] | None = None

@@ -79,19 +79,20 @@ class Session:
                 found = self._tallies[key] = Tally(kind, code, name, callsite.site_of(call), backward)
         return found
 
-    def record(self, tally: Tally, found: Measurement, operands: tuple[Tensor, ...], *, now: bool) -> None:
-        """Add a measurement; with ``now``, tell (warn or raise) if it is the first of its call site."""
+    def record(
+        self, tally: Tally, found: Measurement, operands: tuple[Tensor, ...], *, now: bool
+    ) -> GuardEvent | None:
+        """Add a measurement; the event, if it is known and the first of its call site."""
         with self._lock:
             if not now:
                 tally.defer(found, operands)
-                return
+                return None
             tally.add(found, operands)
             tally.total = found.total
             key = (tally.kind, tally.site)
             first = key not in self._told
             self._told.add(key)
-        if first:
-            self._tell(tally.event())
+        return tally.event() if first else None
 
     def note(self, reason: str) -> None:
         """Count a call that could not be looked at."""
@@ -117,9 +118,10 @@ class Session:
         if self.mode == "error" and late:
             raise GuardError(tuple(late))
         for event in late:
-            self._tell(event)
+            self.tell(event)
 
-    def _tell(self, event: GuardEvent) -> None:
+    def tell(self, event: GuardEvent) -> None:
+        """Warn or raise, as the mode says."""
         if self.mode == "error":
             raise GuardError((event,))
         if self.mode == "warn":

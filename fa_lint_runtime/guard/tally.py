@@ -41,6 +41,8 @@ class Tally:
         self.calls += 1
         self.count += int(found.count)
         if self._is_worse(numbers):
+            if found.examine is not None:
+                numbers["was"], numbers["should"] = found.examine()
             self.values = numbers
             self._describe(found, operands)
 
