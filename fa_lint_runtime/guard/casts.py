@@ -1,0 +1,115 @@
+"""When float16 comes into play, hook every cast of aten; before that, none.
+
+``aten::to`` runs for each cast of bfloat16 autocast and for Python numbers in arithmetic: hooked all the time it would
+cost 10 % of a training step. So the methods that can ask for float16, and ``autocast``, only switch the hook on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .exchange import exchange
+
+__all__ = ["CastSwitch"]
+
+_METHODS = ("half", "to", "type", "type_as")
+_TYPE_NAMES = frozenset({"torch.HalfTensor", "torch.cuda.HalfTensor"})
+
+
+class _Method:
+    """Stands in for a method of ``torch.Tensor``: equal to it, so that tables keyed by it still answer."""
+
+    def __init__(self, below: Any, before: Callable[[tuple[Any, ...], dict[str, Any]], None]) -> None:
+        self._below = below
+        self._before = before
+        self.__name__, self.__qualname__, self.__doc__ = below.__name__, below.__qualname__, below.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._before(args, kwargs)
+        return self._below(*args, **kwargs)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+        below, before = self._below, self._before
+
+        def method(*args: Any, **kwargs: Any) -> Any:
+            before((instance, *args), kwargs)
+            return below(instance, *args, **kwargs)
+
+        return method
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is self._below or isinstance(other, _Method) and other._below is self._below
+
+    def __hash__(self) -> int:
+        return hash(self._below)
+
+    def __reduce__(self) -> Any:
+        return getattr, (torch._C.TensorBase, self.__name__)
+
+
+def _asks_for_half(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    for value in (*args[1:], *kwargs.values()):
+        if value is torch.float16 or value is torch.HalfTensor:
+            return True
+        if isinstance(value, Tensor) and value.dtype is torch.float16:
+            return True
+        if isinstance(value, str) and value in _TYPE_NAMES:
+            return True
+    return False
+
+
+class CastSwitch:
+    """Turns the hook of casts on at the first sign of float16, and off with the last guard."""
+
+    def __init__(self, install_hook: Callable[[], Callable[[], None]]) -> None:
+        self._install_hook = install_hook
+        self._undo: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+        self._on = False
+
+    def turn_on(self) -> None:
+        with self._lock:
+            if not self._on:
+                self._on = True
+                self._undo.append(self._install_hook())
+
+    def install(self) -> Callable[[], None]:
+        """Watch for the first sign; the function returned undoes everything."""
+        for name in _METHODS:
+            if name not in vars(torch.Tensor):
+                self._undo.append(self._replace(name))
+        self._undo.append(exchange(torch.autocast.__enter__, self._autocast_enter))
+        if any(_is_half_autocast(device) for device in ("cpu", "cuda")):
+            self.turn_on()
+        return self._restore
+
+    def _replace(self, name: str) -> Callable[[], None]:
+        def before(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if not self._on and not torch.compiler.is_compiling() and (name == "half" or _asks_for_half(args, kwargs)):
+                self.turn_on()
+
+        setattr(torch.Tensor, name, _Method(getattr(torch.Tensor, name), before))
+        return lambda: delattr(torch.Tensor, name)
+
+    def _autocast_enter(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def enter(region: Any) -> Any:
+            if not self._on and getattr(region, "fast_dtype", None) is torch.float16 and region._enabled:
+                self.turn_on()
+            return original(region)
+
+        return enter
+
+    def _restore(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+
+def _is_half_autocast(device: str) -> bool:
+    return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) is torch.float16
