@@ -68,7 +68,7 @@ class ParameterRecreatedInForward(Rule):
     level = Level.ERROR
     pitfall = "P4"
     runtime = "fa_lint_runtime.inspect_checkpoint"
-    gate = (occurs(b"Parameter("), occurs(b"torch"))
+    gate = (occurs(b"Parameter("), occurs(b"def forward", b"def __call__", b"def training_step"), occurs(b"torch"))
 
     VALID = (
         "from torch import nn\nclass M(nn.Module):\n    def __init__(self, w):\n        super().__init__()\n"
@@ -81,6 +81,8 @@ class ParameterRecreatedInForward(Rule):
         "            self.w = nn.Parameter(torch.zeros(x.shape[-1]))\n        return x * self.w",
         "import torch\nfrom torch import nn\nclass M(nn.Module):\n    def forward(self, x):\n        if not self.initialized:\n"
         "            self.setup(x)\n        return x * self.w\n    def setup(self, x):\n        self.w = nn.Parameter(torch.zeros(3))",
+        "from torch import nn\nclass M(nn.Module):\n    def forward(self, x):\n        self.table = nn.Parameter(x.cumsum(0))\n"
+        "        self.table.requires_grad = False\n        return self.table",
         "from torch import nn\nclass M:\n    def forward(self, x):\n        self.w = nn.Parameter(x)",
     )
     INVALID = (
@@ -112,13 +114,25 @@ class ParameterRecreatedInForward(Rule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        return any(
-            _assigns_parameter(function)
-            for node in ast.walk(outline.tree)
-            if isinstance(node, ast.ClassDef)
-            for function in node.body
-            if isinstance(function, ast.FunctionDef) and function.name != "__init__"
-        )
+        table: dict[str, list[ast.FunctionDef]] = {}
+        for node in ast.walk(outline.tree):
+            if isinstance(node, ast.ClassDef):
+                for inner in node.body:
+                    if isinstance(inner, ast.FunctionDef):
+                        table.setdefault(inner.name, []).append(inner)
+        waiting, seen = [name for name in _ENTRIES if name in table], set(_ENTRIES)
+        while waiting:
+            for function in table[waiting.pop()]:
+                if _assigns_parameter(function):
+                    return True
+                called = {
+                    n.func.attr
+                    for n in ast.walk(function)
+                    if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in table
+                }
+                waiting += called - seen
+                seen |= called
+        return False
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         seen: set[int] = set()
@@ -131,7 +145,7 @@ class ParameterRecreatedInForward(Rule):
                     continue
                 for node in ir.walk(method.body):
                     made = _recreated(facts, node)
-                    if made is None or node.nid in seen or _is_guarded(facts, node):
+                    if made is None or node.nid in seen or _is_guarded(facts, node) or _is_frozen(facts, node, method):
                         continue
                     seen.add(node.nid)
                     yield self._found(facts, node, made, method, via)
@@ -206,6 +220,20 @@ def _parameter(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> ir.Call | N
     return None
 
 
+def _is_frozen(facts: ModuleFacts, node: ir.Node, method: ir.FunctionDef) -> bool:
+    """``self.w.requires_grad = False`` after it: nothing that an optimizer should hold."""
+    names = {facts.source(target) for target in node.targets} if isinstance(node, ir.Assign) else set()
+    for after in ir.walk(method.body):
+        match after:
+            case ir.Assign(targets=[ir.Attr(value=holder, attr="requires_grad")], value=ir.Const(value=False)):
+                if facts.source(holder) in names:
+                    return True
+            case ir.Call(func=ir.Attr(value=holder, attr="requires_grad_"), args=[ir.Arg(value=ir.Const(value=False))]):
+                if facts.source(holder) in names:
+                    return True
+    return False
+
+
 def _is_guarded(facts: ModuleFacts, node: ir.Node) -> bool:
     """Under a test that is true only once: ``is None``, ``not self.ready``, ``hasattr``, a change of shape."""
     for above in facts.names.ancestors(node):
@@ -232,7 +260,11 @@ def _asks_for_state(test: ir.Expr) -> bool:
         match part:
             case ir.Unary(op="not", operand=ir.Attr(attr=attr)) if attr != "training":
                 return True
-            case ir.Compare(ops=["is" | "is not" | "in" | "not in" | "!=" | "=="], left=left, comparators=[right]):
+            case ir.Compare(
+                ops=["is" | "is not" | "in" | "not in" | "!=" | "==" | "<" | ">" | "<=" | ">="],
+                left=left,
+                comparators=[right],
+            ):
                 for side in (left, right):
                     if isinstance(side, ir.Const) and side.value is None:
                         return True

@@ -20,6 +20,7 @@ from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name,
 from fa_lint.semantics.feedback_stores import Store, storage_of, stores
 from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses
 from fa_lint.semantics.roles import Evidence
+from fa_lint.semantics.words import words
 
 __all__ = ["REGISTERED", "FeedbackSite", "feedback_sites"]
 
@@ -30,6 +31,7 @@ _STATE_METHODS = frozenset(
     "state_dict get_extra_state _save_to_state_dict __getstate__ __reduce__ get_state get_checkpoint_state "
     "on_save_checkpoint save_state".split()
 )
+_RESTORES = frozenset("load restore state checkpoint ckpt resume set saved".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,9 @@ class FeedbackSite:
     ``modules``, ``tensor``, ``variable``, ``list``, ``dict`` or ``unknown``. ``store`` is the statement or call that
     keeps it, ``draw`` the call that makes it, ``drawn`` whether that is ``random``, ``uninitialised`` or a ``module``;
     ``seed`` is ``constant`` or ``argument`` where the draw can be repeated. ``where`` is the function that stores it;
-    ``lazy`` is set where ``forward`` reaches that function. ``carried``: the owner's own state method mentions it.
-    ``certain`` is False where only a common name and a product speak for it.
+    ``lazy`` is set where ``forward`` reaches that function. ``carried``: the owner's own state method mentions it;
+    ``restored``: another assignment takes it from a file, a state or an argument. ``certain`` is False where only a
+    common name and a product speak for it.
     """
 
     name: str
@@ -57,6 +60,7 @@ class FeedbackSite:
     where: str
     lazy: bool
     carried: bool
+    restored: bool
     certain: bool
     store: int
     draw: int
@@ -182,11 +186,25 @@ def _site(
         where=function.name if function is not None else "",
         lazy=lazy,
         carried=carried,
+        restored=any(_is_restored(facts, other) for other in kept if other is not store),
         certain=certain,
         store=store.node.nid,
         draw=draw.nid,
         evidence=evidence,
     )
+
+
+def _is_restored(facts: ModuleFacts, store: Store) -> bool:
+    """``self.B = state["B"]``, ``checkpoint.get(…)``, ``torch.load(…)``, or a parameter of a method that loads."""
+    function = facts.names.enclosing_function(store.node)
+    if store.value is None or (isinstance(store.value, ir.Const)):
+        return False
+    if function is not None and set(words(function.name)) & _RESTORES:
+        return True
+    identifiers = {
+        n.id if isinstance(n, ir.Name) else n.attr for n in ir.walk(store.value) if isinstance(n, ir.Name | ir.Attr)
+    }
+    return any(set(words(identifier)) & _RESTORES for identifier in identifiers)
 
 
 def _drawn(facts: ModuleFacts, store: Store) -> Draw | None:

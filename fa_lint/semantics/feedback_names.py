@@ -6,7 +6,14 @@ import re
 
 from fa_lint.semantics.words import words
 
-__all__ = ["VOCABULARY", "is_feedback_name", "is_possible_name", "mentions_feedback", "speaks_of_feedback"]
+__all__ = [
+    "VOCABULARY",
+    "is_feedback_name",
+    "is_possible_name",
+    "mentions_feedback",
+    "names_a_method",
+    "speaks_of_feedback",
+]
 
 _TENSOR = r"(?:matrix|matrices|mats?|weights?|w|kernels?|tensors?|connections?|projections?|proj|params?|biases|bias)"
 _STRONG = re.compile(
@@ -33,6 +40,10 @@ VOCABULARY = (
 _MENTIONED = re.compile(VOCABULARY, re.ASCII)
 # "LinearFA", "Conv2dDFA", "fa_linear" speak of it; "fa" as a part of a longer word does not.
 _SPEAKS = frozenset("dfa fa drtp feedback feedbacks pepita usf brsf frsf sdfa ifa".split())
+# People give feedback, too.
+_OF_A_NETWORK = frozenset(
+    "alignment align matrix matrices weight weights layer layers linear conv direct random asymmetric fixed".split()
+)
 
 
 def mentions_feedback(text: str) -> bool:
@@ -53,3 +64,9 @@ def is_possible_name(identifier: str) -> bool:
 def speaks_of_feedback(identifier: str) -> bool:
     """Does the name of a class, a function or an option name a method of the feedback-alignment family?"""
     return bool(set(words(identifier)) & _SPEAKS)
+
+
+def names_a_method(identifier: str) -> bool:
+    """The same where nothing else speaks: ``feedback`` alone may be a user's."""
+    said = set(words(identifier)) & _SPEAKS
+    return bool(said - {"feedback", "feedbacks"}) or bool(said and set(words(identifier)) & _OF_A_NETWORK)
