@@ -44,6 +44,7 @@ class Layers:
     def __init__(self, facts: ModuleFacts) -> None:
         self._facts = facts
         self._names = facts.names
+        self._known: dict[int, bool] = {}
 
     def is_named(self, identifier: str) -> bool:
         """Does a name say that it holds one value a layer: ``cos_per_layer``, ``layer_angles``?"""
@@ -92,6 +93,13 @@ class Layers:
         """Is a value a collection with one entry a layer or parameter?"""
         if node is None or depth > _DEPTH:
             return False
+        if node.nid not in self._known:
+            # A cycle counts as no.
+            self._known[node.nid] = False
+            self._known[node.nid] = self._collects(node, depth)
+        return self._known[node.nid]
+
+    def _collects(self, node: ir.Expr, depth: int) -> bool:
         match node:
             case ir.Call(func=func, args=args):
                 name = last_name(func)
