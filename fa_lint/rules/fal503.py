@@ -128,9 +128,15 @@ class AlignmentWithoutMagnitude(Rule):
         return found if found.subject == "gradient" and found.strength >= SHOWN else NO_ALIGNMENT
 
     def _is_parameter(self, node: ir.Expr, facts: ModuleFacts) -> bool:
-        while isinstance(node, ir.Call) and isinstance(node.func, ir.Attr):
-            node = node.func.value
-        return isinstance(node, ir.Name) and all(b.how == "param" for b in facts.names.reaching(node))
+        for _ in range(8):
+            if isinstance(node, ir.Call) and isinstance(node.func, ir.Attr):
+                node = node.func.value
+                continue
+            bound = facts.names.reaching(node) if isinstance(node, ir.Name) else []
+            if len(bound) != 1 or bound[0].how != "value" or bound[0].value is None:
+                return bool(bound) and all(b.how == "param" for b in bound)
+            node = bound[0].value
+        return False
 
     def _region(self, node: ir.Node, facts: ModuleFacts) -> ir.Node:
         return facts.names.enclosing_class(node) or facts.names.enclosing_function(node) or facts.module
