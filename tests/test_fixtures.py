@@ -18,6 +18,7 @@ from fa_lint.source import Source
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 EXPECT = re.compile(r"# expect: ((?:FAL\d{3} ?)+)")
 SETTINGS = Settings(root=str(FIXTURES))
+OPT_IN = sorted(code for code, rule in registry().items() if not rule.default)
 FILES = discover([str(FIXTURES)], SETTINGS)
 
 
@@ -38,8 +39,19 @@ def test_fixtures_are_found_and_nothing_else_is() -> None:
     for d in report.diagnostics:
         source = Source.read(d.path, Path(d.path).read_bytes())
         found[d.path][source.whole_row(d.cell, d.start.row), d.code] += 1
-    assert found == {path: expected(path) for path in FILES}
+    wanted = {path: Counter({key: n for key, n in expected(path).items() if key[1] not in OPT_IN}) for path in FILES}
+    assert found == wanted
     assert report.problems == []
+
+
+@pytest.mark.parametrize("code", OPT_IN)
+def test_opt_in_rules_fire_where_their_fixture_says(code: str) -> None:
+    settings = Settings(root=str(FIXTURES), select=(code,))
+    marked = [path for path in FILES if any(code == wanted for _, wanted in expected(path))]
+    assert marked
+    for path in marked:
+        found = Counter((d.start.row, d.code) for d in lint([path], settings, use_cache=False).diagnostics)
+        assert found == Counter({key: n for key, n in expected(path).items() if key[1] == code})
 
 
 def test_every_rule_has_a_fixture() -> None:

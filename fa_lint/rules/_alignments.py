@@ -67,6 +67,7 @@ MEASURE_WORDS = frozenset(
 _VERBS = frozenset({"align", "aligns", "aligned"})
 _SIMILARITY = frozenset({"sim", "sims", "similarity", "similarities"})
 _OF_GRADIENTS = frozenset("grad grads gradient gradients credit credits bp backprop dfa fa feedback fb ebd".split())
+_FEEDBACK = frozenset({"feedback", "fb", "backward"})
 _OF_LAYERS = frozenset({"layer", "layers", "layerwise", "param", "params", "parameter", "parameters", "weight", "weights"})
 # A cosine that is trained on is not reported.
 _TRAINED = frozenset(
@@ -341,7 +342,21 @@ class Alignments:
             given = self._between(values[0], values[1], node)
             if given.is_measured:
                 return replace(given, strength=NAMED)
+            if any(self._mentions_feedback(value) for value in values):
+                return Alignment("feedback", NAMED, (Evidence(node.nid, f"`{identifier}()` of forward and feedback"),))
         return NO_ALIGNMENT
+
+    def _mentions_feedback(self, node: ir.Expr) -> bool:
+        """Does a value, or what its name is bound to, say that it belongs to the backward path?"""
+        said = [node]
+        if isinstance(node, ir.Name):
+            said += [b.value for b in self._facts.names.reaching(node) if b.value is not None]
+        return any(
+            set(words(last_name(part))) & _FEEDBACK
+            for expression in said
+            for part in ir.walk(expression)
+            if isinstance(part, ir.Name | ir.Attr)
+        )
 
     def _is_cosine_module(self, func: ir.Expr) -> bool:
         """Is a callee an ``nn.CosineSimilarity(...)``, directly, by name or as an attribute?"""

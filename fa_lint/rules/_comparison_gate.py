@@ -16,7 +16,7 @@ from fa_lint.rules._alignments import is_measure_name, may_call_measure, may_hav
 from fa_lint.rules.base import Gate
 from fa_lint.semantics.words import NORM_WORDS, words
 
-__all__ = ["ALIGNMENT_GATE", "COSINE_GATE", "Cosines", "cosines_in"]
+__all__ = ["ALIGNMENT_GATE", "COSINE_GATE", "Cosines", "cosines_in", "may_norm_gradients"]
 
 _LIBRARY_BYTES = (b"cosine_similarity", b"CosineSimilarity", b"safe_cosine", b"safe_angle", b"distance.cosine", b"import cosine")
 
@@ -169,6 +169,11 @@ class Cosines:
 
 def _last(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def may_norm_gradients(outline: Outline) -> bool:
+    """Is there a call of something named ``norm``?"""
+    return any(call.name in ("norm", "vector_norm") for call in outline.calls)
 
 
 def cosines_in(outline: Outline) -> Cosines:
