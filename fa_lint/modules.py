@@ -103,6 +103,26 @@ class Modules:
         pairs = [(target.rpartition(".")[2], local) for found in self._imports.values() for local, target in found]
         return [(last, local) for last, local in pairs if local not in ("*", last)]
 
+    def definers(self, dotted: str, caller: str) -> set[str]:
+        """The files that can define ``dotted`` as qualified in ``caller``: its module, and where that imports it from."""
+        found: set[str] = set()
+        waiting = [(dotted, caller)]
+        seen: set[tuple[str, str]] = set()
+        while waiting:
+            name, path = waiting.pop()
+            if (name, path) in seen or len(seen) > 100:
+                continue
+            seen.add((name, path))
+            module, last = _split(name, 0)
+            for file in self.files(module, path):
+                found.add(file)
+                waiting += [
+                    (t if local == last else _joined(t, last), file)
+                    for local, t in self._imports[file]
+                    if local in (last, "*")
+                ]
+        return found
+
     def names_of(self, names: Iterable[str]) -> set[str]:
         """``names`` and every other name under which a module imports one of them."""
         return _closure(set(names), self._renamed)

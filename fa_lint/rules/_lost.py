@@ -12,7 +12,7 @@ from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
 from fa_lint.semantics.saves import Save, SavedEntry, is_model_entry, saves
 from fa_lint.semantics.words import words
 
-__all__ = ["lost_feedback"]
+__all__ = ["can_be_lost", "contains", "lost_feedback"]
 
 _WRITES = frozenset("save dump write export store serialize tofile checkpoint savetxt".split())
 _FORWARDED = frozenset({"DataParallel", "DistributedDataParallel", "compile", "prepare", "to", "cuda", "eval", "train"})
@@ -21,7 +21,7 @@ _FORWARDED = frozenset({"DataParallel", "DistributedDataParallel", "compile", "p
 def lost_feedback(facts: ModuleFacts) -> Iterator[tuple[Save, list[FeedbackSite]]]:
     """Each save of a model, with the feedback beside it or unregistered inside it that no save writes."""
     written = saves(facts)
-    sites = [site for site in feedback_sites(facts) if _can_be_lost(facts, site, written)]
+    sites = [site for site in feedback_sites(facts) if can_be_lost(facts, site, written)]
     if not sites:
         return
     for save in written:
@@ -33,7 +33,8 @@ def lost_feedback(facts: ModuleFacts) -> Iterator[tuple[Save, list[FeedbackSite]
             yield save, lost
 
 
-def _can_be_lost(facts: ModuleFacts, site: FeedbackSite, written: tuple[Save, ...]) -> bool:
+def can_be_lost(facts: ModuleFacts, site: FeedbackSite, written: tuple[Save, ...]) -> bool:
+    """Is a feedback outside its owner's state, and written by no save of the module?"""
     if site.registered or site.carried or is_repeatable(site) or site.storage in ("unknown", "object"):
         return False
     if any(site.name in save.mentions for save in written):
@@ -152,7 +153,7 @@ def _holds(facts: ModuleFacts, save: Save, entry: SavedEntry, site: FeedbackSite
         roots += [c for c in facts.names.classes if saver is not None and saver in family(facts, c)]
     else:
         roots = _classes_of(facts, entry.of.rpartition(".")[2])
-    return any(_contains(facts, root, owner) for root in roots)
+    return any(contains(facts, root, owner) for root in roots)
 
 
 def _classes_of(facts: ModuleFacts, name: str) -> list[ir.ClassDef]:
@@ -208,7 +209,7 @@ def _constructed(facts: ModuleFacts, node: ir.Expr, depth: int) -> list[ir.Class
     return []
 
 
-def _contains(facts: ModuleFacts, root: ir.ClassDef, part: ir.ClassDef) -> bool:
+def contains(facts: ModuleFacts, root: ir.ClassDef, part: ir.ClassDef) -> bool:
     """Is a class, a base of it, or what either constructs at any depth, the class of the feedback?"""
     waiting: list[ir.ClassDef] = [root]
     seen: set[ir.ClassDef] = set()

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from fa_lint.findings import Finding, Level, Related
+from fa_lint.findings import Clue, Diagnostic, Finding, Level, Related, RelatedPlace, Trace
 from fa_lint.gate import Outline
+from fa_lint.modules import Modules
 from fa_lint.rules._feedback import FEEDBACK, evidence, may_hold_feedback
 from fa_lint.rules._lost import lost_feedback
-from fa_lint.rules.base import Invalid, Rule, occurs
+from fa_lint.rules._lost_elsewhere import SAVING, describe_makers, describe_save, kept_feedback, lost_pairs
+from fa_lint.rules.base import Invalid, ProjectRule, Question
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite
 
@@ -18,17 +21,23 @@ _WHERE = {
     "module": "an unregistered attribute of `{}`",
     "foreign": "an attribute set on `{}` from outside",
 }
+_MESSAGE = (
+    "this checkpoint leaves out the feedback {}: after a reload the trained network cannot be measured; "
+    "save it too, or use `fa_lint_runtime.save_checkpoint`"
+)
+_COMPUTES = "a file from which Γ is undefined"
 
 
-class CheckpointWithoutFeedback(Rule):
+class CheckpointWithoutFeedback(ProjectRule):
     """
     ## What it does
     Flags a checkpoint that does not contain the feedback: `torch.save` of a `state_dict` or of a whole model, `pickle`,
-    safetensors, `save_pretrained`, `Trainer.save_checkpoint`, `accelerator.save` and their relatives, where the same
-    module draws feedback that the saved object does not hold: a plain attribute of a saved module, a local beside the model,
-    a list on the trainer, a matrix in the optimizer. Reported where the saved dict is put together. Silent where any save of
-    the file writes the feedback (an entry, a second file), where it is registered, where the whole object is pickled
-    (plain attributes survive that), where it is handed to the model, and where a constant seed repeats the draw.
+    safetensors, `save_pretrained`, `Trainer.save_checkpoint`, `accelerator.save` and their relatives, where the project
+    draws feedback that the saved object does not hold: a plain attribute of a saved module, a local beside the model,
+    a list on the trainer, a matrix in the optimizer; also where the saver is a base class or another file. Reported
+    where the saved dict is put together. Silent where any save writes the feedback (an entry, a second file), where it is
+    registered, where the whole object is pickled (plain attributes survive that), where it is handed to the model, and where
+    a constant seed repeats the draw.
 
     ## Why is this bad
     The run cannot be measured afterwards: Γ needs the matrices that the network was trained with. With them it was 0.24 on
@@ -71,7 +80,8 @@ class CheckpointWithoutFeedback(Rule):
     level = Level.ERROR
     pitfall = "P6.5"
     runtime = "fa_lint_runtime.save_checkpoint"
-    gate = (occurs(b"save", b"dump"), *FEEDBACK)
+    # The save itself may stand in another file.
+    gate = FEEDBACK
 
     VALID = (
         "import torch\nfrom torch import nn\nclass LinearFA(nn.Module):\n    def __init__(self, n):\n        super().__init__()\n"
@@ -173,12 +183,66 @@ class CheckpointWithoutFeedback(Rule):
             yield self.find(
                 facts,
                 place,
-                f"this checkpoint leaves out the feedback {_list(sites)}: after a reload the trained network cannot be measured; "
-                "save it too, or use `fa_lint_runtime.save_checkpoint`",
-                computes="a file from which Γ is undefined",
+                _MESSAGE.format(_list(sites)),
+                computes=_COMPUTES,
                 level=Level.ERROR if sure else Level.WARNING,
                 related=tuple(dict.fromkeys(places)),
             )
+
+    # -- across files: the feedback here, the save there --------------------------------------------------------
+
+    def clues(self, facts: ModuleFacts) -> Iterator[Clue]:
+        for site, data in kept_feedback(facts):
+            finding = self.find(
+                facts, facts.node(site.store), f"`{site.name}` is kept here", related=evidence(facts, site)
+            )
+            yield Clue("feedback", finding, {**data, "where": _WHERE[site.owner_kind].format(site.owner)})
+
+    def question(self, clues: Sequence[Trace], modules: Modules) -> Question | None:
+        makers = modules.names_of(maker for clue in clues for maker in clue.data["makers"])
+        names = {clue.data["name"] for clue in clues}
+        if not clues:
+            return None
+        return Question((*SAVING, *(f"{maker}(" for maker in sorted(makers))), tuple(sorted(names | makers)))
+
+    def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
+        for save, data in describe_save(facts, question.names):
+            places = []
+            if save.place != save.call:
+                places.append(Related(*facts.span(facts.node(save.call)), f"written by `{save.saver}`"))
+            yield Clue(
+                "save",
+                self.find(facts, facts.node(save.place), "a save", computes=_COMPUTES, related=tuple(places)),
+                data,
+            )
+        for call, data in describe_makers(facts, question.names):
+            yield Clue("maker", self.find(facts, call, "the model is made here"), data)
+
+    def settle(
+        self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
+    ) -> Iterator[tuple[Trace, Diagnostic]]:
+        for save, sites, through in lost_pairs(clues, answers, modules):
+            names = list(dict.fromkeys(f"`{site.data['name']}`" for site in sites))
+            what = ", ".join(names) if len(names) > 1 else f"{names[0]} ({sites[0].data['where']})"
+            places = [_place(t.diagnostic, t.diagnostic.message) for t in (*through[:3], *sites[:3])]
+            sure = any(site.data["sure"] for site in sites)
+            yield (
+                save,
+                replace(
+                    save.diagnostic,
+                    message=_MESSAGE.format(what),
+                    level=Level.ERROR if sure else Level.WARNING,
+                    related=(
+                        *save.diagnostic.related,
+                        *places,
+                        *(r for site in sites[:3] for r in site.diagnostic.related),
+                    ),
+                ),
+            )
+
+
+def _place(found: Diagnostic, message: str) -> RelatedPlace:
+    return RelatedPlace(found.path, found.start, found.end, message, found.cell)
 
 
 def _list(sites: list[FeedbackSite]) -> str:

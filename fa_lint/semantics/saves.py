@@ -39,6 +39,7 @@ _METHODS: dict[str, tuple[int, str] | None] = {
     "save_model": (0, "model"),
     "save": (0, "obj"),
 }
+_SAVING = frozenset({"save", "checkpoint", "snapshot", "dump"})
 _TRAINERS = frozenset({"trainer", "accelerator", "fabric", "accel"})
 _TRAINER_CLASSES = frozenset({"Trainer", "Seq2SeqTrainer", "Accelerator", "Fabric", "SFTTrainer", "Lite"})
 # Calls through which a trainer learns of its model.
@@ -88,19 +89,22 @@ def saves(facts: ModuleFacts) -> tuple[Save, ...]:
         saved = _written(facts, call)
         if saved is None:
             continue
-        saver, contents = saved
-        found += _described(facts, call, saver, contents)
+        found += _described(facts, call, *saved)
     return tuple(sorted(found, key=lambda save: save.call))
 
 
-def _written(facts: ModuleFacts, call: ir.Call) -> tuple[str, list[ir.Expr]] | None:
-    """The saver's name and what it writes; None where a call is no save."""
+def _written(facts: ModuleFacts, call: ir.Call) -> tuple[str, list[ir.Expr], bool] | None:
+    """The saver's name, what it writes, and whether it writes state dicts of objects; None where a call is no save."""
     name = facts.qualified(call.func)
     if name in _FUNCTIONS:
         value = _argument(call, *_FUNCTIONS[name])
-        return (name, [value]) if value is not None else None
+        return (name, [value], False) if value is not None else None
     if name in _MANY:
-        return name, [a.value for a in call.args[1:]]
+        return name, [a.value for a in call.args[1:]], False
+    if name is not None and set(words(name.rpartition(".")[2])) & _SAVING:
+        # A helper of another file that is given state dicts writes them.
+        given = [a.value for a in call.args if any(e.what == "state_dict" for e in entries_of(facts, a.value))]
+        return (name, given, False) if given and not name.startswith("torch.") else None
     if name is not None or not isinstance(call.func, ir.Attr) or call.func.attr not in _METHODS:
         return None
     receiver = call.func.value
@@ -109,17 +113,18 @@ def _written(facts: ModuleFacts, call: ir.Call) -> tuple[str, list[ir.Expr]] | N
     last = receiver.id if isinstance(receiver, ir.Name) else receiver.attr if isinstance(receiver, ir.Attr) else ""
     where = _METHODS[call.func.attr]
     if call.func.attr == "save_pretrained":
-        return "save_pretrained", [receiver]
+        return "save_pretrained", [receiver], True
     if not (set(words(last)) & _TRAINERS or _is_trainer(facts, receiver)):
         return None
     if where is None:
-        return f"{last}.{call.func.attr}", _given_models(facts, receiver)
+        return f"{last}.{call.func.attr}", _given_models(facts, receiver), True
     value = _argument(call, *where)
     if call.func.attr == "save" and set(words(last)) & {"fabric"}:
         value = _argument(call, 1, "state")
     if value is None:
-        return f"{last}.{call.func.attr}", _given_models(facts, receiver)
-    return f"{last}.{call.func.attr}", [value] if not _is_path(facts, value) else _given_models(facts, receiver)
+        return f"{last}.{call.func.attr}", _given_models(facts, receiver), True
+    contents = [value] if not _is_path(facts, value) else _given_models(facts, receiver)
+    return f"{last}.{call.func.attr}", contents, True
 
 
 def _is_path(facts: ModuleFacts, node: ir.Expr) -> bool:
@@ -167,14 +172,16 @@ def _given_models(facts: ModuleFacts, receiver: ir.Expr) -> list[ir.Expr]:
 # -- what goes into the file --------------------------------------------------------------------------------------
 
 
-def _described(facts: ModuleFacts, call: ir.Call, saver: str, contents: list[ir.Expr]) -> Iterable[Save]:
+def _described(
+    facts: ModuleFacts, call: ir.Call, saver: str, contents: list[ir.Expr], whole_state: bool
+) -> Iterable[Save]:
     function = facts.names.enclosing_function(call)
     if len(contents) == 1 and isinstance(contents[0], ir.Name) and function is not None:
         position = _parameter(facts, contents[0], function)
         if position is not None:
             yield from _callers(facts, call, saver, function, position)
             return
-    yield _save(facts, call, saver, contents, saver not in _FUNCTIONS and saver not in _MANY)
+    yield _save(facts, call, saver, contents, whole_state)
 
 
 def _parameter(facts: ModuleFacts, node: ir.Name, function: ir.FunctionDef) -> int | None:
