@@ -55,6 +55,7 @@ class CheckOptions:
     color: str = "auto"
     jobs: int = 0
     no_cache: bool = False
+    with_runtime: str | None = None
 
 
 def _stop(message: str) -> NoReturn:
@@ -76,6 +77,8 @@ def check(paths: tuple[str, ...], options: CheckOptions) -> NoReturn:
             click.echo(f"{key} = {value}")
         sys.exit(0)
     if paths == ("-",):
+        if options.with_runtime is not None:
+            _stop("--with-runtime needs files; standard input has no path of its own")
         _check_stdin(settings, options)
     if "-" in paths:
         _stop("`-` (standard input) cannot be mixed with paths")
@@ -94,7 +97,21 @@ def check(paths: tuple[str, ...], options: CheckOptions) -> NoReturn:
     failed = False
     if options.fix or options.diff:
         report, failed = _fix_files(report, files, settings, options)
+    if options.with_runtime is not None:
+        _confirm(report, options.with_runtime, files, settings)
     _finish(report, settings, options, failed=failed)
+
+
+def _confirm(report: Report, log: str, files: list[str], settings: Settings) -> None:
+    from fa_lint.confirm import RuntimeLogError, confirm, read_events
+
+    try:
+        outside = confirm(report, read_events(log), files, settings)
+    except RuntimeLogError as error:
+        _stop(str(error))
+    if outside:
+        shown = ", ".join(outside[:5]) + (f" and {len(outside) - 5} more" if len(outside) > 5 else "")
+        click.echo(f"fa-lint: note: {_plural(len(outside), 'guard event')} in files not linted here: {shown}", err=True)
 
 
 def _settings(paths: tuple[str, ...], options: CheckOptions) -> Settings:
