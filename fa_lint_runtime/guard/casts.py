@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -15,34 +16,38 @@ from torch import Tensor
 
 from .exchange import exchange
 
-__all__ = ["CastSwitch"]
+__all__ = ["CastSwitch", "is_asked_for"]
 
 _METHODS = ("half", "to", "type", "type_as")
+_asked = threading.local()
 _TYPE_NAMES = frozenset({"torch.HalfTensor", "torch.cuda.HalfTensor"})
+
+
+def is_asked_for() -> bool:
+    """Whether a cast to float16 that runs now was written by somebody, rather than made by autocast."""
+    return getattr(_asked, "now", False)
 
 
 class _Method:
     """Stands in for a method of ``torch.Tensor``: equal to it, so that tables keyed by it still answer."""
 
-    def __init__(self, below: Any, before: Callable[[tuple[Any, ...], dict[str, Any]], None]) -> None:
+    def __init__(self, below: Any, turn_on: Callable[[], None]) -> None:
         self._below = below
-        self._before = before
+        self._turn_on = turn_on
         self.__name__, self.__qualname__, self.__doc__ = below.__name__, below.__qualname__, below.__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self._before(args, kwargs)
-        return self._below(*args, **kwargs)
+        if torch.compiler.is_compiling() or not (self.__name__ == "half" or _asks_for_half(args, kwargs)):
+            return self._below(*args, **kwargs)
+        self._turn_on()
+        before, _asked.now = is_asked_for(), True
+        try:
+            return self._below(*args, **kwargs)
+        finally:
+            _asked.now = before
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        if instance is None:
-            return self
-        below, before = self._below, self._before
-
-        def method(*args: Any, **kwargs: Any) -> Any:
-            before((instance, *args), kwargs)
-            return below(instance, *args, **kwargs)
-
-        return method
+        return self if instance is None else MethodType(self, instance)
 
     def __eq__(self, other: object) -> bool:
         return other is self or other is self._below or isinstance(other, _Method) and other._below is self._below
@@ -75,6 +80,9 @@ class CastSwitch:
         self._on = False
 
     def turn_on(self) -> None:
+        """From here on every cast of aten passes the hook."""
+        if self._on:
+            return
         with self._lock:
             if not self._on:
                 self._on = True
@@ -91,11 +99,7 @@ class CastSwitch:
         return self._restore
 
     def _replace(self, name: str) -> Callable[[], None]:
-        def before(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if not self._on and not torch.compiler.is_compiling() and (name == "half" or _asks_for_half(args, kwargs)):
-                self.turn_on()
-
-        setattr(torch.Tensor, name, _Method(getattr(torch.Tensor, name), before))
+        setattr(torch.Tensor, name, _Method(getattr(torch.Tensor, name), self.turn_on))
         return lambda: delattr(torch.Tensor, name)
 
     def _autocast_enter(self, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch._C import DispatchKey
 
-from .callsite import Call
+from .callsite import Call, keywords_at
+from .casts import is_asked_for
 from .checks.acos import acos_out_of_range
 from .checks.cast import flushed
 from .checks.clamped_cosine import clamped_cosine
@@ -27,7 +28,6 @@ from .checks.embedding_loss import floored_embedding_loss
 from .checks.norm import negative_order, underflowed_norm
 from .checks.normalize import floored_normalize
 from .checks.self_cosine import same_memory, self_cosine
-from .callsite import keywords_at
 from .evidence import in_backward
 from .half import watch_gradient
 from .watch import caller, collecting_norms, is_inside, nested, offer_norm, watch
@@ -184,7 +184,8 @@ def _to(below: Callable[..., Any]) -> Callable[..., Any]:
 
 def _watch_cast(x: Tensor, result: Tensor) -> None:
     call = caller()
-    automatic = torch.is_autocast_enabled(x.device.type) and torch.get_autocast_dtype(x.device.type) is torch.float16
+    # Autocast is off while it casts, so ``is_autocast_enabled`` says nothing here.
+    automatic = not is_asked_for() and torch.get_autocast_dtype(x.device.type) is torch.float16
     kind = "gradient-flush" if in_backward() else "autocast-flush" if automatic else "half-flush"
     name = {"gradient-flush": "backward", "autocast-flush": "autocast"}.get(kind, "Tensor.to")
     out = result.detach()

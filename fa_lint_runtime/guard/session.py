@@ -10,12 +10,12 @@ from contextvars import ContextVar
 from torch import Tensor
 
 from . import callsite
-from .callsite import Call
+from .callsite import Call, Site
 from .events import GuardError, GuardEvent, GuardWarning
 from .log import GuardLog
 from .measurement import Measurement
 from .saves import SaveRecord, unsaved
-from .table import EVENTS, selected
+from .table import CODES, EVENTS, selected
 from .tally import Tally
 
 __all__ = ["Session", "active_sessions", "enter", "leave", "session_for"]
@@ -28,8 +28,6 @@ class Session:
         self, mode: str, rules: tuple[str, ...], ignore: tuple[str, ...], sample: float, deferred: bool = False
     ) -> None:
         self.mode = mode
-        self.rules = rules
-        self.ignore = ignore
         self.sample = sample
         self.deferred = deferred
         self.active = False
@@ -37,22 +35,20 @@ class Session:
         self.log.source = self.events
         self.saves: list[SaveRecord] = []
         self._pid = os.getpid()
+        self._taken = frozenset(code for code in CODES if selected(code, rules) and not selected(code, ignore))
+        self._wanted = frozenset(k.name for k in EVENTS.values() if {k.code, k.known_gradient} & self._taken)
         self._tallies: dict[tuple[object, ...], Tally] = {}
         self._looked: dict[tuple[object, ...], int] = {}
         self._seen: dict[tuple[object, ...], int] = {}
-        self._told: set[tuple[object, ...]] = set()
         self._lock = threading.Lock()
 
     def wants(self, kind: str) -> bool:
         """Whether a kind of event is to be watched here, in this process."""
-        row = EVENTS[kind]
-        if os.getpid() != self._pid:
-            return False
-        codes = [code for code in (row.code, row.known_gradient) if self.takes(code)]
-        return bool(codes)
+        return kind in self._wanted and os.getpid() == self._pid
 
     def takes(self, code: str) -> bool:
-        return selected(code, self.rules) and not selected(code, self.ignore)
+        """Whether events of this code are taken."""
+        return code in self._taken
 
     def is_due(self, kind: str, call: Call | None) -> bool:
         """Every call with ``sample=1``; else the first of each site and then an even share of the rest."""
@@ -89,9 +85,7 @@ class Session:
                 return None
             tally.add(found, operands)
             tally.total = found.total
-            key = (tally.kind, tally.site)
-            first = key not in self._told
-            self._told.add(key)
+            first, tally.told = not tally.told, True
         return tally.event() if first else None
 
     def note(self, reason: str) -> None:
@@ -113,8 +107,9 @@ class Session:
         Raises:
             GuardError: with mode ``"error"``, if that is more than was raised already.
         """
+        told = {(tally.kind, tally.site) for tally in self._tallies.values() if tally.told}
         self.log.settle()
-        late = [e for e in self.log if (e.kind, callsite.Site(e.file, e.line, e.end_line, e.column, e.end_column)) not in self._told]
+        late = [e for e in self.log if (e.kind, Site(e.file, e.line, e.end_line, e.column, e.end_column)) not in told]
         if self.mode == "error" and late:
             raise GuardError(tuple(late))
         for event in late:
@@ -136,7 +131,7 @@ _everywhere: list[Session] = []
 def active_sessions() -> list[Session]:
     """Those entered by this thread or task, innermost first; for a thread that entered none, all of them."""
     own = [session for session in reversed(_entered.get()) if session.active]
-    return own or [session for session in reversed(_everywhere) if session.active]
+    return own or _everywhere[::-1]
 
 
 def session_for(kind: str) -> Session | None:

@@ -26,6 +26,7 @@ class Tally:
     function: str
     site: Site
     backward: bool
+    told: bool = False
     calls: int = 0
     count: int = 0
     total: int = 0

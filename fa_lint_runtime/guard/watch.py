@@ -78,8 +78,9 @@ def watch(kind: str, function: str, operands: tuple[Tensor, ...], check: Check, 
         return
     event = None
     try:
-        with nested(), _unnoticed(operands):
-            values = functorch.physical(operands) if _any_wrapped(operands) else operands
+        wrapped = _any_wrapped(operands)
+        with nested(), _unnoticed(wrapped):
+            values = functorch.physical(operands) if wrapped else operands
             now = all(x.is_cpu for x in operands) and not session.deferred
             total, found = check(tuple(x.detach() for x in values), now)
             session.look(kind, call, total)
@@ -97,14 +98,16 @@ def watch(kind: str, function: str, operands: tuple[Tensor, ...], check: Check, 
 
 
 def _any_wrapped(operands: tuple[Tensor, ...]) -> bool:
+    if torch._C._functorch.peek_interpreter_stack() is None:
+        return False
     return any(functorch.is_wrapped(x) for x in operands)
 
 
 class _unnoticed:
     """Without autograd, function modes, and, where there are any, dispatch modes and transforms of ``torch.func``."""
 
-    def __init__(self, operands: tuple[Tensor, ...]) -> None:
-        self._operands = operands
+    def __init__(self, wrapped: bool) -> None:
+        self._wrapped = wrapped
         self._stack: ExitStack | None = None
 
     def __enter__(self) -> None:
@@ -112,7 +115,7 @@ class _unnoticed:
         self._functions.__enter__()
         self._grad = torch.is_grad_enabled()
         torch._C._set_grad_enabled(False)
-        if torch._C._len_torch_dispatch_stack() or _any_wrapped(self._operands):
+        if torch._C._len_torch_dispatch_stack() or self._wrapped:
             from torch.utils._python_dispatch import _disable_current_modes
 
             self._stack = ExitStack()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -37,7 +35,7 @@ def clamped_cosine(
     na, nb = taken or (norms(a, dim, now=now), norms(b, dim, now=now))
     if not now:
         return _deferred(na, nb, eps, result)
-    total = na.numel() if na.shape == nb.shape else math.prod(torch.broadcast_shapes(na.shape, nb.shape))
+    total = na.numel() if na.shape == nb.shape else torch.broadcast_tensors(na, nb)[0].numel()
     if total == 0:
         return 0, None
     smallest_a, smallest_b = float(na.min()), float(nb.min())
@@ -85,8 +83,9 @@ def _deferred(na: Tensor, nb: Tensor, eps: float, result: Tensor | None) -> tupl
 
 def _true_cosine(a: Tensor, b: Tensor, dim: int, index: int) -> Tensor:
     """The exact cosine of one pair."""
-    shape = torch.broadcast_shapes(a.shape, b.shape)  # type: ignore[no-untyped-call]
-    a, b = (x.expand(shape).movedim(dim, -1) for x in (a, b))
-    place = torch.unravel_index(torch.tensor(index), a.shape[:-1]) if a.ndim > 1 else ()
-    pair = tuple(x[place].reshape(-1).double() for x in (a, b))
-    return safe_cosine(*pair)
+    a, b = (x.movedim(dim, -1) for x in torch.broadcast_tensors(a, b))
+    place = []
+    for size in reversed(a.shape[:-1]):
+        index, at = divmod(index, size)
+        place.append(at)
+    return safe_cosine(*(x[tuple(reversed(place))].double() for x in (a, b)))

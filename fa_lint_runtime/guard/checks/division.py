@@ -14,15 +14,14 @@ _NAN = float("nan")
 
 def zero_by_zero(a: Tensor, b: Tensor, *, now: bool) -> tuple[int, Measurement | None]:
     """NaNs that a quotient makes of zeros; those that came in with an operand do not count."""
-    shape = torch.broadcast_shapes(a.shape, b.shape)  # type: ignore[no-untyped-call]
-    total = shape.numel()
     zeros = b == 0
-    if total == 0 or (now and not bool(zeros.any())):
+    bad = zeros & (a == 0) if not now or bool(zeros.any()) else None
+    total = a.numel() if bad is None and a.numel() >= b.numel() else torch.broadcast_tensors(a, b)[0].numel()
+    if total == 0 or bad is None:
         return total, None
-    bad = zeros & (a == 0)
     if now and not bool(bad.any()):
         return total, None
-    return total, Measurement("zero-by-zero", bad.expand(shape).sum(), total, None, _NAN, _NAN, 0.0)
+    return total, Measurement("zero-by-zero", bad.sum(), total, None, _NAN, _NAN, 0.0)
 
 
 def undefined_cosine(a: Tensor, b: Tensor, result: Tensor, *, now: bool) -> tuple[int, Measurement | None]:
