@@ -6,7 +6,7 @@ A few samples run again in fp64, on copies of the parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from ..cosine import safe_cosine
-from ..magnitude import dtype_headroom
 from .batches import Batch, tensors_of
 from .capture import gradients_at
 from .losses import SummedLoss
@@ -126,7 +125,9 @@ class _InFp64(nn.Module):
         blocks = getattr(self._model[0], "blocks", None)
         if not isinstance(blocks, nn.ModuleList | nn.Sequential) or not len(blocks):
             return None
-        return Plan("inputs of blocks", plan.source, plan.names[:1], (None,), (blocks[0],), 1, batch_dims=(0,))
+        return Plan(
+            "inputs of blocks", plan.source, plan.names[:1], (None,), (blocks[0],), 1, None, plan.batch_dims[:1]
+        )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As the model."""
@@ -183,12 +184,13 @@ def _headroom(gradient: Tensor, hidden: Tensor, batch_size: int, dtype: torch.dt
     info = torch.finfo(dtype)
     half_smallest = float(info.smallest_normal) * float(info.eps) / 2
     entries = scaled.abs().flatten()
-    middle = median(entries[torch.isfinite(entries) & (entries > 0)])
+    used = entries[torch.isfinite(entries) & (entries > 0)]
+    middle = median(used)
     return LayerHeadroom(
         dtype=str(dtype).removeprefix("torch."),
         bits=math.log2(middle / half_smallest) if middle > 0 else NAN,
-        flushed_share=dtype_headroom(scaled, dtype).flushed_share,
-        overflow_share=dtype_headroom(hidden, dtype).overflow_share,
+        flushed_share=float((used.to(dtype) == 0).sum()) / max(1, entries.numel()),
+        overflow_share=float(torch.isinf(hidden.to(dtype)).double().mean()),
     )
 
 
@@ -250,30 +252,28 @@ def _derivative_error(
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(gradient.shape, generator=generator, dtype=torch.float64).to(gradient.device)
     direction = gradient / gradient.norm() + noise / noise.norm()
+    dim = entry.batch_dims[0]
+    both = torch.cat([direction, -direction], dim)  # every sample twice: moved up, moved down
     sizes: list[float] = []
-    values, rounding = [], 0.0
 
-    def moved(sign: int) -> Callable[[int, Tensor], None]:
-        def move(index: int, h: Tensor) -> None:
-            # In place, so that a skip outside the block sees it too; inputs and parameters are copies.
-            if index == 0 and h.shape == direction.shape:
-                sizes.append(float(h.norm()) or 1.0)
-                h.add_(direction, alpha=sign * _STEP * sizes[0])
-
-        return move
+    def move(index: int, h: Tensor) -> None:
+        # In place, so that a skip outside the block sees it too; inputs and parameters are copies.
+        if index == 0 and h.shape == both.shape:
+            sizes.append(float(h.narrow(dim, 0, batch.size).norm()) or 1.0)
+            h.add_(both, alpha=_STEP * sizes[0])
 
     try:
-        for sign in (1, -1):
-            with torch.no_grad(), torch.autocast(hidden_device(batch), enabled=False):
-                logits = run(wide, entry, batch.mapped(torch.clone).x, moved(sign))
-                values.append(float(loss(logits, batch.y, batch.size)))
-                rounding = _EPS * batch.size * max(1.0, float(logits.abs().max()))
+        with torch.no_grad(), torch.autocast(hidden_device(batch), enabled=False):
+            logits = run(wide, entry, batch.doubled().x, move)
+            halves = logits[: batch.size], logits[batch.size :]
+            up, down = (float(loss(half, batch.y, batch.size)) for half in halves)
     except RuntimeError as error:
         return NAN, f"the first hidden state cannot be moved: {str(error).splitlines()[0][:120]}"
-    if len(sizes) != 2:
+    if not sizes:
         return NAN, "the first hidden state could not be found again"
+    rounding = _EPS * batch.size * max(1.0, float(logits.abs().max()))
     width = 2 * _STEP * sizes[0]
     claimed, scale = float((gradient * direction).sum()), float(gradient.norm() * direction.norm())
     if rounding / width > 0.1 * _AGREES * scale:
         return NAN, "the loss is too flat for a central difference"
-    return abs((values[0] - values[1]) / width - claimed) / scale, ""
+    return abs((up - down) / width - claimed) / scale, ""

@@ -170,7 +170,7 @@ def _plain_checkpoints() -> Iterator[None]:
 
 @contextmanager
 def without_recomputation() -> Iterator[None]:
-    """Checkpointed blocks keep their activations: running them again would find other parameters than the first time."""
+    """Checkpointed blocks keep their activations: run again, they would find other parameters than before."""
     original = getattr(checkpointing, "_checkpoint_without_reentrant_generator", None)
     if original is None:
         yield

@@ -111,7 +111,10 @@ def refitted_bias(logits: Tensor, target: Tensor, steps: int = 20) -> Tensor:
         slope = p.mean(0) - wanted + 1e-6 * bias
         curvature = torch.diag(p.mean(0)) - p.mT @ p / len(p) + ridge
         step = torch.linalg.solve(curvature, slope)
-        bias = bias - step / max(1.0, float(step.abs().max()))
+        size = float(step.abs().max())
+        bias = bias - step / max(1.0, size)
+        if size < 1e-6:
+            break
     return bias - bias.mean()
 
 
