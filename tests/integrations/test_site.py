@@ -6,12 +6,14 @@ import functools
 import http.server
 import importlib.util
 import json
+import queue
 import re
 import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -130,18 +132,35 @@ def test_mkdocs_builds_it_without_a_warning(site: Path) -> None:
 # -- in a browser -------------------------------------------------------------------------------------------------
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
+class _Server(http.server.ThreadingHTTPServer):
+    """Serves the site; what a page posts is put into ``posted``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.posted: queue.Queue[bytes] = queue.Queue()
+        super().__init__(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder)))
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def do_POST(self) -> None:
+        assert isinstance(self.server, _Server)
+        self.server.posted.put(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(204)
+        self.end_headers()
+
 
 @pytest.fixture(scope="module")
-def served(site: Path) -> Iterator[str]:
-    handler = functools.partial(_Quiet, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+def served(site: Path) -> Iterator[_Server]:
+    with _Server(site) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield server
         server.shutdown()
         thread.join()
 
@@ -166,22 +185,29 @@ async function look(page) {
 }
 (async () => {
   for (const page of pages) await look(page);
-  document.body.innerHTML = "<pre id=found>" + JSON.stringify(found) + "</pre>";
+  await fetch("/_found", {method: "POST", body: JSON.stringify(found)});
 })();
 </script>"""
 
 
-def _chromium(*arguments: str) -> str:
+@contextmanager
+def _chromium(profile: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     assert _CHROMIUM is not None
-    command = [
-        _CHROMIUM,
+    quiet = [
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
         "--hide-scrollbars",
-        "--virtual-time-budget=20000",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
     ]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=240, check=True).stdout
+    command = [_CHROMIUM, *quiet, f"--user-data-dir={profile}", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def _is_drawn(png: Path, width: int) -> bool:
@@ -193,14 +219,12 @@ def _is_drawn(png: Path, width: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(_CHROMIUM is None, reason="no Chromium: `apt-get install chromium`")
 @pytest.mark.parametrize("width", [1280, 400])
-def test_in_chromium(site: Path, served: str, tmp_path: Path, width: int) -> None:
+def test_in_chromium(site: Path, served: _Server, tmp_path: Path, width: int) -> None:
     looked_at = ["/" + str(page.relative_to(site)) for page in sorted(site.rglob("index.html"))]
     assert len(looked_at) > 20
     (site / "_probe.html").write_text(_PROBE % (json.dumps(looked_at), width))
-    dom = _chromium("--window-size=1400,1000", "--dump-dom", f"{served}/_probe.html")
-    match = re.search(r"<pre id=\"?found\"?>(.*?)</pre>", dom, re.DOTALL)
-    assert match, dom[:500]
-    found = json.loads(match[1].replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))
+    with _chromium(tmp_path / "one", "--remote-debugging-port=0", f"{served.address}/_probe.html"):
+        found = json.loads(served.posted.get(timeout=180))
     assert set(found) == set(looked_at)
     for page, seen in found.items():
         assert seen["overflow"] <= 0, f"{page} is wider than {width} pixels"
@@ -212,5 +236,7 @@ def test_in_chromium(site: Path, served: str, tmp_path: Path, width: int) -> Non
     frame = f"<body style='margin:0'><iframe src='/rules/FAL201/' width={width} height=900 style='border:0'></iframe>"
     (site / "_frame.html").write_text(frame)
     shot = tmp_path / "shot.png"
-    _chromium(f"--window-size={max(width, 500)},900", f"--screenshot={shot}", f"{served}/_frame.html")
+    size = f"--window-size={max(width, 500)},900"
+    with _chromium(tmp_path / "two", size, f"--screenshot={shot}", f"{served.address}/_frame.html") as process:
+        process.wait(120)
     assert _is_drawn(shot, max(width, 500))
