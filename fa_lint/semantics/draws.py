@@ -139,6 +139,8 @@ def _of_call(facts: ModuleFacts, node: ir.Call, depth: int) -> Draw | None:
         return None
     if isinstance(node.func, ir.Attr):
         return _of_method(facts, node, node.func, depth)
+    if isinstance(node.func, ir.Name) and node.func.id in ("list", "tuple", "dict") and node.args:
+        return draw_of(facts, node.args[0].value, depth)
     function = facts.names.function_called(node)
     return _returned(facts, function, depth) if function is not None else None
 
@@ -240,7 +242,11 @@ def _seeded_generator(facts: ModuleFacts, made: ir.Call) -> str:
 def _seed_value(facts: ModuleFacts, args: list[ir.Arg]) -> str:
     if not args:
         return ""
-    value = facts.values.constant(args[0].value)
+    given = args[0].value
+    if isinstance(given, ir.Name) and any(b.how == "param" for b in facts.names.reaching(given)):
+        # Whatever its default, a caller may choose it.
+        return "argument"
+    value = facts.values.constant(given)
     if value is None:
         return ""
     return "argument" if value is UNKNOWN else "constant"

@@ -42,8 +42,11 @@ def entries_of(facts: ModuleFacts, node: ir.Expr, key: str = "", depth: int = 0)
         case ir.Conditional(body=body, orelse=orelse):
             return [*entries_of(facts, body, key, depth), *entries_of(facts, orelse, key, depth)]
         case ir.Comprehension(elements=elements, clause=clause):
-            inner = [*entries_of(facts, clause.iter, key, depth), *entries_of(facts, elements[-1], key, depth)]
-            return [e for e in inner if e.what != "value"] or [SavedEntry("value", "", key)]
+            for part in (clause.iter, elements[-1]):
+                inner = [e for e in entries_of(facts, part, key, depth) if e.what in ("state_dict", "part")]
+                if inner:
+                    return inner
+            return [SavedEntry("value", "", key)]
         case ir.Call():
             return _of_call(facts, node, key, depth)
         case ir.Name():
