@@ -7,13 +7,18 @@ and the functions of the module; a name is believed only where it says of what: 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from weakref import WeakKeyDictionary
 
 from fa_lint.findings import Related
+from fa_lint.rules._measure_words import (
+    FEEDBACK_WORDS,
+    TRAINED,
+    is_measure_name,
+    may_have_formula,
+    subject_of_name,
+)
 from fa_lint.rules._products import division, inner_product, read_denominator
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -21,101 +26,34 @@ from fa_lint.semantics.names import Binding
 from fa_lint.semantics.roles import COMPUTED, NAMED, Evidence
 from fa_lint.semantics.words import words
 
-__all__ = [
-    "MEASURE_WORDS",
-    "NO_ALIGNMENT",
-    "SHOWN",
-    "Alignment",
-    "Alignments",
-    "alignments",
-    "evidence",
-    "is_measure_name",
-    "last_name",
-    "may_call_measure",
-    "may_have_formula",
-    "says_alignment",
-]
+__all__ = ["NO_ALIGNMENT", "SHOWN", "Alignment", "Alignments", "alignments", "evidence", "last_name"]
 
 # Between a name and a proof: the formula is in sight, what enters it is only named.
 SHOWN = 2
 _DEPTH = 24
 _COSINES = frozenset(
     "torch.nn.functional.cosine_similarity fa_lint_runtime.safe_cosine fa_lint_runtime.safe_angle "
-    "sklearn.metrics.pairwise.cosine_similarity scipy.spatial.distance.cosine torchmetrics.functional.cosine_similarity "
+    "sklearn.metrics.pairwise.cosine_similarity scipy.spatial.distance.cosine "
+    "torchmetrics.functional.cosine_similarity "
     "optax.cosine_similarity".split()
 )
 _MODULE = "torch.nn.CosineSimilarity"
 _ACOS = frozenset({"torch.acos", "numpy.arccos", "jax.numpy.arccos", "math.acos"})
 _WRAPPERS = frozenset(
     "torch.mean torch.median torch.nanmean torch.clamp torch.clip torch.stack torch.cat torch.tensor torch.as_tensor "
-    "torch.rad2deg torch.abs torch.nan_to_num torch.sum torch.nansum torch.where torch.squeeze numpy.mean numpy.median numpy.nanmean "
-    "numpy.nanmedian numpy.clip numpy.array numpy.asarray numpy.stack numpy.concatenate numpy.degrees numpy.rad2deg "
-    "numpy.abs numpy.nan_to_num numpy.sum numpy.nansum numpy.average numpy.squeeze numpy.round jax.numpy.mean jax.numpy.degrees "
+    "torch.rad2deg torch.abs torch.nan_to_num torch.sum torch.nansum torch.where torch.squeeze numpy.mean "
+    "numpy.median numpy.nanmean numpy.nanmedian numpy.clip numpy.array numpy.asarray numpy.stack numpy.concatenate "
+    "numpy.degrees numpy.rad2deg numpy.abs numpy.nan_to_num numpy.sum numpy.nansum numpy.average numpy.squeeze "
+    "numpy.round jax.numpy.mean jax.numpy.degrees "
     "jax.numpy.clip math.degrees statistics.mean statistics.fmean statistics.median copy.copy copy.deepcopy".split()
 )
-_BUILTINS = frozenset(
-    "float abs round list tuple sorted reversed sum iter next dict min max zip enumerate".split()
-)
+_BUILTINS = frozenset("float abs round list tuple sorted reversed sum iter next dict min max zip enumerate".split())
 _METHODS = frozenset(
-    "item mean median nanmean clamp clamp_ clip detach cpu cuda to numpy float double abs squeeze unsqueeze view reshape "
-    "flatten tolist sum nansum values items get pop copy clone nan_to_num masked_fill masked_fill_ rad2deg add sub mul "
+    "item mean median nanmean clamp clamp_ clip detach cpu cuda to numpy float double abs squeeze unsqueeze view "
+    "reshape flatten tolist sum nansum values items get pop copy clone nan_to_num masked_fill masked_fill_ rad2deg "
+    "add sub mul "
     "div neg contiguous ravel astype type".split()
 )
-MEASURE_WORDS = frozenset(
-    "cos cosine cosines cossim cosim angle angles align aligns aligned alignment alignments".split()
-)
-_VERBS = frozenset({"align", "aligns", "aligned"})
-_SIMILARITY = frozenset({"sim", "sims", "similarity", "similarities"})
-_OF_GRADIENTS = frozenset("grad grads gradient gradients credit credits bp backprop dfa fa feedback fb ebd".split())
-_FEEDBACK = frozenset({"feedback", "fb", "backward"})
-_OF_LAYERS = frozenset({"layer", "layers", "layerwise", "param", "params", "parameter", "parameters", "weight", "weights"})
-# A cosine that is trained on is not reported.
-_TRAINED = frozenset(
-    "loss losses cost costs objective objectives penalty penalties reg regularizer regularization reward rewards "
-    "criterion energy".split()
-)
-# A schedule, a loss that is trained on, a flag or a count is no measurement.
-_OTHER = frozenset(
-    "loss losses schedule scheduler annealing lr decay warmup reg penalty cost margin fn func function weighting "
-    "threshold thresh tol target targets mask config cfg enabled use num count n path file dir key keys name names "
-    "type mode plot fig ax step every corpus ocr text word token sequence tokens words alignment_heads aligner "
-    "embedding emb positional rope head heads sum_sq lambda coef coeff".split()
-)
-
-
-_SPEAKS = re.compile(rb"[cC]osine|similarit|\bsims?\b|\bcos_\w|\w_cos\b|\bcos = |cos_?sim|\b[cC]os\(|[aA]ngle(?:s|_|\b)|[aA]lignments?(?:_|\b)")
-_CALLED = re.compile(rb"(?:\w_cos|[cC]osine\w*|cos_?sim\w*|[aA]ngles?|[aA]lignments?)(?:_\w*)?\s*\(")
-_QUOTIENT = re.compile(rb"[\w)\]]\s*/=?\s*[\w(]|\.div_?\(|true_divide")
-_PRODUCTS = (b"dot(", b"@", b"sum(", b"mm(", b"einsum(", b"inner(", b"matmul(", b"mv(")
-
-
-_SUBJECTS = "grads?|gradients?|credits?|feedback|fb|bp|backprop|dfa|fa|layers?|layerwise|params?|parameters?|weights?"
-_NAMED = re.compile(
-    rf"(?<![a-z])(?:{_SUBJECTS})[\w/.-]{{0,16}}(?:cos|angle|align|sim(?:s|ilarit)|sim\b)"
-    rf"|(?:cos(?:ine)?s?|angles?|aligns?|alignments?|sims?|similarit(?:y|ies))[_/.-]\w{{0,12}}_?(?:{_SUBJECTS})(?![a-z])",
-    re.IGNORECASE,
-)
-
-
-def says_alignment(text: str) -> bool:
-    """Does a name, or a text with names in it, speak of the cosine of something: ``grad_cos``, ``layer_angles``?"""
-    return _NAMED.search(text) is not None
-
-
-def may_have_formula(data: bytes) -> bool:
-    """Can a file hold an inner product over norms that is meant as a cosine?
-
-    In a file that never speaks of a cosine or an angle such a quotient is a projection or a regression.
-    """
-    if not (b"norm" in data or b"sqrt" in data) or not any(product in data for product in _PRODUCTS):
-        return False
-    return _SPEAKS.search(data) is not None and _QUOTIENT.search(data) is not None
-
-
-def may_call_measure(data: bytes) -> bool:
-    """Can a file call a function of unknown make that is named after a cosine, in a context of gradients?"""
-    about = b"grad" in data or b"credit" in data or b"feedback" in data
-    return about and _CALLED.search(data) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +82,6 @@ NO_ALIGNMENT = Alignment("none")
 
 def last_name(node: ir.Expr) -> str:
     return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
-
-
-def is_measure_name(identifier: str) -> bool:
-    """Does a name say cosine, angle or alignment at all? Weak: true of image registration as well."""
-    found = set(words(identifier))
-    return bool(found & (MEASURE_WORDS - _VERBS) or "cosine" in identifier.lower()) and not found & _OTHER
 
 
 class Alignments:
@@ -187,7 +119,7 @@ class Alignments:
 
     def returned(self, function: ir.FunctionDef, index: int | None = None, depth: int = 0) -> Alignment:
         """What a function of the module returns (at ``index`` of the tuple it returns)."""
-        if set(words(function.name)) & _TRAINED:
+        if set(words(function.name)) & TRAINED:
             return NO_ALIGNMENT
         found = []
         for node in ir.walk(function.body):
@@ -245,22 +177,14 @@ class Alignments:
             return Alignment(
                 "gradient", COMPUTED, (Evidence(node.nid, f"`{identifier}` is configured as an alignment"),)
             )
-        found = set(words(identifier))
-        if found & _OTHER or not says_alignment(identifier):
-            return NO_ALIGNMENT
-        measure, similarity = found & MEASURE_WORDS, found & _SIMILARITY
-        text = (Evidence(node.nid, f"named `{identifier}`"),)
-        if found & _OF_GRADIENTS and (measure or similarity):
-            return Alignment("gradient", NAMED, text)
-        if found & _OF_LAYERS and measure:
-            return Alignment("layer", NAMED, text)
-        return NO_ALIGNMENT
+        subject = subject_of_name(identifier)
+        return Alignment(subject, NAMED, (Evidence(node.nid, f"named `{identifier}`"),)) if subject else NO_ALIGNMENT
 
     def _bound(self, bindings: Iterable[Binding], identifier: str, node: ir.Node, depth: int) -> Alignment:
         named = self._named(identifier, node)
         if named.strength == COMPUTED:
             return named
-        if set(words(identifier)) & _TRAINED:
+        if set(words(identifier)) & TRAINED:
             return NO_ALIGNMENT
         found = _strongest(self._binding(binding, depth) for binding in bindings)
         if found.is_measured:
@@ -352,7 +276,7 @@ class Alignments:
         if isinstance(node, ir.Name):
             said += [b.value for b in self._facts.names.reaching(node) if b.value is not None]
         return any(
-            set(words(last_name(part))) & _FEEDBACK
+            set(words(last_name(part))) & FEEDBACK_WORDS
             for expression in said
             for part in ir.walk(expression)
             if isinstance(part, ir.Name | ir.Attr)
@@ -432,19 +356,12 @@ def _strongest(found: Iterable[Alignment]) -> Alignment:
     return best
 
 
-_BUILT: WeakKeyDictionary[ModuleFacts, Alignments] = WeakKeyDictionary()
-
-
 def alignments(facts: ModuleFacts) -> Alignments:
     """The alignments of a module, built once for all rules."""
-    if facts not in _BUILT:
-        _BUILT[facts] = Alignments(facts)
-    return _BUILT[facts]
+    return facts.derived(Alignments)
 
 
 def evidence(facts: ModuleFacts, found: Alignment) -> tuple[Related, ...]:
     """The evidence as related locations, each place once."""
     places = {item.nid: item.text for item in reversed(found.evidence)}
-    return tuple(
-        Related(*facts.span(facts.node(nid)), text) for nid, text in reversed(list(places.items()))
-    )
+    return tuple(Related(*facts.span(facts.node(nid)), text) for nid, text in reversed(list(places.items())))

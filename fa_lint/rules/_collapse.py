@@ -86,7 +86,9 @@ class _Finder:
             return None
         if self._facts.qualified(node.func) is not None:
             positional = [arg.value for arg in node.args if arg.keyword is None]
-            return self._unwrapped(positional[0]) if len(positional) == 1 or name == "average" and positional else None
+            return (
+                self._unwrapped(positional[0]) if len(positional) == 1 or (name == "average" and positional) else None
+            )
         if isinstance(node.func, ir.Attr) and not node.args:
             return self._unwrapped(node.func.value)
         return None
@@ -241,14 +243,23 @@ class _Finder:
     def _shown(self, loop: ir.For) -> bool:
         """Is the container that is searched used elsewhere?"""
         container = loop.iter
-        while isinstance(container, ir.Call) and (container.args or isinstance(container.func, ir.Attr)):
-            container = container.args[0].value if container.args else container.func.value  # type: ignore[union-attr]
+        while isinstance(container, ir.Call):
+            if container.args:
+                container = container.args[0].value
+            elif isinstance(container.func, ir.Attr):
+                container = container.func.value
+            else:
+                break
         if not isinstance(container, ir.Name):
             return True
         for use in uses_of(container.id, self._region(loop)):
             statement = self._names.statement(use)
             around = self._names.ancestors(use)
-            passed = any(isinstance(n, ir.Call) and last_name(n.func) not in ("isinstance", "len", "items") for n in around[:3])
-            if isinstance(statement, ir.Return) or (passed and statement is not loop and not isinstance(statement, ir.For)):
+            passed = any(
+                isinstance(n, ir.Call) and last_name(n.func) not in ("isinstance", "len", "items") for n in around[:3]
+            )
+            if isinstance(statement, ir.Return) or (
+                passed and statement is not loop and not isinstance(statement, ir.For)
+            ):
                 return True
         return False

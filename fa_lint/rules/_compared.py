@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
-from fa_lint.rules._alignments import alignments, is_measure_name, last_name, may_call_measure
+from fa_lint.rules._alignments import alignments, last_name
+from fa_lint.rules._measure_words import is_measure_name, may_call_measure
 from fa_lint.semantics import ir
 from fa_lint.semantics.aliases import aliases
 from fa_lint.semantics.facts import ModuleFacts
@@ -15,7 +16,9 @@ __all__ = ["Comparison", "comparisons"]
 
 # These give the matrix of all pairs.
 _PAIRWISE = frozenset({"sklearn.metrics.pairwise.cosine_similarity"})
-_PAIRS = frozenset("pairwise matrix sim sims similarity similarities sequence sequences token tokens text image".split())
+_PAIRS = frozenset(
+    "pairwise matrix sim sims similarity similarities sequence sequences token tokens text image".split()
+)
 
 
 @dataclass(frozen=True, slots=True)

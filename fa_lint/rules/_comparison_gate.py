@@ -12,13 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from fa_lint.gate import Outline
-from fa_lint.rules._alignments import is_measure_name, may_call_measure, may_have_formula, says_alignment
+from fa_lint.rules._measure_words import is_measure_name, may_call_measure, may_have_formula, says_alignment
 from fa_lint.rules.base import Gate
 from fa_lint.semantics.words import NORM_WORDS, words
 
 __all__ = ["ALIGNMENT_GATE", "COSINE_GATE", "Cosines", "cosines_in", "may_norm_gradients"]
 
-_LIBRARY_BYTES = (b"cosine_similarity", b"CosineSimilarity", b"safe_cosine", b"safe_angle", b"distance.cosine", b"import cosine")
+_LIBRARY_BYTES = (
+    b"cosine_similarity",
+    b"CosineSimilarity",
+    b"safe_cosine",
+    b"safe_angle",
+    b"distance.cosine",
+    b"import cosine",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,16 @@ __all__ = ["Fabrication", "fabrications", "literal"]
 
 # A state that begins at a number, not a measurement that is missing.
 _STATE = frozenset(
-    "prev previous last best worst max min maximum minimum old init initial running total sum acc accum accumulated ema "
+    "prev previous last best worst max min maximum minimum old init initial running total sum acc accum accumulated "
+    "ema "
     "count counter threshold target loss cost lr weight weights coef scale factor offset".split()
 )
 _NAN_TESTS = frozenset({"isnan", "isinf", "isfinite", "logical_not", "logical_or", "logical_and", "isclose", "is_nan"})
 # The diagonal of a matrix of all pairs is left out on purpose.
 _DIAGONAL = frozenset({"eye", "diag", "diagonal", "triu", "tril", "fill_diagonal_"})
-_SCALARS = frozenset({"torch.tensor", "torch.as_tensor", "numpy.float32", "numpy.float64", "numpy.array", "torch.zeros", "torch.ones"})
+_SCALARS = frozenset(
+    {"torch.tensor", "torch.as_tensor", "numpy.float32", "numpy.float64", "numpy.array", "torch.zeros", "torch.ones"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +162,8 @@ class _Finder:
         if self._in_handler(node) or self._orders_cosines(node.test):
             return
         for constant, other in ((literal(node.body), node.orelse), (literal(node.orelse), node.body)):
-            found = self._known.of(other) if constant is not None else None
-            if found is not None and found.is_measured and not self._is_state(node):
+            found = self._known.of(other if constant is not None else None)
+            if found.is_measured and not self._is_state(node):
                 yield Fabrication(node, constant, found, "there is nothing to compare")
 
     def returned(self, node: ir.Return, value: ir.Expr) -> Iterator[Fabrication]:
@@ -181,24 +184,30 @@ class _Finder:
         name = self._facts.qualified(node.func)
         last = (name or "").rpartition(".")[2] or last_name(node.func)
         values = [arg.value for arg in node.args if arg.keyword is None]
-        if name is None and isinstance(node.func, ir.Attr) and last in ("nan_to_num", "nan_to_num_", "masked_fill", "masked_fill_"):
+        if (
+            name is None
+            and isinstance(node.func, ir.Attr)
+            and last in ("nan_to_num", "nan_to_num_", "masked_fill", "masked_fill_")
+        ):
             values = [node.func.value, *values]
         elif name is None:
             return
         match last, values:
-            case ("nan_to_num" | "nan_to_num_"), [value, *rest]:
-                given = next((a.value for a in node.args if a.keyword == "nan"), rest[0] if rest and name is None else None)
+            case (("nan_to_num" | "nan_to_num_"), [value, *rest]):
+                # NumPy's second argument is ``copy``.
+                second = rest[0] if rest and not (name or "").startswith("numpy.") else None
+                given = next((a.value for a in node.args if a.keyword == "nan"), second)
                 found = self._known.of(value)
                 if found.is_measured and (given is None or literal(given) is not None):
                     yield Fabrication(node, literal(given), found, "it is NaN", replaceable=False)
-            case ("masked_fill" | "masked_fill_"), [value, mask, filler]:
+            case (("masked_fill" | "masked_fill_"), [value, mask, filler]):
                 found = self._known.of(value)
                 if found.is_measured and literal(filler) is not None and not self._judges_itself([mask], value):
                     yield Fabrication(node, literal(filler), found, "a mask says that it has no value")
             case "where", [mask, one, two]:
                 for constant, other in ((literal(one), two), (literal(two), one)):
-                    found = self._known.of(other) if constant is not None else None
-                    if found is not None and found.is_measured and not self._judges_itself([mask], other):
+                    found = self._known.of(other if constant is not None else None)
+                    if found.is_measured and not self._judges_itself([mask], other):
                         yield Fabrication(node, constant, found, "a mask says that it has no value")
 
     # -- tests ------------------------------------------------------------------------------------------------

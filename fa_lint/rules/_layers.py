@@ -1,4 +1,4 @@
-"""Per-layer values: which loops run over layers, which containers they fill, and whether those values are seen again."""
+"""Per-layer values: which loops run over layers, which containers they fill, whether the values are seen again."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ _WALKS = frozenset(
 _LAYERS = frozenset(
     "layer layers layerwise param params parameter parameters module modules block blocks weights biases depth".split()
 )
-_PER_LAYER = frozenset({"layer", "layers", "layerwise", "param", "params", "parameter", "parameters", "block", "blocks"})
+_PER_LAYER = frozenset(
+    {"layer", "layers", "layerwise", "param", "params", "parameter", "parameters", "block", "blocks"}
+)
 # Loops over these mean an average over data, runs or pairs, which has a name of its own.
 _ELSEWHERE = frozenset(
-    "batch batches loader dataloader dataset data sample samples pair pairs seed seeds task tasks epoch epochs step steps "
-    "trial trials class classes example examples run runs client clients concept concepts prompt prompts token tokens "
+    "batch batches loader dataloader dataset data sample samples pair pairs seed seeds task tasks epoch epochs step "
+    "steps trial trials class classes example examples run runs client clients concept concepts prompt prompts token "
+    "tokens "
     "bootstrap bootstraps fold folds time repeat repeats iteration iterations image images user users".split()
 )
 _TRANSPARENT = frozenset("enumerate zip list tuple reversed sorted tqdm iter".split())

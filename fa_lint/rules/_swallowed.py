@@ -16,7 +16,8 @@ __all__ = ["Swallowed", "swallowed"]
 
 # Errors that are not about the values.
 _OTHER_ERRORS = frozenset(
-    "ImportError ModuleNotFoundError KeyboardInterrupt StopIteration StopAsyncIteration FileNotFoundError OSError IOError "
+    "ImportError ModuleNotFoundError KeyboardInterrupt StopIteration StopAsyncIteration FileNotFoundError OSError "
+    "IOError "
     "EOFError GeneratorExit SystemExit NotImplementedError PermissionError".split()
 )
 _LOGS = frozenset("print warn warning error exception info debug critical log write echo".split())
@@ -68,8 +69,10 @@ def _metric(body: ir.Block, facts: ModuleFacts) -> tuple[ir.Node, str] | None:
             found = known.of(node)
             if found.is_measured and (pair is not None or _computes(node, facts)) and found.strength >= SHOWN:
                 return node, "an alignment"
-        operand = norm_operand(node, facts) if isinstance(node, ir.Call) else None
-        if operand is not None and last_name(node.func) in ("norm", "vector_norm"):
+        if not isinstance(node, ir.Call) or last_name(node.func) not in ("norm", "vector_norm"):
+            continue
+        operand = norm_operand(node, facts)
+        if operand is not None:
             role = facts.role(operand)
             if role.is_gradient and role.strength == COMPUTED:
                 return node, "a gradient norm"
@@ -92,7 +95,11 @@ def _is_handled_inside(node: ir.Node, body: ir.Block, facts: ModuleFacts) -> boo
 
 def _how(handler: ir.Handler, attempt: ir.Try, facts: ModuleFacts) -> str:
     """``dropped`` or ``answered with a number``; empty where a handler does its duty."""
-    caught = [last_name(part) for part in ir.walk(handler.type) if isinstance(part, ir.Name | ir.Attr)] if handler.type else []
+    caught = (
+        [last_name(part) for part in ir.walk(handler.type) if isinstance(part, ir.Name | ir.Attr)]
+        if handler.type
+        else []
+    )
     if caught and all(name in _OTHER_ERRORS for name in caught):
         return ""
     logged = made_up = False

@@ -104,8 +104,14 @@ class SelfComparison(Rule):
         "    return align(k, l) / torch.sqrt(align(k, k) * align(l, l))",
     )
     INVALID = (
-        Invalid("import torch.nn.functional as F\ndef f(p):\n    g = p.grad\n    return F.cosine_similarity(g, g, dim=0)", lines=(4,)),
-        Invalid("import torch\ndef cosine(g):\n    h = g.detach().clone()\n    return torch.dot(g, h) / (g.norm() * h.norm())", lines=(4,)),
+        Invalid(
+            "import torch.nn.functional as F\ndef f(p):\n    g = p.grad\n    return F.cosine_similarity(g, g, dim=0)",
+            lines=(4,),
+        ),
+        Invalid(
+            "import torch\ndef cosine(g):\n    h = g.detach().clone()\n    return torch.dot(g, h) / (g.norm() * h.norm())",
+            lines=(4,),
+        ),
         Invalid(
             """
             from metrics import grad_alignment

@@ -141,7 +141,8 @@ class SwallowedMetricError(Rule):
         if not may_norm_gradients(outline) and not cosines_in(outline).measured:
             return False
         return any(
-            isinstance(node, ast.Try | ast.TryStar) or (isinstance(node, ast.Attribute | ast.alias) and _last(node) == "suppress")
+            isinstance(node, ast.Try | ast.TryStar)
+            or (isinstance(node, ast.Attribute | ast.alias) and _last(node) == "suppress")
             for node in ast.walk(outline.tree)
         )
 
@@ -152,7 +153,9 @@ class SwallowedMetricError(Rule):
                 facts,
                 found.node,
                 f"an error of {found.what} is {found.how}: the value is missing without a trace; raise, or mark it NaN",
-                computes="a mean over the layers that did not fail" if found.how == "dropped" else "a number nobody measured",
+                computes="a mean over the layers that did not fail"
+                if found.how == "dropped"
+                else "a number nobody measured",
                 related=(where,),
             )
 

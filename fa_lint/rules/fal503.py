@@ -173,7 +173,9 @@ class AlignmentWithoutMagnitude(Rule):
             return True
         seen.add(name.nid)
         region = facts.names.enclosing_function(name) or facts.module
-        uses = [part for part in ir.walk(region) if isinstance(part, ir.Name) and part.id == name.id and part.nid > name.nid]
+        uses = [
+            part for part in ir.walk(region) if isinstance(part, ir.Name) and part.id == name.id and part.nid > name.nid
+        ]
         return all(self._only_divides(use, facts, seen) for use in uses if not self._is_target(use, facts))
 
     def _is_target(self, use: ir.Name, facts: ModuleFacts) -> bool:

@@ -9,26 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.changes import changed
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.names import Binding
+from fa_lint.semantics.purity import ACCESSORS, COPIES, COPY_METHODS, SAME_CALLS, SAME_METHODS, is_pure
 from fa_lint.semantics.roles import Evidence
 
 __all__ = ["Aliases", "Copy", "Sameness", "Trace", "aliases"]
 
 _DEPTH = 24
 _SIZE = 200
-_COPIES = frozenset("torch.clone copy.copy copy.deepcopy numpy.copy".split())
-_COPY_METHODS = frozenset({"clone", "copy", "__deepcopy__"})
-_SAME = frozenset({"detach", "cpu", "cuda", "numpy", "contiguous", "requires_grad_", "tolist", "item", "eval", "train"})
-_SAME_CALLS = frozenset("torch.as_tensor torch.from_numpy numpy.asarray torch.tensor numpy.array".split())
-_IMPURE = frozenset(
-    "random rand randn randint randperm normal multinomial bernoulli dropout empty load uniform choice permutation "
-    "shuffle grad backward seed autograd jit compile nn optim distributed utils func vmap cuda".split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +104,8 @@ class Aliases:
     def _is_pure(self, call: ir.Call) -> bool:
         name = self._facts.qualified(call.func)
         if name is not None:
-            return name in _COPIES or name in _SAME_CALLS or _is_pure_name(name)
-        return isinstance(call.func, ir.Attr) and call.func.attr in _SAME | _COPY_METHODS | {
-            "flatten", "view", "reshape", "squeeze", "unsqueeze", "norm", "mean", "sum", "float", "double", "t", "append",
-        }  # fmt: skip
+            return name in COPIES or name in SAME_CALLS or is_pure(name)
+        return isinstance(call.func, ir.Attr) and call.func.attr in SAME_METHODS | COPY_METHODS | ACCESSORS | {"append"}
 
     # -- traces -----------------------------------------------------------------------------------------------
 
@@ -155,8 +145,8 @@ class Aliases:
             case ir.Conditional(body=body, orelse=orelse):
                 first, second = self.trace(body, depth + 1), self.trace(orelse, depth + 1)
                 if first.key == second.key:
-                    step = Evidence(node.nid, "one of the branches is the other")
-                    return replace(first, copies=(*first.copies, *second.copies), steps=(*first.steps, step))
+                    chosen = Evidence(node.nid, "one of the branches is the other")
+                    return replace(first, copies=(*first.copies, *second.copies), steps=(*first.steps, chosen))
             case ir.Sequence(items=[_, *_] as items):
                 return _joined("sequence", [self.trace(item, depth + 1) for item in items])
             case ir.Call():
@@ -182,7 +172,9 @@ class Aliases:
             first = traces[0]
             if len(traces) == 1:
                 return first
-            steps = tuple(Evidence(b.node.nid, f"one of the branches that give `{node.id}` the same value") for b in bound)
+            steps = tuple(
+                Evidence(b.node.nid, f"one of the branches that give `{node.id}` the same value") for b in bound
+            )
             copies = tuple(copy for trace in traces for copy in trace.copies)
             return replace(first, copies=copies, steps=(*first.steps, *steps))
         return Trace(("any", node.id, tuple(b.node.nid for b in bound)))
@@ -204,13 +196,14 @@ class Aliases:
         """An element of what a loop runs over; the sides of a ``zip`` advance together."""
         index = binding.index
         while isinstance(value, ir.Call) and isinstance(value.func, ir.Name) and value.args:
+            name = value.func.id
             if any(arg.star for arg in value.args):
                 return None
-            if value.func.id == "zip":
+            if name == "zip":
                 if index is None or index >= len(value.args):
                     return None
                 value, index = value.args[index].value, None
-            elif value.func.id == "enumerate" and index:
+            elif name == "enumerate" and index:
                 value, index = value.args[0].value, None
             else:
                 break
@@ -222,11 +215,11 @@ class Aliases:
         if not isinstance(node, ir.Call):
             return None
         name = self._facts.qualified(node.func)
-        if name in _COPIES | _SAME_CALLS and node.args and node.args[0].keyword is None and not node.args[0].star:
+        if name in COPIES | SAME_CALLS and node.args and node.args[0].keyword is None and not node.args[0].star:
             inner = node.args[0].value
             return inner if isinstance(inner, ir.Name | ir.Attr | ir.Call | ir.Subscript) else None
         if name is None and isinstance(node.func, ir.Attr):
-            if node.func.attr in _SAME or (node.func.attr in _COPY_METHODS and not node.args):
+            if node.func.attr in SAME_METHODS or (node.func.attr in COPY_METHODS and not node.args):
                 return node.func.value
             if node.func.attr == "to" and node.args and self._is_device(node.args[0].value):
                 return node.func.value
@@ -245,7 +238,9 @@ class Aliases:
         if inner is not None:
             found = self.trace(inner, depth + 1)
             name = self._facts.qualified(node.func)
-            if name in _SAME_CALLS or (isinstance(node.func, ir.Attr) and name is None and node.func.attr in _SAME | {"to"}):
+            if name in SAME_CALLS or (
+                isinstance(node.func, ir.Attr) and name is None and node.func.attr in SAME_METHODS | {"to"}
+            ):
                 return found
             deep = name == "copy.deepcopy"
             text = "a deep copy of it" if deep else "a copy of it"
@@ -257,29 +252,13 @@ class Aliases:
         values = [self.trace(arg.value, depth + 1) for arg in node.args]
         label = tuple(arg.keyword for arg in node.args)
         if name is not None:
-            return _joined(("call", name, label), values) if _is_pure_name(name) else Trace(("node", node.nid))
-        if isinstance(node.func, ir.Attr) and node.func.attr not in _IMPURE and not node.func.attr.endswith("_"):
+            return _joined(("call", name, label), values) if is_pure(name) else Trace(("node", node.nid))
+        if isinstance(node.func, ir.Attr) and not node.func.attr.endswith("_"):
             receiver = self.trace(node.func.value, depth + 1)
-            if node.func.attr in _ACCESSORS:
+            if node.func.attr in ACCESSORS:
                 found = _joined(("method", node.func.attr, label), [receiver, *values])
                 return replace(found, reads=(*found.reads, node.nid))
         return Trace(("node", node.nid))
-
-
-# Methods that give the same for the same receiver, as long as that is not written to.
-_ACCESSORS = frozenset(
-    "parameters named_parameters state_dict values items keys flatten view reshape ravel squeeze unsqueeze t transpose "
-    "permute mean sum float double half bfloat16 type abs norm unbind children modules named_modules get view_as astype "
-    "to sign square pow".split()
-)
-
-
-def _is_pure_name(name: str) -> bool:
-    parts = set(name.split("."))
-    top = name.partition(".")[0]
-    if name.startswith("torch.nn.functional.") or name.startswith("torch.nn.utils.parameters_to_vector"):
-        return "dropout" not in name
-    return top in ("torch", "numpy", "math", "operator") and not parts & _IMPURE
 
 
 def _joined(label: Hashable, parts: list[Trace]) -> Trace:
@@ -301,11 +280,6 @@ def _is_value(key: Hashable) -> bool:
     return isinstance(key, tuple) and key[0] not in ("const", "object")
 
 
-_BUILT: WeakKeyDictionary[ModuleFacts, Aliases] = WeakKeyDictionary()
-
-
 def aliases(facts: ModuleFacts) -> Aliases:
     """The aliases of a module, for all rules."""
-    if facts not in _BUILT:
-        _BUILT[facts] = Aliases(facts)
-    return _BUILT[facts]
+    return facts.derived(Aliases)

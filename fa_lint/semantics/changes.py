@@ -12,8 +12,16 @@ _HARMLESS_BUILTINS = frozenset(
     "print len range zip enumerate list tuple dict set float int str bool abs min max sum sorted reversed isinstance "
     "getattr hasattr iter next round map filter repr format type any all id super".split()
 )
-_HARMLESS_PACKAGES = frozenset({"torch", "numpy", "math", "time", "logging", "copy", "os", "json", "tqdm", "matplotlib"})
-_WRITING_PACKAGES = ("torch.nn.init.", "torch.nn.utils.clip", "torch.optim.", "torch.distributed.", "numpy.random.shuffle")
+_HARMLESS_PACKAGES = frozenset(
+    {"torch", "numpy", "math", "time", "logging", "copy", "os", "json", "tqdm", "matplotlib"}
+)
+_WRITING_PACKAGES = (
+    "torch.nn.init.",
+    "torch.nn.utils.clip",
+    "torch.optim.",
+    "torch.distributed.",
+    "numpy.random.shuffle",
+)
 _HARMLESS_METHODS = frozenset(
     "parameters named_parameters state_dict zero_grad train eval to cpu cuda children modules named_modules forward "
     "item numpy detach clone copy mean sum norm view reshape flatten squeeze unsqueeze t T append extend keys values "
@@ -83,9 +91,9 @@ class _Region:
                     if len(bound) != 1 or bound[0].value is None:
                         return False
                     source = bound[0].value
-                case ir.Call(func=ir.Attr(attr="detach" | "flatten" | "view" | "reshape" | "cpu" | "numpy", value=value)) if (
-                    self._facts.qualified(source.func) is None
-                ):
+                case ir.Call(
+                    func=ir.Attr(attr="detach" | "flatten" | "view" | "reshape" | "cpu" | "numpy", value=value)
+                ) if self._facts.qualified(source.func) is None:
                     source = value
                 case ir.Binary():
                     return True
@@ -157,7 +165,7 @@ class _Region:
                 return name.startswith("torch.nn.init.") and touches
             if name.partition(".")[0] in _HARMLESS_PACKAGES:
                 return any(arg.keyword == "out" and _names_in(arg.value) & self._watched for arg in call.args)
-            return touches or not self._fresh and not self._deep
+            return touches or (not self._fresh and not self._deep)
         if isinstance(func, ir.Name):
             if func.id in self._watched or func.id in _HARMLESS_BUILTINS:
                 return False

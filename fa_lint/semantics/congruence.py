@@ -26,7 +26,7 @@ def congruent(left: ir.Expr, right: ir.Expr, facts: ModuleFacts) -> tuple[ir.Cal
     if one is None or two is None or one is two or not ir.same(one.func, two.func) or len(one.args) != len(two.args):
         return None
     name = one.func.id if isinstance(one.func, ir.Name) else one.func.attr if isinstance(one.func, ir.Attr) else ""
-    if not name or set(words(name)) & _MOVING or isinstance(one.func, ir.Attr) and facts.qualified(one.func) is None:
+    if not name or set(words(name)) & _MOVING or (isinstance(one.func, ir.Attr) and facts.qualified(one.func) is None):
         return None
     known = aliases(facts)
     copied = False
@@ -34,7 +34,7 @@ def congruent(left: ir.Expr, right: ir.Expr, facts: ModuleFacts) -> tuple[ir.Cal
     for a, b in zip(first.args, last.args, strict=True):
         if a.star or b.star or a.keyword != b.keyword:
             return None
-        if known.trace(a.value).key[:1] == ("const",) and ir.same(a.value, b.value):
+        if isinstance(a.value, ir.Const) and ir.same(a.value, b.value):
             continue
         same = known.same(a.value, b.value, last)
         if same is None:

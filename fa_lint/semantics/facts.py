@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.kinds import Kinds
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fa_lint.walk import Lowered
 
 __all__ = ["ModuleFacts", "extract"]
+
+_T = TypeVar("_T")
 
 
 class ModuleFacts:
@@ -36,6 +38,7 @@ class ModuleFacts:
         self.values = Values(self.names)
         self.kinds = Kinds(self.names)
         self.roles = Roles(self.names, self._declared)
+        self._built: dict[Callable[[ModuleFacts], Any], Any] = {}
 
     @property
     def declared(self) -> RoleNames:
@@ -72,6 +75,13 @@ class ModuleFacts:
 
     def role(self, node: ir.Expr | None) -> Role:
         return self.roles.of(node)
+
+    def derived(self, build: Callable[[ModuleFacts], _T]) -> _T:
+        """``build(facts)``, built once and kept as long as the facts: what several rules ask of one module."""
+        if build not in self._built:
+            self._built[build] = build(self)
+        found: _T = self._built[build]
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {"text": self.text, "_lowered": self._lowered, "_declared": self._declared, "names": self.names}

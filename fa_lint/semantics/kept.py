@@ -73,7 +73,9 @@ def _replaces(node: ir.Node, owner: set[str], facts: ModuleFacts) -> bool:
             for target in targets:
                 for part in ir.walk(target):
                     if (isinstance(part, ir.Attr) and part.attr == "grad") or (
-                        isinstance(part, ir.Name) and part.id in owner and not isinstance(target, ir.Attr | ir.Subscript)
+                        isinstance(part, ir.Name)
+                        and part.id in owner
+                        and not isinstance(target, ir.Attr | ir.Subscript)
                     ):
                         return True
         case ir.Call(func=ir.Attr(attr="zero_grad"), args=args):
