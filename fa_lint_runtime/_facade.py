@@ -8,8 +8,10 @@ try:
 except ImportError:
     raise ImportError('fa_lint_runtime needs torch and numpy: pip install "fa-lint[runtime]"') from None
 
+from .angles import safe_angle
 from .checkpoint import Checkpoint, StoredFeedback, load_checkpoint, save_checkpoint
-from .cosine import safe_angle, safe_cosine, safe_cosine_matrix, safe_norm, safe_unit
+from .cosine import safe_cosine
+from .cosine_matrix import safe_cosine_matrix
 from .diagnostics import (
     CreditInputs,
     DiagnosticReport,
@@ -25,6 +27,7 @@ from .errors import CheckpointError, MagnitudeError, MissingFeedbackError, Runti
 from .feedback import Feedback
 from .inspection import Inspection, TensorEntry, inspect_checkpoint
 from .magnitude import Headroom, MagnitudeReport, assert_magnitude, check_magnitude, dtype_headroom
+from .norms import safe_norm, safe_unit
 from .output_error import output_error
 from .strictness import RuntimeCheckWarning, current_strictness, strictness
 

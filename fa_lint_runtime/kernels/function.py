@@ -11,35 +11,9 @@ import torch
 from torch import Tensor
 
 from . import blocked, compiled, composite
+from .slabs import is_transformed, matrices
 
 __all__ = ["cosine"]
-
-_SLAB = 4 * blocked.BLOCK  # elements of an operand that may be copied (in its own dtype) where no 2-D view exists
-_ITEM = 32_768  # elements of an item of the first dimension from which it is worked on by itself rather than copied
-
-
-def _matrix(x: Tensor) -> Tensor | None:
-    """``x`` (..., D) as a matrix (R, D) without a copy, or None."""
-    if x.ndim == 2:
-        return x
-    try:
-        return x.view(math.prod(x.shape[:-1]), x.shape[-1])
-    except RuntimeError:
-        return None
-
-
-def _slabs(operands: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-    """Operands (..., D) of one shape as matrices; what cannot be viewed as one is cut along its first dimension."""
-    matrices = [_matrix(x) for x in operands]
-    if all(m is not None for m in matrices):
-        return [tuple(m for m in matrices if m is not None)]
-    first = operands[0]
-    inner = first[0].numel()
-    if inner >= _ITEM and first.ndim > 2:
-        return [slab for i in range(len(first)) for slab in _slabs(tuple(x[i] for x in operands))]
-    step = max(1, _SLAB // max(inner, 1))
-    columns = first.shape[-1]
-    return [tuple(x[i : i + step].reshape(-1, columns) for x in operands) for i in range(0, max(len(first), 1), step)]
 
 
 def _path(a: Tensor, b: Tensor, dtype: torch.dtype) -> ModuleType:
@@ -55,18 +29,11 @@ def _forward(path: ModuleType, a: Tensor, b: Tensor, dtype: torch.dtype, exactly
     flat = out.view(-1)
     kept = []
     start = 0
-    for x, y in _slabs((a, b)):
+    for x, y in matrices((a, b)):
         end = start + len(x)
         kept.append(path.cosine(x, y, flat[start:end], exactly))
         start = end
     return out, kept
-
-
-def _is_transformed(x: Tensor) -> bool:
-    functorch = torch._C._functorch
-    return (
-        functorch.peek_interpreter_stack() is not None or functorch.is_legacy_batchedtensor(x) or type(x) is not Tensor
-    )
 
 
 class _Cosine(torch.autograd.Function):
@@ -81,7 +48,7 @@ class _Cosine(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         a, b = ctx.saved_tensors
         needs = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled() or _is_transformed(upstream):
+        if torch.is_grad_enabled() or is_transformed(upstream):
             ga, gb = composite.cosine_gradients(a, b, upstream, needs, torch.is_grad_enabled())
         else:
             ga, gb = _gradients(ctx.path, a.detach(), b.detach(), upstream, ctx.kept, needs)
@@ -95,7 +62,7 @@ def _gradients(
     flat = [None if g is None else g.view(math.prod(a.shape[:-1]), a.shape[-1]) for g in grads]
     weights = upstream.detach().to(torch.float64).reshape(-1).numpy()
     start = 0
-    for (x, y), (numbers, rescued) in zip(_slabs((a, b)), kept, strict=True):
+    for (x, y), (numbers, rescued) in zip(matrices((a, b)), kept, strict=True):
         end = start + len(x)
         some = [None if g is None else g[start:end] for g in flat]
         share = weights[start:end]

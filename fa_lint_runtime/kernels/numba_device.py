@@ -266,9 +266,12 @@ def settle(
 
 
 @_compiled
-def _mix(target: Any, own: Any, factor: float, other: Any, across: float) -> None:
-    for j in range(target.shape[0]):
-        _put(target, j, factor * _wide(own[j]) + across * _wide(other[j]))
+def _mix(target: Any, own: Any, factor: float, other: Any, across: float, live: bool) -> None:
+    if live:
+        for j in range(target.shape[0]):
+            _put(target, j, factor * _wide(own[j]) + across * _wide(other[j]))
+    else:
+        target[:] = 0
 
 
 @_kernel
@@ -290,14 +293,6 @@ def gradients(
             x = a[row * a_step + start : row * a_step + end]
             y = b[row * b_step + start : row * b_step + end]
             if ga.shape[0] > 0:
-                target = ga[row * step + start : row * step + end]
-                if live:
-                    _mix(target, x, own_a, y, across)
-                else:
-                    target[:] = 0
+                _mix(ga[row * step + start : row * step + end], x, own_a, y, across, live)
             if gb.shape[0] > 0:
-                target = gb[row * step + start : row * step + end]
-                if live:
-                    _mix(target, y, own_b, x, across)
-                else:
-                    target[:] = 0
+                _mix(gb[row * step + start : row * step + end], y, own_b, x, across, live)
