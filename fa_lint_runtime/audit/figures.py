@@ -9,9 +9,10 @@ from typing import Any
 
 from ..dependencies import MissingDependencyError
 from ..diagnostics import LayerReport
+from .sensitivity import Sensitivity
 from .table import Row
 
-__all__ = ["accuracy_figure", "layer_figure"]
+__all__ = ["accuracy_figure", "layer_figure", "threshold_figure"]
 
 
 def _pyplot() -> Any:
@@ -76,4 +77,27 @@ def layer_figure(rows: Sequence[Row], title: str, value: Callable[[LayerReport],
     axes.set_ylabel(title)
     if axes.lines:
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return _svg(figure)
+
+
+def threshold_figure(found: Sequence[Sensitivity]) -> str:
+    """One strip a diagnostic: every report as a point, the threshold as a line, its plateau shaded.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    figure = _pyplot()(figsize=(7, 1.6 * len(found) + 0.4), layout="constrained")
+    for axes, one in zip(figure.subplots(len(found), squeeze=False)[:, 0], found, strict=True):
+        for place, (method, values) in enumerate(one.values.items()):
+            drawn = [v for v in values if math.isfinite(v) and (v > 0 or not one.log)]
+            axes.plot(drawn, [place] * len(drawn), "o", ms=4, color="#0a4a7a")
+            axes.text(1.01, place, method, transform=axes.get_yaxis_transform(), fontsize=8, va="center")
+        if one.log:
+            axes.set_xscale("log")
+        if math.isfinite(one.low) and math.isfinite(one.high):
+            axes.axvspan(one.low, one.high, color="#cfe3d4", zorder=0)
+        axes.axvline(one.threshold, color="#a40e26", lw=1)
+        axes.set_yticks([])
+        axes.set_ylim(-0.7, max(0, len(one.values) - 1) + 0.7)
+        axes.set_title(f"{one.name}: threshold {one.threshold:g}", fontsize=9, loc="left")
     return _svg(figure)
