@@ -147,3 +147,18 @@ def test_circular_imports_and_three_hundred_files(codes: Codes) -> None:
     assert lost(codes) == []
     write("exp/run296.py", "from lib import Net, Trainer\n\nnet = Net(3)\nTrainer(net).save('a.pt')\n")
     assert lost(codes) == ["lib/trainer.py:9:9 FAL401"]
+
+
+LAYER = "import torch\nfrom {source} import {base}\n\nclass LinearFA({base}):\n    def __init__(self, n):\n        super().__init__()\n        self.weight_fa = torch.randn(n, n)\n"
+BASE = "import torch\nfrom torch import nn\n\nclass Layer(nn.Module):\n    pass\n\nclass Recorder:\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "base", "expected"),
+    [("base", "Layer", ["layer.py:7:9 FAL402"]), ("base", "Recorder", []), ("elsewhere", "Layer", [])],
+)
+def test_a_base_class_in_another_file_says_whether_it_is_a_module(codes: Codes, source: str, base: str, expected: list[str]) -> None:
+    write("base.py", BASE)
+    write("layer.py", LAYER.format(source=source, base=base))
+    assert [c for c in codes(".") if "FAL402" in c] == expected
+    assert [c for c in codes("layer.py") if "FAL402" in c] == []

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
+from fa_lint.findings import Applicability, Clue, Diagnostic, Edit, Finding, Fix, Level, RelatedPlace, Trace
 from fa_lint.gate import Outline
+from fa_lint.modules import Modules
 from fa_lint.rules._feedback import FEEDBACK, evidence, is_guarded_draw, is_repeatable, may_hold_feedback
-from fa_lint.rules.base import Invalid, Rule
+from fa_lint.rules.base import Invalid, ProjectRule, Question
 from fa_lint.semantics import ir
-from fa_lint.semantics.classes import methods, unknown_bases
+from fa_lint.semantics.classes import is_module, methods, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
 from fa_lint.semantics.feedback_stores import stores
@@ -17,7 +19,7 @@ __all__ = ["UnregisteredFeedback"]
 _PLAIN = {"tensor": "a plain tensor", "variable": "a plain tensor", "list": "a Python list", "dict": "a Python dict"}
 
 
-class UnregisteredFeedback(Rule):
+class UnregisteredFeedback(ProjectRule):
     """
     ## What it does
     Flags fixed random feedback that a `torch.nn.Module` keeps as a plain tensor, a `Variable`, or a list or dict of
@@ -204,23 +206,62 @@ class UnregisteredFeedback(Rule):
         return may_hold_feedback(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        for site in feedback_sites(facts):
-            if site.owner_kind != "module" or site.storage not in _PLAIN or site.carried or is_repeatable(site):
-                continue
-            if site.lazy and not is_guarded_draw(facts, site):
-                # Drawn at every forward: no fixed matrix to keep.
-                continue
-            sure = site.certain and not site.seed
-            yield self.find(
-                facts,
-                facts.node(site.store),
-                f"feedback `{site.name}` is kept as {_PLAIN[site.storage]}: `state_dict()` of `{site.owner}` does not "
-                f"contain it and `.to()` does not move it; register it",
-                computes="after a reload, the credit of another random matrix",
-                level=Level.ERROR if sure else Level.WARNING,
-                fix=_fix(facts, site),
-                related=evidence(facts, site),
-            )
+        for site in _plain_sites(facts, "module"):
+            yield self._finding(facts, site, _fix(facts, site))
+
+    def _finding(self, facts: ModuleFacts, site: FeedbackSite, fix: Fix | None) -> Finding:
+        return self.find(
+            facts,
+            facts.node(site.store),
+            f"feedback `{site.name}` is kept as {_PLAIN[site.storage]}: `state_dict()` of `{site.owner}` does not "
+            f"contain it and `.to()` does not move it; register it",
+            computes="after a reload, the credit of another random matrix",
+            level=Level.ERROR if site.certain and not site.seed else Level.WARNING,
+            fix=fix,
+            related=evidence(facts, site),
+        )
+
+    # -- across files: whether a base class of another file is a torch module -----------------------------------
+
+    def clues(self, facts: ModuleFacts) -> Iterator[Clue]:
+        for site in _plain_sites(facts, "object"):
+            owner = facts.node(site.owner_nid)
+            assert isinstance(owner, ir.ClassDef)
+            bases = [name for name in unknown_bases(facts, owner) if "." in name]
+            if bases:
+                yield Clue("feedback", self._finding(facts, site, None), {"bases": bases})
+
+    def question(self, clues: Sequence[Trace], modules: Modules) -> Question | None:
+        names = sorted(modules.known_as(base.rpartition(".")[2] for clue in clues for base in clue.data["bases"]))
+        return Question(tuple(f"class {name}" for name in names), tuple(names)) if names else None
+
+    def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
+        for owner in facts.names.classes:
+            if owner.name in question.names and is_module(facts, owner):
+                yield Clue("module", self.find(facts, owner, "this base is a torch module"), {"class": owner.name})
+
+    def settle(
+        self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
+    ) -> Iterator[tuple[Trace, Diagnostic]]:
+        for clue in clues:
+            for module in answers:
+                if any(
+                    modules.means(base, clue.path, module.path, module.data["class"]) for base in clue.data["bases"]
+                ):
+                    at = module.diagnostic
+                    place = RelatedPlace(at.path, at.start, at.end, at.message, at.cell)
+                    yield clue, replace(clue.diagnostic, related=(*clue.diagnostic.related, place))
+                    break
+
+
+def _plain_sites(facts: ModuleFacts, kind: str) -> Iterator[FeedbackSite]:
+    """The fixed feedback that objects of a kind keep outside any state."""
+    for site in feedback_sites(facts):
+        if site.owner_kind != kind or site.storage not in _PLAIN or site.carried or is_repeatable(site):
+            continue
+        # Drawn at every forward, there is no fixed matrix to keep.
+        if not site.lazy or is_guarded_draw(facts, site):
+            yield site
 
 
 def _fix(facts: ModuleFacts, site: FeedbackSite) -> Fix | None:
