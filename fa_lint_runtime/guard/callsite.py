@@ -58,6 +58,11 @@ class Call:
     def key(self) -> tuple[CodeType, int]:
         return self.code, self.instruction
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether the user's own line made the call, and not torch on its behalf."""
+        return all(frame.f_code.co_filename.startswith(_OWN) for frame in self.between)
+
     def function(self, default: str) -> str:
         """What the user called: the outermost torch frame that has a public name."""
         for frame in reversed(self.between):

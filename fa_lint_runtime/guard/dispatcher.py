@@ -57,7 +57,7 @@ def _cosine(below: Callable[..., Any]) -> Callable[..., Any]:
         if same_memory(x1, x2):
             watch("self-cosine", name, pair, lambda xs, now: self_cosine(xs[0], now=now), call)
         plain = not (_wrapped(x1) or _wrapped(x2))
-        out = result.detach() if plain else None
+        out = result if plain else None
         # The very norms that aten divides by, where it asked for exactly these.
         own = (taken[0], taken[1]) if plain and len(taken) == 2 else None
         watch("clamped-cosine", name, pair, lambda xs, now: clamped_cosine(*xs, back, eps, out, own, now=now), call)
@@ -95,7 +95,7 @@ def _is_wrong_order(order: Any) -> bool:
 def _watch_order(name: str, x: Tensor, order: Any, result: Any, call: Call | None) -> None:
     if keywords_at(call) & {"p", "ord", "norm_deg"}:
         return
-    out = None if _wrapped(x) else result.detach()
+    out = None if _wrapped(x) else result
     watch("negative-norm-order", name, (x,), lambda xs, now: negative_order(xs[0], float(order), out, now=now), call)
 
 
@@ -125,7 +125,7 @@ def _pairwise(below: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _vector_norm(self: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
-    result = torch.empty(0, dtype=dtype or _real(self.dtype), device=self.device)
+    result = torch.empty(0, dtype=_real(dtype or self.dtype), device=self.device)
     with torch._C.DisableTorchFunction():
         torch.linalg.vector_norm(self, ord, dim, keepdim, dtype=dtype, out=result)
     if is_inside():
@@ -188,8 +188,7 @@ def _watch_cast(x: Tensor, result: Tensor) -> None:
     automatic = not is_asked_for() and torch.get_autocast_dtype(x.device.type) is torch.float16
     kind = "gradient-flush" if in_backward() else "autocast-flush" if automatic else "half-flush"
     name = {"gradient-flush": "backward", "autocast-flush": "autocast"}.get(kind, "Tensor.to")
-    out = result.detach()
-    watch(kind, name, (x.detach(), out), lambda xs, now: flushed(kind, *xs, now=now), call)
+    watch(kind, name, (x, result), lambda xs, now: flushed(kind, *xs, now=now), call)
     if kind == "autocast-flush" and result.requires_grad:
         watch_gradient(result, call)
 

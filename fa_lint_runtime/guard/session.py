@@ -14,11 +14,11 @@ from .callsite import Call, Site
 from .events import GuardError, GuardEvent, GuardWarning
 from .log import GuardLog
 from .measurement import Measurement
-from .saves import SaveRecord, unsaved
+from .saves import SaveBook
 from .table import CODES, EVENTS, selected
 from .tally import Tally
 
-__all__ = ["Session", "active_sessions", "enter", "leave", "session_for"]
+__all__ = ["Session", "active_sessions", "enter", "leave", "sessions_for"]
 
 
 class Session:
@@ -33,7 +33,7 @@ class Session:
         self.active = False
         self.log = GuardLog()
         self.log.source = self.events
-        self.saves: list[SaveRecord] = []
+        self.saves = SaveBook()
         self._pid = os.getpid()
         self._taken = frozenset(code for code in CODES if selected(code, rules) and not selected(code, ignore))
         self._wanted = frozenset(k.name for k in EVENTS.values() if {k.code, k.known_gradient} & self._taken)
@@ -99,7 +99,7 @@ class Session:
                 tally.settle()
                 tally.total = self._looked.get(key, 0)
             found = [tally.event() for tally in self._tallies.values() if tally.count]
-        return found + [event for event in unsaved(self.saves) if self.takes(event.code)]
+        return found + [event for event in self.saves.events() if self.takes(event.code)]
 
     def finish(self) -> None:
         """Settle the log, and tell what could only be known at the end.
@@ -134,14 +134,11 @@ def active_sessions() -> list[Session]:
     return own or _everywhere[::-1]
 
 
-def session_for(kind: str) -> Session | None:
-    """The innermost guard that watches a kind of event."""
+def sessions_for(kind: str) -> list[Session]:
+    """The guards that watch a kind of event, innermost first."""
     if not _everywhere:
-        return None
-    for session in active_sessions():
-        if session.wants(kind):
-            return session
-    return None
+        return []
+    return [session for session in active_sessions() if session.wants(kind)]
 
 
 def enter(session: Session) -> None:

@@ -32,6 +32,8 @@ def clamped_cosine(
 
     Source: ``cosine_similarity`` in ATen/native/Distance.cpp clamps each norm with ``clamp_min_(eps)``.
     """
+    if taken is None and (a.ndim != b.ndim or a.shape[dim] != b.shape[dim]):
+        a, b = torch.broadcast_tensors(a, b)
     na, nb = taken or (norms(a, dim, now=now), norms(b, dim, now=now))
     if not now:
         return _deferred(na, nb, eps, result)
