@@ -135,12 +135,16 @@ def test_row_5_an_aggregate_cannot_span_what_the_original_reports() -> None:
 def test_row_8_the_gradient_norm_carried_one_over_b() -> None:
     model, _ = trained("bp")
     x, y = (torch.cat(parts) for parts in zip(*batches(), strict=True))
-    old = {b: old_gradients(model, x[:b], y[:b])[-1].norm(dim=-1).median().item() for b in (16, 1024)}
-    assert old[16] / old[1024] == pytest.approx(64, rel=0.5)  # the same network, the same kind of samples
+    few, labels = x[:16], y[:16]
+    old = {
+        16 * k: old_gradients(model, few.repeat(k, 1), labels.repeat(k))[-1].norm(dim=-1).median().item()
+        for k in (1, 64)
+    }
+    assert old[16] / old[1024] == pytest.approx(64, rel=0.01)  # the same network, the same samples
     ours = {b: diagnose(model, batches(b), accuracy(model)).layers[-1] for b in (128, 512)}
     assert ours[128].gradient_norm == pytest.approx(ours[512].gradient_norm, rel=1e-5)
     assert ours[128].credit_per_error == pytest.approx(ours[512].credit_per_error, rel=1e-5)
-    assert bp_grad_norms(model, x[:16], y[:16])[-1] == pytest.approx(old[16], rel=0.1)  # the original's, on request
+    assert bp_grad_norms(model, x[:16], y[:16])[-1] == pytest.approx(old[16], rel=0.3)  # the original's, on request
 
 
 def test_row_9_a_hand_written_forward_lost_the_cls_token() -> None:
@@ -359,4 +363,4 @@ def test_missing_feedback_is_not_a_number() -> None:
     with pytest.raises(ValueError, match="takes 7 values, the output error has 5"):
         diagnose(ResidualMLP(), random_batches(), 0.2, feedback=wrong)
     with pytest.raises(ValueError, match="say which belongs to which"):
-        diagnose(ResidualMLP(), random_batches(), 0.2, feedback=Feedback.dfa([D] * 2, classes=5, seed=0))
+        diagnose(ResidualMLP(), random_batches(), 0.2, feedback=Feedback.dfa([D] * 2, 5, 0, sites=["a", "b"]))
