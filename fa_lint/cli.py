@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from fa_lint._version import __version__
 
@@ -29,6 +30,17 @@ class _DefaultGroup(click.Group):
         if args and args[0] not in self.commands and args[0] not in ("--help", "-h", "--version", "-V"):
             args = ["check", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # What may follow `fa-lint` is a command, or anything that may follow `fa-lint check`.
+        own = super().shell_complete(ctx, incomplete)
+        seen = {item.value for item in own}
+        checking = click.Context(check, parent=ctx, info_name="check")
+        offered = check.shell_complete(checking, incomplete)
+        if not incomplete.startswith("-"):
+            for param in check.params:
+                offered += param.shell_complete(checking, incomplete) if isinstance(param, click.Argument) else []
+        return own + [item for item in offered if item.value not in seen]
 
 
 @click.group(cls=_DefaultGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -70,13 +82,49 @@ def _pairs(
         raise _Usage(f"--per-file-ignores: {error}") from None
 
 
-@cli.command()
-@click.argument("paths", nargs=-1)
+def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    from fa_lint.shards import parse_shard
+
+    try:
+        return None if value is None else parse_shard(value)
+    except ValueError as error:
+        raise _Usage(str(error)) from None
+
+
+def _complete_codes(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from fa_lint.rules import ENGINE_CODES, registry
+
+    names = {code: rule.name for code, rule in registry().items()} | dict(ENGINE_CODES)
+    return [CompletionItem(code, help=name) for code, name in names.items() if code.startswith(incomplete.upper())]
+
+
+class _CheckCommand(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Its value is optional, and a path that follows is no reason: only `--add-ignore=REASON` gives one.
+        end = args.index("--") if "--" in args else len(args)
+        head = ["--add-ignore=" if arg == "--add-ignore" else arg for arg in args[:end]]
+        return super().parse_args(ctx, [*head, *args[end:]])
+
+
+@cli.command(cls=_CheckCommand)
+@click.argument("paths", nargs=-1, type=click.Path())
 @click.option(
-    "--select", multiple=True, callback=_codes, help="Codes or prefixes to turn on, instead of the configured ones."
+    "--select",
+    multiple=True,
+    callback=_codes,
+    shell_complete=_complete_codes,
+    help="Codes or prefixes to turn on, instead of the configured ones.",
 )
-@click.option("--ignore", multiple=True, callback=_codes, help="Codes or prefixes to turn off.")
-@click.option("--extend-select", multiple=True, callback=_codes, help="Codes or prefixes to turn on as well.")
+@click.option(
+    "--ignore", multiple=True, callback=_codes, shell_complete=_complete_codes, help="Codes or prefixes to turn off."
+)
+@click.option(
+    "--extend-select",
+    multiple=True,
+    callback=_codes,
+    shell_complete=_complete_codes,
+    help="Codes or prefixes to turn on as well.",
+)
 @click.option(
     "--per-file-ignores", multiple=True, callback=_pairs, metavar="PATTERN:CODE", help="Turn codes off in some files."
 )
@@ -86,8 +134,22 @@ def _pairs(
 @click.option("--fix", is_flag=True, help="Apply safe fixes.")
 @click.option("--unsafe-fixes", is_flag=True, help="With --fix or --diff: unsafe fixes as well.")
 @click.option("--diff", is_flag=True, help="Show what --fix would change, and change nothing.")
+@click.option(
+    "--add-ignore", metavar="[=REASON]", help="Write a suppression, with the reason, at every finding that is shown."
+)
+@click.option("--baseline", type=click.Path(dir_okay=False), help="Report only what this baseline does not know.")
+@click.option("--write-baseline", type=click.Path(dir_okay=False), help="Write a baseline of all findings.")
+@click.option("--prune-baseline", is_flag=True, help="Drop what is no longer found from the --baseline.")
+@click.option("--diff-from", metavar="REV", help="Report only lines changed since a git revision.")
+@click.option("--shard", callback=_shard, metavar="I/N", help="Lint the I-th of N parts of the files.")
+@click.option("--watch", is_flag=True, help="Run again when a file changes (extra `watch`).")
 @click.option("--output-format", type=click.Choice(_FORMAT_NAMES), default="full", show_default=True)
-@click.option("--output-file", type=click.Path(dir_okay=False), help="Write the findings to a file.")
+@click.option(
+    "--output-file",
+    multiple=True,
+    metavar="[FORMAT:]PATH",
+    help="Write the findings to a file, instead of printing them; with a format, beside. May be repeated.",
+)
 @click.option("--statistics", is_flag=True, help="Count findings by rule.")
 @click.option(
     "--fail-on",
@@ -105,6 +167,12 @@ def _pairs(
     "-j", "--jobs", type=click.IntRange(0), default=0, metavar="N", help="Worker processes (0: one per core)."
 )
 @click.option("--no-cache", is_flag=True, help="Neither read nor write the cache.")
+@click.option(
+    "--with-runtime",
+    type=click.Path(dir_okay=False),
+    metavar="F.json",
+    help="Mark findings that the run-time guard confirmed, and list what only it saw (from pytest --fa-guard-json).",
+)
 def check(paths: tuple[str, ...], **options: Any) -> None:
     """Lint files and directories (`-` reads standard input)."""
     from fa_lint import commands
@@ -113,23 +181,35 @@ def check(paths: tuple[str, ...], **options: Any) -> None:
 
 
 @cli.command()
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=_complete_codes)
 @click.option("--all", "everything", is_flag=True, help="All rules.")
 @click.option("--output-format", type=click.Choice(("text", "json")), default="text", show_default=True)
-def rule(code: str | None, everything: bool, output_format: str) -> None:
-    """Explain a rule."""
-    from fa_lint import commands
+@click.option("--verify", is_flag=True, help="Run the rule's numeric demonstration on the installed torch.")
+def rule(code: str | None, everything: bool, output_format: str, verify: bool) -> None:
+    """Explain a rule; `fa-lint explain` is the same."""
+    from fa_lint.explain import explain
 
-    commands.explain(code, everything, output_format)
+    explain(code, everything, output_format, verify=verify)
+
+
+cli.add_command(rule, "explain")
+
+
+@cli.command()
+def server() -> None:
+    """Serve editors: the Language Server Protocol over standard input and output (extra `lsp`)."""
+    from fa_lint.integrations.lsp import serve
+
+    serve()
 
 
 @cli.command()
 @click.argument("folder", default=".", type=click.Path(file_okay=False))
 def init(folder: str) -> None:
     """Write a configuration into pyproject.toml (or fa-lint.toml), and tell Ruff about the codes."""
-    from fa_lint import commands
+    from fa_lint.init import init as write_configuration
 
-    commands.init(folder)
+    write_configuration(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,100 +1,69 @@
-"""What the commands do: settings, discovery, the engine, fixes, output and the exit code."""
+"""``fa-lint check``: settings, files, the engine, fixes and suppressions, and the report."""
 
 from __future__ import annotations
 
-import difflib
-import json
-import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, NoReturn
 
-import click
-
 from fa_lint.config import ConfigError, Settings, as_rows, find_config, load
-from fa_lint.discovery import DiscoveryError, discover
+from fa_lint.console import echo, plural, stop, tell
+from fa_lint.delivery import deliver, exit_code, say_problems
+from fa_lint.discovery import DiscoveryError
 from fa_lint.engine import Report, lint, lint_text
 from fa_lint.findings import Diagnostic, Level
-from fa_lint.fixes import FixError, fix_data, write_atomically
-from fa_lint.rules import ENGINE_CODES, RuleError, registry
+from fa_lint.fixes import FixError, fix_data
+from fa_lint.ignores import add_ignores, to_silence
+from fa_lint.options import CheckOptions, conflict
+from fa_lint.rewriting import Change, print_diff, rewrite
+from fa_lint.rules import RuleError, registry
+from fa_lint.selection import Selection, narrow, select_files, write_baseline
 
-__all__ = ["ENGINE_PAGES", "CheckOptions", "check", "explain", "init"]
-
-_Codes = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CheckOptions:
-    """The flags of ``fa-lint check``; None and () mean "as configured"."""
-
-    select: _Codes | None = None
-    ignore: _Codes | None = None
-    extend_select: _Codes | None = None
-    per_file_ignores: tuple[tuple[str, _Codes], ...] | None = None
-    exclude: _Codes = ()
-    extend_exclude: _Codes = ()
-    force_exclude: bool = False
-    fix: bool = False
-    unsafe_fixes: bool = False
-    diff: bool = False
-    output_format: str = "full"
-    output_file: str | None = None
-    statistics: bool = False
-    fail_on: str | None = None
-    exit_zero: bool = False
-    stdin_filename: str | None = None
-    show_files: bool = False
-    show_settings: bool = False
-    isolated: bool = False
-    config_file: str | None = None
-    color: str = "auto"
-    jobs: int = 0
-    no_cache: bool = False
-
-
-def _stop(message: str) -> NoReturn:
-    click.echo(f"fa-lint: error: {message}", err=True)
-    sys.exit(2)
+__all__ = ["CheckOptions", "check"]
 
 
 def check(paths: tuple[str, ...], options: CheckOptions) -> NoReturn:
     """``fa-lint check``; ends the process with the documented exit code."""
     if not paths:
-        _stop("no path given; try `fa-lint .` or `fa-lint --help`")
+        stop("no path given; try `fa-lint .` or `fa-lint --help`")
+    if "-" in paths and paths != ("-",):
+        stop("`-` (standard input) cannot be mixed with paths")
+    refused = conflict(options, paths)
+    if refused is not None:
+        stop(refused)
+    if options.watch:
+        from fa_lint.watch import watch
+
+        watch(paths, lambda: run(paths, options))
+    sys.exit(run(paths, options))
+
+
+def run(paths: tuple[str, ...], options: CheckOptions) -> int:
+    """One run, with its output; the exit code. Ends the process where the command line asks the impossible."""
+    from fa_lint.baseline import BaselineError
+    from fa_lint.changes import ChangeError
+    from fa_lint.confirm import RuntimeLogError
+
     try:
         settings = _settings(paths, options)
         registry()
-    except (ConfigError, RuleError) as error:
-        _stop(str(error))
-    if options.show_settings:
-        for key, value in as_rows(settings):
-            click.echo(f"{key} = {value}")
-        sys.exit(0)
-    if paths == ("-",):
-        _check_stdin(settings, options)
-    if "-" in paths:
-        _stop("`-` (standard input) cannot be mixed with paths")
-    try:
-        files = discover(paths, settings)
-    except DiscoveryError as error:
-        _stop(str(error))
-    if options.show_files:
-        for path in files:
-            click.echo(path)
-        sys.exit(0)
-    with _progress(options) as progress:
-        report = lint(files, settings, jobs=options.jobs, use_cache=not options.no_cache, progress=progress)
-    if not files:
-        click.echo("fa-lint: warning: no Python file or notebook under the given paths", err=True)
-    failed = False
-    if options.fix or options.diff:
-        report, failed = _fix_files(report, files, settings, options)
-    _finish(report, settings, options, failed=failed)
+        if options.show_settings:
+            for key, value in as_rows(settings):
+                echo(f"{key} = {value}\n")
+            return 0
+        if paths == ("-",):
+            return _check_stdin(settings, options)
+        chosen = select_files(paths, settings, options)
+        if options.show_files:
+            for path in chosen.files:
+                echo(f"{path}\n")
+            return 0
+        return _check_files(chosen, settings, options)
+    except (ConfigError, RuleError, DiscoveryError, ChangeError, BaselineError, RuntimeLogError) as error:
+        stop(str(error))
 
 
 def _settings(paths: tuple[str, ...], options: CheckOptions) -> Settings:
@@ -117,82 +86,110 @@ def _settings(paths: tuple[str, ...], options: CheckOptions) -> Settings:
     return replace(settings, **changes)
 
 
-def _check_stdin(settings: Settings, options: CheckOptions) -> NoReturn:
+# -- files --------------------------------------------------------------------------------------------------------
+
+
+def _check_files(chosen: Selection, settings: Settings, options: CheckOptions) -> int:
+    with _progress(options) as progress:
+        report = _lint(chosen, settings, options, progress)
+    if not chosen.files and not chosen.context:
+        tell("fa-lint: warning: no Python file or notebook under the given paths")
+    if options.write_baseline is not None:
+        say_problems(report)
+        write_baseline(report, options.write_baseline)
+        return 2 if report.problems else 0
+    report = narrow(report, chosen.files, settings, options)
+    failed = False
+    if options.fix or options.diff or options.add_ignore is not None:
+        done = rewrite(_wanted(report, options), _change(settings, options), diff_colour=_diff_colour(options))
+        failed = bool(done.problems)
+        if options.diff:
+            say_problems(report)
+            tell(f"Would fix {plural(done.findings, 'finding')} in {plural(done.files, 'file')}.")
+            return 2 if failed or report.problems else int(bool(done.files) and not options.exit_zero)
+        if done.files:
+            verb = "Fixed" if options.add_ignore is None else "Silenced"
+            tell(f"{verb} {plural(done.findings, 'finding')} in {plural(done.files, 'file')}.")
+            again = replace(options, prune_baseline=False)
+            report = narrow(_lint(chosen, settings, options), chosen.files, settings, again)
+    if options.with_runtime is not None:
+        _confirm(report, options.with_runtime, chosen.files, settings)
+    deliver(report, options)
+    return 2 if failed else exit_code(report, settings, options)
+
+
+def _confirm(report: Report, log: str, files: list[str], settings: Settings) -> None:
+    from fa_lint.confirm import confirm, read_events
+
+    outside = confirm(report, read_events(log), files, settings)
+    if outside:
+        shown = ", ".join(outside[:5]) + (f" and {len(outside) - 5} more" if len(outside) > 5 else "")
+        tell(f"fa-lint: note: {plural(len(outside), 'guard event')} in files not linted here: {shown}")
+
+
+def _lint(
+    chosen: Selection,
+    settings: Settings,
+    options: CheckOptions,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    return lint(
+        chosen.files,
+        settings,
+        jobs=options.jobs,
+        use_cache=not options.no_cache,
+        progress=progress,
+        context=chosen.context,
+    )
+
+
+def _wanted(report: Report, options: CheckOptions) -> list[Diagnostic]:
+    if options.add_ignore is not None:
+        return to_silence(report.diagnostics)
+    return [d for d in report.diagnostics if d.fix is not None]
+
+
+def _diff_colour(options: CheckOptions) -> str | None:
+    return options.color if options.diff else None
+
+
+def _change(settings: Settings, options: CheckOptions) -> Change:
+    def fixed(path: str, data: bytes, found: list[Diagnostic]) -> tuple[bytes, int]:
+        result = fix_data(path, data, found, settings, unsafe=options.unsafe_fixes, only_these=options.narrows)
+        return result.data, result.applied
+
+    def ignored(path: str, data: bytes, found: list[Diagnostic]) -> tuple[bytes, int]:
+        return add_ignores(path, data, found, options.add_ignore or "")
+
+    return fixed if options.add_ignore is None else ignored
+
+
+# -- standard input -----------------------------------------------------------------------------------------------
+
+
+def _check_stdin(settings: Settings, options: CheckOptions) -> int:
     data = sys.stdin.buffer.read()
     path = options.stdin_filename or "-"
-    report = lint_text(path, data, settings)
-    if options.fix or options.diff:
-        try:
-            fixed = fix_data(path, data, report.diagnostics, settings, unsafe=options.unsafe_fixes).data
-        except FixError as error:
-            _stop(str(error))
-        if options.diff:
-            _print_diff(path, data, fixed, options)
-            _say_problems(report)
-            sys.exit(2 if report.problems else int(fixed != data and not options.exit_zero))
-        # As Ruff does: the code to stdout, what is left to say to stderr.
-        sys.stdout.buffer.write(fixed)
-        _finish(lint_text(path, fixed, settings), settings, options, err=True)
-    _finish(report, settings, options)
-
-
-def _fix_files(report: Report, files: list[str], settings: Settings, options: CheckOptions) -> tuple[Report, bool]:
-    """Apply (or show) the fixes and lint again; files that cannot be fixed are reported and left alone.
-
-    The second value says whether there was one of those.
-    """
-    by_path: dict[str, list[Diagnostic]] = {}
-    for found in report.diagnostics:
-        if found.fix is not None:
-            by_path.setdefault(found.path, []).append(found)
-    changed = applied = 0
-    problems = []
-    for path, found_here in by_path.items():
-        try:
-            data = Path(path).read_bytes()
-            result = fix_data(path, data, found_here, settings, unsafe=options.unsafe_fixes)
-            if result.data == data:
-                continue
-            changed += 1
-            applied += result.applied
-            if options.diff:
-                _print_diff(path, data, result.data, options)
-            else:
-                write_atomically(path, result.data)
-        except FixError as error:
-            problems.append(str(error))
-        except OSError as error:
-            problems.append(f"{path}: not fixed: {error.strerror or error}")
-    for problem in problems:
-        click.echo(f"fa-lint: error: {problem}", err=True)
+    report = narrow(lint_text(path, data, settings), (), settings, options)
+    if not (options.fix or options.diff or options.add_ignore is not None):
+        deliver(report, options)
+        return exit_code(report, settings, options)
+    try:
+        new, _ = _change(settings, options)(path, data, _wanted(report, options))
+    except FixError as error:
+        stop(str(error))
     if options.diff:
-        _say_problems(report)
-        click.echo(f"Would fix {_plural(applied, 'finding')} in {_plural(changed, 'file')}.", err=True)
-        sys.exit(2 if problems or report.problems else int(bool(changed) and not options.exit_zero))
-    if applied:
-        click.echo(f"Fixed {_plural(applied, 'finding')} in {_plural(changed, 'file')}.", err=True)
-        report = lint(files, settings, jobs=options.jobs, use_cache=not options.no_cache)
-    return report, bool(problems)
+        print_diff(path, data, new, options.color)
+        say_problems(report)
+        return 2 if report.problems else int(new != data and not options.exit_zero)
+    # As Ruff does: the code to stdout, what is left to say to stderr.
+    sys.stdout.buffer.write(new)
+    left = narrow(lint_text(path, new, settings), (), settings, options)
+    deliver(left, options, err=True)
+    return exit_code(left, settings, options)
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _print_diff(path: str, old: bytes, new: bytes, options: CheckOptions) -> None:
-    before = old.decode("utf-8", "replace").splitlines(keepends=True)
-    after = new.decode("utf-8", "replace").splitlines(keepends=True)
-    colours = {"-": "red", "+": "green", "@": "cyan"} if _wants_colour(options, sys.stdout.isatty()) else {}
-    for line in difflib.unified_diff(before, after, f"a/{path}", f"b/{path}"):
-        text = line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"
-        colour = colours.get(line[0]) if not line.startswith(("---", "+++")) else None
-        _echo(click.style(text, fg=colour) if colour else text)
-
-
-def _wants_colour(options: CheckOptions, terminal: bool) -> bool:
-    if options.color != "auto":
-        return options.color == "always"
-    return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+# -- progress -----------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -221,206 +218,3 @@ def _progress(options: CheckOptions) -> Iterator[Callable[[int, int], None] | No
         yield advance
     finally:
         bar.stop()
-
-
-def _say_problems(report: Report) -> None:
-    for problem in report.problems:
-        click.echo(f"fa-lint: internal error: {problem}", err=True)
-
-
-def _echo(text: str, *, err: bool = False) -> None:
-    """UTF-8 whatever the terminal; a file name that is none is shown (and is valid JSON) as ``\\udcff``."""
-    click.echo(text.encode("utf-8", "backslashreplace"), nl=False, err=err)
-
-
-def _finish(
-    report: Report, settings: Settings, options: CheckOptions, *, failed: bool = False, err: bool = False
-) -> NoReturn:
-    """Print the report and end with its exit code; ``failed`` is trouble that was told already."""
-    from fa_lint.output import FORMATS, render_statistics
-
-    _say_problems(report)
-    if options.output_file is not None:
-        text = render_statistics(report) if options.statistics else FORMATS[options.output_format](report)
-        try:
-            with open(options.output_file, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-                stream.write(text)
-        except OSError as error:
-            _stop(f"cannot write {options.output_file}: {error.strerror or error}")
-    elif options.statistics:
-        _echo(render_statistics(report), err=err)
-    elif options.output_format == "full" and _wants_colour(options, (sys.stderr if err else sys.stdout).isatty()):
-        from fa_lint.output.full import render_full
-
-        _echo(render_full(report, colour=True), err=err)
-    else:
-        _echo(FORMATS[options.output_format](report), err=err)
-    sys.exit(2 if failed else _exit_code(report, settings, options))
-
-
-def _exit_code(report: Report, settings: Settings, options: CheckOptions) -> int:
-    if report.problems:
-        return 2
-    failing = any(d.level.rank >= settings.fail_on.rank or d.code == "FAL900" for d in report.diagnostics)
-    return int(failing and not options.exit_zero)
-
-
-# -- fa-lint rule -------------------------------------------------------------------------------------------------
-
-ENGINE_PAGES = {
-    "FAL900": "A file, or a cell of a notebook, that is not Python and was not checked. It says where and why. "
-    "The other files are checked all the same; the exit code is at least 1.",
-    "FAL901": "A suppression comment that silences nothing. The safe fix deletes it, or drops the idle codes.",
-}
-
-
-def _rule_dict(code: str) -> dict[str, Any]:
-    from fa_lint.output._common import rule_url
-
-    if code in ENGINE_CODES:
-        return {
-            "code": code,
-            "name": ENGINE_CODES[code],
-            "summary": ENGINE_PAGES[code],
-            "level": "error" if code == "FAL900" else "warning",
-            "pitfall": None,
-            "runtime": None,
-            "fix": "safe" if code == "FAL901" else "no",
-            "default": True,
-            "explanation": ENGINE_PAGES[code],
-            "url": rule_url(code),
-        }
-    rule = registry()[code]
-    return {
-        "code": code,
-        "name": rule.name,
-        "summary": rule.summary,
-        "level": str(rule.level),
-        "pitfall": rule.pitfall,
-        "runtime": rule.runtime,
-        "fix": rule.fixable,
-        "default": rule.default,
-        "explanation": rule.documentation(),
-        "url": rule_url(code),
-    }
-
-
-def explain(code: str | None, everything: bool, output_format: str) -> None:
-    """``fa-lint rule``"""
-    known = sorted([*registry(), *ENGINE_CODES])
-    if everything == (code is not None):
-        _stop("give one rule code, or --all")
-    if code is not None and code.upper() not in known:
-        close = difflib.get_close_matches(code.upper(), known, 1)
-        _stop(f"unknown rule `{code}`" + (f"; did you mean `{close[0]}`?" if close else ""))
-    rules = [_rule_dict(c) for c in (known if everything else [str(code).upper()])]
-    if output_format == "json":
-        click.echo(json.dumps(rules if everything else rules[0], indent=2, ensure_ascii=False))
-        return
-    for number, rule in enumerate(rules):
-        if number:
-            click.echo("\n" + "-" * 100 + "\n")
-        click.echo(f"# {rule['code']} {rule['name']} ({rule['level']})\n")
-        click.echo(rule["explanation"])
-
-
-# -- fa-lint init -------------------------------------------------------------------------------------------------
-
-_TEMPLATE = """\
-[tool.fa-lint]
-# Codes or prefixes; `fa-lint rule --all` explains them.
-select = ["FAL"]
-ignore = []
-# Lowest level that fails a run: error, warning or hint.
-fail-on = "warning"
-extend-exclude = []
-# What this project calls its fixed random feedback, its local credit signals and its alignment values.
-feedback-names = []
-credit-names = []
-alignment-names = []
-
-[tool.fa-lint.per-file-ignores]
-# "tests/*" = ["FAL202"]
-"""
-
-
-def init(folder: str) -> None:
-    """``fa-lint init``"""
-    import tomllib
-
-    root = Path(folder)
-    if not root.is_dir():
-        _stop(f"{folder}: no such directory")
-    project = root / "pyproject.toml"
-    own = root / "fa-lint.toml"
-    try:
-        text = project.read_bytes().decode() if project.is_file() else None
-        tomllib.loads(text or "")
-        if own.exists() or (text is not None and re.search(r"^\[tool\.fa-lint", text, re.MULTILINE)):
-            click.echo(f"{own if own.exists() else project}: already configured, left as it is")
-        elif text is not None:
-            newline = "\r\n" if "\r\n" in text else "\n"
-            gap = newline * (0 if not text.strip() else 1 if text.endswith("\n") else 2)
-            write_atomically(str(project), (text + gap + _TEMPLATE.replace("\n", newline)).encode())
-            click.echo(f"{project}: added [tool.fa-lint]")
-        else:
-            bare = _TEMPLATE.replace("[tool.fa-lint]\n", "").replace("tool.fa-lint.", "")
-            own.write_text(bare, encoding="utf-8")
-            click.echo(f"{own}: written")
-        _tell_ruff(root)
-    except tomllib.TOMLDecodeError as error:
-        _stop(f"{project}: not valid TOML: {error}")
-    except (OSError, UnicodeDecodeError, FixError) as error:
-        _stop(str(error))
-
-
-def _tell_ruff(root: Path) -> None:
-    """Ruff reports ``# noqa: FAL101`` as unknown (RUF100, RUF102) unless the prefix is declared external."""
-    import tomllib
-
-    for name, table in (("ruff.toml", ""), (".ruff.toml", ""), ("pyproject.toml", "tool.ruff.")):
-        path = root / name
-        if not path.is_file():
-            continue
-        text = path.read_bytes().decode()
-        try:
-            document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            _stop(f"{path}: not valid TOML: {error}")
-        ruff = document.get("tool", {}).get("ruff") if table else document
-        if ruff is None:
-            continue
-        if "FAL" in ruff.get("lint", {}).get("external", []):
-            return
-        unix = text.replace("\r\n", "\n")
-        changed = _with_external(unix, table, "external" in ruff.get("lint", {}))
-        write_atomically(str(path), (changed if unix == text else changed.replace("\n", "\r\n")).encode())
-        click.echo(f'{path}: lint.external = ["FAL"]')
-        return
-
-
-def _with_external(text: str, table: str, has_key: bool) -> str:
-    """The TOML text with FAL among Ruff's external codes; the rest is kept as it is."""
-    import tomllib
-
-    candidates = []
-    if has_key:
-        candidates.append(re.sub(r"(?m)^((?:lint\.)?external\s*=\s*\[)", r'\1"FAL", ', text, count=1))
-    header = f"[{table}lint]"
-    if header in text:
-        candidates.append(text.replace(header, f'{header}\nexternal = ["FAL"]', 1))
-    parent = f"[{table.rstrip('.')}]"
-    if table and parent in text:
-        candidates.append(text.replace(parent, f'{parent}\nlint.external = ["FAL"]', 1))
-    if not table:
-        candidates.append(f'lint.external = ["FAL"]\n{text}')
-    candidates.append(text.rstrip("\n") + f'\n\n{header}\nexternal = ["FAL"]\n')
-    for candidate in candidates:
-        try:
-            document = tomllib.loads(candidate)
-        except tomllib.TOMLDecodeError:
-            continue
-        ruff = document.get("tool", {}).get("ruff", {}) if table else document
-        if "FAL" in ruff.get("lint", {}).get("external", []):
-            return candidate
-    _stop('cannot add `lint.external = ["FAL"]` to the Ruff configuration; please add it by hand')

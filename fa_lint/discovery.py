@@ -11,7 +11,7 @@ from pathspec import GitIgnoreSpec
 
 from fa_lint.config import DEFAULT_EXCLUDE, Settings, is_pattern
 
-__all__ = ["SUFFIXES", "DiscoveryError", "discover"]
+__all__ = ["SUFFIXES", "DiscoveryError", "discover", "is_excluded"]
 
 SUFFIXES = (".py", ".pyi", ".ipynb")
 
@@ -52,13 +52,13 @@ def discover(paths: Iterable[str], settings: Settings) -> list[str]:
         if os.path.isdir(path):
             for file in _walk(path, settings):
                 found.setdefault(os.path.realpath(file), file)
-        elif not (settings.force_exclude and _is_excluded(path, settings)):
+        elif not (settings.force_exclude and is_excluded(path, settings)):
             found.setdefault(os.path.realpath(path), os.path.normpath(path))
     return sorted(found.values())
 
 
-def _is_excluded(path: str, settings: Settings) -> bool:
-    """``--force-exclude``: is an explicit file, or a folder it lies in, excluded or ignored?"""
+def is_excluded(path: str, settings: Settings) -> bool:
+    """Is a file, or a folder it lies in, excluded or ignored? For ``--force-exclude``, and what editors open."""
     absolute = os.path.abspath(path)
     root = os.path.abspath(settings.root)
     inside = os.path.relpath(absolute, root)

@@ -7,16 +7,17 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
-from fa_lint.analysis import FileResult, Pending, analyse
+from fa_lint.analysis import FileResult, analyse
 from fa_lint.cache import Cache, digest
 from fa_lint.config import Settings
-from fa_lint.findings import Diagnostic, Level, Place
+from fa_lint.findings import Diagnostic, Level, Place, Trace
+from fa_lint.modules import Modules, may_import
 from fa_lint.project import link
-from fa_lint.rules import ENGINE_CODES
+from fa_lint.rules import ENGINE_CODES, select
 from fa_lint.semantics.roles import RoleNames
 
 __all__ = ["Report", "lint", "lint_text"]
@@ -53,10 +54,13 @@ def lint(
     jobs: int = 0,
     use_cache: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    context: Sequence[str] = (),
 ) -> Report:
     """Lint files. The result does not depend on ``jobs`` (0: one per core) nor on the cache.
 
-    ``progress`` is told (files done, files in all).
+    ``context`` are files of the same project that are read for the links across files and not reported on:
+    ``lint(some, context=others)`` finds in ``some`` what ``lint(some + others)`` finds there. ``progress`` is told
+    (files done, files in all).
     """
     began = time.perf_counter()
     report = Report(files=len(files))
@@ -65,9 +69,13 @@ def lint(
     todo: list[_Job] = []
     keys: dict[str, str] = {}
     gc.freeze()
-    for path in files:
+    rules = select(settings.codes)
+    shown = set(files)
+    for path in sorted({*files, *context}):
         data = _read(path, results, settings)
         if data is None:
+            continue
+        if path not in shown and not (may_import(data) or any(rule.may_match(data) for rule in rules)):
             continue
         codes = settings.codes_for(path)
         if cache is not None:
@@ -78,35 +86,49 @@ def lint(
                 report.cached += 1
                 continue
         todo.append((path, data, codes))
-    _run(todo, settings.role_names, jobs, results, progress, len(files))
+    _run(todo, settings.role_names, jobs, results, progress, len(todo) + report.cached)
     for path, _, _ in todo:
         if cache is not None and path in results:
             cache.put(keys[path], results[path])
+    _collect(report, sorted({*files, *context}), shown, results, settings, cache)
     if cache is not None:
         cache.write()
-    _collect(report, files, results, settings)
     report.seconds = time.perf_counter() - began
     return report
 
 
-def _collect(report: Report, files: list[str], results: dict[str, FileResult], settings: Settings) -> None:
-    pending: list[Pending] = []
+def _collect(
+    report: Report,
+    files: list[str],
+    shown: set[str],
+    results: dict[str, FileResult],
+    settings: Settings,
+    cache: Cache | None,
+) -> None:
+    clues: dict[str, list[Trace]] = {}
     for path in files:
         result = results.get(path)
-        if result is not None:
+        if result is None:
+            continue
+        for code, traces in result.clues.items():
+            clues.setdefault(code, []).extend(traces)
+        if path in shown:
             report.diagnostics += result.diagnostics
             report.problems += result.problems
             report.parsed += result.parsed
-            pending += result.pending
-    linked = link(pending, files, _read_again, settings.role_names)
+    modules = Modules({path: result.imports for path, result in results.items()})
+    linked = link(clues, files, _read_again, settings.role_names, modules, cache)
+    report.problems += linked.problems
     for path, places in linked.silenced.items():
+        if path not in shown:
+            continue
         # Their suppressions looked unused while the file was judged alone.
         data = _read_again(path)
         if data is not None:
             again = analyse(path, data, settings.codes_for(path), settings.role_names, places)
             kept = [d for d in report.diagnostics if d.path != path or d.code != "FAL901"]
             report.diagnostics = kept + [d for d in again.diagnostics if d.code == "FAL901"]
-    report.diagnostics += [d for d in linked.diagnostics if d.code in settings.codes_for(d.path)]
+    report.diagnostics += [d for d in linked.diagnostics if d.path in shown and d.code in settings.codes_for(d.path)]
     report.diagnostics.sort(key=lambda d: d.sort_key)
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import stat
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fa_lint.config import Settings
 from fa_lint.engine import lint_text
+from fa_lint.files import replace_file
 from fa_lint.findings import Applicability, Diagnostic, DiagnosticEdit
 from fa_lint.source import ParseFailure, Source, SourceError
 
-__all__ = ["FixError", "FixResult", "apply_edits", "fix_data", "write_atomically"]
+__all__ = ["FixError", "FixResult", "apply_edits", "apply_spans", "fix_data", "write_atomically"]
 
 _MOST_ROUNDS = 20
 
@@ -39,21 +38,29 @@ class FixResult:
 
 
 def fix_data(
-    path: str, data: bytes, diagnostics: Iterable[Diagnostic], settings: Settings, *, unsafe: bool
+    path: str,
+    data: bytes,
+    diagnostics: Iterable[Diagnostic],
+    settings: Settings,
+    *,
+    unsafe: bool,
+    only_these: bool = False,
 ) -> FixResult:
     """Apply the fixes of ``diagnostics`` to ``data``, then those that a new look finds, until none is left.
+
+    With ``only_these`` there is no new look: the other findings of the file are not wanted.
 
     Raises :class:`FixError` where the outcome would not parse; nothing is written here.
     """
     applied = 0
     current = list(diagnostics)
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(1 if only_these else _MOST_ROUNDS):
         wanted = [d for d in current if d.fix is not None and (unsafe or d.fix.applicability is Applicability.SAFE)]
         if not wanted:
             break
         try:
             source = Source.read(path, data)
-            if source.notebook is None and source.encode(source.text) != data:
+            if source.notebook is None and source.encode(source.written) != data:
                 raise FixError(path, f"text in {source.encoding} cannot be written back unchanged")
             new, count = apply_edits(source, wanted)
             changed = Source.read(path, new)
@@ -82,10 +89,15 @@ def apply_edits(source: Source, diagnostics: Iterable[Diagnostic]) -> tuple[byte
             continue
         taken += new
         count += 1
-    taken.sort()
+    return apply_spans(source, taken), count
+
+
+def apply_spans(source: Source, spans: Iterable[tuple[int, int, str]]) -> bytes:
+    """The bytes of the file with each span of its text (start, end) replaced; spans must not overlap."""
+    ordered = sorted(spans)
     if source.notebook is not None:
-        return _in_cells(source, taken), count
-    return source.encode(_splice(source.text, taken, 0)), count
+        return _in_cells(source, ordered)
+    return source.encode(_splice(source.written, ordered, 0))
 
 
 def _span(edit: DiagnosticEdit, source: Source) -> tuple[int, int, str]:
@@ -121,23 +133,12 @@ def _in_cells(source: Source, edits: list[tuple[int, int, str]]) -> bytes:
 
 
 def write_atomically(path: str, data: bytes) -> None:
-    """Replace a file's content through a temporary file beside it; links are followed, the mode is kept.
+    """Replace the content of a file that is there (see :func:`~fa_lint.files.replace_file`).
 
     Raises :class:`FixError`; the old file is whole then.
     """
-    target = os.path.realpath(path)
-    name = None
     try:
-        mode = stat.S_IMODE(os.stat(target).st_mode)
-        handle, name = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".fa-lint-", suffix=".tmp")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(name, mode)
-        os.replace(name, target)
+        os.stat(path)
+        replace_file(path, data)
     except OSError as error:
         raise FixError(path, error.strerror or str(error)) from None
-    finally:
-        if name is not None and os.path.exists(name):
-            os.unlink(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fa_lint.commands import ENGINE_PAGES
+from fa_lint.explain import ENGINE_PAGES
 from fa_lint.rules import ENGINE_CODES, Rule, registry
 
 __all__ = ["index", "page", "pages", "write"]

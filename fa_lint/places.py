@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fa_lint.findings import Diagnostic, DiagnosticEdit, DiagnosticFix, Edit, Finding, Fix, RelatedPlace
+from fa_lint.fingerprints import without_layout
 from fa_lint.rules import ENGINE_CODES, Rule, registry
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -13,8 +14,11 @@ __all__ = ["locate"]
 _CONTEXT_ROWS = 2
 
 
-def locate(finding: Finding, source: Source, facts: ModuleFacts | None, noqa_row: int) -> Diagnostic:
-    """A finding as a person and a tool see it: rows, columns, cells, source lines."""
+def locate(finding: Finding, source: Source, facts: ModuleFacts | None, rows: tuple[int, int]) -> Diagnostic:
+    """A finding as a person and a tool see it: rows, columns, cells, source lines.
+
+    ``rows`` are the first and last of its statement, in the whole text.
+    """
     rules: dict[str, Rule] = dict(registry())
     rule = rules.get(finding.code)
     cell, start = source.place(finding.start)
@@ -32,7 +36,7 @@ def locate(finding: Finding, source: Source, facts: ModuleFacts | None, noqa_row
         level=finding.level,
         computes=finding.computes,
         runtime=rule.runtime if rule is not None else "",
-        noqa_row=source.place(source.starts[noqa_row - 1])[1].row,
+        noqa_row=source.place(source.starts[rows[1] - 1])[1].row,
         fix=_located_fix(finding.fix, source, facts) if finding.fix is not None else None,
         related=tuple(
             RelatedPlace(
@@ -41,7 +45,20 @@ def locate(finding: Finding, source: Source, facts: ModuleFacts | None, noqa_row
             for r in finding.related
         ),
         frame=_frame(source, first, last),
+        scope=_scope(finding.start, facts) if facts is not None else "",
+        statement=without_layout("\n".join(source.line(row) for row in range(rows[0], rows[1] + 1))),
     )
+
+
+def _scope(offset: int, facts: ModuleFacts) -> str:
+    """The functions and classes around an offset, outermost first: ``Probe.gamma``."""
+    names = []
+    for node in facts.nodes():
+        if isinstance(node, ir.FunctionDef | ir.ClassDef):
+            start, end = facts.span(node)
+            if start <= offset < end:
+                names.append(node.name)
+    return ".".join(names)
 
 
 def _frame(source: Source, first: int, last: int) -> tuple[tuple[int, str], ...]:
@@ -74,6 +91,10 @@ def _located_fix(fix: Fix, source: Source, facts: ModuleFacts | None) -> Diagnos
     return DiagnosticFix(fix.applicability, fix.message, tuple(located))
 
 
+def _newline(source: Source) -> str:
+    return "\r\n" if "\r\n" in source.text else "\n"
+
+
 def _is_docstring(statement: ir.Stmt) -> bool:
     match statement:
         case ir.ExprStmt(value=ir.Const(value=str())):
@@ -97,6 +118,9 @@ def _import_edit(name: str, source: Source, facts: ModuleFacts, use: int) -> Edi
     imported = facts.names.module_scope.bindings.get(name, ())
     if any(binding.target == f"fa_lint_runtime.{name}" for binding in imported):
         return None
+    if source.blocks:
+        block = next(b for b in source.blocks if b.start <= use < b.end)
+        return Edit(block.start, block.start, f"{block.indent}from fa_lint_runtime import {name}{_newline(source)}")
     anchor: ir.Stmt | None = None
     body = facts.module.body.body
     for number, statement in enumerate(body):
@@ -109,7 +133,7 @@ def _import_edit(name: str, source: Source, facts: ModuleFacts, use: int) -> Edi
             anchor = statement
         elif source.notebook is None or not _is_magic(statement):
             break
-    newline = "\r\n" if "\r\n" in source.text else "\n"
+    newline = _newline(source)
     line = f"from fa_lint_runtime import {name}"
     if anchor is None:
         start = facts.span(body[0])[0] if body else 0

@@ -19,6 +19,7 @@ import pytest
 import fa_lint.commands as commands
 from fa_lint._version import __version__
 from fa_lint.cli import main
+from fa_lint.console import wants_colour
 from fa_lint.findings import Finding
 from fa_lint.rules import ENGINE_CODES, registry
 from tests.conftest import MIXED, SAFE, SAFE_FIXED, UNSAFE, UNSAFE_FIXED, Lint, write
@@ -168,7 +169,7 @@ def test_the_last_resort_is_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     def discover(*_: object) -> list[str]:
         raise RuntimeError("no idea")
 
-    monkeypatch.setattr(commands, "discover", discover)
+    monkeypatch.setattr("fa_lint.selection.discover", discover)
     write("a.py")
     with pytest.raises(SystemExit) as ended:
         main(["a.py"])
@@ -289,7 +290,7 @@ def test_a_file_that_cannot_be_written_is_told_and_exit_2(fa_lint: Lint, monkeyp
     def refuse(path: str, data: bytes) -> None:
         raise FixError(path, "Read-only file system")
 
-    monkeypatch.setattr(commands, "write_atomically", refuse)
+    monkeypatch.setattr("fa_lint.rewriting.write_atomically", refuse)
     write("a.py", SAFE)
     result = fa_lint("a.py", "--fix", "--output-format", "concise")
     assert result.exit_code == 2
@@ -395,10 +396,10 @@ def test_colour(fa_lint: Lint, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as context:
             context.setenv(name, value)
             options = commands.CheckOptions()
-            assert not commands._wants_colour(options, terminal=True)
+            assert not wants_colour(options.color, terminal=True)
             assert "\x1b" in fa_lint("a.py", "--color", "always").stdout, "what is asked for is done"
     monkeypatch.setenv("TERM", "xterm")
-    assert commands._wants_colour(commands.CheckOptions(), terminal=True)
+    assert wants_colour(commands.CheckOptions().color, terminal=True)
 
 
 def test_jobs_and_cache_change_nothing(fa_lint: Lint) -> None:

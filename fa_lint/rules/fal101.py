@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fa_lint.findings import Finding, Level
 from fa_lint.gate import Outline
 from fa_lint.rules._norms import NORM_NAMES, NORM_PATTERN, NormCall, dim_fix, hidden, norm_calls, order_slots
-from fa_lint.rules.base import Invalid, Rule, occurs
+from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["NegativeNormOrder"]
@@ -68,6 +68,13 @@ class NegativeNormOrder(Rule):
     fixable = "unsafe"
     gate = (occurs(b"norm", b"pairwise_distance", pattern=NORM_PATTERN),)
 
+    demonstration = Demonstration(
+        setup="import torch\nx = torch.ones(4, 3)",
+        before="x.norm(-1)",
+        after="x.norm(dim=-1)",
+        claim="before.ndim == 0 and abs(before - 1 / 12) < 1e-6 and after.shape == (4,) and (after**2 - 3).abs().max() < 1e-6",
+    )
+
     VALID = (
         "import torch\ntorch.ones(3).norm(dim=-1)",
         "import torch\ntorch.ones(3).norm(p=-1)",
@@ -106,6 +113,8 @@ class NegativeNormOrder(Rule):
             fixed="import torch\nimport torch.nn.functional as F\n"
             "print(f'{F.normalize(torch.ones(2, 3), dim=-1).sum():.3f}')",
         ),
+        Invalid("import torch\ndef f(x): return float(torch.norm(x, -1)) + x.norm(-1).item()", lines=(2, 2)),
+        Invalid("import torch\ndef f(x): return f'{x.norm(-1):.3f}'", lines=(2,)),
         Invalid(
             "import torch.nn.functional as F\ndef f(a, b): return F.pairwise_distance(a, b, -1)",
             lines=(2,),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fa_lint.findings import Applicability, Finding, Level
 from fa_lint.gate import Outline
 from fa_lint.rules._cosines import FLOORS, clamped_cosines, is_guarded, may_clamp, operand_role, safe_cosine_fix
-from fa_lint.rules.base import Invalid, Rule, occurs, related
+from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs, related
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import COMPUTED
 
@@ -74,6 +74,14 @@ class ClampedGradientCosine(Rule):
             b"CosineEmbeddingLoss",
             b"cosine_distances",
         ),
+    )
+
+    demonstration = Demonstration(
+        setup="import torch, torch.nn.functional as F\nfrom fa_lint_runtime import safe_cosine\n"
+        "grad = torch.tensor([3e-10, 4e-10])\ncredit = torch.tensor([3.0, 4.0])",
+        before="F.cosine_similarity(credit, grad, dim=0)",
+        after="safe_cosine(credit, grad, dim=0)",
+        claim="abs(before - 0.05) < 1e-4 and after == 1",
     )
 
     VALID = (

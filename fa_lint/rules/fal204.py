@@ -6,7 +6,7 @@ from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
 from fa_lint.gate import Outline
 from fa_lint.rules._cosines import runtime_fix
 from fa_lint.rules._products import division, inner_product, read_denominator
-from fa_lint.rules.base import Invalid, Rule, occurs
+from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.names import Binding
@@ -67,6 +67,14 @@ class UnclampedAcos(Rule):
     runtime = "fa_lint_runtime.safe_angle"
     fixable = "unsafe"
     gate = (occurs(b"acos", b"arccos"),)
+
+    demonstration = Demonstration(
+        setup="import torch\nw = torch.randn(1000, 64, generator=torch.Generator().manual_seed(0))\n"
+        "n = w.norm(dim=1)\ncos = (w / n[:, None]).mul(w / n[:, None]).sum(1)",
+        before="torch.acos(cos).isnan().sum()",
+        after="torch.acos(cos.clamp(-1, 1)).isnan().sum()",
+        claim="before > 0 and after == 0",
+    )
 
     VALID = (
         "import torch\ndef f(a, b): return torch.acos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))",

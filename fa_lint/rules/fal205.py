@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
 from fa_lint.gate import Outline
-from fa_lint.rules.base import Invalid, Rule, occurs, related
+from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs, related
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import NOTHING, Role
@@ -74,6 +74,13 @@ class SumAsZeroTest(Rule):
     pitfall = "P2"
     runtime = "fa_lint_runtime.check_magnitude"
     gate = (occurs(b".sum("), occurs(b"==", b"!=", pattern=rb"[!=]=\s*\(?0|0\.?0?\)?\s*[!=]="))
+
+    demonstration = Demonstration(
+        setup="import torch\ngrad = torch.tensor([1.0, -1.0, 0.5, -0.5])",
+        before="bool(grad.sum() == 0)",
+        after="not grad.any().item()",
+        claim="before is True and after is False",
+    )
 
     VALID = (
         "def f(mask): return mask.sum() == 0",

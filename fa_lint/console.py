@@ -1,0 +1,41 @@
+"""What every command says to the terminal: text, colour, and the one line that ends a run with exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+__all__ = ["echo", "plural", "stop", "tell", "wants_colour"]
+
+
+def stop(message: str) -> NoReturn:
+    """Say why, and exit with 2."""
+    click.echo(f"fa-lint: error: {message}", err=True)
+    sys.exit(2)
+
+
+def tell(message: str) -> None:
+    """A remark beside the findings, on the error stream."""
+    click.echo(message, err=True)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """UTF-8 whatever the terminal; a file name that is none is shown (and is valid JSON) as ``\\udcff``."""
+    click.echo(text.encode("utf-8", "backslashreplace"), nl=False, err=err)
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 finding``, ``2 findings``, ``2 entries``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"
+
+
+def wants_colour(choice: str, terminal: bool) -> bool:
+    """``--color``, the NO_COLOR convention and the terminal, in that order."""
+    if choice != "auto":
+        return choice == "always"
+    return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

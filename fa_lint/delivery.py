@@ -1,0 +1,59 @@
+"""Where a report goes: the terminal, files in any format, and the exit code."""
+
+from __future__ import annotations
+
+import sys
+
+from fa_lint.config import Settings
+from fa_lint.console import echo, stop, tell, wants_colour
+from fa_lint.engine import Report
+from fa_lint.files import replace_file
+from fa_lint.options import CheckOptions
+from fa_lint.output import FORMATS, render_statistics
+
+__all__ = ["deliver", "exit_code", "say_problems"]
+
+
+def deliver(report: Report, options: CheckOptions, *, err: bool = False) -> None:
+    """Write the report to every ``--output-file``, and print it.
+
+    A plain ``--output-file PATH`` holds what would be printed, instead of it; ``FORMAT:PATH`` files come beside it.
+    """
+    say_problems(report)
+    targets = [_target(given, options.output_format) for given in options.output_file]
+    for name, path, given in targets:
+        text = render_statistics(report) if options.statistics and path == given else FORMATS[name](report)
+        try:
+            replace_file(path, text.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            stop(f"cannot write {path}: {error.strerror or error}")
+    if any(path == given for _, path, given in targets):
+        return
+    if options.statistics:
+        echo(render_statistics(report), err=err)
+    elif options.output_format == "full" and wants_colour(options.color, (sys.stderr if err else sys.stdout).isatty()):
+        from fa_lint.output.full import render_full
+
+        echo(render_full(report, colour=True), err=err)
+    else:
+        echo(FORMATS[options.output_format](report), err=err)
+
+
+def _target(given: str, default: str) -> tuple[str, str, str]:
+    """Format, path and the text of an ``--output-file``; the path is the text where no format is named."""
+    name, colon, path = given.partition(":")
+    return (name, path, given) if colon and path and name in FORMATS else (default, given, given)
+
+
+def say_problems(report: Report) -> None:
+    """Internal errors, one line each."""
+    for problem in report.problems:
+        tell(f"fa-lint: internal error: {problem}")
+
+
+def exit_code(report: Report, settings: Settings, options: CheckOptions) -> int:
+    """0 clean, 1 findings that fail the run, 2 an internal error."""
+    if report.problems:
+        return 2
+    failing = any(d.level.rank >= settings.fail_on.rank or d.code == "FAL900" for d in report.diagnostics)
+    return int(failing and not options.exit_zero)

@@ -1,0 +1,107 @@
+"""``fa-lint init``: a configuration for this project, and a word to Ruff about the codes."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import click
+
+from fa_lint.console import stop
+from fa_lint.fixes import FixError, write_atomically
+
+__all__ = ["init"]
+
+_TEMPLATE = """\
+[tool.fa-lint]
+# Codes or prefixes; `fa-lint rule --all` explains them.
+select = ["FAL"]
+ignore = []
+# Lowest level that fails a run: error, warning or hint.
+fail-on = "warning"
+extend-exclude = []
+# What this project calls its fixed random feedback, its local credit signals and its alignment values.
+feedback-names = []
+credit-names = []
+alignment-names = []
+
+[tool.fa-lint.per-file-ignores]
+# "tests/*" = ["FAL202"]
+"""
+
+
+def init(folder: str) -> None:
+    """``fa-lint init``"""
+    root = Path(folder)
+    if not root.is_dir():
+        stop(f"{folder}: no such directory")
+    project = root / "pyproject.toml"
+    own = root / "fa-lint.toml"
+    try:
+        text = project.read_bytes().decode() if project.is_file() else None
+        tomllib.loads(text or "")
+        if own.exists() or (text is not None and re.search(r"^\[tool\.fa-lint", text, re.MULTILINE)):
+            click.echo(f"{own if own.exists() else project}: already configured, left as it is")
+        elif text is not None:
+            newline = "\r\n" if "\r\n" in text else "\n"
+            gap = newline * (0 if not text.strip() else 1 if text.endswith("\n") else 2)
+            write_atomically(str(project), (text + gap + _TEMPLATE.replace("\n", newline)).encode())
+            click.echo(f"{project}: added [tool.fa-lint]")
+        else:
+            bare = _TEMPLATE.replace("[tool.fa-lint]\n", "").replace("tool.fa-lint.", "")
+            own.write_text(bare, encoding="utf-8")
+            click.echo(f"{own}: written")
+        _tell_ruff(root)
+    except tomllib.TOMLDecodeError as error:
+        stop(f"{project}: not valid TOML: {error}")
+    except (OSError, UnicodeDecodeError, FixError) as error:
+        stop(str(error))
+
+
+def _tell_ruff(root: Path) -> None:
+    """Ruff reports ``# noqa: FAL101`` as unknown (RUF100, RUF102) unless the prefix is declared external."""
+    for name, table in (("ruff.toml", ""), (".ruff.toml", ""), ("pyproject.toml", "tool.ruff.")):
+        path = root / name
+        if not path.is_file():
+            continue
+        text = path.read_bytes().decode()
+        try:
+            document = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            stop(f"{path}: not valid TOML: {error}")
+        ruff = document.get("tool", {}).get("ruff") if table else document
+        if ruff is None:
+            continue
+        if "FAL" in ruff.get("lint", {}).get("external", []):
+            return
+        unix = text.replace("\r\n", "\n")
+        changed = _with_external(unix, table, "external" in ruff.get("lint", {}))
+        write_atomically(str(path), (changed if unix == text else changed.replace("\n", "\r\n")).encode())
+        click.echo(f'{path}: lint.external = ["FAL"]')
+        return
+
+
+def _with_external(text: str, table: str, has_key: bool) -> str:
+    """The TOML text with FAL among Ruff's external codes; the rest is kept as it is."""
+    candidates = []
+    if has_key:
+        candidates.append(re.sub(r"(?m)^((?:lint\.)?external\s*=\s*\[)", r'\1"FAL", ', text, count=1))
+    header = f"[{table}lint]"
+    if header in text:
+        candidates.append(text.replace(header, f'{header}\nexternal = ["FAL"]', 1))
+    parent = f"[{table.rstrip('.')}]"
+    if table and parent in text:
+        candidates.append(text.replace(parent, f'{parent}\nlint.external = ["FAL"]', 1))
+    if not table:
+        candidates.append(f'lint.external = ["FAL"]\n{text}')
+    candidates.append(text.rstrip("\n") + f'\n\n{header}\nexternal = ["FAL"]\n')
+    for candidate in candidates:
+        try:
+            document = tomllib.loads(candidate)
+        except tomllib.TOMLDecodeError:
+            continue
+        ruff = document.get("tool", {}).get("ruff", {}) if table else document
+        if "FAL" in ruff.get("lint", {}).get("external", []):
+            return candidate
+    stop('cannot add `lint.external = ["FAL"]` to the Ruff configuration; please add it by hand')

@@ -1,0 +1,1 @@
+"""fa-lint inside other tools; each module needs its tool, and nothing else imports it."""

@@ -1,0 +1,67 @@
+"""What the command line writes into source files: fixes and suppressions, whole files or nothing."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from fa_lint.console import echo, wants_colour
+from fa_lint.findings import Diagnostic
+from fa_lint.fixes import FixError, write_atomically
+
+__all__ = ["Rewriting", "print_diff", "rewrite"]
+
+# A file's path, bytes and findings → its new bytes and how many findings they settle; raises FixError.
+Change = Callable[[str, bytes, list[Diagnostic]], tuple[bytes, int]]
+
+
+@dataclass(slots=True)
+class Rewriting:
+    """How many files changed, how many findings that settled, and which files could not be changed."""
+
+    files: int = 0
+    findings: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def rewrite(found: Iterable[Diagnostic], change: Change, *, diff_colour: str | None = None) -> Rewriting:
+    """Change each file with findings; with ``diff_colour`` (a ``--color``) only show what would change."""
+    done = Rewriting()
+    by_path: dict[str, list[Diagnostic]] = {}
+    for item in found:
+        by_path.setdefault(item.path, []).append(item)
+    for path, items in by_path.items():
+        try:
+            data = Path(path).read_bytes()
+            new, count = change(path, data, items)
+            if new == data:
+                continue
+            if diff_colour is not None:
+                print_diff(path, data, new, diff_colour)
+            else:
+                write_atomically(path, new)
+            done.files += 1
+            done.findings += count
+        except FixError as error:
+            done.problems.append(str(error))
+        except OSError as error:
+            done.problems.append(f"{path}: not fixed: {error.strerror or error}")
+    for problem in done.problems:
+        click.echo(f"fa-lint: error: {problem}", err=True)
+    return done
+
+
+def print_diff(path: str, old: bytes, new: bytes, color: str) -> None:
+    """A unified diff on standard output."""
+    before = old.decode("utf-8", "replace").splitlines(keepends=True)
+    after = new.decode("utf-8", "replace").splitlines(keepends=True)
+    colours = {"-": "red", "+": "green", "@": "cyan"} if wants_colour(color, sys.stdout.isatty()) else {}
+    for line in difflib.unified_diff(before, after, f"a/{path}", f"b/{path}"):
+        text = line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"
+        colour = colours.get(line[0]) if not line.startswith(("---", "+++")) else None
+        echo(click.style(text, fg=colour) if colour else text)

@@ -1,0 +1,88 @@
+"""Which files a run reports on, which it only reads for the links between files, and which findings are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fa_lint.config import Settings
+from fa_lint.console import plural, tell
+from fa_lint.discovery import discover
+from fa_lint.engine import Report
+from fa_lint.options import CheckOptions
+
+if TYPE_CHECKING:
+    from fa_lint.baseline import Baseline
+
+__all__ = ["Selection", "narrow", "select_files", "write_baseline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """``files`` are reported on, ``context`` only read."""
+
+    files: list[str]
+    context: list[str]
+
+
+def select_files(paths: tuple[str, ...], settings: Settings, options: CheckOptions) -> Selection:
+    """The files under ``paths`` after ``--shard`` and ``--diff-from``.
+
+    Raises :class:`~fa_lint.discovery.DiscoveryError` and :class:`~fa_lint.changes.ChangeError`.
+    """
+    found = files = discover(paths, settings)
+    if options.shard is not None:
+        from fa_lint.shards import in_shard
+
+        files = in_shard(files, options.shard, settings.root)
+    if options.diff_from is not None:
+        from fa_lint.changes import changes_since
+
+        changes = changes_since(options.diff_from, files)
+        files = [path for path in files if path in changes]
+    chosen = set(files)
+    return Selection(files, [path for path in found if path not in chosen])
+
+
+def narrow(report: Report, linted: Collection[str], settings: Settings, options: CheckOptions) -> Report:
+    """The report without what the baseline knows and without what stands on unchanged lines.
+
+    Raises :class:`~fa_lint.baseline.BaselineError` and :class:`~fa_lint.changes.ChangeError`.
+    """
+    found = report.diagnostics
+    if options.baseline is not None:
+        from fa_lint.baseline import Baseline
+
+        old = Baseline.load(options.baseline)
+        found, smaller = old.apply(found, linted, settings.codes)
+        _tell_gone(old, smaller, prune=options.prune_baseline)
+    if options.diff_from is not None:
+        from fa_lint.changes import changes_since
+
+        changes = changes_since(options.diff_from, linted)
+        found = [item for item in found if changes.touch(item)]
+    return replace(report, diagnostics=found)
+
+
+def _tell_gone(old: Baseline, smaller: Baseline, *, prune: bool) -> None:
+    gone = old.without(smaller)
+    if not gone:
+        return
+    for entry in gone:
+        times = f" ({entry.count} times)" if entry.count > 1 else ""
+        tell(f"{old.file}: no longer found: {entry}{times}")
+    count = plural(sum(entry.count for entry in gone), "finding")
+    if prune:
+        smaller.write()
+        tell(f"Dropped {count} from {old.file}.")
+    else:
+        tell(f"{count} of {old.file} no longer found; `--prune-baseline` drops them.")
+
+
+def write_baseline(report: Report, file: str) -> None:
+    """``--write-baseline``; raises :class:`~fa_lint.baseline.BaselineError`."""
+    from fa_lint.baseline import Baseline
+
+    Baseline.of(report.diagnostics, file).write()
+    tell(f"Wrote {plural(len(report.diagnostics), 'finding')} to {file}.")

@@ -1,0 +1,242 @@
+"""The documentation site: what it is made of, mkdocs without a warning, and a look at it in Chromium, wide and narrow."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import importlib.util
+import json
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from fa_lint.pages import pages
+from fa_lint.rules import ENGINE_CODES, registry
+from fa_lint.site import navigation, site_pages
+from tests.integrations.repository import ROOT
+
+_CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+_NO_MKDOCS = importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("mkdocstrings") is None
+
+
+# -- pages --------------------------------------------------------------------------------------------------------
+
+
+def test_every_rule_and_every_section_has_a_page() -> None:
+    found = site_pages()
+    assert {f"rules/{name}" for name in pages()} <= set(found)
+    readme = re.sub(r"(?ms)^```.*?^```$", "", (ROOT / "README.md").read_text(encoding="utf-8"))
+    everything = "\n".join(found.values())
+    for title in re.findall(r"(?m)^##+ (.+)$", readme):
+        if title != "Licence":
+            assert re.search(rf"(?m)^#+ {re.escape(title)}$", everything), title
+
+
+def test_the_menu_has_every_page_once() -> None:
+    found = site_pages()
+    listed = re.findall(r'"([\w/.-]+\.md)"', json.dumps(navigation(found)))
+    assert sorted(listed) == sorted(found)
+
+
+def test_links_lead_to_pages_or_to_the_repository() -> None:
+    found = site_pages()
+    for page, text in found.items():
+        for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"(?ms)^```.*?^```$", "", text)):
+            if re.match(r"[a-z]+:|#", target):
+                continue
+            path = Path("/", page).parent.joinpath(target.partition("#")[0]).resolve()
+            assert str(path)[1:] in found, f"{page}: {target}"
+        for path in re.findall(r"\]\(https://github.com/fa-lint/fa-lint/blob/main/([^)#\s]+)\)", text):
+            assert (ROOT / path).exists(), f"{page}: {path}"
+
+
+def test_code_of_the_readme_is_left_as_it_is() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    everything = "\n".join(site_pages().values())
+    for fence in re.findall(r"(?ms)^```.*?^```$", readme):
+        assert fence in everything
+
+
+# -- the built site -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if _NO_MKDOCS:
+        pytest.skip("the extra `docs` is not installed")
+    folder = tmp_path_factory.mktemp("site")
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--quiet",
+        "-f",
+        str(ROOT / "mkdocs.yml"),
+        "-d",
+        str(folder),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if re.search(r"WARNING|ERROR", line)]
+    assert (done.returncode, said) == (0, []), done.stderr
+    return folder
+
+
+class _Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.text: list[str] = []
+        self.outside: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        source = dict(attrs).get("src") or (dict(attrs).get("href") if tag == "link" else None)
+        if source and re.match(r"(https?:)?//", source) and dict(attrs).get("rel") != "canonical":
+            self.outside.append(source)
+
+
+def _text(page: Path) -> str:
+    parser = _Text()
+    parser.feed(page.read_text(encoding="utf-8"))
+    assert parser.outside == [], "a page loads nothing from elsewhere"
+    return " ".join("".join(parser.text).split())
+
+
+@pytest.mark.slow
+def test_mkdocs_builds_it_without_a_warning(site: Path) -> None:
+    for code in [*registry(), *ENGINE_CODES]:
+        assert code in _text(site / "rules" / code / "index.html")
+    runtime = _text(site / "the-runtime" / "index.html")
+    for name in ("safe_cosine", "save_checkpoint", "Feedback"):
+        assert f"{name}" in runtime
+    # The docstrings were read: the text of a section, an example as code, and no role of another system.
+    assert "where the vectors lie" in runtime
+    assert ">>> safe_cosine(" in runtime
+    assert not re.search(r":(func|class|meth):", runtime)
+    assert "pre-commit try-repo" in _text(site / "integrations" / "pre-commit" / "index.html")
+    assert (site / "search" / "search_index.json").stat().st_size > 10_000
+
+
+# -- in a browser -------------------------------------------------------------------------------------------------
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    """Serves the site; what a page posts is put into ``posted``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.posted: queue.Queue[bytes] = queue.Queue()
+        super().__init__(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder)))
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        assert isinstance(self.server, _Server)
+        self.server.posted.put(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(204)
+        self.end_headers()
+
+
+@pytest.fixture(scope="module")
+def served(site: Path) -> Iterator[_Server]:
+    with _Server(site) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+# A frame of the width asked for: a window of Chromium has a least width of its own.
+_PROBE = """<body><script>
+const pages = %s, width = %d, found = {};
+async function look(page) {
+  const frame = document.createElement("iframe");
+  frame.width = width; frame.height = 900; frame.style.border = 0;
+  await new Promise(done => { frame.onload = done; frame.src = page; document.body.append(frame); });
+  const inside = frame.contentDocument, root = inside.documentElement;
+  const menu = inside.querySelector(".md-header__button[for=__drawer]");
+  found[page] = {
+    overflow: root.scrollWidth - width,
+    title: inside.querySelector("h1").textContent,
+    menu: frame.contentWindow.getComputedStyle(menu).display != "none",
+    sidebar: inside.querySelector(".md-sidebar--primary").getBoundingClientRect().left >= 0,
+    styled: frame.contentWindow.getComputedStyle(inside.querySelector(".md-header")).position,
+  };
+  frame.remove();
+}
+(async () => {
+  for (const page of pages) await look(page);
+  await fetch("/_found", {method: "POST", body: JSON.stringify(found)});
+})();
+</script>"""
+
+
+@contextmanager
+def _chromium(profile: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    assert _CHROMIUM is not None
+    quiet = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+    ]
+    command = [_CHROMIUM, *quiet, f"--user-data-dir={profile}", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _is_drawn(png: Path, width: int) -> bool:
+    data = png.read_bytes()
+    # A blank page of this size compresses to a few kilobytes.
+    return data[:8] == b"\x89PNG\r\n\x1a\n" and int.from_bytes(data[16:20]) == width and len(data) > 20_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(_CHROMIUM is None, reason="no Chromium: `apt-get install chromium`")
+@pytest.mark.parametrize("width", [1280, 400])
+def test_in_chromium(site: Path, served: _Server, tmp_path: Path, width: int) -> None:
+    looked_at = ["/" + str(page.relative_to(site)) for page in sorted(site.rglob("index.html"))]
+    assert len(looked_at) > 20
+    (site / "_probe.html").write_text(_PROBE % (json.dumps(looked_at), width))
+    with _chromium(tmp_path / "one", "--remote-debugging-port=0", f"{served.address}/_probe.html"):
+        found = json.loads(served.posted.get(timeout=180))
+    assert set(found) == set(looked_at)
+    for page, seen in found.items():
+        assert seen["overflow"] <= 0, f"{page} is wider than {width} pixels"
+        assert seen["title"].strip()
+        assert seen["styled"] == "sticky"
+        # Narrow: a button opens the menu. Wide: the menu is there.
+        assert seen["menu"] == (width == 400), page
+        assert seen["sidebar"] == (width == 1280), page
+    frame = f"<body style='margin:0'><iframe src='/rules/FAL201/' width={width} height=900 style='border:0'></iframe>"
+    (site / "_frame.html").write_text(frame)
+    shot = tmp_path / "shot.png"
+    size = f"--window-size={max(width, 500)},900"
+    with _chromium(tmp_path / "two", size, f"--screenshot={shot}", f"{served.address}/_frame.html") as process:
+        process.wait(120)
+    assert _is_drawn(shot, max(width, 500))
