@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from . import blocked, workers
+from .workspace import Floats
 
 __all__ = ["FROM", "cosine", "cosine_backward", "usable"]
 
@@ -133,7 +134,7 @@ def _threads(elements: int) -> int:
     return torch.get_num_threads() if elements >= PARALLEL_FROM else 1
 
 
-def _gram(kernels: ModuleType, a: _Operand, b: _Operand) -> blocked.Floats:
+def _gram(kernels: ModuleType, a: _Operand, b: _Operand) -> Floats:
     """Gram numbers (R, 3)."""
     rows, columns = a.matrix.shape
     across = _is_across(a, b)
@@ -148,11 +149,11 @@ def _gram(kernels: ModuleType, a: _Operand, b: _Operand) -> blocked.Floats:
             kernel(*a.piece(block, across), *b.piece(block, across), c1 - c0, partial[c0 // width, r0:r1])
 
     workers.run(work, blocks, _threads(rows * columns))
-    numbers: blocked.Floats = partial[0] if len(partial) == 1 else partial.sum(0)
+    numbers: Floats = partial[0] if len(partial) == 1 else partial.sum(0)
     return numbers
 
 
-def cosine(a: Tensor, b: Tensor, out: Tensor, exactly: bool) -> tuple[blocked.Floats, None]:
+def cosine(a: Tensor, b: Tensor, out: Tensor, exactly: bool) -> tuple[Floats, None]:
     """Cosines of the rows of detached matrices (R, D) into ``out`` (R,), contiguous.
 
     Returns what the backward pass needs: the Gram numbers (R, 3), and that no row was scaled.
@@ -172,9 +173,7 @@ def cosine(a: Tensor, b: Tensor, out: Tensor, exactly: bool) -> tuple[blocked.Fl
     return numbers, None
 
 
-def _doubtful(
-    kernels: ModuleType, x: Bits, y: Bits, numbers: blocked.Floats, dtype: torch.dtype, exactly: bool
-) -> Bits:
+def _doubtful(kernels: ModuleType, x: Bits, y: Bits, numbers: Floats, dtype: torch.dtype, exactly: bool) -> Bits:
     """The cosines of contiguous rows, as bits: from accurate sums where these decide, else by ``blocked``."""
     rows, columns = x.shape
     bits = _bits(torch.zeros(rows, dtype=dtype))
@@ -205,7 +204,7 @@ def _accurate(kernels: ModuleType, x: Bits, y: Bits, dtype: torch.dtype, floor: 
 
 
 def cosine_backward(
-    a: Tensor, b: Tensor, numbers: blocked.Floats, upstream: blocked.Floats, grads: tuple[Tensor | None, Tensor | None]
+    a: Tensor, b: Tensor, numbers: Floats, upstream: Floats, grads: tuple[Tensor | None, Tensor | None]
 ) -> None:
     """Gradients of the rows' cosines times ``upstream`` (R,) into contiguous ``grads``; no gradient gives zeros."""
     kernels = _kernels(a.dtype)

@@ -8,7 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..cosine import safe_cosine, safe_norm
+from ..cosine import safe_cosine
+from ..norms import safe_norm
 from ..output_error import output_error
 from ..reference import Backprop, local_step
 from .networks import TrainedNetwork
