@@ -13,22 +13,23 @@ import platform
 import tempfile
 from dataclasses import asdict
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from fa_lint._version import __version__
-from fa_lint.analysis import FileResult, Pending
+from fa_lint.analysis import FileResult
 from fa_lint.config import Settings
 from fa_lint.findings import (
     Applicability,
-    Assumption,
     Diagnostic,
     DiagnosticEdit,
     DiagnosticFix,
     Level,
     Place,
     RelatedPlace,
+    Trace,
 )
+from fa_lint.rules.base import Question
 
 __all__ = ["Cache", "digest"]
 
@@ -40,7 +41,7 @@ _MOST_ENTRIES = 50_000
 def digest(data: bytes, path: str, codes: frozenset[str]) -> str:
     """The key of one file's result: its bytes, its kind and the codes that were on."""
     key = blake2b(data, digest_size=16)
-    key.update(b"\0ipynb\0" if path.endswith(".ipynb") else b"\0py\0")
+    key.update(f"\0{PurePath(path).suffix.lower()}\0".encode())
     key.update(",".join(sorted(codes)).encode())
     return key.hexdigest()
 
@@ -81,9 +82,25 @@ class Cache:
     def put(self, key: str, result: FileResult) -> None:
         if not result.problems:
             self._new[key] = {
-                "d": [_plain(d) for d in result.diagnostics],
-                "p": [[_plain(p.diagnostic), [asdict(a) for a in p.when]] for p in result.pending],
+                "d": [asdict(d) for d in result.diagnostics],
+                "c": {code: [asdict(t) for t in traces] for code, traces in result.clues.items()},
+                "i": result.imports,
             }
+
+    def answers(self, data: bytes, path: str, code: str, question: Question) -> list[Trace] | None:
+        """What the file said to the same question before."""
+        key = _asked(data, path, code, question)
+        stored = self._new.get(key, self._old.get(key))
+        try:
+            found = None if stored is None else [_trace(t, path) for t in stored["a"]]
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+            return None
+        if stored is not None:
+            self._new[key] = stored
+        return found
+
+    def put_answers(self, data: bytes, path: str, code: str, question: Question, answers: list[Trace]) -> None:
+        self._new[_asked(data, path, code, question)] = {"a": [asdict(t) for t in answers]}
 
     def write(self) -> None:
         """Write atomically; a cache that cannot be written is no error."""
@@ -108,8 +125,8 @@ class Cache:
                     os.unlink(name)
 
 
-def _plain(diagnostic: Diagnostic) -> dict[str, Any]:
-    return asdict(diagnostic)
+def _asked(data: bytes, path: str, code: str, question: Question) -> str:
+    return digest(data, path, frozenset({code, repr(question)}))
 
 
 def _place(stored: dict[str, int]) -> Place:
@@ -142,9 +159,17 @@ def _diagnostic(stored: dict[str, Any], path: str) -> Diagnostic:
     )
 
 
+def _trace(stored: dict[str, Any], path: str) -> Trace:
+    first, last = stored["rows"]
+    return Trace(
+        stored["kind"], _diagnostic(stored["diagnostic"], path), stored["data"], (first, last), stored["silenced"]
+    )
+
+
 def _result(stored: dict[str, Any], path: str) -> FileResult:
     return FileResult(
         path,
         [_diagnostic(d, path) for d in stored["d"]],
-        [Pending(_diagnostic(d, path), tuple(Assumption(**a) for a in when)) for d, when in stored["p"]],
+        {code: [_trace(t, path) for t in traces] for code, traces in stored["c"].items()},
+        tuple((local, target) for local, target in stored["i"]),
     )

@@ -167,6 +167,12 @@ class _CheckCommand(click.Command):
     "-j", "--jobs", type=click.IntRange(0), default=0, metavar="N", help="Worker processes (0: one per core)."
 )
 @click.option("--no-cache", is_flag=True, help="Neither read nor write the cache.")
+@click.option(
+    "--with-runtime",
+    type=click.Path(dir_okay=False),
+    metavar="F.json",
+    help="Mark findings that the run-time guard confirmed, and list what only it saw (from pytest --fa-guard-json).",
+)
 def check(paths: tuple[str, ...], **options: Any) -> None:
     """Lint files and directories (`-` reads standard input)."""
     from fa_lint import commands

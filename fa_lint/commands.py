@@ -45,6 +45,7 @@ def run(paths: tuple[str, ...], options: CheckOptions) -> int:
     """One run, with its output; the exit code. Ends the process where the command line asks the impossible."""
     from fa_lint.baseline import BaselineError
     from fa_lint.changes import ChangeError
+    from fa_lint.confirm import RuntimeLogError
 
     try:
         settings = _settings(paths, options)
@@ -61,7 +62,7 @@ def run(paths: tuple[str, ...], options: CheckOptions) -> int:
                 echo(f"{path}\n")
             return 0
         return _check_files(chosen, settings, options)
-    except (ConfigError, RuleError, DiscoveryError, ChangeError, BaselineError) as error:
+    except (ConfigError, RuleError, DiscoveryError, ChangeError, BaselineError, RuntimeLogError) as error:
         stop(str(error))
 
 
@@ -111,8 +112,19 @@ def _check_files(chosen: Selection, settings: Settings, options: CheckOptions) -
             tell(f"{verb} {plural(done.findings, 'finding')} in {plural(done.files, 'file')}.")
             again = replace(options, prune_baseline=False)
             report = narrow(_lint(chosen, settings, options), chosen.files, settings, again)
+    if options.with_runtime is not None:
+        _confirm(report, options.with_runtime, chosen.files, settings)
     deliver(report, options)
     return 2 if failed else exit_code(report, settings, options)
+
+
+def _confirm(report: Report, log: str, files: list[str], settings: Settings) -> None:
+    from fa_lint.confirm import confirm, read_events
+
+    outside = confirm(report, read_events(log), files, settings)
+    if outside:
+        shown = ", ".join(outside[:5]) + (f" and {len(outside) - 5} more" if len(outside) > 5 else "")
+        tell(f"fa-lint: note: {plural(len(outside), 'guard event')} in files not linted here: {shown}")
 
 
 def _lint(

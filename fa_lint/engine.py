@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
-from fa_lint.analysis import FileResult, Pending, analyse
+from fa_lint.analysis import FileResult, analyse
 from fa_lint.cache import Cache, digest
 from fa_lint.config import Settings
-from fa_lint.findings import Diagnostic, Level, Place
+from fa_lint.findings import Diagnostic, Level, Place, Trace
+from fa_lint.modules import Modules, may_import
 from fa_lint.project import link
 from fa_lint.rules import ENGINE_CODES, select
 from fa_lint.semantics.roles import RoleNames
@@ -72,7 +73,9 @@ def lint(
     shown = set(files)
     for path in sorted({*files, *context}):
         data = _read(path, results, settings)
-        if data is None or (path not in shown and not any(rule.may_match(data) for rule in rules)):
+        if data is None:
+            continue
+        if path not in shown and not (may_import(data) or any(rule.may_match(data) for rule in rules)):
             continue
         codes = settings.codes_for(path)
         if cache is not None:
@@ -87,26 +90,35 @@ def lint(
     for path, _, _ in todo:
         if cache is not None and path in results:
             cache.put(keys[path], results[path])
+    _collect(report, sorted({*files, *context}), shown, results, settings, cache)
     if cache is not None:
         cache.write()
-    _collect(report, sorted({*files, *context}), shown, results, settings)
     report.seconds = time.perf_counter() - began
     return report
 
 
 def _collect(
-    report: Report, files: list[str], shown: set[str], results: dict[str, FileResult], settings: Settings
+    report: Report,
+    files: list[str],
+    shown: set[str],
+    results: dict[str, FileResult],
+    settings: Settings,
+    cache: Cache | None,
 ) -> None:
-    pending: list[Pending] = []
+    clues: dict[str, list[Trace]] = {}
     for path in files:
         result = results.get(path)
-        if result is not None:
-            pending += result.pending
-        if result is not None and path in shown:
+        if result is None:
+            continue
+        for code, traces in result.clues.items():
+            clues.setdefault(code, []).extend(traces)
+        if path in shown:
             report.diagnostics += result.diagnostics
             report.problems += result.problems
             report.parsed += result.parsed
-    linked = link(pending, files, _read_again, settings.role_names)
+    modules = Modules({path: result.imports for path, result in results.items()})
+    linked = link(clues, files, _read_again, settings.role_names, modules, cache)
+    report.problems += linked.problems
     for path, places in linked.silenced.items():
         if path not in shown:
             continue

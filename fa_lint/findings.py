@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 __all__ = [
+    "IN_HELPER",
     "Applicability",
-    "Assumption",
+    "Clue",
     "Diagnostic",
     "DiagnosticEdit",
     "DiagnosticFix",
@@ -18,7 +20,14 @@ __all__ = [
     "Place",
     "Related",
     "RelatedPlace",
+    "Rows",
+    "Trace",
 ]
+
+# What a finding at a call says of the helper's own place: silencing the call is enough.
+IN_HELPER = "the floor is here"
+# First and last row of a logical line, in the whole text.
+Rows = tuple[int, int]
 
 
 class Level(StrEnum):
@@ -68,20 +77,8 @@ class Related:
 
 
 @dataclass(frozen=True, slots=True)
-class Assumption:
-    """What a finding still waits for: that some caller passes a gradient as parameter ``position`` of ``function``."""
-
-    function: str
-    position: int
-    parameter: str
-
-
-@dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule's verdict on a span of one module's text (character offsets).
-
-    With ``when`` it holds only if the project's callers make one of the assumptions true.
-    """
+    """A rule's verdict on a span of one module's text (character offsets)."""
 
     code: str
     start: int
@@ -91,7 +88,18 @@ class Finding:
     computes: str = ""
     fix: Fix | None = None
     related: tuple[Related, ...] = ()
-    when: tuple[Assumption, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """What one module knows and others may complete: a finding-to-be, and data for the rule that settles it.
+
+    ``data`` is plain (strings, numbers, booleans, None, lists and dictionaries of them): it is cached as JSON.
+    """
+
+    kind: str
+    finding: Finding
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -155,3 +163,18 @@ class Diagnostic:
     def sort_key(self) -> tuple[str, int, Place, str, Place, str]:
         """The order of every output: path, cell, line, column, code."""
         return (self.path, self.cell or 0, self.start, self.code, self.end, self.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A located clue. ``silenced``: a suppression on its ``rows`` covers what would be reported there."""
+
+    kind: str
+    diagnostic: Diagnostic
+    data: dict[str, Any]
+    rows: Rows
+    silenced: bool = False
+
+    @property
+    def path(self) -> str:
+        return self.diagnostic.path

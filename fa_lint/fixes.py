@@ -60,7 +60,7 @@ def fix_data(
             break
         try:
             source = Source.read(path, data)
-            if source.notebook is None and source.encode(source.text) != data:
+            if source.notebook is None and source.encode(source.written) != data:
                 raise FixError(path, f"text in {source.encoding} cannot be written back unchanged")
             new, count = apply_edits(source, wanted)
             changed = Source.read(path, new)
@@ -97,7 +97,7 @@ def apply_spans(source: Source, spans: Iterable[tuple[int, int, str]]) -> bytes:
     ordered = sorted(spans)
     if source.notebook is not None:
         return _in_cells(source, ordered)
-    return source.encode(_splice(source.text, ordered, 0))
+    return source.encode(_splice(source.written, ordered, 0))
 
 
 def _span(edit: DiagnosticEdit, source: Source) -> tuple[int, int, str]:

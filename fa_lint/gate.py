@@ -60,8 +60,9 @@ class CallShape:
 
 @dataclass(slots=True)
 class Outline:
-    """What the second gate knows of a file."""
+    """What the second gate knows of a file. ``tree`` is there for rules that look for a shape of their own."""
 
+    tree: ast.AST = field(default_factory=ast.Pass)
     calls: list[CallShape] = field(default_factory=list)
     aliased: set[str] = field(default_factory=set)
     negative: set[str] = field(default_factory=set)
@@ -444,5 +445,6 @@ class _Outliner:
 def outline(tree: ast.AST, data: bytes) -> Outline:
     """The outline of a parsed file; ``data`` is searched for the words that gradients come with."""
     found = _Outliner().run(tree)
+    found.tree = tree
     found.gradients = _GRADIENT.search(data) is not None
     return found

@@ -9,9 +9,8 @@ import tokenize
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fa_lint.findings import Diagnostic
+from fa_lint.findings import IN_HELPER, Diagnostic
 from fa_lint.fixes import FixError, apply_spans
-from fa_lint.project import FLOOR
 from fa_lint.rules import ENGINE_CODES
 from fa_lint.source import Source, SourceError
 
@@ -38,7 +37,7 @@ def to_silence(found: list[Diagnostic]) -> list[Diagnostic]:
 
     A helper that is wrong only for the gradients passed to it is silenced at those calls: the next call is told.
     """
-    helpers = {(r.path, r.cell, r.start) for item in found for r in item.related if r.message == FLOOR}
+    helpers = {(r.path, r.cell, r.start) for item in found for r in item.related if r.message == IN_HELPER}
     return [
         item for item in found if item.code not in ENGINE_CODES and (item.path, item.cell, item.start) not in helpers
     ]

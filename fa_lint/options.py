@@ -43,6 +43,7 @@ class CheckOptions:
     color: str = "auto"
     jobs: int = 0
     no_cache: bool = False
+    with_runtime: str | None = None
 
     @property
     def narrows(self) -> bool:
@@ -61,6 +62,7 @@ def conflict(options: CheckOptions, paths: tuple[str, ...]) -> str | None:
         "--diff-from": options.diff_from is not None,
         "--shard": options.shard is not None,
         "--watch": options.watch,
+        "--with-runtime": options.with_runtime is not None,
     }
     if options.prune_baseline and not given["--baseline"]:
         return "--prune-baseline needs --baseline FILE"
@@ -71,14 +73,15 @@ def conflict(options: CheckOptions, paths: tuple[str, ...]) -> str | None:
     if options.add_ignore is not None and ("\n" in options.add_ignore or "\r" in options.add_ignore):
         return "--add-ignore: the reason must be one line"
     if "-" in paths:
-        alone = next((flag for flag in ("--write-baseline", "--diff-from", "--shard", "--watch") if given[flag]), None)
+        alone = next((flag for flag in _NEED_FILES if given[flag]), None)
         return None if alone is None else f"{alone} cannot be used with standard input (`-`)"
     return None
 
 
+_NEED_FILES = ("--write-baseline", "--diff-from", "--shard", "--watch", "--with-runtime")
 _APART = {
     "--add-ignore": ("--fix", "--diff", "--write-baseline"),
     # A baseline of a part of the findings would drop the rest.
-    "--write-baseline": ("--fix", "--diff", "--baseline", "--diff-from", "--shard"),
+    "--write-baseline": ("--fix", "--diff", "--baseline", "--diff-from", "--shard", "--with-runtime"),
     "--watch": ("--diff", "--add-ignore", "--write-baseline"),
 }

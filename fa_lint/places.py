@@ -91,6 +91,10 @@ def _located_fix(fix: Fix, source: Source, facts: ModuleFacts | None) -> Diagnos
     return DiagnosticFix(fix.applicability, fix.message, tuple(located))
 
 
+def _newline(source: Source) -> str:
+    return "\r\n" if "\r\n" in source.text else "\n"
+
+
 def _is_docstring(statement: ir.Stmt) -> bool:
     match statement:
         case ir.ExprStmt(value=ir.Const(value=str())):
@@ -114,6 +118,9 @@ def _import_edit(name: str, source: Source, facts: ModuleFacts, use: int) -> Edi
     imported = facts.names.module_scope.bindings.get(name, ())
     if any(binding.target == f"fa_lint_runtime.{name}" for binding in imported):
         return None
+    if source.blocks:
+        block = next(b for b in source.blocks if b.start <= use < b.end)
+        return Edit(block.start, block.start, f"{block.indent}from fa_lint_runtime import {name}{_newline(source)}")
     anchor: ir.Stmt | None = None
     body = facts.module.body.body
     for number, statement in enumerate(body):
@@ -126,7 +133,7 @@ def _import_edit(name: str, source: Source, facts: ModuleFacts, use: int) -> Edi
             anchor = statement
         elif source.notebook is None or not _is_magic(statement):
             break
-    newline = "\r\n" if "\r\n" in source.text else "\n"
+    newline = _newline(source)
     line = f"from fa_lint_runtime import {name}"
     if anchor is None:
         start = facts.span(body[0])[0] if body else 0

@@ -1,7 +1,8 @@
 """Source: one file as bytes, as text, and as places a person can go to.
 
 A Python file is its decoded text. A notebook is the text of its code cells, joined; IPython magics are blanked to
-an expression of the same length, so that offsets stay true. Either way a rule sees one text and one offset.
+an expression of the same length, so that offsets stay true. A Markdown file is its fenced Python, the prose blanked.
+Either way a rule sees one text and one offset.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from fa_lint import markdown
 from fa_lint.findings import Place
 from fa_lint.notebook import Cell, Notebook, NotebookError
 
@@ -55,6 +57,8 @@ class Source:
     encoding: str = "utf-8"
     bom: bool = False
     notebook: Notebook | None = None
+    prose: str = ""
+    blocks: tuple[markdown.Block, ...] = ()
     _starts: list[int] = field(default_factory=list)
 
     @classmethod
@@ -79,7 +83,20 @@ class Source:
             ) from None
         except (SyntaxError, LookupError, UnicodeError) as error:
             raise SourceError(path, str(error).removeprefix("(<unknown>) "), 1) from None
+        if PurePath(path).suffix.lower() in markdown.SUFFIXES:
+            blocks = markdown.python_blocks(text)
+            return cls(path, data, markdown.without_prose(text, blocks), encoding, bom, None, prose=text, blocks=blocks)
         return cls(path, data, text, encoding, bom)
+
+    @property
+    def written(self) -> str:
+        """``text`` as its author wrote it: with magics, with prose."""
+        return self.notebook.original if self.notebook is not None else self.prose or self.text
+
+    @property
+    def is_snippets(self) -> bool:
+        """Code out of its context, where ``torch`` and ``np`` need no import to be what they are called."""
+        return bool(self.blocks)
 
     # -- places -----------------------------------------------------------------------------------------------
 
@@ -95,11 +112,10 @@ class Source:
         return bisect_right(self.starts, offset)
 
     def line(self, row: int) -> str:
-        """A row of the whole text without its line end; notebooks give back magics as they were written."""
+        """A row of the whole text, as written, without its line end."""
         start = self.starts[row - 1]
         end = self.starts[row] if row < len(self.starts) else len(self.text)
-        text = self.notebook.original if self.notebook is not None else self.text
-        return text[start:end].rstrip("\r\n")
+        return self.written[start:end].rstrip("\r\n")
 
     def place(self, offset: int) -> tuple[int | None, Place]:
         """The cell (1-based, None for plain files) and the row and column in it."""

@@ -1,29 +1,33 @@
-"""Run-time half of fa-lint: numbers that cannot lie about feedback alignment. Needs torch and numpy."""
+"""Run-time half of fa-lint: numbers that cannot lie about feedback alignment. Needs torch and numpy.
+
+Both are imported when the first name that needs them is asked for, so that the pytest plug-in can be loaded without.
+"""
 
 from __future__ import annotations
 
-try:
-    import numpy as _numpy  # noqa: F401
-    import torch as _torch  # noqa: F401
-except ImportError:
-    raise ImportError('fa_lint_runtime needs torch and numpy: pip install "fa-lint[runtime]"') from None
+from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
-from .checkpoint import Checkpoint, StoredFeedback, load_checkpoint, save_checkpoint
-from .cosine import safe_angle, safe_cosine, safe_cosine_matrix, safe_norm, safe_unit
-from .errors import CheckpointError, MagnitudeError, MissingFeedbackError, RuntimeNumericsError, UndefinedCosineError
-from .feedback import Feedback
-from .inspection import Inspection, TensorEntry, inspect_checkpoint
-from .magnitude import Headroom, MagnitudeReport, assert_magnitude, check_magnitude, dtype_headroom
-from .output_error import output_error
-from .strictness import RuntimeCheckWarning, current_strictness, strictness
+from .guard import GuardError, GuardEvent, GuardLog, GuardWarning, guard
+
+if TYPE_CHECKING:
+    from ._facade import *
 
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "CreditInputs",
+    "DiagnosticReport",
+    "DiagnosticThresholds",
     "Feedback",
+    "FrozenBaseline",
+    "GuardError",
+    "GuardEvent",
+    "GuardLog",
+    "GuardWarning",
     "Headroom",
     "Inspection",
+    "LayerReport",
     "MagnitudeError",
     "MagnitudeReport",
     "MissingFeedbackError",
@@ -34,12 +38,17 @@ __all__ = [
     "UndefinedCosineError",
     "__version__",
     "assert_magnitude",
+    "bp_grad_norms",
     "check_magnitude",
+    "cross_batch_direction_stability",
     "current_strictness",
+    "diagnose",
     "dtype_headroom",
+    "guard",
     "inspect_checkpoint",
     "load_checkpoint",
     "output_error",
+    "residual_norms",
     "safe_angle",
     "safe_cosine",
     "safe_cosine_matrix",
@@ -48,3 +57,16 @@ __all__ = [
     "save_checkpoint",
     "strictness",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import _facade
+
+    value = globals()[name] = getattr(_facade, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

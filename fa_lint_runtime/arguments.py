@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["floating_tensor", "normalized_dim", "result_dtype"]
+__all__ = ["floating_tensor", "normalized_dim", "result_dtype", "shaped"]
 
 _EIGHT_BIT = frozenset(
     {torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz},
@@ -51,3 +51,12 @@ def result_dtype(a: torch.dtype, b: torch.dtype) -> torch.dtype:
     wide_a = torch.float32 if a in _EIGHT_BIT else a
     wide_b = torch.float32 if b in _EIGHT_BIT else b
     return torch.promote_types(wide_a, wide_b)
+
+
+def shaped(a: Tensor, b: Tensor, dim: int) -> tuple[Tensor, Tensor, int]:
+    """Operands of one shape, at least 1-D, and a non-negative dim."""
+    if a.shape != b.shape:
+        shape = torch.broadcast_shapes(a.shape, b.shape)  # type: ignore[no-untyped-call]
+        a, b = a.expand(shape), b.expand(shape)
+    dim = normalized_dim(dim, a.ndim)
+    return (a, b, dim) if a.ndim else (a.reshape(1), b.reshape(1), 0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Mapping
 
 try:
     import click
@@ -10,21 +12,40 @@ except ImportError:
     raise ImportError('fa-diagnose needs click: pip install "fa-lint[runtime]"') from None
 
 from . import __version__
-from .commands.inspect import inspect
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS: tuple[click.Command, ...] = (inspect,)
+# Name of a subcommand to the module that holds the function of that name. Loaded when it is asked for.
+COMMANDS: Mapping[str, str] = {
+    "audit": "fa_lint_runtime.commands.audit",
+    "compare": "fa_lint_runtime.commands.compare",
+    "inspect": "fa_lint_runtime.commands.inspect",
+    "partial": "fa_lint_runtime.commands.partial",
+    "run": "fa_lint_runtime.commands.run",
+    "thresholds": "fa_lint_runtime.commands.thresholds",
+    "utility": "fa_lint_runtime.commands.utility",
+    "verify": "fa_lint_runtime.commands.verify",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Imports a subcommand's module only when the subcommand is used or listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        return command
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="fa-diagnose")
 def main() -> None:
     """Measure what feedback alignment really did: checkpoints, magnitudes, alignment."""
 
-
-for _command in COMMANDS:
-    main.add_command(_command)
 
 if __name__ == "__main__":
     sys.exit(main())

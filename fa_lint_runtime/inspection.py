@@ -15,7 +15,7 @@ from .checkpoint import FORMAT, load_checkpoint
 from .digests import tensors_in
 from .errors import CheckpointError
 
-__all__ = ["Inspection", "TensorEntry", "inspect_checkpoint"]
+__all__ = ["Inspection", "TensorEntry", "inspect_checkpoint", "looks_like_feedback"]
 
 # Names that feedback has in published repositories.
 _FEEDBACK_NAME = re.compile(
@@ -87,7 +87,17 @@ class Inspection:
 
 
 def _entry(name: str, shape: tuple[int, ...], dtype: str, known: bool = False) -> TensorEntry:
-    return TensorEntry(name, shape, dtype, known or (len(shape) >= 2 and _FEEDBACK_NAME.search(name) is not None))
+    return TensorEntry(name, shape, dtype, known or looks_like_feedback(name, shape))
+
+
+def looks_like_feedback(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor has a name that published repositories give to feedback, and the rank of a matrix.
+
+    Example:
+        >>> looks_like_feedback("blocks.0.weight_fa", (4, 3)), looks_like_feedback("B", (3,))
+        (True, False)
+    """
+    return len(shape) >= 2 and _FEEDBACK_NAME.search(name) is not None
 
 
 def _lacking(entries: list[TensorEntry], names: str) -> list[str]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .arguments import floating_tensor, result_dtype
 
-__all__ = ["output_error"]
+__all__ = ["error_of", "output_error"]
 
 
 def output_error(logits: Tensor, target: Tensor) -> Tensor:
@@ -62,9 +62,9 @@ def output_error(logits: Tensor, target: Tensor) -> Tensor:
             raise IndexError(f"target must lie in 0..{classes - 1}, got {low}..{high}")
     if logits.device.type == "mps":
         with torch.autocast("mps", enabled=False):
-            error = _error(logits.to(torch.float32), target)
+            error = error_of(logits.to(torch.float32), target)
     else:  # autocast leaves fp64 alone
-        error = _error(logits.to(torch.float64), target)
+        error = error_of(logits.to(torch.float64), target)
     return error.to(result_dtype(logits.dtype, logits.dtype))
 
 
@@ -74,7 +74,8 @@ def _has_values(x: Tensor) -> bool:
     return torch._C._functorch.peek_interpreter_stack() is None and torch._C._len_torch_dispatch_stack() == 0
 
 
-def _error(logits: Tensor, target: Tensor) -> Tensor:
+def error_of(logits: Tensor, target: Tensor) -> Tensor:
+    """:func:`output_error` in the dtype of ``logits``, (..., C), of targets nobody needs to check; no host sync."""
     own = torch.arange(logits.shape[-1], device=logits.device) == target.unsqueeze(-1)
     rivals = torch.where(own, 0.0, torch.softmax(logits, -1))
     return torch.where(own, -rivals.sum(-1, keepdim=True), rivals)

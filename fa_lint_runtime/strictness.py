@@ -11,7 +11,15 @@ from typing import Literal, get_args
 
 from .errors import RuntimeNumericsError
 
-__all__ = ["ENVIRONMENT_VARIABLE", "RuntimeCheckWarning", "Strictness", "current_strictness", "signal", "strictness"]
+__all__ = [
+    "ENVIRONMENT_VARIABLE",
+    "RuntimeCheckWarning",
+    "Strictness",
+    "current_strictness",
+    "declared_strictness",
+    "signal",
+    "strictness",
+]
 
 Strictness = Literal["off", "warn", "raise"]
 ENVIRONMENT_VARIABLE = "FAL_RUNTIME"
@@ -46,10 +54,25 @@ def current_strictness() -> Strictness:
         ...     current_strictness()
         'warn'
     """
+    return declared_strictness() or "raise"
+
+
+def declared_strictness() -> Strictness | None:
+    """The level that somebody asked for, None if nobody did.
+
+    Raises:
+        ValueError: ``FAL_RUNTIME`` holds anything but off, warn, raise.
+
+    Example:
+        >>> with strictness("off"):
+        ...     declared_strictness()
+        'off'
+    """
     level = _override.get()
     if level is not None:
         return level
-    return _validated(os.environ.get(ENVIRONMENT_VARIABLE, "raise").strip().lower() or "raise", ENVIRONMENT_VARIABLE)
+    given = os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower()
+    return _validated(given, ENVIRONMENT_VARIABLE) if given else None
 
 
 @contextmanager

@@ -6,8 +6,8 @@
 
 A label with a line counts as found where a finding of its pitfall touches that line (±1). A label without a line (a file
 id alone) is judged by file: as many findings as there are defects are hits, and a file of ``ok`` labels alone must be
-silent. ``debatable`` counts neither way; an unlabelled finding is unknown and only counted. Files that are not Python
-(Markdown) are listed as not linted.
+silent. ``debatable`` counts neither way; an unlabelled finding is unknown and only counted. Files that are neither Python
+nor Markdown are listed as not linted.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fa_lint import markdown
 from fa_lint.config import Settings
 from fa_lint.discovery import SUFFIXES, discover
 from fa_lint.engine import lint
@@ -176,7 +177,7 @@ def places(
             by_id[str(label["file_id"])].append(label)
     for identifier, group in by_id.items():
         matches = [p for folder in (root, root / "files") for p in folder.glob(f"{identifier}.*")]
-        python = next((p for p in matches if p.suffix in SUFFIXES), None)
+        python = next((p for p in matches if p.suffix in SUFFIXES + markdown.SUFFIXES), None)
         name = matches[0].name if matches else identifier
         yield (name, None, python, group)
     folders: dict[tuple[str, str | None], Path | None] = {}

@@ -23,7 +23,7 @@ def corpus(tmp_path: Path) -> Path:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "1.py").write_text(BAD)
     (tmp_path / "files" / "2.py").write_text(GOOD)
-    (tmp_path / "files" / "3.md").write_text("x.norm(-1)")
+    (tmp_path / "files" / "3.txt").write_text("x.norm(-1)")
     repository = tmp_path / "owner" / "name"
     repository.mkdir(parents=True)
     (repository / "a.py").write_text(BAD)

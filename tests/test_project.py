@@ -192,3 +192,85 @@ def test_a_bare_module_name_is_a_file_beside_or_above_the_caller(codes: Codes) -
     assert codes(".") == []
     write("one/deep/b.py", _caller("from utils import cos", "cos(p.grad, q.grad)"))
     assert codes(".") == ["one/deep/b.py:4:12 FAL203", "one/utils.py:4:12 FAL203"]
+
+
+@pytest.mark.parametrize(
+    ("init", "imports", "call"),
+    [
+        ("from .a import cos\n", "from pkg import cos", "cos(p.grad, q)"),
+        ("from .a import cos as cosine\n", "from pkg import cosine", "cosine(p.grad, q)"),
+        ("from pkg.a import cos\n", "import pkg", "pkg.cos(p.grad, q)"),
+        ("from .a import *\n", "from pkg import cos", "cos(p.grad, q)"),
+        ("from . import a\n", "from pkg import a", "a.cos(p.grad, q)"),
+        ("try:\n    from .a import cos\nexcept ImportError:\n    cos = None\n", "from pkg import cos", "cos(p.grad, q)"),
+        ("", "from pkg.a import *", "cos(p.grad, q)"),
+        ("from .a import cos\n", "from pkg import *", "cos(p.grad, q)"),
+    ],
+)
+def test_re_exports_and_star_imports(codes: Codes, init: str, imports: str, call: str) -> None:
+    write("pkg/a.py", _HELPER)
+    write("pkg/__init__.py", init)
+    write("b.py", _caller(imports, call))
+    assert codes(".") == ["b.py:4:12 FAL203", f"pkg/{_FLOOR}"]
+
+
+def test_another_name_passed_on_is_another_function(codes: Codes) -> None:
+    write("pkg/a.py", _HELPER)
+    write("pkg/__init__.py", "from .a import other as cos\n")
+    write("b.py", _caller("from pkg import cos", "cos(p.grad, q)"))
+    assert codes(".") == []
+
+
+def test_circular_imports_end(codes: Codes) -> None:
+    write("pkg/__init__.py", "from .x import *\nfrom .y import cos\n")
+    write("pkg/x.py", "from .y import *\nfrom . import cos\n")
+    write("pkg/y.py", "from .x import *\nfrom pkg import *\n")
+    write("pkg/a.py", _HELPER)
+    write("b.py", _caller("from pkg import cos", "cos(p.grad, q)"))
+    assert codes(".") == []
+
+
+def test_two_packages(codes: Codes) -> None:
+    write("metrics/src/metrics/__init__.py", "from .angles import cos\n")
+    write("metrics/src/metrics/angles.py", _HELPER)
+    write("trainer/src/trainer/loop.py", _caller("from metrics.angles import cos", "cos(p.grad, q)"))
+    assert codes(".") == ["metrics/src/metrics/angles.py:4:12 FAL203", "trainer/src/trainer/loop.py:4:12 FAL203"]
+
+
+def test_a_second_run_settles_from_the_cache_alone(codes: Codes, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("a.py", _HELPER)
+    write("b.py", _caller("from a import cos", "cos(p.grad, q)"))
+    first = codes(".")
+
+    def parse(*_: object) -> None:
+        raise AssertionError("a file was read into facts again")
+
+    monkeypatch.setattr("fa_lint.analysis.parse_facts", parse)
+    assert codes(".") == first == [_FLOOR, "b.py:4:12 FAL203"]
+
+
+def test_answers_are_asked_again_when_the_question_or_the_file_changes(codes: Codes) -> None:
+    write("a.py", _HELPER)
+    write("b.py", _caller("from a import cos", "cos(p.weight, q)"))
+    assert codes(".") == []
+    write("b.py", _caller("from a import cos", "cos(p.grad, q)"))
+    assert codes(".") == [_FLOOR, "b.py:4:12 FAL203"]
+    write("a.py", _HELPER.replace("def cos", "def sim"))
+    assert codes(".") == []
+    write("b.py", _caller("from a import sim", "sim(p.grad, q)"))
+    assert codes(".") == [_FLOOR, "b.py:4:12 FAL203"]
+
+
+def test_a_rule_that_fails_across_files_is_an_internal_error_and_costs_nothing_else(
+    fa_lint: Lint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.py", _HELPER + "\ndef f(x):\n    return x.norm(-1)\n")
+
+    def settle(*_: object) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr("fa_lint.rules.fal203.FlooredGradientCosine.settle", settle)
+    result = fa_lint("a.py", "--output-format", "concise")
+    assert result.exit_code == 2
+    assert "FAL101" in result.stdout
+    assert "rule FAL203 failed across files: ValueError: broken" in result.output

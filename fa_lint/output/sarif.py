@@ -76,7 +76,8 @@ def _rules() -> list[dict[str, Any]]:
 def _result(found: Diagnostic, index: dict[str, int]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": found.code,
-        "ruleIndex": index[found.code],
+        # An event of the guard may carry a code that no rule of this version has.
+        **({"ruleIndex": index[found.code]} if found.code in index else {}),
         "level": _LEVELS[found.level],
         "message": {"text": found.message},
         "locations": [_location(found.path, found.start, found.end, found.cell)],

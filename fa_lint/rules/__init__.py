@@ -13,9 +13,19 @@ from functools import cache
 from importlib.metadata import entry_points
 from types import MappingProxyType
 
-from fa_lint.rules.base import SECTIONS, Invalid, Rule
+from fa_lint.rules.base import SECTIONS, Invalid, ProjectRule, Question, Rule
 
-__all__ = ["ENGINE_CODES", "SECTIONS", "Invalid", "Rule", "RuleError", "registry", "select"]
+__all__ = [
+    "ENGINE_CODES",
+    "SECTIONS",
+    "Invalid",
+    "ProjectRule",
+    "Question",
+    "Rule",
+    "RuleError",
+    "registry",
+    "select",
+]
 
 # Findings of the engine itself: they have no rule file but the same standing in selection and output.
 ENGINE_CODES = MappingProxyType({"FAL900": "unparsable-file", "FAL901": "unused-suppression"})

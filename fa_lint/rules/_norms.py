@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ __all__ = ["NORM_NAMES", "NORM_PATTERN", "NormCall", "dim_fix", "hidden", "norm_
 
 # Starts with a literal, so that it runs at memory speed: ``norm`` and ``normalize`` as words, and ``vector_norm``.
 NORM_PATTERN = rb"norm(?:(?<!\wnorm)|(?<=vector_norm))(?:alize)?\b|pairwise_distance"
+# A format specification after an expression in an f-string.
+_FORMAT = re.compile(r"\s*:")
 NORM_NAMES = ("norm", "vector_norm", "normalize", "pairwise_distance")
 
 
@@ -132,10 +135,28 @@ def hidden(outline: Outline) -> bool:
     return bool(outline.aliased & set(NORM_NAMES))
 
 
+def _must_be_scalar(call: ir.Call, facts: ModuleFacts) -> bool:
+    """Does the code around the norm fail on a norm per row? Which number it wants then is the author's to say."""
+    match facts.names.parent(call):
+        case ir.Attr(attr="item" | "__float__"):
+            return True
+        case ir.Opaque() as part:
+            return isinstance(facts.names.parent(part), ir.FString) and bool(
+                _FORMAT.match(facts.text, facts.span(call)[1])
+            )
+        case ir.Arg() as arg:
+            match facts.names.parent(arg):
+                case ir.Call(func=ir.Name(id="float" | "int" | "round" | "bool")):
+                    return True
+                case ir.Call(func=ir.Attr() as func):
+                    return (facts.qualified(func) or "").startswith("math.")
+    return False
+
+
 def dim_fix(norm: NormCall, facts: ModuleFacts) -> Fix | None:
     """Turn the positional order into the dimension that was meant; every other argument stays."""
     order = norm.order
-    if order is None or norm.has_dim or norm.trailing:
+    if order is None or norm.has_dim or norm.trailing or _must_be_scalar(norm.call, facts):
         return None
     start, end = facts.span(order)
     if norm.family == "pairwise":

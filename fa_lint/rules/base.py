@@ -6,17 +6,28 @@ import inspect
 import re
 import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fa_lint.findings import Finding, Fix, Level, Related
+from fa_lint.findings import Clue, Diagnostic, Finding, Fix, Level, Related, Trace
 from fa_lint.gate import Outline
+from fa_lint.modules import Modules
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import Role
 
-__all__ = ["SECTIONS", "Demonstration", "Gate", "Invalid", "Rule", "occurs", "related"]
+__all__ = [
+    "SECTIONS",
+    "Demonstration",
+    "Gate",
+    "Invalid",
+    "ProjectRule",
+    "Question",
+    "Rule",
+    "occurs",
+    "related",
+]
 
 SECTIONS = (
     "What it does",
@@ -126,6 +137,40 @@ class Rule(ABC):
     def documentation(cls) -> str:
         """The rule's page in Markdown, without its title."""
         return inspect.cleandoc(cls.__doc__ or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a rule wants to know of other files: those whose bytes hold one of ``words`` are asked for ``names``."""
+
+    words: tuple[str, ...]
+    names: tuple[str, ...] = ()
+
+
+class ProjectRule(Rule):
+    """A rule with a half that no single file can judge: the absence of something, or what a caller elsewhere does.
+
+    :meth:`clues` says what one file knows (behind the same gates as :meth:`check`), :meth:`question` what else is to
+    be looked for, :meth:`answers` what another file says to it, and :meth:`settle` draws the conclusion.
+    """
+
+    @abstractmethod
+    def clues(self, facts: ModuleFacts) -> Iterator[Clue]:
+        """What one module leaves open."""
+
+    @abstractmethod
+    def question(self, clues: Sequence[Trace], modules: Modules) -> Question | None:
+        """What to ask of the other files; None where the clues are enough or lead nowhere."""
+
+    @abstractmethod
+    def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
+        """What one module says to the question."""
+
+    @abstractmethod
+    def settle(
+        self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
+    ) -> Iterator[tuple[Trace, Diagnostic]]:
+        """The diagnostics, each with the trace at whose place it is reported."""
 
 
 def related(facts: ModuleFacts, role: Role) -> tuple[Related, ...]:

@@ -113,6 +113,8 @@ class NegativeNormOrder(Rule):
             fixed="import torch\nimport torch.nn.functional as F\n"
             "print(f'{F.normalize(torch.ones(2, 3), dim=-1).sum():.3f}')",
         ),
+        Invalid("import torch\ndef f(x): return float(torch.norm(x, -1)) + x.norm(-1).item()", lines=(2, 2)),
+        Invalid("import torch\ndef f(x): return f'{x.norm(-1):.3f}'", lines=(2,)),
         Invalid(
             "import torch.nn.functional as F\ndef f(a, b): return F.pairwise_distance(a, b, -1)",
             lines=(2,),

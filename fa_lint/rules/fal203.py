@@ -1,9 +1,24 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
-from fa_lint.findings import Applicability, Assumption, Edit, Finding, Fix, Level
+from fa_lint.findings import (
+    IN_HELPER,
+    Applicability,
+    Clue,
+    Diagnostic,
+    Edit,
+    Finding,
+    Fix,
+    Level,
+    RelatedPlace,
+    Trace,
+)
 from fa_lint.gate import CallShape, Outline
+from fa_lint.modules import Modules
+from fa_lint.rules._callers import gradients_passed, open_parameters
 from fa_lint.rules._cosines import is_guarded, runtime_fix
 from fa_lint.rules._products import (
     Denominator,
@@ -14,11 +29,10 @@ from fa_lint.rules._products import (
     inner_product,
     read_denominator,
 )
-from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs, related
+from fa_lint.rules.base import Demonstration, Invalid, ProjectRule, Question, occurs, related
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.names import Binding
-from fa_lint.semantics.roles import COMPUTED, NOTHING, Role
+from fa_lint.semantics.roles import COMPUTED, Role
 
 __all__ = ["FlooredGradientCosine"]
 
@@ -27,7 +41,7 @@ _HARMLESS = 5e-12
 _NORMALIZE_EPS = 1e-12
 
 
-class FlooredGradientCosine(Rule):
+class FlooredGradientCosine(ProjectRule):
     """
     ## What it does
     Flags a hand-written cosine or projection of gradients whose denominator carries a floor: `a @ b / (a.norm() *
@@ -226,6 +240,12 @@ class FlooredGradientCosine(Rule):
         return call.receiver in outline.functional if call.dotted else "normalize" in outline.imported
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
+        for finding, waits in self._all(facts):
+            if not waits:
+                yield finding
+
+    def _all(self, facts: ModuleFacts) -> Iterator[tuple[Finding, list[dict[str, Any]]]]:
+        """The findings, each with the parameters whose callers decide; none where the file itself decides."""
         for node in facts.nodes():
             match node:
                 case (
@@ -237,13 +257,57 @@ class FlooredGradientCosine(Rule):
                     if parts is not None:
                         yield from self._quotient(node, *parts, facts)
                 case ir.Assign(targets=[ir.Subscript() as entries], value=value):
-                    yield from self._zeroed(node, entries, value, facts)
+                    yield from ((finding, []) for finding in self._zeroed(node, entries, value, facts))
                 case ir.Call() if facts.qualified(node.func) == "torch.nn.functional.normalize":
-                    yield from self._normalized(node, facts)
+                    yield from ((finding, []) for finding in self._normalized(node, facts))
+
+    # -- across files: a helper that floors what its callers pass ----------------------------------------------
+
+    def clues(self, facts: ModuleFacts) -> Iterator[Clue]:
+        for finding, waits in self._all(facts):
+            if waits:
+                yield Clue("helper", finding, {"waits": waits})
+
+    def question(self, clues: Sequence[Trace], modules: Modules) -> Question | None:
+        functions = {wait["function"] for clue in clues if not clue.silenced for wait in clue.data["waits"]}
+        names = sorted(modules.names_of(functions))
+        return Question(tuple(names), tuple(names)) if names else None
+
+    def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
+        for call, name, passed in gradients_passed(facts, question.names):
+            role = max((role for _, role in passed), key=lambda role: role.strength)
+            computed = role.strength == COMPUTED
+            finding = self.find(
+                facts,
+                call,
+                f"passes {'a' if computed else 'what is named like a'} {role.kind} to a helper whose cosine has a floor",
+                level=Level.ERROR if computed else Level.WARNING,
+                related=related(facts, role),
+            )
+            strengths = [[slot, role.strength] for slot, role in passed]
+            yield Clue("call", finding, {"callee": name, "passed": strengths})
+
+    def settle(
+        self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
+    ) -> Iterator[tuple[Trace, Diagnostic]]:
+        reported: set[int] = set()
+        for helper in clues:
+            if helper.silenced:
+                continue
+            confirming = [call for call in answers if _reaches(call, helper, modules)]
+            for call in confirming:
+                if id(call) not in reported:
+                    reported.add(id(call))
+                    yield call, _at_call(call, helper)
+            heard = [call for call in confirming if not call.silenced]
+            if heard:
+                yield helper, _confirmed(helper, heard)
 
     # -- quotients --------------------------------------------------------------------------------------------
 
-    def _quotient(self, node: ir.Node, top: ir.Expr, bottom: ir.Expr, facts: ModuleFacts) -> Iterator[Finding]:
+    def _quotient(
+        self, node: ir.Node, top: ir.Expr, bottom: ir.Expr, facts: ModuleFacts
+    ) -> Iterator[tuple[Finding, list[dict[str, Any]]]]:
         denominator = read_denominator(bottom, facts)
         if denominator is None:
             return
@@ -269,13 +333,13 @@ class FlooredGradientCosine(Rule):
         floor: Floor,
         product: Product | None,
         facts: ModuleFacts,
-    ) -> Iterator[Finding]:
+    ) -> Iterator[tuple[Finding, list[dict[str, Any]]]]:
         values = (*operands, *denominator.operands)
         role = _gradient(values, facts)
-        when: tuple[Assumption, ...] = ()
+        waits: list[dict[str, Any]] = []
         if role is None:
-            when = _assumptions(values, facts) if product is not None else ()
-            if not when:
+            waits = open_parameters(values, facts) if product is not None else []
+            if not waits:
                 return
         if is_guarded(place, values, facts, floor.scale or 1e-8):
             return
@@ -285,7 +349,7 @@ class FlooredGradientCosine(Rule):
         computed = role is None or role.strength == COMPUTED
         level = Level.ERROR if computed and floor.value is not None else Level.WARNING
         kind = role.kind if role is not None else "gradient"
-        yield Finding(
+        finding = Finding(
             self.code,
             *facts.span(node),
             f"floor `{facts.source(floor.node)}` under a {what} of {'' if computed else 'what is named like '}a {kind}: {_effect(floor)}; use `safe_cosine`",
@@ -293,8 +357,8 @@ class FlooredGradientCosine(Rule):
             _computes(floor),
             self._fix(place, product, denominator, computed, facts) if what == "cosine" else None,
             related(facts, role) if role is not None else (),
-            when,
         )
+        yield finding, waits
 
     def _fix(
         self, place: ir.Expr, product: Product | None, denominator: Denominator, computed: bool, facts: ModuleFacts
@@ -371,6 +435,36 @@ class FlooredGradientCosine(Rule):
             )
 
 
+def _reaches(call: Trace, helper: Trace, modules: Modules) -> bool:
+    """Does the call pass a gradient where the helper takes one?"""
+    slots = {slot for slot, _ in call.data["passed"]}
+    return any(
+        slots & {wait["position"], wait["parameter"]}
+        and modules.means(call.data["callee"], call.path, helper.path, wait["function"])
+        for wait in helper.data["waits"]
+    )
+
+
+def _at_call(call: Trace, helper: Trace) -> Diagnostic:
+    floor = helper.diagnostic
+    place = RelatedPlace(floor.path, floor.start, floor.end, IN_HELPER, floor.cell)
+    return replace(
+        call.diagnostic,
+        message=f"{call.diagnostic.message} ({floor.path}:{floor.start.row}); use `safe_cosine`",
+        computes=floor.computes,
+        related=(*call.diagnostic.related, place),
+    )
+
+
+def _confirmed(helper: Trace, calls: list[Trace]) -> Diagnostic:
+    ordered = sorted((call.diagnostic for call in calls), key=lambda d: d.sort_key)
+    places = tuple(RelatedPlace(d.path, d.start, d.end, "a gradient is passed here", d.cell) for d in ordered[:5])
+    level = helper.diagnostic.level
+    if all(d.level is not Level.ERROR for d in ordered):
+        level = min(level, Level.WARNING, key=lambda value: value.rank)
+    return replace(helper.diagnostic, related=(*helper.diagnostic.related, *places), level=level)
+
+
 def _biting(denominator: Denominator) -> Floor | None:
     """The floor that bites first, if it bites at gradients' scale."""
     found: Floor | None = None
@@ -394,50 +488,6 @@ def _gradient(values: Iterable[ir.Expr], facts: ModuleFacts) -> Role | None:
     roles = [facts.role(value) for value in values]
     gradients = [role for role in roles if role.is_gradient]
     return max(gradients, key=lambda role: role.strength) if gradients else None
-
-
-def _assumptions(values: Iterable[ir.Expr], facts: ModuleFacts) -> tuple[Assumption, ...]:
-    """Parameters of module-level functions that the values are made of, where nothing says what they hold."""
-    found: dict[tuple[str, int], Assumption] = {}
-    for value in values:
-        root = value
-        binding: Binding | None = None
-        for _ in range(12):
-            match root:
-                case ir.Call(func=ir.Attr(value=inner)) | ir.Attr(value=inner) | ir.Subscript(value=inner):
-                    root = inner
-                case ir.Name():
-                    bindings = facts.names.reaching(root)
-                    if len(bindings) != 1:
-                        break
-                    binding = bindings[0]
-                    if binding.how == "param":
-                        function = facts.names.parent(binding.node)
-                        if isinstance(function, ir.FunctionDef) and facts.names.parent(function) is None:
-                            position = [p.name for p in function.params].index(binding.name)
-                            for name in (function.name, *_dispatched_by(function)):
-                                found[name, position] = Assumption(name, position, binding.name)
-                        break
-                    if binding.how not in ("value", "iterate") or binding.value is None:
-                        break
-                    root = binding.value
-                case ir.Call(func=ir.Name(id="zip"), args=args) if binding is not None and binding.how == "iterate":
-                    if binding.index is None or binding.index >= len(args):
-                        break
-                    root = args[binding.index].value
-                case _:
-                    break
-        if facts.role(value) is not NOTHING and facts.role(value).strength == COMPUTED:
-            return ()
-    return tuple(found.values())
-
-
-def _dispatched_by(function: ir.FunctionDef) -> Iterator[str]:
-    """The ``functools.singledispatch`` functions that a function is registered with."""
-    for decorator in function.decorators:
-        target = decorator.func if isinstance(decorator, ir.Call) else decorator
-        if isinstance(target, ir.Attr) and target.attr == "register" and isinstance(target.value, ir.Name):
-            yield target.value.id
 
 
 def _calls(place: ir.Expr, denominator: Denominator) -> Iterator[ir.Call]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.kinds import Kinds
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ModuleFacts", "extract"]
 
+_T = TypeVar("_T")
+
 
 class ModuleFacts:
     """The façade the rules see.
@@ -25,17 +27,23 @@ class ModuleFacts:
     stands for.
     """
 
-    def __init__(self, lowered: Lowered, text: str, declared: RoleNames) -> None:
+    def __init__(self, lowered: Lowered, text: str, declared: RoleNames, snippets: bool = False) -> None:
         self.text = text
         self._lowered = lowered
         self._declared = declared
-        self.names = Names(lowered)
+        self.names = Names(lowered, snippets)
         self._derive()
 
     def _derive(self) -> None:
         self.values = Values(self.names)
         self.kinds = Kinds(self.names)
         self.roles = Roles(self.names, self._declared)
+        self._built: dict[Callable[[ModuleFacts], Any], Any] = {}
+
+    @property
+    def declared(self) -> RoleNames:
+        """The identifier patterns of the project's configuration."""
+        return self._declared
 
     @property
     def module(self) -> ir.Module:
@@ -68,6 +76,13 @@ class ModuleFacts:
     def role(self, node: ir.Expr | None) -> Role:
         return self.roles.of(node)
 
+    def derived(self, build: Callable[[ModuleFacts], _T]) -> _T:
+        """``build(facts)``, built once and kept as long as the facts: what several rules ask of one module."""
+        if build not in self._built:
+            self._built[build] = build(self)
+        found: _T = self._built[build]
+        return found
+
     def __getstate__(self) -> dict[str, Any]:
         return {"text": self.text, "_lowered": self._lowered, "_declared": self._declared, "names": self.names}
 
@@ -76,11 +91,14 @@ class ModuleFacts:
         self._derive()
 
 
-def extract(text: str, declared: RoleNames | None = None) -> ModuleFacts:
-    """Parse and lower ``text``; raises ``libcst.ParserSyntaxError`` where it is not Python."""
+def extract(text: str, declared: RoleNames | None = None, snippets: bool = False) -> ModuleFacts:
+    """Parse and lower ``text``; raises ``libcst.ParserSyntaxError`` where it is not Python.
+
+    In ``snippets`` the usual names of the array libraries (``torch``, ``np``, ``F``) mean them without an import.
+    """
     # Imported here: most runs parse few files or none, and libcst is the slowest import of the linter.
     import libcst
 
     from fa_lint.walk import lower
 
-    return ModuleFacts(lower(libcst.parse_module(text), text), text, declared or RoleNames())
+    return ModuleFacts(lower(libcst.parse_module(text), text), text, declared or RoleNames(), snippets)

@@ -39,6 +39,15 @@ _CANONICAL = {
     "sklearn.metrics.pairwise_distances.cosine_similarity": "sklearn.metrics.pairwise.cosine_similarity",
 }
 _PREFIXES = (("autograd.numpy.", "numpy."), ("cupy.", "numpy."), ("jax.numpy.", "jax.numpy."))
+_USUAL = {
+    "torch": "torch",
+    "nn": "torch.nn",
+    "F": "torch.nn.functional",
+    "np": "numpy",
+    "numpy": "numpy",
+    "jnp": "jax.numpy",
+    "jax": "jax",
+}
 # What ``from M import *`` can bring that a rule cares about.
 _STAR_EXPORTS = {
     "torch": frozenset({"norm", "cosine_similarity", "acos", "arccos", "linalg", "nn", "autograd", "tensor", "Tensor"}),
@@ -83,7 +92,7 @@ class Scope:
 class Names:
     """Scopes, bindings and qualified names of one module."""
 
-    def __init__(self, lowered: Lowered) -> None:
+    def __init__(self, lowered: Lowered, snippets: bool = False) -> None:
         self._parents = lowered.parents
         self.nodes: list[ir.Node | None] = [None] * len(lowered.parents)
         self.scopes: dict[int, Scope] = {}
@@ -95,6 +104,8 @@ class Names:
         self.star_modules: list[str] = []
         self.module_scope = Scope(lowered.module, None)
         self._collect(lowered.module)
+        if snippets:
+            self._assume_imports()
 
     # -- building ---------------------------------------------------------------------------------------------
 
@@ -127,6 +138,13 @@ class Names:
                 case _:
                     self._bind_statement(scope, node)
             stack.extend((child, inner) for child in reversed(list(ir.children(node))))
+
+    def _assume_imports(self) -> None:
+        """Bind the usual names of libraries that the code uses and nothing binds."""
+        for node in self.nodes:
+            if isinstance(node, ir.Name) and node.id in _USUAL and not self.bindings(node):
+                binding = Binding(node.id, "import", self.module_scope.node, target=_USUAL[node.id])
+                self._bind_import(self.module_scope, binding)
 
     def _open(self, node: ir.FunctionDef | ir.ClassDef | ir.Lambda | ir.Comprehension, parent: Scope) -> Scope:
         scope = Scope(node, parent)

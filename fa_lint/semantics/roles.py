@@ -13,6 +13,21 @@ from fnmatch import fnmatchcase
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.names import Binding, Names
+from fa_lint.semantics.vocabulary import (
+    FEATURE_CALLS,
+    FEATURE_METHODS,
+    GRADIENT_CALLS,
+    GRADIENT_TRANSFORMS,
+    HOOKS,
+    MODEL_WORDS,
+    NORMS,
+    PLACES,
+    TRANSPARENT_BUILTINS,
+    TRANSPARENT_CALLS,
+    TRANSPARENT_METHODS,
+    UNIT_CALLS,
+    WEIGHT_METHODS,
+)
 from fa_lint.semantics.words import is_short_gradient_name, suggests, words
 
 __all__ = ["COMPUTED", "NAMED", "NOTHING", "Evidence", "Role", "RoleNames", "Roles"]
@@ -59,79 +74,6 @@ class RoleNames:
     feedback: tuple[str, ...] = ()
     credit: tuple[str, ...] = ()
     alignment: tuple[str, ...] = ()
-
-
-_GRADIENT_CALLS = frozenset(
-    {
-        "torch.autograd.grad",
-        "torch.autograd.functional.jacobian",
-        "torch.autograd.functional.hessian",
-        "torch.autograd.functional.vjp",
-        "tensorflow.gradients",
-    }
-)
-_GRADIENT_TRANSFORMS = frozenset(
-    f"{library}.{name}"
-    for library in ("torch.func", "jax")
-    for name in ("grad", "grad_and_value", "value_and_grad", "jacrev", "jacfwd", "hessian", "vjp")
-)
-_TRANSPARENT_CALLS = frozenset(
-    "torch.cat torch.concat torch.concatenate torch.stack torch.hstack torch.vstack torch.flatten torch.clone "
-    "torch.as_tensor torch.tensor torch.from_numpy torch.reshape torch.squeeze torch.unsqueeze torch.mean "
-    "torch.sum torch.ravel torch.transpose torch.permute torch.neg torch.nan_to_num torch.matmul torch.mm "
-    "torch.bmm torch.mul torch.add torch.sub torch.div torch.nn.utils.parameters_to_vector copy.copy "
-    "copy.deepcopy numpy.array numpy.asarray numpy.concatenate numpy.stack numpy.hstack numpy.vstack "
-    "numpy.ravel numpy.reshape numpy.mean numpy.sum numpy.copy jax.numpy.concatenate jax.numpy.stack "
-    "jax.numpy.ravel jax.numpy.array jax.numpy.asarray jax.tree_util.tree_leaves jax.tree.leaves "
-    "jax.flatten_util.ravel_pytree itertools.chain torch.nn.Parameter".split()
-)
-_TRANSPARENT_BUILTINS = frozenset(
-    ["list", "tuple", "sorted", "reversed", "sum", "zip", "enumerate", "iter", "next", "dict", "filter", "set"]
-)
-_TRANSPARENT_METHODS = frozenset(
-    "view reshape flatten detach detach_ clone to cpu cuda float double half bfloat16 contiguous numpy squeeze "
-    "unsqueeze t transpose permute mean sum expand expand_as repeat type type_as values items get pop copy "
-    "ravel requires_grad_ narrow index_select view_as reshape_as unflatten mul add sub neg mul_ add_ sub_ neg_ "
-    "div_ div nan_to_num masked_select gather chunk split unbind tolist item swapaxes movedim astype coalesce "
-    "to_dense".split()
-)
-_FEATURE_CALLS = frozenset(
-    "torch.randn torch.rand torch.randn_like torch.rand_like torch.ones torch.eye torch.arange torch.normal "
-    "torch.nn.functional.softmax torch.softmax torch.sigmoid torch.nn.functional.one_hot "
-    "torch.nn.functional.log_softmax torch.tanh torch.relu torch.nn.functional.relu torch.nn.functional.linear "
-    "torch.nn.functional.gelu torch.randint torch.linspace numpy.random.randn numpy.random.rand "
-    "numpy.random.normal numpy.ones numpy.eye torch.nn.functional.interpolate torch.nn.functional.layer_norm "
-    "torch.nn.functional.embedding".split()
-)
-_FEATURE_METHODS = frozenset(
-    "softmax log_softmax sigmoid tanh relu encode encode_image encode_text get_text_features "
-    "get_image_features get_sentence_embedding_dimension embed forward predict embedding last_hidden_state".split()
-)
-_MODEL_WORDS = frozenset(
-    "model net network encoder backbone decoder head embed embedding embedder projector predictor classifier "
-    "layer block resnet vit bert clip dropout relu norm fc conv linear generator teacher student transformer "
-    "mlp activation pool".split()
-)
-_UNIT_CALLS = frozenset(
-    {"torch.nn.functional.normalize", "fa_lint_runtime.safe_unit", "sklearn.preprocessing.normalize"}
-)
-_NORMS = frozenset(
-    {"torch.norm", "torch.linalg.norm", "torch.linalg.vector_norm", "numpy.linalg.norm", "jax.numpy.linalg.norm"}
-)
-_WEIGHT_METHODS = frozenset({"parameters", "named_parameters", "state_dict", "trainable_variables"})
-_HOOKS = {
-    # method: positions of the gradient parameters of the hook
-    "register_backward_hook": (1, 2),
-    "register_full_backward_hook": (1, 2),
-    "register_full_backward_pre_hook": (1,),
-    "register_module_full_backward_hook": (1, 2),
-    "register_hook": (0,),
-}
-# Differentiating a field by where it is evaluated gives a normal or a force of order one, not a training gradient.
-_PLACES = frozenset(
-    "points point pts coords coord coordinates coordinate xyz pos positions position locations vertices rays "
-    "samples3d queries space grid surface".split()
-)
 
 
 class Roles:
@@ -290,15 +232,15 @@ class Roles:
 
     def _call(self, node: ir.Call, depth: int) -> Role:
         name = self._names.qualified(node.func)
-        if name in _GRADIENT_CALLS:
+        if name in GRADIENT_CALLS:
             return self._differentiated(node, name)
         if self._is_transform_call(node):
             return Role("gradient", COMPUTED, (Evidence(node.nid, "a gradient transform is applied here"),))
-        if name in _TRANSPARENT_CALLS:
+        if name in TRANSPARENT_CALLS:
             return _strongest(self.of(arg.value, depth) for arg in node.args[:2] if arg.keyword is None)
-        if name in _FEATURE_CALLS:
+        if name in FEATURE_CALLS:
             return Role("feature", COMPUTED, (Evidence(node.nid, f"`{name}` gives values of order one"),))
-        if name in _UNIT_CALLS:
+        if name in UNIT_CALLS:
             return Role("unit", COMPUTED, (Evidence(node.nid, f"`{name}` gives unit vectors"),))
         function = self._names.function_called(node)
         if function is not None:
@@ -307,7 +249,7 @@ class Roles:
                 return found
             return self._named(function.name, node) if self._only_grad_named(function) else NOTHING
         if isinstance(node.func, ir.Name):
-            if node.func.id in _TRANSPARENT_BUILTINS and not self._names.bindings(node.func):
+            if node.func.id in TRANSPARENT_BUILTINS and not self._names.bindings(node.func):
                 return _strongest(self.of(arg.value, depth) for arg in node.args)
             return self._called_name(node.func.id, node)
         if isinstance(node.func, ir.Attr):
@@ -321,7 +263,7 @@ class Roles:
         found = suggests(identifier)
         if found in ("gradient", "credit"):
             return Role(found, NAMED, (Evidence(node.nid, f"`{identifier}()` names a {found}"),))
-        if set(words(identifier)) & _MODEL_WORDS or found == "feature":
+        if set(words(identifier)) & MODEL_WORDS or found == "feature":
             return Role("feature", NAMED, (Evidence(node.nid, f"`{identifier}()` is a forward pass"),))
         return NOTHING
 
@@ -329,13 +271,13 @@ class Roles:
         attr = func.attr
         if attr == "gradient" and isinstance(func.value, ir.Name) and "tape" in func.value.id.lower():
             return Role("gradient", COMPUTED, (Evidence(node.nid, "`tape.gradient` is a gradient"),))
-        if attr in _WEIGHT_METHODS:
+        if attr in WEIGHT_METHODS:
             return Role("weight", COMPUTED, (Evidence(node.nid, f"`.{attr}()` gives weights"),))
-        if attr in _FEATURE_METHODS:
+        if attr in FEATURE_METHODS:
             return Role("feature", COMPUTED, (Evidence(node.nid, f"`.{attr}()` gives values of order one"),))
         if self._names.qualified(func.value) is not None:
             return NOTHING
-        if attr in _TRANSPARENT_METHODS:
+        if attr in TRANSPARENT_METHODS:
             found = self.of(func.value, depth)
             if found.kind == "unknown" and attr in ("add", "sub", "mul", "get", "pop", "div"):
                 return _strongest(self.of(arg.value, depth) for arg in node.args[:1])
@@ -353,7 +295,7 @@ class Roles:
             if not isinstance(inner, ir.Call):
                 return False
             name = self._names.qualified(inner.func)
-            if name in _GRADIENT_TRANSFORMS and not name.endswith(".vjp"):
+            if name in GRADIENT_TRANSFORMS and not name.endswith(".vjp"):
                 return transform is None or name.endswith(f".{transform}")
             # vmap(grad(f)), jit(grad(f)), partial(grad(f)): the transform is an argument.
             inner = inner.args[0].value if name is not None and inner.args else None
@@ -364,7 +306,7 @@ class Roles:
         for binding in self._names.reaching(node):
             if binding.how == "unpack" and binding.index == 1 and isinstance(binding.value, ir.Call):
                 name = self._names.qualified(binding.value.func)
-                if name in _GRADIENT_TRANSFORMS and name.endswith(".vjp"):
+                if name in GRADIENT_TRANSFORMS and name.endswith(".vjp"):
                     return True
         return False
 
@@ -374,7 +316,7 @@ class Roles:
             inputs = node.args[1].value
         for part in ir.walk(inputs) if inputs is not None else ():
             identifier = part.id if isinstance(part, ir.Name) else part.attr if isinstance(part, ir.Attr) else ""
-            if set(words(identifier)) & _PLACES:
+            if set(words(identifier)) & PLACES:
                 return Role("spatial", COMPUTED, (Evidence(node.nid, f"derivative by position `{identifier}`"),))
         return Role("gradient", COMPUTED, (Evidence(node.nid, f"`{name}` computes a gradient"),))
 
@@ -419,7 +361,7 @@ class Roles:
         if isinstance(node.func, ir.Attr) and node.func.attr in ("unsqueeze", "view", "reshape", "item"):
             return self._is_bare_norm(node.func.value)
         name = self._names.qualified(node.func)
-        return name in _NORMS or (isinstance(node.func, ir.Attr) and node.func.attr == "norm")
+        return name in NORMS or (isinstance(node.func, ir.Attr) and node.func.attr == "norm")
 
     # -- parameters -------------------------------------------------------------------------------------------
 
@@ -485,10 +427,10 @@ class Roles:
     def _find_hooks(self) -> dict[int, tuple[int, ...]]:
         hooked: dict[int, tuple[int, ...]] = {}
         for call in self._names.calls:
-            if not (isinstance(call.func, ir.Attr) and call.func.attr in _HOOKS and call.args):
+            if not (isinstance(call.func, ir.Attr) and call.func.attr in HOOKS and call.args):
                 continue
             for function in self._functions(call.args[0].value):
-                hooked[function.nid] = _HOOKS[call.func.attr]
+                hooked[function.nid] = HOOKS[call.func.attr]
         return hooked
 
     def _functions(self, node: ir.Expr) -> list[ir.FunctionDef | ir.Lambda]:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from . import exact, workers
 
-__all__ = ["cosine", "cosine_backward", "gram", "norm"]
+__all__ = ["cosine", "cosine_backward", "gram", "norm", "portions"]
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -242,7 +242,7 @@ def _scaled(x: Tensor) -> tuple[Tensor, npt.NDArray[np.int32]]:
     return torch.from_numpy(np.ldexp(numbers, k)), k
 
 
-def _portions(rows: Rows, columns: int, elements: int) -> list[Rows]:
+def portions(rows: Rows, columns: int, elements: int) -> list[Rows]:
     """``rows`` in portions of at most so many elements, but at least one row."""
     step = max(1, elements // max(columns, 1))
     return [rows[i : i + step] for i in range(0, len(rows), step)]
@@ -253,7 +253,7 @@ def _rescue(a: Tensor, b: Tensor, numbers: Floats) -> Rows | None:
     if torch.float64 not in (a.dtype, b.dtype) or a.shape[1] == 0:
         return None
     rows = _out_of_range(numbers)
-    for some in _portions(rows, a.shape[1], BLOCK):
+    for some in portions(rows, a.shape[1], BLOCK):
         index = torch.from_numpy(some)
         x, _ = _scaled(a[index].to(torch.float64))
         y, _ = _scaled(b[index].to(torch.float64))
@@ -320,7 +320,7 @@ def _refine(a: Tensor, b: Tensor, c: Floats, rows: Rows, dtype: torch.dtype) -> 
         if doubtful is None:
             return
         rows = rows[doubtful]
-    for some_rows in _portions(rows, a.shape[1], _EXACT):
+    for some_rows in portions(rows, a.shape[1], _EXACT):
         index = torch.from_numpy(some_rows)
         x, y = a[index].to(torch.float64), b[index].to(torch.float64)
         if not products_exact:
@@ -332,7 +332,7 @@ def _refine(a: Tensor, b: Tensor, c: Floats, rows: Rows, dtype: torch.dtype) -> 
 def _from_difference(a: Tensor, b: Tensor, c: Floats) -> None:
     """fp64 rows far from orthogonal, as 1 - |u - v|^2 / 2 of the unit vectors: half the error of the quotient."""
     rows = np.flatnonzero(np.abs(c) >= _FROM_DIFFERENCE)
-    for some in _portions(rows, a.shape[1], BLOCK):
+    for some in portions(rows, a.shape[1], BLOCK):
         index = torch.from_numpy(some)
         x, y = _scaled(a[index].to(torch.float64))[0], _scaled(b[index].to(torch.float64))[0]
         x /= torch.from_numpy(np.sqrt(gram(x, None)[1]))[:, None]

@@ -10,27 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .pairs import Pair, divide, multiply, square_root, two_prod, two_sum
+
 __all__ = ["cosine"]
-
-_SPLITTER = 4097.0  # 2^12 + 1
-
-Pair = tuple[Tensor, Tensor]
-
-
-def _two_sum(a: Tensor, b: Tensor) -> Pair:
-    s = a + b
-    t = s - a
-    return s, (a - (s - t)) + (b - t)
-
-
-def _two_prod(a: Tensor, b: Tensor) -> Pair:
-    p = a * b
-    t = _SPLITTER * a
-    a_high = t - (t - a)
-    t = _SPLITTER * b
-    b_high = t - (t - b)
-    a_low, b_low = a - a_high, b - b_high
-    return p, ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
 def _sum(terms: Tensor, tails: Tensor) -> Pair:
@@ -38,33 +20,16 @@ def _sum(terms: Tensor, tails: Tensor) -> Pair:
     low = tails
     while terms.shape[-1] > 1:
         half = terms.shape[-1] // 2
-        s, error = _two_sum(terms[..., :half], terms[..., half : 2 * half])
+        s, error = two_sum(terms[..., :half], terms[..., half : 2 * half])
         folded = low[..., :half] + low[..., half : 2 * half] + error
         odd = terms.shape[-1] % 2 == 1
         terms = torch.cat([s, terms[..., -1:]], -1) if odd else s
         low = torch.cat([folded, low[..., -1:]], -1) if odd else folded
-    return _two_sum(terms[..., 0], low[..., 0])
+    return two_sum(terms[..., 0], low[..., 0])
 
 
 def _dot(x: Tensor, y: Tensor) -> Pair:
-    return _sum(*_two_prod(x, y))
-
-
-def _multiply(a: Pair, b: Pair) -> Pair:
-    p, e = _two_prod(a[0], b[0])
-    return _two_sum(p, e + (a[0] * b[1] + a[1] * b[0]))
-
-
-def _square_root(a: Pair) -> Pair:
-    root = a[0].sqrt()
-    p, e = _two_prod(root, root)
-    return _two_sum(root, (((a[0] - p) - e) + a[1]) / (2 * root))
-
-
-def _divide(a: Pair, b: Pair) -> Tensor:
-    quotient = a[0] / b[0]
-    p, e = _two_prod(quotient, b[0])
-    return quotient + (((a[0] - p) - e) + a[1] - quotient * b[1]) / b[0]
+    return _sum(*two_prod(x, y))
 
 
 def _scaled(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,7 +74,7 @@ class _Compensated(torch.autograd.Function):
         one = torch.ones_like(x[..., :1])
         x = torch.where(defined[..., None], x, one)
         y = torch.where(defined[..., None], y, one)
-        value = _divide(_dot(x, y), _square_root(_multiply(_dot(x, x), _dot(y, y)))).clamp(-1.0, 1.0)
+        value = divide(_dot(x, y), square_root(multiply(_dot(x, x), _dot(y, y))))[0].clamp(-1.0, 1.0)
         ctx.save_for_backward(x, y, value, defined)
         return value
 

@@ -10,10 +10,12 @@ constant power of two out of five, so that their largest entry lies in [2^-250, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-__all__ = ["cosine", "cosine_gradients", "norm", "power_of_two_scale", "prepare", "unit"]
+__all__ = ["cosine", "cosine_gradients", "gradients", "norm", "power_of_two_scale", "prepare", "unit"]
 
 # (upper limit of the largest magnitude, exponent of the factor), smallest first; above all limits: _HUGE.
 _TIERS = ((2.0**-700, 900), (2.0**-250, 450), (2.0**200, 0), (2.0**600, -400))
@@ -57,19 +59,30 @@ def cosine(a: Tensor, b: Tensor, dim: int, keepdim: bool) -> Tensor:
     return result if keepdim else result.squeeze(dim)
 
 
+def gradients(
+    formula: Callable[..., Tensor],
+    operands: tuple[Tensor, ...],
+    needs: tuple[bool, ...],
+    upstream: Tensor,
+    create_graph: bool,
+) -> list[Tensor | None]:
+    """What autograd makes of a formula: for create_graph, for batched gradients and slab by slab."""
+    with torch.enable_grad():
+        if not create_graph:
+            operands = tuple(x.detach().requires_grad_(needed) for x, needed in zip(operands, needs, strict=True))
+        inputs = [x.view_as(x) for x in operands]  # one tensor given twice has two gradients
+        value = formula(*inputs)
+        wanted = [x for x, needed in zip(inputs, needs, strict=True) if needed]
+        grads = list(torch.autograd.grad(value, wanted, upstream.to(value.dtype), create_graph=create_graph))
+    return [grads.pop(0) if needed else None for needed in needs]
+
+
 def cosine_gradients(
     a: Tensor, b: Tensor, upstream: Tensor, needs: tuple[bool, bool], create_graph: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients along the last dimension by autograd through ``cosine``: for create_graph and batched gradients."""
-    with torch.enable_grad():
-        x = a if create_graph else a.detach().requires_grad_(needs[0])
-        y = b if create_graph else b.detach().requires_grad_(needs[1])
-        if needs[0] and needs[1] and x is y:
-            y = y.view_as(y)
-        inputs = [t for t, needed in zip((x, y), needs, strict=True) if needed]
-        value = cosine(x, y, x.ndim - 1, False)
-        grads = list(torch.autograd.grad(value, inputs, upstream.to(value.dtype), create_graph=create_graph))
-    return (grads.pop(0) if needs[0] else None), (grads.pop(0) if needs[1] else None)
+    """Gradients of the cosine along the last dimension."""
+    ga, gb = gradients(lambda x, y: cosine(x, y, x.ndim - 1, False), (a, b), needs, upstream, create_graph)
+    return ga, gb
 
 
 def norm(x: Tensor, dim: int, keepdim: bool) -> Tensor:

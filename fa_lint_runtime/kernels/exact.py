@@ -10,30 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .pairs import Pair, divide, multiply, square_root, two_prod, two_sum
+
 __all__ = ["cosine", "round_to_odd"]
 
-_SPLITTER = 2.0**27 + 1
 _COLUMNS = 65_536
 _MAX_PASSES = 12
 _ENOUGH = 2.0**-70
-
-Pair = tuple[Tensor, Tensor]
-
-
-def _two_sum(a: Tensor, b: Tensor) -> Pair:
-    s = a + b
-    t = s - a
-    return s, (a - (s - t)) + (b - t)
-
-
-def _two_prod(a: Tensor, b: Tensor) -> Pair:
-    p = a * b
-    t = _SPLITTER * a
-    a_high = t - (t - a)
-    t = _SPLITTER * b
-    b_high = t - (t - b)
-    a_low, b_low = a - a_high, b - b_high
-    return p, ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
 def _distill(terms: Tensor) -> Pair:
@@ -41,7 +24,7 @@ def _distill(terms: Tensor) -> Pair:
     errors = []
     while terms.shape[1] > 1:
         half = terms.shape[1] // 2
-        s, e = _two_sum(terms[:, :half], terms[:, half : 2 * half])
+        s, e = two_sum(terms[:, :half], terms[:, half : 2 * half])
         errors.append(e)
         terms = torch.cat([s, terms[:, 2 * half :]], 1) if terms.shape[1] % 2 else s
     return terms[:, 0], torch.cat(errors, 1) if errors else terms[:, :0]
@@ -68,40 +51,23 @@ def _renormalized(parts: Tensor) -> Pair:
     columns = list(parts.unbind(1))
     for _ in range(len(columns)):
         for i in range(len(columns) - 1, 0, -1):
-            columns[i - 1], columns[i] = _two_sum(columns[i - 1], columns[i])
+            columns[i - 1], columns[i] = two_sum(columns[i - 1], columns[i])
     low = torch.zeros_like(columns[0])
     for column in reversed(columns[1:]):
         low = low + column
-    return _two_sum(columns[0], low)
+    return two_sum(columns[0], low)
 
 
 def _products(x: Tensor, y: Tensor, products_exact: bool) -> Tensor:
     """Terms (3k, n) whose exact row sums are <x,y>, <x,x> and <y,y>."""
     left, right = torch.cat([x, x, y]), torch.cat([y, x, y])
-    return left * right if products_exact else torch.cat(_two_prod(left, right), 1)
+    return left * right if products_exact else torch.cat(two_prod(left, right), 1)
 
 
 def _dots(x: Tensor, y: Tensor, products_exact: bool) -> Pair:
     blocks = zip(torch.split(x, _COLUMNS, 1), torch.split(y, _COLUMNS, 1), strict=True)
     parts = [_expansion(_products(u, v, products_exact)) for u, v in blocks]
     return _renormalized(parts[0] if len(parts) == 1 else _expansion(torch.cat(parts, 1)))
-
-
-def _multiply(a: Pair, b: Pair) -> Pair:
-    p, e = _two_prod(a[0], b[0])
-    return _two_sum(p, e + (a[0] * b[1] + a[1] * b[0]))
-
-
-def _square_root(a: Pair) -> Pair:
-    root = a[0].sqrt()
-    p, e = _two_prod(root, root)
-    return _two_sum(root, (((a[0] - p) - e) + a[1]) / (2 * root))
-
-
-def _divide(a: Pair, b: Pair) -> Pair:
-    quotient = a[0] / b[0]
-    p, e = _two_prod(quotient, b[0])
-    return _two_sum(quotient, (((a[0] - p) - e) + a[1] - quotient * b[1]) / b[0])
 
 
 def cosine(x: Tensor, y: Tensor, products_exact: bool) -> Pair:
@@ -111,7 +77,7 @@ def cosine(x: Tensor, y: Tensor, products_exact: bool) -> Pair:
     """
     high, low = _dots(x, y, products_exact)
     ab, aa, bb = zip(high.chunk(3), low.chunk(3), strict=True)
-    high, low = _divide(ab, _square_root(_multiply(aa, bb)))
+    high, low = divide(ab, square_root(multiply(aa, bb)))
     beyond = (high.abs() > 1) | ((high.abs() == 1) & (high * low > 0))
     return torch.where(beyond, high.sign(), high), torch.where(beyond, 0.0, low)
 

@@ -1,72 +1,46 @@
-"""``autograd.Function`` around the blocked CPU kernel: it keeps the operands and three fp64 numbers a row, no more."""
+"""``autograd.Function`` around the CPU kernels: it keeps the operands and three fp64 numbers a row, no more."""
 
 from __future__ import annotations
 
 import math
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import blocked, composite
+from . import blocked, compiled, composite
+from .slabs import is_transformed, matrices
 
 __all__ = ["cosine"]
 
-_SLAB = 4 * blocked.BLOCK  # elements of an operand that may be copied (in its own dtype) where no 2-D view exists
+
+def _path(a: Tensor, b: Tensor, dtype: torch.dtype) -> ModuleType:
+    return compiled if compiled.usable(a, b, dtype) else blocked
 
 
-def _matrix(x: Tensor) -> Tensor | None:
-    """``x`` (..., D) as a matrix (R, D) without a copy, or None."""
-    if x.ndim == 2:
-        return x
-    try:
-        return x.view(math.prod(x.shape[:-1]), x.shape[-1])
-    except RuntimeError:
-        return None
-
-
-def _slabs(operands: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-    """Operands (..., D) of one shape as matrices; what cannot be viewed as one is cut along its first dimension."""
-    matrices = [_matrix(x) for x in operands]
-    if all(m is not None for m in matrices):
-        return [tuple(m for m in matrices if m is not None)]
-    first = operands[0]
-    inner = first[0].numel()
-    if inner > _SLAB and first.ndim > 2:
-        return [slab for i in range(len(first)) for slab in _slabs(tuple(x[i] for x in operands))]
-    step = max(1, _SLAB // max(inner, 1))
-    columns = first.shape[-1]
-    return [tuple(x[i : i + step].reshape(-1, columns) for x in operands) for i in range(0, max(len(first), 1), step)]
-
-
-def _forward(a: Tensor, b: Tensor, dtype: torch.dtype, exactly: bool) -> tuple[Tensor, list[Any]]:
+def _forward(path: ModuleType, a: Tensor, b: Tensor, dtype: torch.dtype, exactly: bool) -> tuple[Tensor, list[Any]]:
     """Cosines along the last dimension of detached operands of one shape, and what each slab leaves for backward."""
     if a.ndim == 2:
         out = a.new_empty(a.shape[0], dtype=dtype)
-        return out, [blocked.cosine(a, b, out, exactly)]
+        return out, [path.cosine(a, b, out, exactly)]
     out = torch.empty(a.shape[:-1], dtype=dtype)
     flat = out.view(-1)
     kept = []
     start = 0
-    for x, y in _slabs((a, b)):
+    for x, y in matrices((a, b)):
         end = start + len(x)
-        kept.append(blocked.cosine(x, y, flat[start:end], exactly))
+        kept.append(path.cosine(x, y, flat[start:end], exactly))
         start = end
     return out, kept
-
-
-def _is_transformed(x: Tensor) -> bool:
-    functorch = torch._C._functorch
-    return (
-        functorch.peek_interpreter_stack() is not None or functorch.is_legacy_batchedtensor(x) or type(x) is not Tensor
-    )
 
 
 class _Cosine(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, dtype: torch.dtype, exactly: bool) -> Tensor:
-        out, ctx.kept = _forward(a.detach(), b.detach(), dtype, exactly)
+        ctx.path = _path(a, b, dtype)
+        out, ctx.kept = _forward(ctx.path, a.detach(), b.detach(), dtype, exactly)
         ctx.save_for_backward(a, b)
         return out
 
@@ -74,28 +48,28 @@ class _Cosine(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         a, b = ctx.saved_tensors
         needs = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled() or _is_transformed(upstream):
+        if torch.is_grad_enabled() or is_transformed(upstream):
             ga, gb = composite.cosine_gradients(a, b, upstream, needs, torch.is_grad_enabled())
         else:
-            ga, gb = _blocked(a.detach(), b.detach(), upstream, ctx.kept, needs)
+            ga, gb = _gradients(ctx.path, a.detach(), b.detach(), upstream, ctx.kept, needs)
         return ga, gb, None, None
 
 
-def _blocked(
-    a: Tensor, b: Tensor, upstream: Tensor, kept: list[Any], needs: tuple[bool, bool]
+def _gradients(
+    path: ModuleType, a: Tensor, b: Tensor, upstream: Tensor, kept: list[Any], needs: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
     grads = [torch.empty(a.shape, dtype=x.dtype) if needed else None for x, needed in zip((a, b), needs, strict=True)]
     flat = [None if g is None else g.view(math.prod(a.shape[:-1]), a.shape[-1]) for g in grads]
     weights = upstream.detach().to(torch.float64).reshape(-1).numpy()
     start = 0
-    for (x, y), (numbers, rescued) in zip(_slabs((a, b)), kept, strict=True):
+    for (x, y), (numbers, rescued) in zip(matrices((a, b)), kept, strict=True):
         end = start + len(x)
         some = [None if g is None else g[start:end] for g in flat]
         share = weights[start:end]
         if rescued is not None and len(rescued):
             share = share.copy()
             share[rescued] = 0.0
-        blocked.cosine_backward(x, y, numbers, share, (some[0], some[1]))
+        path.cosine_backward(x, y, numbers, share, (some[0], some[1]))
         if rescued is not None and len(rescued):
             _scatter(x, y, weights[start:end], rescued, some, needs)
         start = end
@@ -126,4 +100,4 @@ def cosine(a: Tensor, b: Tensor, dtype: torch.dtype, exactly: bool) -> Tensor:
         return result
     if a.requires_grad or b.requires_grad:
         a, b = a.detach(), b.detach()
-    return _forward(a, b, dtype, exactly)[0]
+    return _forward(_path(a, b, dtype), a, b, dtype, exactly)[0]

@@ -70,23 +70,13 @@ def gram_kernel(  # type: ignore[no-untyped-def]
 
 @_jit
 def gradient_kernel(  # type: ignore[no-untyped-def]
-    a_ptr,
-    b_ptr,
+    a_ptr, b_ptr,
     gram_ptr,  # fp64 (3, rows)
     upstream_ptr,  # fp64 (rows,)
-    ga_ptr,
-    gb_ptr,  # contiguous (rows, columns)
-    rows,
-    columns,
-    a_row,
-    a_column,
-    b_row,
-    b_column,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    WANT_A: tl.constexpr,
-    WANT_B: tl.constexpr,
-):
+    ga_ptr, gb_ptr,  # contiguous (rows, columns)
+    rows, columns, a_row, a_column, b_row, b_column,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, WANT_A: tl.constexpr, WANT_B: tl.constexpr,
+):  # fmt: skip
     """grad a = up (b / |a||b| - cos a / |a|^2), in fp64, rounded once; 0 where there is no gradient."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS).to(tl.int64)
     column = tl.program_id(1).to(tl.int64) * COLUMNS + tl.arange(0, COLUMNS).to(tl.int64)

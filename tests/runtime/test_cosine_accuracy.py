@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fa_lint_runtime import safe_cosine
+from fa_lint_runtime.kernels import compiled
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 LENGTHS = {1: 260, 2: 380, 3: 380, 8: 360, 17: 320, 64: 300, 257: 120, 1000: 30, 4096: 6, 65537: 1}
@@ -115,8 +116,17 @@ def _cases(dtype: torch.dtype) -> list[tuple[str, int, Tensor, Tensor]]:
 
 
 @pytest.mark.numerics
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_sweep(dtype: torch.dtype, record_property: Callable[[str, object], None]) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "path"),
+    [*((dtype, "blocked") for dtype in DTYPES), *((dtype, "compiled") for dtype in DTYPES[:3])],
+    ids=str,
+)
+def test_sweep(
+    dtype: torch.dtype, path: str, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    if path == "compiled":
+        pytest.importorskip("numba")
+    monkeypatch.setattr(compiled, "FROM", 1 if path == "compiled" else 1 << 62)
     worst_ulp = worst_ulp_exact = 0.0
     worst_absolute: dict[bool, float] = {False: 0.0, True: 0.0}
     defined_cases = undefined_cases = 0
@@ -154,7 +164,7 @@ def test_sweep(dtype: torch.dtype, record_property: Callable[[str, object], None
     record_property("cases", defined_cases)
     record_property("worst_ulp", worst_ulp)
     print(
-        f"\n{dtype}: {defined_cases} cases (+{undefined_cases} undefined, all NaN); ulp {worst_ulp:.7f}, exact "
+        f"\n{dtype}, {path}: {defined_cases} cases (+{undefined_cases} undefined, all NaN); ulp {worst_ulp:.7f}, exact "
         f"{worst_ulp_exact:.7f}; "
         f"absolute {worst_absolute[False]:.2e} (D <= 4096), {worst_absolute[True]:.2e} (longer)"
     )

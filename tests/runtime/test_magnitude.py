@@ -149,7 +149,7 @@ def test_public_names_exist_and_are_documented() -> None:
 
 
 def test_without_torch_one_clear_line() -> None:
-    program = "import sys; sys.modules['torch'] = None; import fa_lint_runtime"
+    program = "import sys; sys.modules['torch'] = None; from fa_lint_runtime import safe_cosine"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("Traceback") == 1

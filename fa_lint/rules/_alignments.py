@@ -1,0 +1,367 @@
+"""Alignments: is a value a cosine or an angle, of what, and how sure is that?
+
+A formula speaks first (a library cosine, an inner product over norms, ``acos`` of either), through names, containers
+and the functions of the module; a name is believed only where it says of what: ``grad_cos`` and ``layer_angles`` do,
+``gamma``, ``alignment`` or ``cos`` alone do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from fa_lint.findings import Related
+from fa_lint.rules._measure_words import (
+    FEEDBACK_WORDS,
+    TRAINED,
+    is_measure_name,
+    may_have_formula,
+    subject_of_name,
+)
+from fa_lint.rules._products import division, inner_product, read_denominator
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.names import Binding
+from fa_lint.semantics.roles import COMPUTED, NAMED, Evidence
+from fa_lint.semantics.words import words
+
+__all__ = ["NO_ALIGNMENT", "SHOWN", "Alignment", "Alignments", "alignments", "evidence", "last_name"]
+
+# Between a name and a proof: the formula is in sight, what enters it is only named.
+SHOWN = 2
+_DEPTH = 24
+_COSINES = frozenset(
+    "torch.nn.functional.cosine_similarity fa_lint_runtime.safe_cosine fa_lint_runtime.safe_angle "
+    "sklearn.metrics.pairwise.cosine_similarity scipy.spatial.distance.cosine "
+    "torchmetrics.functional.cosine_similarity "
+    "optax.cosine_similarity".split()
+)
+_MODULE = "torch.nn.CosineSimilarity"
+_ACOS = frozenset({"torch.acos", "numpy.arccos", "jax.numpy.arccos", "math.acos"})
+_WRAPPERS = frozenset(
+    "torch.mean torch.median torch.nanmean torch.clamp torch.clip torch.stack torch.cat torch.tensor torch.as_tensor "
+    "torch.rad2deg torch.abs torch.nan_to_num torch.sum torch.nansum torch.where torch.squeeze numpy.mean "
+    "numpy.median numpy.nanmean numpy.nanmedian numpy.clip numpy.array numpy.asarray numpy.stack numpy.concatenate "
+    "numpy.degrees numpy.rad2deg numpy.abs numpy.nan_to_num numpy.sum numpy.nansum numpy.average numpy.squeeze "
+    "numpy.round jax.numpy.mean jax.numpy.degrees "
+    "jax.numpy.clip math.degrees statistics.mean statistics.fmean statistics.median copy.copy copy.deepcopy".split()
+)
+_BUILTINS = frozenset("float abs round list tuple sorted reversed sum iter next dict min max zip enumerate".split())
+_METHODS = frozenset(
+    "item mean median nanmean clamp clamp_ clip detach cpu cuda to numpy float double abs squeeze unsqueeze view "
+    "reshape flatten tolist sum nansum values items get pop copy clone nan_to_num masked_fill masked_fill_ rad2deg "
+    "add sub mul "
+    "div neg contiguous ravel astype type".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """``subject``: gradient, feedback, weight, layer, feature, unknown (a cosine of who knows what) or none.
+
+    ``strength``: COMPUTED where formula and operands are in sight, SHOWN where the formula is, NAMED for a name.
+    """
+
+    subject: str
+    strength: int = 0
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def is_measured(self) -> bool:
+        """A cosine or angle between gradients, credits, or weights and feedback: what Γ is made of."""
+        return self.subject in ("gradient", "feedback", "weight", "layer")
+
+    @property
+    def is_cosine(self) -> bool:
+        return self.subject != "none"
+
+
+NO_ALIGNMENT = Alignment("none")
+
+
+def last_name(node: ir.Expr) -> str:
+    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
+
+
+class Alignments:
+    """Answers :meth:`of` for the expressions of one module."""
+
+    def __init__(self, facts: ModuleFacts) -> None:
+        self._facts = facts
+        self._memo: dict[int, Alignment] = {}
+        self._busy: set[int] = set()
+        self._has_formulas = may_have_formula(facts.text.encode())
+
+    def of(self, node: ir.Expr | None, depth: int = 0) -> Alignment:
+        """What an expression measures, with the evidence for it; a container measures what its elements do."""
+        if node is None or depth > _DEPTH or node.nid in self._busy:
+            return NO_ALIGNMENT
+        known = self._memo.get(node.nid)
+        if known is not None:
+            return known
+        self._busy.add(node.nid)
+        try:
+            found = self._of(node, depth + 1)
+        finally:
+            self._busy.discard(node.nid)
+        if not self._busy:
+            self._memo[node.nid] = found
+        return found
+
+    def operands(self, node: ir.Expr) -> tuple[ir.Expr, ir.Expr] | None:
+        """The two values whose cosine an expression computes on the spot."""
+        if isinstance(node, ir.Call):
+            if self._facts.qualified(node.func) in _COSINES or self._is_cosine_module(node.func):
+                values = [arg.value for arg in node.args if not arg.star][:2]
+                return (values[0], values[1]) if len(values) == 2 else None
+        return self._quotient(node)
+
+    def returned(self, function: ir.FunctionDef, index: int | None = None, depth: int = 0) -> Alignment:
+        """What a function of the module returns (at ``index`` of the tuple it returns)."""
+        if set(words(function.name)) & TRAINED:
+            return NO_ALIGNMENT
+        found = []
+        for node in ir.walk(function.body):
+            if isinstance(node, ir.Return | ir.Yield) and self._facts.names.enclosing_function(node) is function:
+                value = node.value
+                if index is not None and isinstance(value, ir.Sequence):
+                    value = value.items[index] if index < len(value.items) else None
+                found.append(self.of(value, depth))
+        return _strongest(found)
+
+    def bound(self, binding: Binding) -> Alignment:
+        """What one binding gives its name."""
+        return self._binding(binding, 0)
+
+    # -- expressions ------------------------------------------------------------------------------------------
+
+    def _of(self, node: ir.Expr, depth: int) -> Alignment:
+        match node:
+            case ir.Name(id=identifier):
+                if self._facts.qualified(node) is not None:
+                    return NO_ALIGNMENT
+                return self._bound(self._facts.names.reaching(node), identifier, node, depth)
+            case ir.Attr(attr=attr):
+                if self._facts.qualified(node) is not None:
+                    return NO_ALIGNMENT
+                if attr in ("T", "data", "values"):
+                    return self.of(node.value, depth)
+                return self._bound(self._facts.names.self_attribute(node), attr, node, depth)
+            case ir.Subscript(value=value, index=index):
+                key = index[0].value if index and isinstance(index[0], ir.Const) else None
+                named = self._named(key, node) if isinstance(key, str) else NO_ALIGNMENT
+                return named if named.is_cosine else self.of(value, depth)
+            case ir.Call():
+                return self._call(node, depth)
+            case ir.Binary(op="/") if (pair := self._quotient(node)) is not None:
+                return self._between(*pair, node)
+            case ir.Binary(op="+" | "-" | "*", left=left, right=right):
+                return _strongest([self.of(left, depth), self.of(right, depth)])
+            case ir.Binary(op="/", left=left):
+                return self.of(left, depth)
+            case ir.Unary(op="-" | "+", operand=value) | ir.Starred(value=value) | ir.Walrus(value=value):
+                return self.of(value, depth)
+            case ir.Conditional(body=body, orelse=orelse):
+                return _strongest([self.of(body, depth), self.of(orelse, depth)])
+            case ir.Comprehension(elements=elements):
+                return self.of(elements[-1], depth)
+            case ir.Sequence(items=items):
+                return _strongest(self.of(item, depth) for item in items)
+            case ir.Keyed(values=values):
+                return _strongest(self.of(value, depth) for value in values)
+        return NO_ALIGNMENT
+
+    def _named(self, identifier: str, node: ir.Node) -> Alignment:
+        if any(fnmatchcase(identifier, pattern) for pattern in self._facts.declared.alignment):
+            return Alignment(
+                "gradient", COMPUTED, (Evidence(node.nid, f"`{identifier}` is configured as an alignment"),)
+            )
+        subject = subject_of_name(identifier)
+        return Alignment(subject, NAMED, (Evidence(node.nid, f"named `{identifier}`"),)) if subject else NO_ALIGNMENT
+
+    def _bound(self, bindings: Iterable[Binding], identifier: str, node: ir.Node, depth: int) -> Alignment:
+        named = self._named(identifier, node)
+        if named.strength == COMPUTED:
+            return named
+        if set(words(identifier)) & TRAINED:
+            return NO_ALIGNMENT
+        found = _strongest(self._binding(binding, depth) for binding in bindings)
+        if found.is_measured:
+            return found
+        if found.subject == "unknown" and named.is_cosine:
+            # The formula is in sight and the name says of what.
+            return Alignment(named.subject, SHOWN, (*found.evidence, *named.evidence))
+        return found if found.is_cosine else named
+
+    def _binding(self, binding: Binding, depth: int) -> Alignment:
+        value = binding.value
+        if value is None or binding.how in ("with", "except", "def", "class", "import", "param"):
+            return NO_ALIGNMENT
+        if binding.how == "unpack" and isinstance(value, ir.Call):
+            function = self._facts.names.function_called(value)
+            if function is not None:
+                return self.returned(function, binding.index, depth)
+            found = self.of(value, depth)
+            # ``distance, angle = f(...)``: of an unseen function's results only the one called so is the angle.
+            return found if found.strength > NAMED or is_measure_name(binding.name) else NO_ALIGNMENT
+        if binding.how == "unpack" and not is_measure_name(binding.name):
+            return NO_ALIGNMENT
+        if binding.how == "iterate" and self._is_key(binding):
+            return NO_ALIGNMENT
+        return self.of(value, depth)
+
+    def _is_key(self, binding: Binding) -> bool:
+        match binding.value:
+            case ir.Call(func=ir.Attr(attr="items")) | ir.Call(func=ir.Name(id="enumerate")):
+                return binding.index == 0
+        return False
+
+    # -- calls ------------------------------------------------------------------------------------------------
+
+    def _call(self, node: ir.Call, depth: int) -> Alignment:
+        pair = self.operands(node)
+        if pair is not None:
+            return self._between(*pair, node)
+        name = self._facts.qualified(node.func)
+        if name in _ACOS and node.args:
+            return self.of(node.args[0].value, depth)
+        if name in _WRAPPERS and node.args:
+            return _strongest(self.of(arg.value, depth) for arg in node.args if arg.keyword is None)
+        function = self._facts.names.function_called(node)
+        if function is not None:
+            found = self.returned(function, None, depth)
+            if found.is_cosine:
+                return self._at_call(found, function.name, node)
+            return self._named(function.name, node)
+        match node.func:
+            case ir.Name(id=identifier) if identifier in _BUILTINS and not self._facts.names.bindings(node.func):
+                return _strongest(self.of(arg.value, depth) for arg in node.args)
+            case ir.Attr(attr="acos" | "arccos", value=value) if name is None:
+                return self.of(value, depth)
+            case ir.Attr(attr=attr, value=value) if attr in _METHODS and self._facts.qualified(value) is None:
+                return self.of(value, depth)
+        return self._called_name(last_name(node.func), node)
+
+    def _at_call(self, found: Alignment, name: str, node: ir.Call) -> Alignment:
+        """A helper's cosine is of what this call gives it, where its own operands say nothing."""
+        evidence = (*found.evidence, Evidence(node.nid, f"returned by `{name}`"))
+        if found.is_measured:
+            return replace(found, evidence=evidence)
+        values = [arg.value for arg in node.args if not arg.star][:2]
+        if len(values) == 2:
+            given = self._between(values[0], values[1], node)
+            if given.subject != "unknown":
+                return replace(given, evidence=evidence)
+        named = self._named(name, node)
+        return Alignment(named.subject, SHOWN, evidence) if named.is_cosine else replace(found, evidence=evidence)
+
+    def _called_name(self, identifier: str, node: ir.Call) -> Alignment:
+        """A function of another file: believed where its name says cosine and it is given gradients or feedback."""
+        named = self._named(identifier, node)
+        if named.is_cosine or not is_measure_name(identifier):
+            return named
+        values = [arg.value for arg in node.args if not arg.star][:2]
+        if len(values) == 2:
+            given = self._between(values[0], values[1], node)
+            if given.is_measured:
+                return replace(given, strength=NAMED)
+            if any(self._mentions_feedback(value) for value in values):
+                return Alignment("feedback", NAMED, (Evidence(node.nid, f"`{identifier}()` of forward and feedback"),))
+        return NO_ALIGNMENT
+
+    def _mentions_feedback(self, node: ir.Expr) -> bool:
+        """Does a value, or what its name is bound to, say that it belongs to the backward path?"""
+        said = [node]
+        if isinstance(node, ir.Name):
+            said += [b.value for b in self._facts.names.reaching(node) if b.value is not None]
+        return any(
+            set(words(last_name(part))) & FEEDBACK_WORDS
+            for expression in said
+            for part in ir.walk(expression)
+            if isinstance(part, ir.Name | ir.Attr)
+        )
+
+    def _is_cosine_module(self, func: ir.Expr) -> bool:
+        """Is a callee an ``nn.CosineSimilarity(...)``, directly, by name or as an attribute?"""
+        if isinstance(func, ir.Call):
+            return self._facts.qualified(func.func) == _MODULE
+        match func:
+            case ir.Name():
+                bindings = self._facts.names.reaching(func)
+            case ir.Attr():
+                bindings = self._facts.names.self_attribute(func)
+            case _:
+                return False
+        made = [b.value for b in bindings if b.how == "value"]
+        return bool(made) and all(
+            isinstance(value, ir.Call) and self._facts.qualified(value.func) == _MODULE for value in made
+        )
+
+    # -- formulas ---------------------------------------------------------------------------------------------
+
+    def _quotient(self, node: ir.Expr) -> tuple[ir.Expr, ir.Expr] | None:
+        """``a @ b / (‖a‖ ‖b‖)``, also divided by one norm after the other, whatever floor stands below."""
+        if not self._has_formulas:
+            return None
+        power, top = 0, node
+        norms: tuple[ir.Expr, ...] = ()
+        for _ in range(3):
+            parts = division(top)
+            if parts is None:
+                return None
+            below = read_denominator(parts[1], self._facts)
+            if below is None:
+                return None
+            power += below.power
+            product = inner_product(parts[0], self._facts)
+            if product is not None:
+                norms += below.operands
+                both = len(_distinct(norms)) > 1 or ir.same(product.left, product.right)
+                # ``a·b / ‖a‖²`` is a projection.
+                return (product.left, product.right) if power >= 2 and both else None
+            norms += below.operands
+            top = parts[0]
+        return None
+
+    def _between(self, left: ir.Expr, right: ir.Expr, node: ir.Expr) -> Alignment:
+        roles = [self._facts.role(left), self._facts.role(right)]
+        here = Evidence(node.nid, "the cosine is taken here")
+        for kinds, subject in ((("gradient", "credit"), "gradient"), (("feedback",), "feedback")):
+            found = sorted((r for r in roles if r.kind in kinds), key=lambda r: -r.strength)
+            if found:
+                strength = COMPUTED if found[0].strength == COMPUTED else SHOWN
+                return Alignment(subject, strength, (*found[0].evidence[:3], here))
+        if all(r.kind == "weight" for r in roles):
+            strength = COMPUTED if min(r.strength for r in roles) == COMPUTED else SHOWN
+            return Alignment("weight", strength, (*roles[0].evidence[:2], here))
+        subject = "feature" if any(r.is_order_one for r in roles) else "unknown"
+        return Alignment(subject, SHOWN, (here,))
+
+
+def _distinct(operands: Iterable[ir.Expr]) -> list[ir.Expr]:
+    found: list[ir.Expr] = []
+    for operand in operands:
+        if not any(ir.same(operand, other) for other in found):
+            found.append(operand)
+    return found
+
+
+def _strongest(found: Iterable[Alignment]) -> Alignment:
+    best = NO_ALIGNMENT
+    for one in found:
+        rank = (one.is_measured, one.strength, one.is_cosine)
+        if rank > (best.is_measured, best.strength, best.is_cosine):
+            best = one
+    return best
+
+
+def alignments(facts: ModuleFacts) -> Alignments:
+    """The alignments of a module, built once for all rules."""
+    return facts.derived(Alignments)
+
+
+def evidence(facts: ModuleFacts, found: Alignment) -> tuple[Related, ...]:
+    """The evidence as related locations, each place once."""
+    places = {item.nid: item.text for item in reversed(found.evidence)}
+    return tuple(Related(*facts.span(facts.node(nid)), text) for nid, text in reversed(list(places.items())))

@@ -1,0 +1,265 @@
+"""Reductions of per-layer alignments to one number: means of containers, running sums, the first one found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fa_lint.rules._alignments import Alignment, alignments, last_name
+from fa_lint.rules._layers import Layers, uses_of
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.names import Binding
+
+__all__ = ["Collapse", "collapses"]
+
+_MEANS = frozenset({"mean", "median", "nanmean", "nanmedian", "average", "fmean"})
+_WRAPPERS = frozenset("stack cat tensor as_tensor array asarray list float concatenate".split())
+# One of these beside the mean tells of the spread over layers.
+_SPREADS = frozenset("min max std var quantile percentile amin amax histogram hist sorted argmin argmax".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Collapse:
+    """``node`` reduces what was filled at ``filled``; ``how`` says in words what is left."""
+
+    node: ir.Node
+    filled: ir.Node
+    alignment: Alignment
+    how: str
+
+
+def collapses(facts: ModuleFacts) -> Iterator[Collapse]:
+    """Every reduction of per-layer alignments whose per-layer values nobody sees again, in source order."""
+    finder = _Finder(facts)
+    for node in facts.nodes():
+        if isinstance(node, ir.Call | ir.Binary):
+            yield from finder.mean(node)
+        if isinstance(node, ir.For):
+            yield from finder.running_sum(node)
+            yield from finder.first_found(node)
+
+
+class _Finder:
+    def __init__(self, facts: ModuleFacts) -> None:
+        self._facts = facts
+        self._names = facts.names
+        self._known = alignments(facts)
+        self._layers = Layers(facts)
+        self._reported: set[tuple[int, str]] = set()
+
+    # -- means of containers ----------------------------------------------------------------------------------
+
+    def mean(self, node: ir.Call | ir.Binary) -> Iterator[Collapse]:
+        operand = self._mean_operand(node)
+        if operand is None:
+            return
+        if isinstance(operand, ir.Comprehension):
+            found = self._known.of(operand.elements[-1])
+            if found.is_measured and self._layers.runs_over_layers(operand.clause):
+                yield Collapse(node, operand, found, "their mean")
+            return
+        if not isinstance(operand, ir.Name):
+            return
+        found = self._known.of(operand)
+        if not found.is_measured:
+            return
+        filled = self._filled_by_layer(operand)
+        region = self._region(operand)
+        key = (region.nid, operand.id)
+        if filled is None or key in self._reported:
+            return
+        reductions = self._reductions(operand.id, region)
+        if reductions is None or self._layers.container_lives(operand.id, region, reductions):
+            return
+        self._reported.add(key)
+        yield Collapse(node, filled, found, "their mean")
+
+    def _mean_operand(self, node: ir.Call | ir.Binary) -> ir.Expr | None:
+        """What a mean or ``sum / len`` is taken of, unwrapped to the container; None for a mean along one dim."""
+        if isinstance(node, ir.Binary):
+            left = self._summed(node.left) if node.op == "/" else None
+            counts = any(isinstance(p, ir.Call) and last_name(p.func) == "len" for p in ir.walk(node.right))
+            return self._unwrapped(left) if left is not None and (counts or isinstance(node.right, ir.Name)) else None
+        name = last_name(node.func)
+        if name not in _MEANS or any(arg.keyword in ("dim", "axis") for arg in node.args):
+            return None
+        if self._facts.qualified(node.func) is not None:
+            positional = [arg.value for arg in node.args if arg.keyword is None]
+            return (
+                self._unwrapped(positional[0]) if len(positional) == 1 or (name == "average" and positional) else None
+            )
+        if isinstance(node.func, ir.Attr) and not node.args:
+            return self._unwrapped(node.func.value)
+        return None
+
+    def _summed(self, node: ir.Expr) -> ir.Expr | None:
+        while isinstance(node, ir.Call) and last_name(node.func) in ("float", "item"):
+            inner = node.args[0].value if node.args else node.func.value if isinstance(node.func, ir.Attr) else None
+            if inner is None:
+                return None
+            node = inner
+        if isinstance(node, ir.Call) and last_name(node.func) in ("sum", "nansum", "fsum"):
+            if node.args:
+                return node.args[0].value
+            return node.func.value if isinstance(node.func, ir.Attr) else None
+        return None
+
+    def _unwrapped(self, node: ir.Expr) -> ir.Expr:
+        for _ in range(6):
+            match node:
+                case ir.Call(func=ir.Attr(attr="values", value=value), args=[]):
+                    node = value
+                case ir.Call(func=func, args=[ir.Arg(value=value, keyword=None), *_]) if last_name(func) in _WRAPPERS:
+                    node = value
+                case ir.Call(func=ir.Attr(attr="float" | "detach" | "cpu" | "abs", value=value), args=[]):
+                    node = value
+                case _:
+                    return node
+        return node
+
+    def _filled_by_layer(self, name: ir.Name) -> ir.Node | None:
+        """Where a local container gets one alignment a layer; None where it holds something else or is not local."""
+        bindings = self._names.bindings(name)
+        if any(b.how in ("param", "import", "iterate", "with") for b in bindings):
+            return None
+        for binding in bindings:
+            if binding.how == "item" and self._known.of(binding.value).is_measured:
+                loop = self._layers.loop(binding.node)
+                if loop is not None:
+                    allowed = self._allowed(binding)
+                    return None if self._layers.element_lives(binding.value or name, loop, allowed) else binding.node
+                return None
+        for binding in bindings:
+            filled = self._made_by_layer(binding)
+            if filled is not None:
+                return filled
+        return None
+
+    def _made_by_layer(self, binding: Binding) -> ir.Node | None:
+        match binding:
+            case Binding(how="value", value=ir.Comprehension() as made):
+                return binding.node if self._layers.runs_over_layers(made.clause) else None
+            case Binding(how="value", value=ir.Call() as call):
+                function = self._names.function_called(call)
+                if function is not None and self._is_only_call(call, function):
+                    return binding.node if self._returns_layers(function) else None
+        if binding.how == "value" and self._layers.is_named(binding.name):
+            return binding.node if self._known.bound(binding).is_cosine or self._known.of(binding.value).is_cosine or (
+                isinstance(binding.value, ir.Call)
+            ) else None  # fmt: skip
+        return None
+
+    def _is_only_call(self, call: ir.Call, function: ir.FunctionDef) -> bool:
+        return sum(self._names.function_called(other) is function for other in self._names.calls) == 1
+
+    def _returns_layers(self, function: ir.FunctionDef) -> bool:
+        for node in ir.walk(function.body):
+            if isinstance(node, ir.Return) and isinstance(node.value, ir.Name | ir.Comprehension):
+                if self._names.enclosing_function(node) is not function:
+                    continue
+                if isinstance(node.value, ir.Comprehension):
+                    return self._layers.runs_over_layers(node.value.clause)
+                return self._filled_by_layer(node.value) is not None
+        return False
+
+    def _allowed(self, binding: Binding) -> set[int]:
+        statement = self._names.statement(binding.node)
+        return {statement.nid} if statement is not None else set()
+
+    def _region(self, node: ir.Node) -> ir.Node:
+        return self._names.enclosing_function(node) or self._facts.module
+
+    def _reductions(self, name: str, region: ir.Node) -> set[int] | None:
+        """The means taken of a container; None where its spread is reported beside them."""
+        found: set[int] = set()
+        for use in uses_of(name, region):
+            for outer in self._names.ancestors(use):
+                if isinstance(outer, ir.Stmt):
+                    break
+                if isinstance(outer, ir.Call | ir.Binary):
+                    operand = self._mean_operand(outer)
+                    if isinstance(operand, ir.Name) and operand.id == name:
+                        found.add(outer.nid)
+                    elif isinstance(outer, ir.Call) and last_name(outer.func) in _SPREADS:
+                        return None
+        return found
+
+    # -- running sums -----------------------------------------------------------------------------------------
+
+    def running_sum(self, loop: ir.For) -> Iterator[Collapse]:
+        if not self._layers.runs_over_layers(loop):
+            return
+        for node in ir.walk(loop.body):
+            if not (isinstance(node, ir.AugAssign) and node.op == "+" and isinstance(node.target, ir.Name)):
+                continue
+            found = self._known.of(node.value)
+            if not found.is_measured or self._layers.loop(node) is not loop:
+                continue
+            if self._layers.element_lives(node.value, loop, {node.nid}):
+                continue
+            divided = self._divided(node.target, node)
+            if divided is not None:
+                yield Collapse(divided, node, found, "a running mean")
+
+    def _divided(self, total: ir.Name, after: ir.AugAssign) -> ir.Node | None:
+        for use in uses_of(total.id, self._region(total)):
+            parent = self._names.parent(use)
+            if use.nid > after.nid and isinstance(parent, ir.Binary) and parent.op == "/" and parent.left is use:
+                return parent
+            if isinstance(parent, ir.AugAssign) and parent.op == "/" and parent.target is use:
+                return parent
+        return None
+
+    # -- the first one ----------------------------------------------------------------------------------------
+
+    def first_found(self, loop: ir.For) -> Iterator[Collapse]:
+        """``for k, v in angles.items(): if v != 0: angle = v; break``"""
+        values = {part.id for part in ir.walk(loop.target) if isinstance(part, ir.Name)}
+        for node in ir.walk(loop.body):
+            match node:
+                case ir.Block(body=[*_, ir.Assign(value=ir.Name(id=taken)) as kept, ir.Simple(kind="break")]):
+                    pass
+                case _:
+                    continue
+            if taken not in values or not any(self._is_first(part, kept, taken) for part in [kept.value]):
+                continue
+            found = self._known.of(kept.value)
+            if found.is_measured and self._loop_around(kept) is loop and not self._shown(loop):
+                yield Collapse(kept, loop, found, "the first one found")
+
+    def _is_first(self, value: ir.Expr, kept: ir.Assign, taken: str) -> bool:
+        """Does the choice hang on the value itself (not zero), not on the name of a layer?"""
+        for outer in self._names.ancestors(kept):
+            if isinstance(outer, ir.For):
+                return True
+            if isinstance(outer, ir.If):
+                return any(isinstance(part, ir.Name) and part.id == taken for part in ir.walk(outer.test))
+        return False
+
+    def _loop_around(self, node: ir.Node) -> ir.Node | None:
+        return next((n for n in self._names.ancestors(node) if isinstance(n, ir.For | ir.While)), None)
+
+    def _shown(self, loop: ir.For) -> bool:
+        """Is the container that is searched used elsewhere?"""
+        container = loop.iter
+        while isinstance(container, ir.Call):
+            if container.args:
+                container = container.args[0].value
+            elif isinstance(container.func, ir.Attr):
+                container = container.func.value
+            else:
+                break
+        if not isinstance(container, ir.Name):
+            return True
+        for use in uses_of(container.id, self._region(loop)):
+            statement = self._names.statement(use)
+            around = self._names.ancestors(use)
+            passed = any(
+                isinstance(n, ir.Call) and last_name(n.func) not in ("isinstance", "len", "items") for n in around[:3]
+            )
+            if isinstance(statement, ir.Return) or (
+                passed and statement is not loop and not isinstance(statement, ir.For)
+            ):
+                return True
+        return False

@@ -1,0 +1,155 @@
+"""What the rules about feedback share: their gates, and the evidence of a site as related locations."""
+
+from __future__ import annotations
+
+import ast
+from functools import lru_cache
+
+from fa_lint.findings import Related
+from fa_lint.gate import Outline
+from fa_lint.rules.base import Gate, occurs
+from fa_lint.semantics import ir
+from fa_lint.semantics.draws import DRAWING
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.feedback import FeedbackSite
+from fa_lint.semantics.feedback_names import VOCABULARY, is_feedback_name, is_possible_name, speaks_of_feedback
+
+__all__ = ["FEEDBACK", "evidence", "is_guarded_draw", "is_repeatable", "may_hold_feedback"]
+
+# A module has to name a library that makes tensors, and to speak of feedback.
+FEEDBACK: tuple[Gate, ...] = (occurs(b"torch", pattern=VOCABULARY.encode()),)
+_KEEPS = frozenset({"append", "extend", "insert", "setdefault"})
+_REGISTERS = frozenset({"register_buffer", "register_parameter"})
+
+
+def may_hold_feedback(outline: Outline) -> bool:
+    """Is anything stored under a name that feedback can have, or passed to a custom autograd function?"""
+    return _may_hold(outline.tree)
+
+
+@lru_cache(maxsize=1)
+def _may_hold(tree: ast.AST) -> bool:
+    kept: list[tuple[set[str], ast.AST]] = []
+    function = applied = registered = False
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                kept.append(({name for target in targets for name in _names(target)}, value))
+            case ast.AnnAssign(target=target, value=ast.expr() as value) | ast.NamedExpr(target=target, value=value):
+                kept.append((_names(target), value))
+            case ast.For(target=target, iter=value) | ast.comprehension(target=target, iter=value):
+                kept.append((_names(target), value))
+            case ast.FunctionDef(name=name):
+                kept.append(({name}, node))
+            case ast.Call(func=ast.Attribute(attr=attr, value=receiver), args=args, keywords=keywords):
+                if attr in _KEEPS and args:
+                    kept.append((_names(receiver), args[-1]))
+                if attr in _REGISTERS:
+                    given = [*args[:1], *(k.value for k in keywords if k.arg == "name")]
+                    named = {str(n.value) for n in given if isinstance(n, ast.Constant)}
+                    registered = registered or any(_is_candidate(name) for name in named)
+                applied = applied or attr == "apply"
+            case ast.ClassDef(bases=bases):
+                function = function or any(_last(base).endswith("Function") for base in bases)
+    return (function and applied) or registered or any(_is_candidate(name) for name in _drawn(kept))
+
+
+def _drawn(kept: list[tuple[set[str], ast.AST]]) -> set[str]:
+    """The names that a draw can reach: directly, or through other names and functions of the file."""
+    reads = [(names, _mentioned(value)) for names, value in kept]
+    found: set[str] = set()
+    waiting = True
+    while waiting:
+        waiting = False
+        for names, mentioned in reads:
+            if not names <= found and (mentioned & found or mentioned & DRAWING or any(map(_makes, mentioned))):
+                found |= names
+                waiting = True
+    return found
+
+
+def _mentioned(value: ast.AST) -> frozenset[str]:
+    return frozenset(_last(node) for node in ast.walk(value) if isinstance(node, ast.Name | ast.Attribute))
+
+
+def _makes(name: str) -> bool:
+    return name[:1].isupper() and speaks_of_feedback(name)
+
+
+def _names(target: ast.expr) -> set[str]:
+    found = set()
+    stack = [target]
+    while stack:
+        match stack.pop():
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                found.add(name)
+            case ast.Subscript(value=inner) | ast.Starred(value=inner):
+                stack.append(inner)
+            case ast.Tuple(elts=parts) | ast.List(elts=parts):
+                stack += parts
+    return found
+
+
+def _last(node: ast.AST) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _is_candidate(name: str) -> bool:
+    return is_feedback_name(name) or is_possible_name(name)
+
+
+def is_repeatable(site: FeedbackSite) -> bool:
+    """A constant seed right before the draw gives the same matrix again: nothing is lost."""
+    return site.seed == "constant"
+
+
+def evidence(facts: ModuleFacts, site: FeedbackSite, *, drawn: bool = True) -> tuple[Related, ...]:
+    """Where it was drawn and why it is feedback; each place once."""
+    places = []
+    if drawn:
+        what = {"random": "drawn here", "uninitialised": "allocated here", "module": "made here"}[site.drawn]
+        places.append((site.draw, what))
+    places += [(e.nid, e.text) for e in site.evidence]
+    seen: set[tuple[int, int]] = set()
+    found = []
+    for nid, text in places:
+        span = facts.span(facts.node(nid))
+        if span not in seen:
+            seen.add(span)
+            found.append(Related(*span, text))
+    return tuple(found)
+
+
+def is_guarded_draw(facts: ModuleFacts, site: FeedbackSite) -> bool:
+    """Is a draw made only the first time: under ``if self.B is None``, ``if not self.ready``, ``hasattr``?
+
+    The guard may stand around the call of the helper that draws.
+    """
+    store = facts.node(site.store)
+    around = [store]
+    owner = facts.node(site.owner_nid)
+    method = facts.names.enclosing_function(store)
+    if isinstance(owner, ir.ClassDef) and method is not None:
+        around += [
+            call
+            for call in facts.calls
+            if facts.names.function_called(call) is method and facts.names.enclosing_class(call) is not None
+        ]
+    return any(
+        isinstance(above, ir.If) and _asks_whether_new(above.test)
+        for node in around
+        for above in facts.names.ancestors(node)
+    )
+
+
+def _asks_whether_new(test: ir.Expr) -> bool:
+    match test:
+        case ir.Unary(op="not", operand=operand):
+            return not (isinstance(operand, ir.Attr) and operand.attr == "training")
+        case ir.Compare(ops=["is" | "=="], comparators=[ir.Const(value=None | 0 | False)]):
+            return True
+        case ir.Compare(ops=["not in"]):
+            return True
+        case ir.Bool(left=left, right=right):
+            return _asks_whether_new(left) or _asks_whether_new(right)
+    return False

@@ -1,0 +1,229 @@
+"""Which save of a module leaves out which feedback of the same module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fa_lint.rules._feedback import is_repeatable
+from fa_lint.semantics import ir
+from fa_lint.semantics.classes import chain, family
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
+from fa_lint.semantics.saves import Save, SavedEntry, is_model_entry, saves
+from fa_lint.semantics.words import words
+
+__all__ = ["can_be_lost", "contains", "lost_feedback"]
+
+_WRITES = frozenset("save dump write export store serialize tofile checkpoint savetxt".split())
+_FORWARDED = frozenset({"DataParallel", "DistributedDataParallel", "compile", "prepare", "to", "cuda", "eval", "train"})
+
+
+def lost_feedback(facts: ModuleFacts) -> Iterator[tuple[Save, list[FeedbackSite]]]:
+    """Each save of a model, with the feedback beside it or unregistered inside it that no save writes."""
+    written = saves(facts)
+    sites = [site for site in feedback_sites(facts) if can_be_lost(facts, site, written)]
+    if not sites:
+        return
+    for save in written:
+        entries = [entry for entry in save.entries if is_model_entry(entry) or entry.of == "self"]
+        if not entries or save.parameter is not None:
+            continue
+        lost = [site for site in sites if _leaves_out(facts, save, entries, site)]
+        if lost:
+            yield save, lost
+
+
+def can_be_lost(facts: ModuleFacts, site: FeedbackSite, written: tuple[Save, ...]) -> bool:
+    """Is a feedback outside its owner's state, and written by no save of the module?"""
+    if site.registered or site.carried or is_repeatable(site) or site.storage in ("unknown", "object"):
+        return False
+    if any(site.name in save.mentions for save in written):
+        return False
+    return not _is_written_otherwise(facts, site) and not (site.owner_kind == "local" and _escapes(facts, site))
+
+
+def _is_written_otherwise(facts: ModuleFacts, site: FeedbackSite) -> bool:
+    """A second file with it: any call named after saving that is given it."""
+    for call in facts.calls:
+        last = (
+            call.func.attr if isinstance(call.func, ir.Attr) else call.func.id if isinstance(call.func, ir.Name) else ""
+        )
+        if set(words(last)) & _WRITES and any(_mentions(arg.value, site.name) for arg in call.args):
+            return True
+        if last in ("tofile", "save") and _mentions(call.func, site.name):
+            return True
+    return False
+
+
+def _mentions(node: ir.Node, name: str) -> bool:
+    return any(
+        (isinstance(part, ir.Name) and part.id == name) or (isinstance(part, ir.Attr) and part.attr == name)
+        for part in ir.walk(node)
+    )
+
+
+def _escapes(facts: ModuleFacts, site: FeedbackSite) -> bool:
+    """Does a local leave its function, or become part of an object: returned, stored, given to a constructor?"""
+    scope = facts.node(site.owner_nid) if site.owner_nid else facts.module
+    for node in ir.walk(scope):
+        match node:
+            case ir.Return(value=ir.Expr() as value) | ir.Yield(value=ir.Expr() as value):
+                if _hands_out(value, site.name):
+                    return True
+            case ir.Assign(targets=targets, value=value) if node.nid != site.store:
+                kept = any(isinstance(target, ir.Attr | ir.Subscript) for target in targets)
+                if kept and _hands_out(value, site.name):
+                    return True
+            case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name), args=args):
+                # A class, or a method that attaches: the object may register it.
+                attaches = name[:1].isupper() or bool(set(words(name)) & {"set", "register", "attach", "add", "init"})
+                if attaches and name != "Variable" and node.nid > site.store:
+                    if any(_hands_out(a.value, site.name) for a in args):
+                        return True
+    return False
+
+
+def _hands_out(node: ir.Expr, name: str) -> bool:
+    """The value itself or a display of it, not a product of it."""
+    match node:
+        case ir.Name(id=identifier):
+            return identifier == name
+        case ir.Sequence(items=items) | ir.Keyed(values=items):
+            return any(_hands_out(item, name) for item in items)
+        case (
+            ir.Call(func=ir.Attr(value=inner, attr="to" | "clone" | "detach" | "cpu" | "cuda"))
+            | ir.Starred(value=inner)
+        ):
+            return _hands_out(inner, name)
+    return False
+
+
+# -- one save, one site -------------------------------------------------------------------------------------------
+
+
+def _leaves_out(facts: ModuleFacts, save: Save, entries: list[SavedEntry], site: FeedbackSite) -> bool:
+    match site.owner_kind:
+        case "local":
+            same = save.function_nid == site.owner_nid
+            return (same or (site.owner_nid == 0 and not save.owner)) and any(e.of != "self" for e in entries)
+        case "foreign":
+            # Plain attributes survive where the whole object is pickled.
+            return any(e.of.rpartition(".")[2] == site.owner and e.what != "object" for e in entries)
+        case "object":
+            return _beside(facts, save, entries, site)
+    return any(entry.what != "object" and _holds(facts, save, entry, site) for entry in entries)
+
+
+def _beside(facts: ModuleFacts, save: Save, entries: list[SavedEntry], site: FeedbackSite) -> bool:
+    """Feedback of a trainer or an optimizer: is the save one of its methods, or beside an instance of it?"""
+    owner = facts.node(site.owner_nid)
+    assert isinstance(owner, ir.ClassDef)
+    if any(entry.of == "self" and entry.what == "object" for entry in entries):
+        return False
+    if save.owner_nid and any(c.nid == save.owner_nid for c in family(facts, owner)):
+        return True
+    instances = _instances(facts, owner, save)
+    whole = {entry.of for entry in save.entries if entry.what == "object"}
+    return bool(instances) and not instances & whole
+
+
+def _instances(facts: ModuleFacts, owner: ir.ClassDef, save: Save) -> set[str]:
+    """The names that hold an instance of a class where a save stands: its function, its class, the script."""
+    found = set()
+    for call in facts.calls:
+        if not (isinstance(call.func, ir.Name) and facts.names.class_named(call.func) is owner):
+            continue
+        function = facts.names.enclosing_function(call)
+        around = facts.names.enclosing_class(call)
+        same = (function.nid if function is not None else 0) == save.function_nid
+        if same or (around is not None and around.nid == save.owner_nid) or (function is None and not save.owner):
+            statement = facts.names.statement(call)
+            if isinstance(statement, ir.Assign):
+                found |= {facts.source(target) for target in statement.targets}
+    return found
+
+
+def _holds(facts: ModuleFacts, save: Save, entry: SavedEntry, site: FeedbackSite) -> bool:
+    """Is the module of a site part of what an entry saves?"""
+    owner = facts.node(site.owner_nid)
+    assert isinstance(owner, ir.ClassDef)
+    if entry.of in ("self", "super"):
+        saver = facts.node(save.owner_nid) if save.owner_nid else None
+        roots = [saver] if isinstance(saver, ir.ClassDef) else []
+        roots += [c for c in facts.names.classes if saver is not None and saver in family(facts, c)]
+    else:
+        roots = _classes_of(facts, entry.of.rpartition(".")[2])
+    return any(contains(facts, root, owner) for root in roots)
+
+
+def _classes_of(facts: ModuleFacts, name: str) -> list[ir.ClassDef]:
+    """The classes of the module whose instances are called ``name`` anywhere in it."""
+    found: list[ir.ClassDef] = []
+    for node in facts.nodes():
+        match node:
+            case ir.Assign(targets=targets, value=value):
+                called = [t.id if isinstance(t, ir.Name) else t.attr if isinstance(t, ir.Attr) else "" for t in targets]
+                if name in called:
+                    found += _constructed(facts, value, 0)
+            case ir.Call():
+                # ``save(Net())`` into a function whose parameter has the name.
+                function = facts.names.function_called(node)
+                given = [p.name for p in function.params if p.name not in ("self", "cls")] if function else []
+                for position, arg in enumerate(node.args):
+                    if arg.keyword == name or (arg.keyword is None and given[position : position + 1] == [name]):
+                        found += _constructed(facts, arg.value, 0)
+    return found
+
+
+def _constructed(facts: ModuleFacts, node: ir.Expr, depth: int) -> list[ir.ClassDef]:
+    if depth > 5:
+        return []
+    match node:
+        case ir.Call(func=ir.Name() as func, args=args):
+            owner = facts.names.class_named(func)
+            if owner is not None:
+                return [owner]
+            function = facts.names.function_called(node)
+            if function is not None:
+                returned = [n.value for n in ir.walk(function.body) if isinstance(n, ir.Return) and n.value is not None]
+                return [c for value in returned for c in _constructed(facts, value, depth + 1)]
+            if func.id in _FORWARDED:
+                return [c for a in args[:1] for c in _constructed(facts, a.value, depth + 1)]
+        case ir.Call(func=ir.Attr(value=inner, attr=attr), args=args):
+            if attr in ("Sequential", "ModuleList"):
+                return [c for a in args for c in _constructed(facts, a.value, depth + 1)]
+            if attr in _FORWARDED:
+                inside = [*(a.value for a in args[:1]), inner]
+                return [c for part in inside for c in _constructed(facts, part, depth + 1)]
+        case ir.Name():
+            values = [b.value for b in facts.names.reaching(node) if b.how == "value" and b.value is not None]
+            return [c for value in values for c in _constructed(facts, value, depth + 1)]
+        case ir.Conditional(body=body, orelse=orelse):
+            return [*_constructed(facts, body, depth + 1), *_constructed(facts, orelse, depth + 1)]
+        case ir.Starred(value=value):
+            return _constructed(facts, value, depth + 1)
+        case ir.Sequence(items=items):
+            return [c for item in items for c in _constructed(facts, item, depth + 1)]
+        case ir.Comprehension(elements=elements):
+            return _constructed(facts, elements[-1], depth + 1)
+    return []
+
+
+def contains(facts: ModuleFacts, root: ir.ClassDef, part: ir.ClassDef) -> bool:
+    """Is a class, a base of it, or what either constructs at any depth, the class of the feedback?"""
+    waiting: list[ir.ClassDef] = [root]
+    seen: set[ir.ClassDef] = set()
+    while waiting:
+        here = waiting.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        for relative in chain(facts, here):
+            if relative is part:
+                return True
+            for node in ir.walk(relative.body):
+                if isinstance(node, ir.Name):
+                    named = facts.names.class_named(node)
+                    if named is not None:
+                        waiting.append(named)
+    return False

@@ -1,0 +1,211 @@
+"""Across files: feedback that is kept in one file, and the save in another that leaves it out.
+
+A save is held against a feedback only where the code joins the two: the saved object is made from the class that keeps
+the feedback, or handed to the saver by a file that makes it, or saver and keeper are one object by inheritance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fa_lint.findings import Trace
+from fa_lint.modules import Modules
+from fa_lint.rules._callers import called_names
+from fa_lint.rules._lost import can_be_lost, contains
+from fa_lint.semantics import ir
+from fa_lint.semantics.classes import chain, unknown_bases
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
+from fa_lint.semantics.saves import Save, SavedEntry, is_model_entry, saves
+
+__all__ = ["SAVING", "describe_makers", "describe_save", "kept_feedback", "lost_pairs"]
+
+# What a file that writes a checkpoint can hold.
+SAVING = (
+    ".state_dict(",
+    "torch.save",
+    "save_file",
+    "save_model",
+    "save_checkpoint",
+    "save_state",
+    "save_pretrained",
+    "pickle.dump",
+)
+_FORWARDED = frozenset({"to", "cuda", "cpu", "eval", "train", "double", "float"})
+
+
+def kept_feedback(facts: ModuleFacts) -> Iterator[tuple[FeedbackSite, dict[str, Any]]]:
+    """The feedback that a save elsewhere can lose, with what the other files have to know of it."""
+    written = saves(facts)
+    for site in feedback_sites(facts):
+        if site.owner_kind in ("module", "object") and can_be_lost(facts, site, written):
+            owner = facts.node(site.owner_nid)
+            assert isinstance(owner, ir.ClassDef)
+            yield (
+                site,
+                {
+                    "name": site.name,
+                    "owner": site.owner,
+                    "kind": site.owner_kind,
+                    "sure": site.certain and not site.seed,
+                    "makers": _makers(facts, owner),
+                    "bases": list(unknown_bases(facts, owner)),
+                    "whole": [c.name for c in chain(facts, owner)],
+                },
+            )
+
+
+def _makers(facts: ModuleFacts, owner: ir.ClassDef) -> list[str]:
+    """The classes of the module whose instances hold the feedback, and the functions that return such an instance."""
+    classes = [c.name for c in facts.names.classes if contains(facts, c, owner)]
+    makers = list(classes)
+    for function in facts.names.functions:
+        if facts.names.enclosing_class(function) is None:
+            for node in ir.walk(function.body):
+                match node:
+                    case ir.Return(value=ir.Call(func=ir.Name(id=name))) if name in classes:
+                        makers.append(function.name)
+    return list(dict.fromkeys(makers))
+
+
+# -- what another file says ---------------------------------------------------------------------------------------
+
+
+def describe_save(facts: ModuleFacts, names: Sequence[str]) -> Iterator[tuple[Save, dict[str, Any]]]:
+    """The saves of a module: what each entry was made from, and which of ``names`` it writes."""
+    for save in saves(facts):
+        entries = [entry for entry in save.entries if is_model_entry(entry) or entry.of == "self"]
+        if save.parameter is None:
+            yield (
+                save,
+                {
+                    "entries": [
+                        {"what": entry.what, "of": entry.of, "made": _made(facts, entry, save)} for entry in entries
+                    ],
+                    "mentions": sorted(save.mentions & set(names)),
+                    "owner": save.owner,
+                    "function": save.function,
+                },
+            )
+
+
+def _made(facts: ModuleFacts, entry: SavedEntry, save: Save) -> list[str]:
+    """The imported classes or functions whose calls the saved object comes from."""
+    found: list[str] = []
+    last = entry.of.rpartition(".")[2]
+    around = facts.node(save.function_nid) if save.function_nid else facts.module
+    for scope in (around, facts.module):
+        for node in ir.walk(scope):
+            match node:
+                case ir.Assign(targets=targets, value=value):
+                    called = [
+                        t.id if isinstance(t, ir.Name) else t.attr if isinstance(t, ir.Attr) else "" for t in targets
+                    ]
+                    if last in called:
+                        found += _constructors(facts, value)
+        if found:
+            break
+    return list(dict.fromkeys(found))
+
+
+def _constructors(facts: ModuleFacts, value: ir.Expr) -> Iterator[str]:
+    while isinstance(value, ir.Call) and isinstance(value.func, ir.Attr) and value.func.attr in _FORWARDED:
+        if facts.qualified(value.func) is not None:
+            break
+        value = value.func.value
+    if isinstance(value, ir.Call):
+        yield from called_names(value, facts)
+        for arg in value.args:
+            yield from _constructors(facts, arg.value)
+    elif isinstance(value, ir.Conditional):
+        yield from _constructors(facts, value.body)
+        yield from _constructors(facts, value.orelse)
+
+
+def describe_makers(facts: ModuleFacts, names: Sequence[str]) -> Iterator[tuple[ir.Call, dict[str, Any]]]:
+    """The calls that make an object by one of ``names``, with the imported functions it is handed to."""
+    wanted = set(names)
+    for call in facts.calls:
+        made = [name for name in called_names(call, facts) if name.rpartition(".")[2] in wanted]
+        if made:
+            yield call, {"made": made, "given": sorted(_given(facts, call))}
+
+
+def _given(facts: ModuleFacts, made: ir.Call) -> set[str]:
+    statement = facts.names.statement(made)
+    held: set[str] = set()
+    if isinstance(statement, ir.Assign):
+        held = {t.id for t in statement.targets if isinstance(t, ir.Name)}
+    inside = {node.nid for node in ir.walk(made)}
+    found: set[str] = set()
+    for call in facts.calls:
+        if call.nid in inside:
+            continue
+        values = [arg.value for arg in call.args]
+        if any(v is made or (isinstance(v, ir.Name) and v.id in held) for v in values):
+            found.update(called_names(call, facts))
+    return found
+
+
+# -- the verdict --------------------------------------------------------------------------------------------------
+
+
+def lost_pairs(
+    kept: Sequence[Trace], answers: Sequence[Trace], modules: Modules
+) -> Iterator[tuple[Trace, list[Trace], list[Trace]]]:
+    """Each save with the feedback of other files that it leaves out, and the places that join them."""
+    all_saves = [a for a in answers if a.kind == "save"]
+    makers = [a for a in answers if a.kind == "maker"]
+    written = {name for save in all_saves for name in save.data["mentions"]}
+    lost = [site for site in kept if site.data["name"] not in written]
+    for save in all_saves:
+        left_out: list[Trace] = []
+        through: list[Trace] = []
+        for site in lost:
+            joined = _joined(save, site, makers, modules) if site.path != save.path else None
+            if joined is not None:
+                left_out.append(site)
+                through += [place for place in joined if place not in through]
+        if left_out:
+            yield save, left_out, through
+
+
+def _joined(save: Trace, site: Trace, makers: list[Trace], modules: Modules) -> list[Trace] | None:
+    """The places through which a save concerns a feedback (none where it does so directly), or None."""
+    entries = save.data["entries"]
+    if not entries:
+        return None
+    inherits = any(modules.means(base, site.path, save.path, save.data["owner"]) for base in site.data["bases"])
+    if inherits and save.data["owner"]:
+        # Saver and keeper are one object: only pickling it whole keeps a plain attribute.
+        whole = any(entry["of"] == "self" and entry["what"] == "object" for entry in entries)
+        own = site.data["kind"] == "object" or any(entry["of"] in ("self", "super") for entry in entries)
+        return [] if own and not whole else None
+    if site.data["kind"] != "module":
+        return None
+    states = [entry for entry in entries if entry["what"] != "object"]
+    made = [name for entry in states for name in entry["made"]]
+    if any(_is_maker(name, save.path, site, modules) for name in made):
+        return []
+    if not any(not entry["made"] and entry["of"] not in ("self", "super") for entry in states):
+        return None
+    found = [
+        maker
+        for maker in makers
+        if any(_is_maker(name, maker.path, site, modules) for name in maker.data["made"])
+        and any(_ends_in(name, maker.path, save, modules) for name in maker.data["given"])
+    ]
+    return found or None
+
+
+def _is_maker(name: str, path: str, site: Trace, modules: Modules) -> bool:
+    return any(modules.means(name, path, site.path, maker) for maker in site.data["makers"])
+
+
+def _ends_in(name: str, path: str, save: Trace, modules: Modules) -> bool:
+    """Does a function or class that the object is handed to hold the save, or inherit it from the save's file?"""
+    if any(modules.means(name, path, save.path, own) for own in (save.data["owner"], save.data["function"]) if own):
+        return True
+    defining = modules.definers(name, path)
+    return bool(save.data["owner"]) and any(save.path in modules.reaches(file) for file in defining)

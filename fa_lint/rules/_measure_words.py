@@ -1,0 +1,96 @@
+"""What names and bytes say of alignments: words for cosines and angles, and for what they are taken of.
+
+The byte tests are the gates of the rules and conditions of ``rules/_alignments.py`` alike, so that a gate cannot be
+narrower than the rule behind it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from fa_lint.semantics.words import words
+
+__all__ = [
+    "FEEDBACK_WORDS",
+    "TRAINED",
+    "is_measure_name",
+    "may_call_measure",
+    "may_have_formula",
+    "says_alignment",
+    "subject_of_name",
+]
+
+_MEASURES = frozenset("cos cosine cosines cossim cosim angle angles align aligns aligned alignment alignments".split())
+_VERBS = frozenset({"align", "aligns", "aligned"})
+_SIMILARITY = frozenset({"sim", "sims", "similarity", "similarities"})
+_OF_GRADIENTS = frozenset("grad grads gradient gradients credit credits bp backprop dfa fa feedback fb ebd".split())
+FEEDBACK_WORDS = frozenset({"feedback", "fb", "backward"})
+_OF_LAYERS = frozenset(
+    {"layer", "layers", "layerwise", "param", "params", "parameter", "parameters", "weight", "weights"}
+)
+# A cosine that is trained on is not reported.
+TRAINED = frozenset(
+    "loss losses cost costs objective objectives penalty penalties reg regularizer regularization reward rewards "
+    "criterion energy".split()
+)
+# A schedule, a loss that is trained on, a flag or a count is no measurement.
+_OTHER = frozenset(
+    "loss losses schedule scheduler annealing lr decay warmup reg penalty cost margin fn func function weighting "
+    "threshold thresh tol target targets mask config cfg enabled use num count n path file dir key keys name names "
+    "type mode plot fig ax step every corpus ocr text word token sequence tokens words alignment_heads aligner "
+    "embedding emb positional rope head heads sum_sq lambda coef coeff".split()
+)
+
+
+_SPEAKS = re.compile(
+    rb"[cC]osine|similarit|\bsims?\b|\bcos_\w|\w_cos\b|\bcos = |cos_?sim|\b[cC]os\("
+    rb"|[aA]ngle(?:s|_|\b)|[aA]lignments?(?:_|\b)"
+)
+_CALLED = re.compile(rb"(?:\w_cos|[cC]osine\w*|cos_?sim\w*|[aA]ngles?|[aA]lignments?)(?:_\w*)?\s*\(")
+_QUOTIENT = re.compile(rb"[\w)\]]\s*/=?\s*[\w(]|\.div_?\(|true_divide")
+_PRODUCTS = (b"dot(", b"@", b"sum(", b"mm(", b"einsum(", b"inner(", b"matmul(", b"mv(")
+
+
+_SUBJECTS = "grads?|gradients?|credits?|feedback|fb|bp|backprop|dfa|fa|layers?|layerwise|params?|parameters?|weights?"
+_NAMED = re.compile(
+    rf"(?<![a-z])(?:{_SUBJECTS})[\w/.-]{{0,16}}(?:cos|angle|align|sim(?:s|ilarit)|sim\b)"
+    rf"|(?:cos(?:ine)?s?|angles?|aligns?|alignments?|sims?|similarit(?:y|ies))[_/.-]\w{{0,12}}_?(?:{_SUBJECTS})(?![a-z])",
+    re.IGNORECASE,
+)
+
+
+def says_alignment(text: str) -> bool:
+    """Does a name, or a text with names in it, speak of the cosine of something: ``grad_cos``, ``layer_angles``?"""
+    return _NAMED.search(text) is not None
+
+
+def may_have_formula(data: bytes) -> bool:
+    """Can a file hold an inner product over norms that is meant as a cosine?
+
+    In a file that never speaks of a cosine or an angle such a quotient is a projection or a regression.
+    """
+    if not (b"norm" in data or b"sqrt" in data) or not any(product in data for product in _PRODUCTS):
+        return False
+    return _SPEAKS.search(data) is not None and _QUOTIENT.search(data) is not None
+
+
+def may_call_measure(data: bytes) -> bool:
+    """Can a file call a function of unknown make that is named after a cosine, in a context of gradients?"""
+    about = b"grad" in data or b"credit" in data or b"feedback" in data
+    return about and _CALLED.search(data) is not None
+
+
+def is_measure_name(identifier: str) -> bool:
+    """Does a name say cosine, angle or alignment at all? Weak: true of image registration as well."""
+    found = set(words(identifier))
+    return bool(found & (_MEASURES - _VERBS) or "cosine" in identifier.lower()) and not found & _OTHER
+
+
+def subject_of_name(identifier: str) -> str:
+    """What a name says it is the alignment of: ``gradient``, ``layer``, or nothing."""
+    found = set(words(identifier))
+    if found & _OTHER or not says_alignment(identifier):
+        return ""
+    if found & _OF_GRADIENTS and found & (_MEASURES | _SIMILARITY):
+        return "gradient"
+    return "layer" if found & _OF_LAYERS and found & _MEASURES else ""

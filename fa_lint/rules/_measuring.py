@@ -1,0 +1,108 @@
+"""Code that measures an alignment: what it compares, whether it loads the model, and whether it also trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.feedback import FeedbackSite
+from fa_lint.semantics.words import words
+
+__all__ = ["Measurement", "measurement"]
+
+_MEASURES = frozenset("cosine cos cossim angle angles alignment align gamma similarity".split())
+_LOADS = frozenset({"load_state_dict", "load_checkpoint", "load_from_checkpoint", "from_pretrained", "load_model"})
+_MODELS = frozenset("model net network module".split())
+# Names of draws that are meant to be fresh.
+_FRESH = frozenset("null fresh baseline control chance surrogate shuffled permuted other new resampled".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    measure: ir.Call
+    load: ir.Call | None
+
+
+def measurement(facts: ModuleFacts, site: FeedbackSite) -> Measurement | None:
+    """The comparison that a local draw enters in a function (or script) that does not train; None otherwise."""
+    scope = facts.node(site.owner_nid) if site.owner_nid else facts.module
+    store = facts.node(site.store)
+    name = scope.name if isinstance(scope, ir.FunctionDef) else ""
+    if set(words(name)) & _FRESH or set(words(site.name)) & _FRESH or _is_one_of_many(facts, store):
+        return None
+    calls = [node for node in ir.walk(scope) if isinstance(node, ir.Call)]
+    if _trains(scope, calls):
+        return None
+    tainted = _reached_names(scope, site)
+    measure = next((call for call in calls if _is_measure(call) and _reads(call, tainted)), None)
+    if measure is None:
+        return None
+    load = next((call for call in calls if _last(call.func) in _LOADS), None)
+    if load is None:
+        given = scope.params if isinstance(scope, ir.FunctionDef) else []
+        measuring = set(words(name)) & (_MEASURES | {"measure", "evaluate", "eval"})
+        if not measuring or not any(set(words(p.name)) & _MODELS for p in given):
+            return None
+    return Measurement(measure, load)
+
+
+def _last(func: ir.Expr) -> str:
+    return func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+
+
+def _is_measure(call: ir.Call) -> bool:
+    return bool(set(words(_last(call.func))) & _MEASURES) and _last(call.func) not in ("cos", "gamma", "align_to")
+
+
+def _reached_names(scope: ir.Node, site: FeedbackSite) -> set[str]:
+    """The feedback and the local names computed from it, in source order."""
+    names = {site.name}
+    for node in ir.walk(scope):
+        match node:
+            case ir.Assign(targets=targets, value=value) if _reads(value, names):
+                names |= {n.id for t in targets for n in ir.walk(t) if isinstance(n, ir.Name)}
+            case ir.For(target=target, iter=value) | ir.Clause(target=target, iter=value):
+                if _reads(value, names):
+                    names |= {n.id for n in ir.walk(target) if isinstance(n, ir.Name)}
+            case ir.Call(func=ir.Attr(value=ir.Name(id=kept), attr="append" | "extend"), args=args):
+                if any(_reads(a.value, names) for a in args):
+                    names.add(kept)
+    return names
+
+
+def _reads(node: ir.Node, names: set[str]) -> bool:
+    return any(isinstance(part, ir.Name) and part.id in names for part in ir.walk(node))
+
+
+def _is_one_of_many(facts: ModuleFacts, store: ir.Node) -> bool:
+    """Drawn again and again: in a loop over trials or seeds, not over layers."""
+    for above in facts.names.ancestors(store):
+        iterated = above.iter if isinstance(above, ir.For) else None
+        if isinstance(iterated, ir.Call) and _last(iterated.func) == "range":
+            inside = {w for part in ir.walk(iterated) for w in words(_identifier(part))}
+            if not inside & {"len", "layers", "layer", "sizes", "depth", "hidden"}:
+                return True
+        if iterated is not None and {w for part in ir.walk(iterated) for w in words(_identifier(part))} & {
+            "seeds",
+            "seed",
+        }:
+            return True
+        if isinstance(above, ir.FunctionDef):
+            return False
+    return False
+
+
+def _identifier(node: ir.Node) -> str:
+    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
+
+
+def _trains(scope: ir.Node, calls: list[ir.Call]) -> bool:
+    for call in calls:
+        if _last(call.func) in ("step", "backward_step", "train_step", "sub_", "addcmul_"):
+            return True
+        if set(words(_last(call.func))) & {"fit", "training", "update"}:
+            return True
+        if "train" in words(_last(call.func)) and not (isinstance(call.func, ir.Attr) and _last(call.func) == "train"):
+            return True
+    return any(isinstance(node, ir.AugAssign) and node.op == "-" for node in ir.walk(scope))

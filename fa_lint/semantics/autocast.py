@@ -1,0 +1,197 @@
+"""Autocast: which contexts and decorators switch fp16 on, and which of them a place in the code runs under.
+
+Defaults as torch 2.13 reports them from ``torch.get_autocast_dtype``: fp16 on cuda, mps and xpu; bf16 on cpu, hpu, xla.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fa_lint.semantics import ir
+from fa_lint.semantics.calls import Calls
+
+__all__ = ["Autocast", "Autocasts", "truths"]
+
+# Where each spelling takes (device, dtype, enabled); None where the device is in the name.
+_SPELLINGS: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "torch.autocast": (None, ("device_type", "dtype", "enabled")),
+    "torch.amp.autocast": (None, ("device_type", "dtype", "enabled")),
+    "torch.amp.autocast_mode.autocast": (None, ("device_type", "dtype", "enabled")),
+    "torch.cuda.amp.autocast": ("cuda", ("enabled", "dtype")),
+    "torch.cuda.amp.autocast_mode.autocast": ("cuda", ("enabled", "dtype")),
+    "torch.cpu.amp.autocast": ("cpu", ("enabled", "dtype")),
+}
+_DEFAULT_HALF = frozenset({"cuda", "mps", "xpu"})
+_DEFAULT_BRAIN = frozenset({"cpu", "hpu", "xla"})
+_HALF = frozenset({"torch.float16", "torch.half", "numpy.float16", "jax.numpy.float16"})
+_SETTERS = frozenset({"torch.set_autocast_dtype", "torch.set_autocast_gpu_dtype"})
+# Trainers whose ``autocast()`` follows the precision they were built with.
+_TRAINERS = {"Fabric": "precision", "Accelerator": "mixed_precision"}
+_TRAINER_HALF = frozenset({"16-mixed", "16", "fp16", "16-true"})
+
+
+@dataclass(frozen=True, slots=True)
+class Autocast:
+    """An autocast context: ``nid`` opens it; ``half`` says whether fp16 is on, ``certain`` whether it always is."""
+
+    nid: int
+    half: bool
+    certain: bool
+
+
+def truths(node: ir.Expr | None, calls: Calls, depth: int = 0) -> frozenset[bool | None]:
+    """The truth values a flag can have in this module; None stands for what the module does not show."""
+    if depth > 6:
+        return frozenset({None})
+    found: set[bool | None] = set()
+    for leaf in calls.sources(node):
+        match leaf:
+            case ir.Const(value=value):
+                found.add(bool(value))
+            case ir.Unary(op="not", operand=operand):
+                found |= {None if t is None else not t for t in truths(operand, calls, depth + 1)}
+            case ir.Bool(op=op, left=left, right=right):
+                sides = truths(left, calls, depth + 1), truths(right, calls, depth + 1)
+                decisive = op == "or"
+                if frozenset({decisive}) in sides:
+                    found.add(decisive)
+                elif sides == (frozenset({not decisive}), frozenset({not decisive})):
+                    found.add(not decisive)
+                else:
+                    found.add(None)
+            case _:
+                found.add(None)
+    return frozenset(found) or frozenset({None})
+
+
+class Autocasts:
+    """Answers :meth:`around`: the autocast context that is innermost at a node of its function."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._facts = calls.facts
+        self._known: dict[int, Autocast | None] = {}
+        self._redefined = any(self._facts.qualified(call.func) in _SETTERS for call in self._facts.calls)
+
+    def opened(self) -> Iterator[Autocast]:
+        """Every context of the module that can switch fp16 on."""
+        for node in self._facts.nodes():
+            places = [node.context] if isinstance(node, ir.WithItem) else []
+            if isinstance(node, ir.FunctionDef | ir.ClassDef):
+                places = node.decorators
+            for place in places:
+                found = self.read(place)
+                if found is not None and found.half:
+                    yield found
+
+    def around(self, node: ir.Node) -> Autocast | None:
+        """The context that decides at ``node``, up to its function and its decorators; None if there is none."""
+        below = node
+        for above in self._facts.names.ancestors(node):
+            if isinstance(above, ir.With) and isinstance(below, ir.Block):
+                for item in reversed(above.items):
+                    found = self.read(item.context)
+                    if found is not None:
+                        return found
+            if isinstance(above, ir.FunctionDef):
+                return next((f for d in above.decorators if (f := self.read(d)) is not None), None)
+            below = above
+        return None
+
+    def read(self, node: ir.Expr) -> Autocast | None:
+        """The autocast an expression opens, or None where it opens none that is known."""
+        if node.nid not in self._known:
+            self._known[node.nid] = None
+            self._known[node.nid] = self._read(node)
+        return self._known[node.nid]
+
+    def _read(self, node: ir.Expr) -> Autocast | None:
+        found = []
+        others = False
+        for leaf in self._calls.sources(node):
+            context = self._called(leaf) if isinstance(leaf, ir.Call) else None
+            if context is None:
+                others = True
+            else:
+                found.append(context)
+        if not found:
+            return None
+        half = [c for c in found if c.half]
+        if not half:
+            return None if others else found[0]
+        certain = not others and len(half) == len(found) and all(c.certain for c in half)
+        return Autocast(half[0].nid, True, certain)
+
+    def _called(self, call: ir.Call) -> Autocast | None:
+        name = self._facts.qualified(call.func)
+        if name in _SPELLINGS:
+            device, order = _SPELLINGS[name]
+            given = self._arguments(call, order)
+            if given is None:
+                return Autocast(call.nid, False, False)
+            halves = self._dtypes(given.get("dtype"), device, given.get("device_type"))
+            switched = truths(given["enabled"], self._calls) if "enabled" in given else frozenset({True})
+            if switched == {False} or True not in halves:
+                return Autocast(call.nid, False, True)
+            return Autocast(call.nid, True, halves == {True} and switched == {True})
+        if isinstance(call.func, ir.Attr) and call.func.attr == "autocast" and name is None:
+            return self._of_trainer(call, call.func.value)
+        return None
+
+    def _arguments(self, call: ir.Call, order: tuple[str, ...]) -> dict[str, ir.Expr] | None:
+        given: dict[str, ir.Expr] = {}
+        for number, arg in enumerate(call.args):
+            if arg.star:
+                return None
+            if arg.keyword is not None:
+                given[arg.keyword] = arg.value
+            elif number < len(order):
+                given[order[number]] = arg.value
+        return given
+
+    def _dtypes(self, dtype: ir.Expr | None, device: str | None, written: ir.Expr | None) -> set[bool | None]:
+        """Is the dtype fp16? True, False and None (unknown) for each way it can be."""
+        found: set[bool | None] = set()
+        for leaf in self._calls.sources(dtype) if dtype is not None else (None,):
+            if dtype is None or (isinstance(leaf, ir.Const) and leaf.value is None):
+                found |= self._defaults(device, written)
+            elif leaf is None:
+                found.add(None)
+            else:
+                name = self._facts.qualified(leaf)
+                found.add(name in _HALF if name is not None else None)
+        return found
+
+    def _defaults(self, device: str | None, written: ir.Expr | None) -> set[bool | None]:
+        if self._redefined:
+            return {None}
+        devices = {device} if device is not None else set(self._devices(written))
+        return {d in _DEFAULT_HALF if d in _DEFAULT_HALF | _DEFAULT_BRAIN else None for d in devices}
+
+    def _devices(self, node: ir.Expr | None, depth: int = 0) -> Iterator[str | None]:
+        for leaf in self._calls.sources(node):
+            match leaf:
+                case ir.Const(value=str() as value):
+                    yield value.partition(":")[0]
+                case ir.Attr(attr="type", value=value) if depth < 4:
+                    yield from self._devices(value, depth + 1)
+                case ir.Call(args=[ir.Arg(value=value), *_]) if (
+                    self._facts.qualified(leaf.func) == "torch.device" and depth < 4
+                ):
+                    yield from self._devices(value, depth + 1)
+                case _:
+                    yield None
+
+    def _of_trainer(self, call: ir.Call, receiver: ir.Expr) -> Autocast | None:
+        """``fabric.autocast()`` of a ``Fabric(precision="16-mixed")``, and accelerate's likewise."""
+        for leaf in self._calls.sources(receiver):
+            if not isinstance(leaf, ir.Call):
+                continue
+            last = (self._facts.qualified(leaf.func) or "").rpartition(".")[2]
+            if last in _TRAINERS:
+                given = next((a.value for a in leaf.args if a.keyword == _TRAINERS[last]), None)
+                precision = self._facts.values.constant(given)
+                half = str(precision) in _TRAINER_HALF
+                return Autocast(call.nid, half, half)
+        return None

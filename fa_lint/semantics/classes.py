@@ -1,0 +1,109 @@
+"""Classes of one module: which are torch modules, which of them share attributes, which methods a call reaches."""
+
+from __future__ import annotations
+
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts
+
+__all__ = ["chain", "family", "is_module", "methods", "owner_of", "reached", "unknown_bases"]
+
+_MODULES = frozenset(
+    {
+        "torch.jit.ScriptModule",
+        "lightning.LightningModule",
+        "lightning.pytorch.LightningModule",
+        "pytorch_lightning.LightningModule",
+        "transformers.PreTrainedModel",
+        "transformers.modeling_utils.PreTrainedModel",
+    }
+)
+# Classes of ``torch.nn`` that hold no state of their own.
+_NOT_MODULES = frozenset({"Parameter", "UninitializedParameter", "Buffer"})
+
+
+def chain(facts: ModuleFacts, owner: ir.ClassDef) -> list[ir.ClassDef]:
+    """The class and its bases that this module defines, nearest first."""
+    found: list[ir.ClassDef] = []
+    waiting = [owner]
+    while waiting:
+        here = waiting.pop(0)
+        if here in found:
+            continue
+        found.append(here)
+        for base in here.bases:
+            if base.keyword is None and isinstance(base.value, ir.Name):
+                above = facts.names.class_named(base.value)
+                if above is not None:
+                    waiting.append(above)
+    return found
+
+
+def family(facts: ModuleFacts, owner: ir.ClassDef) -> list[ir.ClassDef]:
+    """The class, its bases and its subclasses in this module: the code that can see one object's attributes."""
+    below = [c for c in facts.names.classes if owner in chain(facts, c)]
+    return list(dict.fromkeys([*chain(facts, owner), *below]))
+
+
+def is_module(facts: ModuleFacts, owner: ir.ClassDef) -> bool:
+    """Do the bases say that the class is a ``torch.nn.Module``? An unknown base is no evidence."""
+    for here in chain(facts, owner):
+        for base in here.bases:
+            name = facts.qualified(base.value) if base.keyword is None else None
+            if name is None:
+                continue
+            last = name.rpartition(".")[2]
+            if name in _MODULES:
+                return True
+            if name.startswith("torch.nn.") and not name.startswith(("torch.nn.functional.", "torch.nn.init.")):
+                if last[:1].isupper() and last not in _NOT_MODULES:
+                    return True
+    return False
+
+
+def unknown_bases(facts: ModuleFacts, owner: ir.ClassDef) -> tuple[str, ...]:
+    """Dotted names of bases that are defined neither here nor in torch: their methods are out of sight."""
+    found = []
+    for here in chain(facts, owner):
+        for base in here.bases:
+            if base.keyword is not None:
+                continue
+            if isinstance(base.value, ir.Name) and facts.names.class_named(base.value) is not None:
+                continue
+            name = facts.qualified(base.value) or facts.source(base.value)
+            if name not in ("object", "abc.ABC") and not name.startswith(("torch.", "typing.")):
+                found.append(name)
+    return tuple(dict.fromkeys(found))
+
+
+def methods(facts: ModuleFacts, owner: ir.ClassDef) -> dict[str, ir.FunctionDef]:
+    """The methods of a class, inherited ones of this module included."""
+    found: dict[str, ir.FunctionDef] = {}
+    for here in chain(facts, owner):
+        for statement in here.body.body:
+            if isinstance(statement, ir.FunctionDef):
+                found.setdefault(statement.name, statement)
+    return found
+
+
+def owner_of(facts: ModuleFacts, function: ir.FunctionDef) -> ir.ClassDef | None:
+    """The class whose body defines a method; None for other functions."""
+    block = facts.names.parent(function)
+    above = facts.names.parent(block) if isinstance(block, ir.Block) else None
+    return above if isinstance(above, ir.ClassDef) else None
+
+
+def reached(facts: ModuleFacts, owner: ir.ClassDef, *entries: str) -> dict[ir.FunctionDef, ir.Call | None]:
+    """The methods that a call of ``entries`` enters through ``self``, each with the call that leads there."""
+    table = methods(facts, owner)
+    found: dict[ir.FunctionDef, ir.Call | None] = {}
+    waiting: list[tuple[ir.FunctionDef, ir.Call | None]] = [(table[e], None) for e in entries if e in table]
+    while waiting:
+        function, via = waiting.pop()
+        if function in found:
+            continue
+        found[function] = via
+        for node in ir.walk(function.body):
+            match node:
+                case ir.Call(func=ir.Attr(value=ir.Name(id="self"), attr=attr)) if attr in table:
+                    waiting.append((table[attr], via or node))
+    return found

@@ -1,0 +1,281 @@
+"""Fixed random feedback in one module: where it is drawn, who owns it, and how it is stored.
+
+A matrix is feedback by its name *and* a draw, or by what the code does with it: only the backward pass of a custom
+autograd function reads it, or an error is sent through it in code that is named after feedback. ``self.B =
+torch.randn(…)`` alone means nothing (Fourier features, RBMs). The sites say what one module proves; the linker joins
+them with the saves of other modules (:mod:`fa_lint.semantics.saves`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from fa_lint.semantics import ir
+from fa_lint.semantics.classes import chain, is_module, owner_of, reached
+from fa_lint.semantics.draws import Draw, draw_of
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, mentions_feedback, speaks_of_feedback
+from fa_lint.semantics.feedback_stores import Store, storage_of, stores
+from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses
+from fa_lint.semantics.roles import Evidence
+from fa_lint.semantics.words import words
+
+__all__ = ["REGISTERED", "FeedbackSite", "feedback_sites"]
+
+# Storage that ``state_dict()`` of the owning module contains.
+REGISTERED = frozenset({"buffer", "parameter", "parameters", "modules", "module"})
+# Methods through which an object writes its own state: what they mention is not lost.
+_STATE_METHODS = frozenset(
+    "state_dict get_extra_state _save_to_state_dict __getstate__ __reduce__ get_state get_checkpoint_state "
+    "on_save_checkpoint save_state".split()
+)
+_RESTORES = frozenset("load restore state checkpoint ckpt resume set saved".split())
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackSite:
+    """One feedback matrix, or one container of them. Nodes are numbers of the module; ``facts.node`` gives them back.
+
+    ``owner`` names the class or function, ``owner_nid`` its node (0 for the module itself); ``owner_kind`` is
+    ``module`` (a torch module), ``object`` (any other class: a trainer, an optimizer), ``local`` (a variable of a
+    function or script) or ``foreign`` (an attribute set from outside, ``model.B = …``: ``owner`` is the receiver).
+    ``storage``: ``buffer``, ``transient`` (``persistent=False``), ``parameter``, ``parameters``, ``module``,
+    ``modules``, ``tensor``, ``variable``, ``list``, ``dict`` or ``unknown``. ``store`` is the statement or call that
+    keeps it, ``draw`` the call that makes it, ``drawn`` whether that is ``random``, ``uninitialised`` or a ``module``;
+    ``seed`` is ``constant`` or ``argument`` where the draw can be repeated. ``where`` is the function that stores it;
+    ``lazy`` is set where ``forward`` reaches that function. ``carried``: the owner's own state method mentions it;
+    ``restored``: another assignment takes it from a file, a state or an argument. ``certain`` is False where only a
+    common name and a product speak for it.
+    """
+
+    name: str
+    owner: str
+    owner_kind: str
+    owner_nid: int
+    storage: str
+    drawn: str
+    seed: str
+    where: str
+    lazy: bool
+    carried: bool
+    restored: bool
+    certain: bool
+    store: int
+    draw: int
+    evidence: tuple[Evidence, ...]
+
+    @property
+    def registered(self) -> bool:
+        """Is it part of its owner's ``state_dict()``?"""
+        return self.owner_kind == "module" and self.storage in REGISTERED
+
+
+@lru_cache(maxsize=4)
+def feedback_sites(facts: ModuleFacts) -> tuple[FeedbackSite, ...]:
+    """The feedback of a module, in source order."""
+    if not mentions_feedback(facts.text):
+        return ()
+    table = stores(facts)
+    uses = feedback_uses(facts) if table else Uses({}, {}, {})
+    found = []
+    for key, kept in table.items():
+        evidence, certain = _evidence(facts, key, kept, uses)
+        if evidence:
+            site = _site(facts, key, kept, evidence, certain)
+            if site is not None:
+                found.append(site)
+    return tuple(sorted(found, key=lambda site: site.store))
+
+
+# -- is it feedback? ----------------------------------------------------------------------------------------------
+
+
+def _evidence(facts: ModuleFacts, key: Key, kept: list[Store], uses: Uses) -> tuple[tuple[Evidence, ...], bool]:
+    """What speaks for feedback, and whether it is enough for an error; no evidence where it is not feedback."""
+    name = key[2].rpartition(".")[2]
+    place = kept[0].node
+    if any(fnmatchcase(name, pattern) for pattern in facts.declared.feedback):
+        return (Evidence(place.nid, f"`{name}` is configured as feedback"),), True
+    if key in uses.backward:
+        return (uses.backward[key],), True
+    if is_feedback_name(name):
+        product = uses.errors.get(key) or uses.products.get(key)
+        return (Evidence(place.nid, f"named `{name}`"), *([product] if product else [])), True
+    if not is_possible_name(name):
+        return (), False
+    around = _surroundings(facts, kept)
+    if key in uses.errors:
+        return (uses.errors[key], *around), bool(around) or _is_telling(name)
+    if around and (key in uses.products or key[0] == "name"):
+        return (*around, *([uses.products[key]] if key in uses.products else [])), _is_telling(name)
+    return (), False
+
+
+def _is_telling(name: str) -> bool:
+    return name.strip("_").lower() in (
+        "feedback",
+        "feedbacks",
+        "b_matrix",
+        "b_mat",
+        "error_projection",
+        "fixed_weights",
+    )
+
+
+def _surroundings(facts: ModuleFacts, kept: list[Store]) -> tuple[Evidence, ...]:
+    """Classes, functions and options around a store that are named after a feedback method."""
+    for store in kept:
+        for above in facts.names.ancestors(store.node):
+            match above:
+                case ir.ClassDef():
+                    for here in chain(facts, above):
+                        if speaks_of_feedback(here.name):
+                            return (Evidence(above.nid, f"in class `{here.name}`"),)
+                    for base in above.bases:
+                        name = base.value.id if isinstance(base.value, ir.Name) else ""
+                        if speaks_of_feedback(name):
+                            return (Evidence(above.nid, f"in a subclass of `{name}`"),)
+                case ir.FunctionDef(name=name) if speaks_of_feedback(name):
+                    return (Evidence(above.nid, f"in function `{name}`"),)
+                case ir.If(test=test):
+                    for part in ir.walk(test):
+                        if (
+                            isinstance(part, ir.Const)
+                            and isinstance(part.value, str)
+                            and speaks_of_feedback(part.value)
+                        ):
+                            return (Evidence(part.nid, f'drawn for "{part.value}"'),)
+    return ()
+
+
+# -- the site -----------------------------------------------------------------------------------------------------
+
+
+def _site(
+    facts: ModuleFacts, key: Key, kept: list[Store], evidence: tuple[Evidence, ...], certain: bool
+) -> FeedbackSite | None:
+    drawn = [(store, _drawn(facts, store)) for store in kept]
+    with_draw = [(store, draw) for store, draw in drawn if draw is not None]
+    if not with_draw:
+        return None
+    store, draw = next((pair for pair in with_draw if pair[1].kind != "uninitialised"), with_draw[0])
+    storage = _storage(facts, kept)
+    owner_nid, owner, kind = _owner(facts, key)
+    function = facts.names.enclosing_function(store.node)
+    lazy = False
+    carried = False
+    if key[0] == "self":
+        holder = facts.node(owner_nid)
+        assert isinstance(holder, ir.ClassDef)
+        carried = _is_carried(facts, holder, key[2])
+        if kind == "module" and function is not None:
+            initial = set(reached(facts, holder, "__init__"))
+            entered = reached(facts, holder, "forward", "__call__", "training_step")
+            method = _method_around(facts, store.node)
+            lazy = method in entered and method not in initial
+    return FeedbackSite(
+        name=key[2].rpartition(".")[2],
+        owner=owner,
+        owner_kind=kind,
+        owner_nid=owner_nid,
+        storage=storage,
+        drawn=draw.kind,
+        seed=draw.seed,
+        where=function.name if function is not None else "",
+        lazy=lazy,
+        carried=carried,
+        restored=any(_is_restored(facts, other) for other in kept if other is not store),
+        certain=certain,
+        store=store.node.nid,
+        draw=draw.nid,
+        evidence=evidence,
+    )
+
+
+def _is_restored(facts: ModuleFacts, store: Store) -> bool:
+    """``self.B = state["B"]``, ``checkpoint.get(…)``, ``torch.load(…)``, or a parameter of a method that loads."""
+    function = facts.names.enclosing_function(store.node)
+    if store.value is None or (isinstance(store.value, ir.Const)):
+        return False
+    if function is not None and set(words(function.name)) & _RESTORES:
+        return True
+    identifiers = {
+        n.id if isinstance(n, ir.Name) else n.attr for n in ir.walk(store.value) if isinstance(n, ir.Name | ir.Attr)
+    }
+    return any(set(words(identifier)) & _RESTORES for identifier in identifiers)
+
+
+def _drawn(facts: ModuleFacts, store: Store) -> Draw | None:
+    if store.value is None:
+        return None
+    draw = draw_of(facts, store.value)
+    if draw is not None and draw.kind != "random" and store.filled:
+        return Draw("random", draw.nid, draw.seed)
+    if draw is not None and draw.kind == "blank":
+        return None
+    return draw or _made_module(facts, store.value)
+
+
+def _made_module(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> Draw | None:
+    """``DFAFeedbackMatrix(…).to(device)``: an object of a class that is named after feedback weights."""
+    match node:
+        case ir.Call(func=ir.Attr(value=inner, attr="to" | "cuda" | "double" | "float")):
+            return _made_module(facts, inner, depth)
+        case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name)) if name[:1].isupper():
+            if speaks_of_feedback(name) and not name.endswith(("Hook", "Loss", "Config", "Trainer", "Optimizer")):
+                return Draw("module", node.nid)
+        case ir.Name() if depth < 4:
+            for binding in facts.names.reaching(node):
+                if binding.how == "value" and binding.value is not None:
+                    found = _made_module(facts, binding.value, depth + 1)
+                    if found is not None:
+                        return found
+        case ir.Comprehension(elements=elements):
+            return _made_module(facts, elements[-1], depth)
+        case ir.Sequence(items=[first, *_]):
+            return _made_module(facts, first, depth)
+    return None
+
+
+def _storage(facts: ModuleFacts, kept: list[Store]) -> str:
+    """Registered if any store registers: an attribute that is a buffer stays one when it is assigned again."""
+    kinds = [store.storage or storage_of(facts, store.value) for store in kept]
+    for kind in ("buffer", "parameter", "parameters", "modules", "module", "transient"):
+        if kind in kinds:
+            return kind
+    known = [kind for kind in kinds if kind]
+    for kind in ("list", "dict", "variable", "tensor"):
+        if kind in known:
+            return kind
+    return "unknown"
+
+
+def _owner(facts: ModuleFacts, key: Key) -> tuple[int, str, str]:
+    where, number, name = key
+    if where == "other":
+        return 0, name.partition(".")[0], "foreign"
+    node = facts.node(number) if number else None
+    if where == "self":
+        assert isinstance(node, ir.ClassDef)
+        return number, node.name, "module" if is_module(facts, node) else "object"
+    return number, node.name if isinstance(node, ir.FunctionDef | ir.ClassDef) else "", "local"
+
+
+def _method_around(facts: ModuleFacts, node: ir.Node) -> ir.FunctionDef | None:
+    """The method a statement belongs to, out of any function nested in it."""
+    for above in facts.names.ancestors(node):
+        if isinstance(above, ir.FunctionDef) and owner_of(facts, above) is not None:
+            return above
+    return None
+
+
+def _is_carried(facts: ModuleFacts, owner: ir.ClassDef, attribute: str) -> bool:
+    for here in chain(facts, owner):
+        for statement in here.body.body:
+            if isinstance(statement, ir.FunctionDef) and statement.name in _STATE_METHODS:
+                for node in ir.walk(statement.body):
+                    if isinstance(node, ir.Attr) and node.attr == attribute:
+                        return True
+    return False

@@ -1,0 +1,122 @@
+"""Is an expression a forward pass: does it multiply matrices, as far as names and calls tell?"""
+
+from __future__ import annotations
+
+from fa_lint.semantics import ir
+from fa_lint.semantics.calls import Calls
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.slices import returned, slice_of
+from fa_lint.semantics.words import words
+
+__all__ = ["MODEL_WORDS", "is_forward", "is_loss_name", "names_a_model"]
+
+MODEL_WORDS = frozenset(
+    "model models net network nets encoder backbone decoder head classifier layer layers block blocks resnet vit bert "
+    "clip generator discriminator teacher student transformer mlp module unet gpt llm actor critic policy critics "
+    "learner learners agent ddp fc conv linear embedder projector predictor vae denoiser".split()
+)
+_LOSS_WORDS = frozenset("loss losses criterion objective ce bce mse nll penalty reg regularizer kl cost".split())
+# The operations that autocast runs in its low precision (https://docs.pytorch.org/docs/stable/amp.html).
+_MATRIX_CALLS = frozenset(
+    f"torch.{name}" for name in "matmul mm mv bmm addmm baddbmm addbmm addmv addr einsum chain_matmul".split()
+) | frozenset(
+    f"torch.nn.functional.{name}"
+    for name in "linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d "
+    "scaled_dot_product_attention multi_head_attention_forward".split()
+)
+_MATRIX_METHODS = frozenset({"matmul", "mm", "mv", "bmm"})
+_MODEL_METHODS = frozenset(
+    "forward encode decode encode_image encode_text get_image_features get_text_features features "
+    "forward_features predict apply_model module".split()
+)
+_LAYERS = frozenset(
+    "Linear Bilinear Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d Sequential LSTM GRU RNN "
+    "MultiheadAttention Transformer TransformerEncoder TransformerDecoder TransformerEncoderLayer LazyLinear".split()
+)
+_BUILTINS = frozenset(
+    "next iter zip map list tuple dict len range sum min max int float str print isinstance getattr hasattr sorted "
+    "enumerate reversed super type abs set any all open vars id round".split()
+)
+_DATA_WORDS = frozenset("load loader tokenizer tokenize data dataset transform preprocess augment collate".split())
+_DATA_WORDS |= frozenset("time sample zeros device prefetch batch one onehot seed log".split())
+
+
+def is_loss_name(identifier: str) -> bool:
+    return bool(set(words(identifier)) & _LOSS_WORDS)
+
+
+def names_a_model(identifier: str) -> bool:
+    """``model``, ``self.encoder``, ``netD``; a single capital is a network where it is called."""
+    return bool(set(words(identifier)) & MODEL_WORDS)
+
+
+def is_forward(node: ir.Node, facts: ModuleFacts, calls: Calls, depth: int = 0) -> bool:
+    """Does a node multiply matrices: itself, or as a call of a model or of a function that holds such a call?"""
+    if isinstance(node, ir.Binary):
+        return node.op == "@"
+    if not isinstance(node, ir.Call) or depth > 4:
+        return False
+    name = facts.qualified(node.func)
+    if name in _MATRIX_CALLS:
+        return True
+    entered = calls.entered(node)
+    if entered:
+        return any(_holds_forward(function, facts, calls, depth) for function in entered)
+    match node.func:
+        case ir.Name(id=identifier):
+            if identifier in _BUILTINS or set(words(identifier)) & _DATA_WORDS:
+                return False
+            if name is not None or is_loss_name(identifier):
+                return _is_given_a_model(node, facts)
+            if identifier == "self" or calls.class_of(node.func) is not None:
+                return True
+            return _is_layer(node.func, facts, calls) or _is_callable_value(node.func, facts)
+        case ir.Attr(attr=attr, value=value):
+            if name is not None:
+                return not name.startswith(("torch.", "numpy.")) and _is_given_a_model(node, facts)
+            if attr in _MATRIX_METHODS:
+                return True
+            if set(words(attr)) & _DATA_WORDS:
+                return False
+            if is_loss_name(attr):
+                return _is_given_a_model(node, facts)
+            if isinstance(value, ir.Name) and value.id == "self":
+                return names_a_model(attr) or attr == "forward" or _is_layer(node.func, facts, calls)
+            last = value.id if isinstance(value, ir.Name) else value.attr if isinstance(value, ir.Attr) else ""
+            return (names_a_model(last) and attr in _MODEL_METHODS) or names_a_model(attr)
+        case ir.Subscript(value=ir.Name(id=identifier) | ir.Attr(attr=identifier)):
+            return names_a_model(identifier)
+    return False
+
+
+def _is_given_a_model(node: ir.Call, facts: ModuleFacts) -> bool:
+    for arg in node.args:
+        match arg.value:
+            case ir.Name(id=identifier) | ir.Attr(attr=identifier) if (
+                names_a_model(identifier) and facts.qualified(arg.value) is None
+            ):
+                return True
+    return False
+
+
+def _is_layer(func: ir.Expr, facts: ModuleFacts, calls: Calls) -> bool:
+    """Is a called object built as a layer of ``torch.nn`` that holds a matrix?"""
+    for leaf in calls.sources(func):
+        name = facts.qualified(leaf.func) if isinstance(leaf, ir.Call) else None
+        if name is not None and name.startswith("torch.nn.") and name.rpartition(".")[2] in _LAYERS:
+            return True
+    return False
+
+
+def _is_callable_value(func: ir.Name, facts: ModuleFacts) -> bool:
+    """A called variable that is a parameter, is bound to an object, or is named like a model."""
+    if names_a_model(func.id) or (len(func.id) == 1 and func.id.isupper()):
+        return True
+    return any(b.how == "param" for b in facts.names.bindings(func)) and func.id in ("f", "fn", "func", "forward")
+
+
+def _holds_forward(function: ir.FunctionDef, facts: ModuleFacts, calls: Calls, depth: int) -> bool:
+    for value in returned(function, facts):
+        if any(is_forward(part, facts, calls, depth + 1) for part in slice_of(value, facts).nodes):
+            return True
+    return False

@@ -1,0 +1,316 @@
+"""Gradients under fp16 autocast without loss scaling, and what the linker needs to see them across files.
+
+What counts is where the *forward pass* of the loss ran: ``backward`` uses the dtypes that the forward recorded,
+wherever it is called from (https://docs.pytorch.org/docs/stable/amp.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from fa_lint.semantics import ir
+from fa_lint.semantics.autocast import Autocast, Autocasts
+from fa_lint.semantics.calls import Calls, argument
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.forward import is_forward
+from fa_lint.semantics.gradients import GradientSite, gradient_sites, keyword, read_after, stepped_after
+from fa_lint.semantics.roles import Evidence
+from fa_lint.semantics.scaling import Scaling
+from fa_lint.semantics.slices import function_of, returned, slice_of
+
+__all__ = ["HalfGradient", "Precision", "UnscaledGradient", "calls_under_fp16", "unscaled_gradients"]
+
+_DEPTH = 5
+
+
+@dataclass(frozen=True, slots=True)
+class HalfGradient:
+    """A gradient (node ``nid``) of a loss that fp16 autocast computed and nothing scaled.
+
+    ``label`` names the call; ``certain``: autocast is fp16 on every way; ``measured``: the gradient is looked at, not
+    only stepped with; ``dummy``: a scaler is called that does not scale.
+    """
+
+    nid: int
+    label: str
+    certain: bool
+    measured: bool
+    dummy: bool
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnscaledGradient:
+    """A function that computes an unscaled gradient of a forward pass which no autocast of this module surrounds.
+
+    Called under fp16 autocast from another file, node ``nid`` is a finding. ``functions`` are the dotted names
+    (``Probe.gamma``) of the function around it and of those of the module that call it.
+    """
+
+    functions: tuple[str, ...]
+    nid: int
+    label: str
+    measured: bool
+
+
+@dataclass(slots=True)
+class _Trace:
+    """Where the forward passes behind a value ran.
+
+    ``open``: one ran under what the callers of the function at hand chose; ``passed``: one ran in these functions, which
+    pass its outcome on, under what their callers chose.
+    """
+
+    contexts: list[tuple[Autocast, tuple[Evidence, ...]]] = field(default_factory=list)
+    scaled: bool = False
+    open: bool = False
+    passed: list[ir.FunctionDef] = field(default_factory=list)
+    dummy: ir.Node | None = None
+
+
+class Precision:
+    """The questions of the P3 rules about one module."""
+
+    def __init__(self, facts: ModuleFacts) -> None:
+        self.facts = facts
+        self.calls = Calls(facts)
+        self.autocasts = Autocasts(self.calls)
+        self.scaling = Scaling(self.calls)
+        self._busy: set[int] = set()
+
+    def half_gradients(self) -> Iterator[HalfGradient]:
+        for site in gradient_sites(self.facts, self.calls):
+            found = self._judge(site)
+            if isinstance(found, HalfGradient):
+                yield found
+
+    def unscaled(self) -> Iterator[UnscaledGradient]:
+        for site in gradient_sites(self.facts, self.calls):
+            found = self._judge(site)
+            if isinstance(found, UnscaledGradient):
+                yield found
+
+    # -- one gradient -------------------------------------------------------------------------------------------
+
+    def _judge(self, site: GradientSite) -> HalfGradient | UnscaledGradient | None:
+        trace = self._trace_of(site)
+        if trace.scaled or self._scaled_seed(site):
+            return None
+        contexts = list(trace.contexts)
+        home = function_of(site.call, self.facts)
+        if not contexts and trace.open and home is not None:
+            contexts = self._outer(home, 0)
+        contexts = [c for c in contexts if not self._is_other_arm(site, c[0])]
+        read = site.call if site.how != "backward" else read_after(site, self.facts, self.calls)
+        step = stepped_after(site, self.facts) if read is None and not self._scales_elsewhere(home) else None
+        if contexts and read is None and step is None:
+            return None
+        if contexts:
+            context, path = max(contexts, key=lambda found: found[0].certain)
+            return HalfGradient(
+                site.call.nid,
+                site.label,
+                context.certain,
+                read is not None,
+                trace.dummy is not None,
+                self._evidence(context, path, trace, read if read is not site.call else None, step),
+            )
+        deciding = [*([home] if trace.open and home is not None else []), *trace.passed]
+        if trace.contexts or not deciding or self._guarded(site):
+            return None
+        functions = tuple(dict.fromkeys(self._dotted(f) for start in deciding for f in self._callers_of(start)))
+        return UnscaledGradient(functions, site.call.nid, site.label, read is not None)
+
+    def _evidence(
+        self, context: Autocast, path: tuple[Evidence, ...], trace: _Trace, read: ir.Node | None, step: ir.Node | None
+    ) -> tuple[Evidence, ...]:
+        sure = "fp16 autocast opens here" if context.certain else "autocast opens here, fp16 on some way"
+        found = [Evidence(context.nid, sure), *path]
+        if trace.dummy is not None:
+            found.append(Evidence(trace.dummy.nid, "this scaler does not scale"))
+        if read is not None:
+            found.append(Evidence(read.nid, "the gradient is read here"))
+        if step is not None:
+            found.append(Evidence(step.nid, "the optimiser steps with it"))
+        return tuple(found)
+
+    def _callers_of(self, function: ir.FunctionDef) -> list[ir.FunctionDef]:
+        """A function, and those of the module that call it, directly or not, outside any autocast of their own."""
+        found = [function]
+        for inner in found:
+            for call in self.calls.callers(inner):
+                home = function_of(call, self.facts)
+                if home is not None and home not in found and self.autocasts.around(call) is None:
+                    found.append(home)
+        return found
+
+    def _dotted(self, function: ir.FunctionDef) -> str:
+        owner = self.facts.names.enclosing_class(function)
+        return f"{owner.name}.{function.name}" if owner is not None else function.name
+
+    def _scales_elsewhere(self, function: ir.FunctionDef | None) -> bool:
+        here = (c for c in self.facts.calls if function_of(c, self.facts) is function)
+        return any(self.scaling.scales(call) for call in here)
+
+    def _scaled_seed(self, site: GradientSite) -> bool:
+        """``grad_outputs`` (or the ``gradient`` of ``backward``) that carries the scale."""
+        names = ("grad_outputs", 2) if site.how == "grad" else ("gradient", 0)
+        seed = (
+            keyword(site.call, *names) if site.how != "transform" and site.label != "torch.autograd.backward" else None
+        )
+        return seed is not None and self.scaling.scaled(seed)
+
+    # -- the forward pass behind it -----------------------------------------------------------------------------
+
+    def _trace_of(self, site: GradientSite) -> _Trace:
+        if site.how != "transform":
+            return self._trace(site.loss, 0)
+        around = self.autocasts.around(site.call)
+        if around is not None and around.half:
+            return _Trace([(around, ())])
+        trace = _Trace(open=around is None)
+        for function in self._functions(site.loss):
+            for value in returned(function, self.facts):
+                self._merge(trace, self._trace(value, 1), around is None)
+        return trace
+
+    def _functions(self, node: ir.Expr) -> list[ir.FunctionDef]:
+        if isinstance(node, ir.Name):
+            return [b.node for b in self.facts.names.bindings(node) if isinstance(b.node, ir.FunctionDef)]
+        return []
+
+    def _merge(self, into: _Trace, other: _Trace, inherits: bool) -> None:
+        into.contexts += other.contexts
+        into.scaled = into.scaled or other.scaled
+        into.open = into.open or (inherits and other.open)
+        into.dummy = into.dummy or other.dummy
+
+    def _trace(self, value: ir.Expr, depth: int) -> _Trace:
+        trace = _Trace()
+        if depth > _DEPTH or value.nid in self._busy:
+            return trace
+        self._busy.add(value.nid)
+        try:
+            self._follow(value, trace, depth)
+        finally:
+            self._busy.discard(value.nid)
+        return trace
+
+    def _follow(self, value: ir.Expr, trace: _Trace, depth: int) -> None:
+        found = slice_of(value, self.facts)
+        trace.scaled = self.scaling.factor(value)
+        for node in found.nodes:
+            if isinstance(node, ir.Call) and self.scaling.scale_call(node):
+                idle = self.scaling.dummy(node)
+                trace.dummy = trace.dummy or idle
+                trace.scaled = trace.scaled or idle is None
+            elif is_forward(node, self.facts, self.calls):
+                self._forward(node, trace, depth)
+        for param in found.params:
+            owner = self.facts.names.parent(param)
+            for call in self.calls.callers(owner) if isinstance(owner, ir.FunctionDef) else ():
+                assert isinstance(owner, ir.FunctionDef)
+                passed = argument(call, owner, param)
+                inner = self._trace(passed, depth + 1) if passed is not None else _Trace()
+                if inner.scaled:
+                    trace.scaled = True
+                    continue
+                through = Evidence(call.nid, f"`{param.name}` is passed here")
+                trace.contexts += [(context, (*path, through)) for context, path in inner.contexts]
+                trace.dummy = trace.dummy or inner.dummy
+                trace.passed += inner.passed
+                home = function_of(call, self.facts)
+                if inner.open and home is not None:
+                    trace.passed.append(home)
+
+    def _forward(self, node: ir.Node, trace: _Trace, depth: int) -> None:
+        around = self.autocasts.around(node)
+        if around is not None:
+            if around.half:
+                trace.contexts.append((around, (Evidence(node.nid, "the forward pass runs under it"),)))
+            return
+        entered = self.calls.entered(node) if isinstance(node, ir.Call) else []
+        trace.open = trace.open or not entered
+        for function in entered:
+            for value in returned(function, self.facts):
+                inner = self._trace(value, depth + 1)
+                self._merge(trace, inner, True)
+
+    def _outer(self, function: ir.FunctionDef, depth: int) -> list[tuple[Autocast, tuple[Evidence, ...]]]:
+        """The fp16 contexts that calls of a function run under."""
+        found: list[tuple[Autocast, tuple[Evidence, ...]]] = []
+        for call in self.calls.callers(function) if depth <= _DEPTH else ():
+            here = Evidence(call.nid, f"`{function.name}` is called under it")
+            around = self.autocasts.around(call)
+            home = function_of(call, self.facts)
+            if around is not None:
+                found += [(around, (here,))] if around.half else []
+            elif home is not None and home is not function:
+                found += [(context, (*path, here)) for context, path in self._outer(home, depth + 1)]
+        return found
+
+    # -- branches for the other precision -----------------------------------------------------------------------
+
+    def _is_other_arm(self, site: GradientSite, context: Autocast) -> bool:
+        """Is the gradient taken where the flag that switches autocast on is known, or beside a branch that scales?"""
+        if self._guarded(site):
+            return True
+        opening = self.facts.node(context.nid)
+        chosen = self.facts.names.parent(opening)
+        flags = self._identifiers(chosen.test) if isinstance(chosen, ir.Conditional) else set()
+        for arg in opening.args if isinstance(opening, ir.Call) else ():
+            flags |= self._identifiers(arg.value)
+        for above in self.facts.names.ancestors(site.call):
+            if isinstance(above, ir.FunctionDef):
+                return False
+            if isinstance(above, ir.If | ir.Conditional) and not context.certain:
+                if flags & self._identifiers(above.test):
+                    return True
+        return False
+
+    def _guarded(self, site: GradientSite) -> bool:
+        """Does another arm of an ``if`` around the gradient scale the loss, or hand it to a framework that does?"""
+        inside = {node.nid for node in ir.walk(site.call)}
+        for above in self.facts.names.ancestors(site.call):
+            if isinstance(above, ir.FunctionDef):
+                return False
+            if isinstance(above, ir.If):
+                for node in ir.walk(above):
+                    if isinstance(node, ir.Call) and node.nid not in inside and self._scales_or_delegates(node):
+                        return True
+        return False
+
+    def _scales_or_delegates(self, call: ir.Call) -> bool:
+        if self.scaling.scales(call):
+            return True
+        func = call.func
+        if not isinstance(func, ir.Attr) or self.facts.qualified(func) is not None:
+            return False
+        return func.attr == "manual_backward" or (func.attr == "backward" and bool(call.args))
+
+    def _identifiers(self, node: ir.Node) -> set[str]:
+        skipped = {"torch", "cuda", "float16", "bfloat16", "half", "device", "type", "self", "args", "config", "cfg"}
+        return {
+            part.id if isinstance(part, ir.Name) else part.attr
+            for part in ir.walk(node)
+            if isinstance(part, ir.Name | ir.Attr)
+        } - skipped
+
+
+def unscaled_gradients(facts: ModuleFacts) -> tuple[UnscaledGradient, ...]:
+    """The functions of a module that are findings once another file calls them under fp16 autocast."""
+    return tuple(Precision(facts).unscaled())
+
+
+def calls_under_fp16(facts: ModuleFacts) -> Iterator[tuple[ir.Call, Autocast]]:
+    """The calls of a module that run under fp16 autocast and enter no function of this module."""
+    precision = Precision(facts)
+    for call in facts.calls:
+        around = precision.autocasts.around(call)
+        home = function_of(call, facts)
+        if around is None and home is not None:
+            outer = precision._outer(home, 0)
+            around = outer[0][0] if outer else None
+        if around is not None and around.half and not precision.calls.entered(call):
+            yield call, around

@@ -1,0 +1,32 @@
+"""Methods × seeds × models, resumable, one file a cell; a table with intervals at the end."""
+
+from __future__ import annotations
+
+from .cells import Cell, CellResult, cells_of, run_cell
+from .config import AuditConfig, ConfigError, load_config
+from .formats import to_latex, to_markdown
+from .intervals import Summary, summary, t_quantile
+from .page import audit_page
+from .running import rank_and_world, run_audit
+from .table import Row, exit_code, rows_of
+
+__all__ = [
+    "AuditConfig",
+    "Cell",
+    "CellResult",
+    "ConfigError",
+    "Row",
+    "Summary",
+    "audit_page",
+    "cells_of",
+    "exit_code",
+    "load_config",
+    "rank_and_world",
+    "rows_of",
+    "run_audit",
+    "run_cell",
+    "summary",
+    "t_quantile",
+    "to_latex",
+    "to_markdown",
+]

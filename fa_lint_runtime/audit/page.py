@@ -1,0 +1,52 @@
+"""An audit as one self-contained HTML page with figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from math import nan
+
+from .figures import accuracy_figure, layer_figure
+from .formats import COLUMNS
+from .table import Row
+
+__all__ = ["audit_page"]
+
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
+.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem}th,td{text-align:left;vertical-align:top;
+padding:.4rem .6rem;border-bottom:1px solid #d8dee4;white-space:nowrap}td:nth-last-child(-n+2){white-space:normal;
+min-width:14rem}th{border-bottom:2px solid #57606a}svg{max-width:100%;height:auto}figure{margin:1.5rem 0}
+"""
+
+
+def audit_page(title: str, description: str, rows: Sequence[Row]) -> str:
+    """No script, no outside resource.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    head = "".join(f"<th>{escape(c.title)}</th>" for c in COLUMNS)
+    body = "".join("<tr>" + "".join(f"<td>{escape(c.value(row))}</td>" for c in COLUMNS) + "</tr>" for row in rows)
+    figures = [
+        ("Accuracy", accuracy_figure(rows)),
+        ("Size of the hidden states", layer_figure(rows, "median ‖h_l‖", lambda x: x.hidden_norm, log=True)),
+        (
+            "Credit per unit error",
+            layer_figure(rows, "median ‖g_l‖/‖e‖", lambda x: x.credit_per_error, log=True),
+        ),
+        (
+            "Alignment",
+            layer_figure(rows, "Γ_l", lambda x: nan if x.alignment is None else x.alignment.gamma.value, log=False),
+        ),
+    ]
+    drawn = "".join(f"<figure><figcaption>{escape(name)}</figcaption>{svg}</figure>" for name, svg in figures)
+    failures = "".join(f"<li>{escape(row.method)}: {escape(text)}</li>" for row in rows for text in row.failed)
+    failed = f"<h2>Failed</h2><ul>{failures}</ul>" if failures else ""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
+        f'<p>{escape(description)}</p><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
+        f"</table></div>{failed}{drawn}</body></html>\n"
+    )

@@ -1,0 +1,121 @@
+"""The table of an audit: one row for each model and method, mean ± sample std and t interval over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..diagnostics import DiagnosticReport
+from .cells import FROZEN, Cell, CellResult
+from .intervals import Summary, summary
+
+__all__ = ["Row", "exit_code", "rows_of"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model and method over its seeds.
+
+    Attributes:
+        accuracy, margin: shares and percentage points over frozen blocks, paired by seed.
+        growth, h_last, g_last, stability: medians over seeds of (a), ``‖h_L‖``, (b) and (c).
+        gamma: mean over seeds of Γ beyond layer 0, the median over layers; NaN without credit.
+        aligned: layers beyond 0 whose Γ differs from fresh feedback, over all layers and seeds; "" if not measured.
+        original, verdicts: how often each verdict was given, and what fired.
+        diverged, failed: seeds without a result.
+    """
+
+    model: str
+    method: str
+    seeds: int
+    accuracy: Summary
+    margin: Summary
+    growth: float
+    h_last: float
+    g_last: float
+    credit_per_error: float
+    stability: float
+    gamma: float
+    aligned: str
+    original: str
+    verdicts: str
+    diverged: int
+    failed: tuple[str, ...]
+    reports: tuple[DiagnosticReport, ...]
+
+
+def _median(values: Sequence[float]) -> float:
+    known = sorted(value for value in values if not math.isnan(value))
+    if not known:
+        return math.nan
+    middle = len(known) // 2
+    return known[middle] if len(known) % 2 else (known[middle - 1] + known[middle]) / 2
+
+
+def _gamma(report: DiagnosticReport) -> float:
+    return _median([layer.alignment.gamma.value for layer in report.layers[1:] if layer.alignment is not None])
+
+
+def _aligned(reports: Sequence[DiagnosticReport]) -> str:
+    decided = [layer.alignment.decision for r in reports for layer in r.layers[1:] if layer.alignment is not None]
+    return f"{decided.count('aligned')}/{len(decided)}" if decided else ""
+
+
+def _verdicts(pairs: Sequence[tuple[str, tuple[str, ...]]]) -> str:
+    """``walked back 3/3: (a) 3, (b) 2``."""
+    if not pairs:
+        return "none"
+    names = Counter(verdict for verdict, _ in pairs)
+    fired = Counter(name for _, reasons in pairs for name in reasons)
+    text = ", ".join(f"{name} {count}/{len(pairs)}" for name, count in names.most_common())
+    return text + (": " + ", ".join(f"{name} {count}" for name, count in fired.items()) if fired else "")
+
+
+def rows_of(results: Sequence[CellResult]) -> list[Row]:
+    """Rows in the order of the configuration; frozen blocks come last."""
+    found = {result.cell: result for result in results}
+    keys = list(dict.fromkeys((cell.model, cell.method) for cell in found))
+    keys.sort(key=lambda key: key[1] == FROZEN)
+    return [
+        _row(model, method, [r for r in results if (r.cell.model, r.cell.method) == (model, method)], found)
+        for model, method in keys
+    ]
+
+
+def _row(model: str, method: str, members: Sequence[CellResult], found: dict[Cell, CellResult]) -> Row:
+    sound = [m for m in members if not m.error]
+    reports = tuple(m.report for m in sound if m.report is not None)
+    margins = []
+    for member in sound:
+        frozen = found.get(Cell(model, FROZEN, member.cell.seed))
+        if frozen is not None and method != FROZEN:
+            margins.append(100 * (member.accuracy - frozen.accuracy))
+    return Row(
+        model=model,
+        method=method,
+        seeds=len(members),
+        accuracy=summary([m.accuracy for m in sound]),
+        margin=summary(margins),
+        growth=_median([r.max_growth for r in reports]),
+        h_last=_median([r.residual_norms[-1] for r in reports]),
+        g_last=_median([r.bp_grad_norms[-1] for r in reports]),
+        credit_per_error=_median([r.layers[-1].credit_per_error for r in reports if r.layers]),
+        stability=_median([r.cross_batch_stability for r in reports]),
+        gamma=_median([_gamma(r) for r in reports]),
+        aligned=_aligned(reports),
+        original=_verdicts([(r.original_verdict, r.original_fired) for r in reports]),
+        verdicts=_verdicts([(r.verdict, r.fired) for r in reports]),
+        diverged=sum(m.diverged is not None for m in sound),
+        failed=tuple(m.error for m in members if m.error),
+        reports=reports,
+    )
+
+
+def exit_code(results: Sequence[CellResult]) -> int:
+    """The worst of all cells: 1 if one failed, diverged, was walked back or is invalid; 3 if one is open; else 0."""
+    codes = [r.report.exit_code for r in results if r.report is not None]
+    if any(r.error or r.diverged is not None for r in results) or 1 in codes:
+        return 1
+    return 3 if 3 in codes else 0

@@ -1,0 +1,94 @@
+"""Data and models by the names that configurations use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..reference import (
+    Dataset,
+    ReferenceModel,
+    ResidualMLP,
+    SmallCNN,
+    StudentNet,
+    ViTMini,
+    cifar10,
+    digits,
+    gaussian_mixture,
+)
+
+__all__ = ["DATA", "MODELS", "make_data", "make_model"]
+
+
+def _digit_images() -> Dataset:
+    data = digits()
+    shaped = {name: getattr(data, name).reshape(-1, 1, 8, 8) for name in ("train_x", "test_x")}
+    return replace(data, name="digit_images", **shaped)
+
+
+DATA: Mapping[str, Callable[..., Dataset]] = {
+    "cifar10": cifar10,
+    "digits": digits,
+    "digit_images": _digit_images,
+    "mixture": gaussian_mixture,
+}
+
+
+def _vector_model(kind: type[ResidualMLP]) -> Callable[..., ReferenceModel]:
+    def make(data: Dataset, width: int = 256, depth: int = 4) -> ReferenceModel:
+        return kind(data.inputs, width, data.classes, depth)
+
+    return make
+
+
+def _image(data: Dataset) -> tuple[int, int, int]:
+    shape = tuple(data.train_x.shape[1:])
+    if len(shape) != 3:
+        raise ValueError(f"this model needs images (channels, height, width); {data.name} has samples of shape {shape}")
+    return shape[0], shape[1], shape[2]
+
+
+def _vit(data: Dataset, width: int = 128, depth: int = 4, patch: int = 4, heads: int = 4) -> ReferenceModel:
+    return ViTMini(_image(data), data.classes, width, depth, patch, heads)
+
+
+def _cnn(data: Dataset, width: int = 128) -> ReferenceModel:
+    return SmallCNN(_image(data), data.classes, width)
+
+
+MODELS: Mapping[str, Callable[..., ReferenceModel]] = {
+    "residual_mlp": _vector_model(ResidualMLP),
+    "small_cnn": _cnn,
+    "student_net": _vector_model(StudentNet),
+    "vit_mini": _vit,
+}
+
+
+def make_data(options: Mapping[str, Any]) -> Dataset:
+    """A data set from ``{"name": …, **keywords}``.
+
+    Raises:
+        ValueError: an option the data set does not have.
+
+    Example:
+        >>> make_data({"name": "mixture", "dim": 32, "train": 256, "test": 256}).name
+        'mixture32'
+    """
+    keywords = {key: value for key, value in options.items() if key != "name"}
+    try:
+        return DATA[options["name"]](**keywords)
+    except TypeError as error:
+        raise ValueError(f"data {options['name']!r}: {error}") from None
+
+
+def make_model(name: str, data: Dataset, options: Mapping[str, Any]) -> ReferenceModel:
+    """A model for a data set.
+
+    Raises:
+        ValueError: an option the model does not have, or data it cannot take.
+    """
+    try:
+        return MODELS[name](data, **options)
+    except TypeError as error:
+        raise ValueError(f"model {name!r}: {error}") from None

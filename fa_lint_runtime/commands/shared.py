@@ -1,0 +1,64 @@
+"""What several subcommands share: usage errors in one line, JSON that is valid, files written whole."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from ..files import write_text
+
+__all__ = ["EXIT_INCONCLUSIVE", "EXIT_USAGE", "EXIT_WALKED_BACK", "as_json", "read_json", "refuse", "write_output"]
+
+EXIT_WALKED_BACK, EXIT_USAGE, EXIT_INCONCLUSIVE = 1, 2, 3
+
+
+def refuse(message: str) -> NoReturn:
+    """One line on stderr, exit code 2."""
+    click.echo(f"fa-diagnose: {' '.join(message.split())}", err=True)
+    raise SystemExit(EXIT_USAGE)
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinities as strings: JSON has no word for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def as_json(value: Any) -> str:
+    """Indented JSON that any reader accepts; NaN becomes the string ``"nan"``.
+
+    Example:
+        >>> as_json({"a": float("nan")})
+        '{\\n  "a": "nan"\\n}'
+    """
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def write_output(path: Path | None, make: Callable[[], str]) -> None:
+    """Write what ``make`` returns, if a path is given; an impossible path is a usage error."""
+    if path is None:
+        return
+    try:
+        write_text(path, make())
+    except OSError as error:
+        refuse(f"{path}: cannot be written: {error.strerror or error}")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; anything unreadable is a usage error with file, line and reason."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        refuse(f"{path}:{error.lineno}: not JSON: {error.msg}")
+    except (OSError, UnicodeDecodeError) as error:
+        refuse(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")

@@ -1,0 +1,45 @@
+"""``pkg.mod:name``: objects of the user's own code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["TargetError", "resolve"]
+
+
+class TargetError(ValueError):
+    """A target that cannot be used: what was given, reason."""
+
+
+def resolve(target: str) -> Any:
+    """The object that ``pkg.mod:name`` names; modules are also looked for in the current folder.
+
+    Raises:
+        TargetError: malformed, no such module or name, or an import that fails.
+
+    Example:
+        >>> resolve("math:pi")
+        3.141592653589793
+    """
+    module, colon, name = target.partition(":")
+    if not colon or not module or not name:
+        raise TargetError(f"{target!r} must have the form pkg.mod:name")
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module)
+    except Exception as error:  # whatever the user's module raises while it is imported
+        raise TargetError(f"{target}: importing {module} failed: {type(error).__name__}: {error}") from error
+    finally:
+        if added and here in sys.path:
+            sys.path.remove(here)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise TargetError(f"{target}: {module} has no {name!r}")
+        found = getattr(found, part)
+    return found

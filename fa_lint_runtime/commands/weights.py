@@ -1,0 +1,114 @@
+"""Weights and feedback from a checkpoint, ours or any that torch can read without running code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint import load_checkpoint
+from ..errors import CheckpointError
+from ..feedback import Feedback
+
+__all__ = ["Weights", "WeightsError", "load_into", "read_weights"]
+
+_USUAL = ("model", "state_dict", "model_state_dict", "net")
+
+
+class WeightsError(ValueError):
+    """A checkpoint that cannot be used: file, reason."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A ``state_dict`` and the feedback beside it; None if there is none."""
+
+    state: Mapping[str, Tensor]
+    feedback: Feedback | None
+
+
+def read_weights(path: Path, feedback_key: str | None, state_key: str | None) -> Weights:
+    """Read a checkpoint of ``save_checkpoint`` (verified), or any other file with ``weights_only=True``.
+
+    Args:
+        path: the file.
+        feedback_key: dotted path to a matrix, list or dict of matrices; None: what ``save_checkpoint`` stored.
+        state_key: dotted path to the ``state_dict``; None: the usual names, else the file itself.
+
+    Raises:
+        WeightsError: unreadable, a wrong key, or a wrong shape.
+    """
+    try:
+        own = load_checkpoint(path)
+    except CheckpointError as own_error:
+        return _foreign(path, feedback_key, state_key, own_error)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if state_key is not None or feedback_key is not None:
+        where = {"model": own.model, "meta": own.meta, "optimizer": own.optimizer}
+        state = _mapping(path, _at(path, where, state_key)) if state_key else own.model
+        feedback = _feedback(path, _at(path, where, feedback_key)) if feedback_key else None
+        return Weights(state, feedback)
+    matrices = own.kind in ("dfa", "fa")
+    return Weights(own.model, own.feedback() if matrices else None)
+
+
+def _foreign(path: Path, feedback_key: str | None, state_key: str | None, own_error: CheckpointError) -> Weights:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises nearly anything on a malformed file
+        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        raise WeightsError(f"{path}: cannot be read without running code from it: {reason}") from own_error
+    if state_key is not None:
+        state = _mapping(path, _at(path, content, state_key))
+    else:
+        name = next((n for n in _USUAL if isinstance(content, Mapping) and isinstance(content.get(n), Mapping)), None)
+        state = _mapping(path, content if name is None else content[name])
+    feedback = None if feedback_key is None else _feedback(path, _at(path, content, feedback_key))
+    return Weights(state, feedback)
+
+
+def _at(path: Path, content: Any, key: str) -> Any:
+    found = content
+    for part in key.split("."):
+        if isinstance(found, Mapping) and part in found:
+            found = found[part]
+        elif isinstance(found, list | tuple) and part.isdigit() and int(part) < len(found):
+            found = found[int(part)]
+        else:
+            known = ", ".join(map(str, list(found)[:8])) if isinstance(found, Mapping) else type(found).__name__
+            raise WeightsError(f"{path}: no key {key!r} (at {part!r}; there is: {known})")
+    return found
+
+
+def _mapping(path: Path, value: Any) -> Mapping[str, Tensor]:
+    if not isinstance(value, Mapping) or not any(isinstance(v, Tensor) for v in value.values()):
+        raise WeightsError(f"{path}: no state_dict found; name it with --state")
+    return value
+
+
+def _feedback(path: Path, value: Any) -> Feedback:
+    if isinstance(value, Tensor):
+        value = [value]
+    named = value if isinstance(value, Mapping) else {f"blocks.{i}": matrix for i, matrix in enumerate(value)}
+    try:
+        return Feedback({str(site): matrix for site, matrix in named.items()}, kind="dfa")
+    except (TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{path}: feedback: {error}") from None
+
+
+def load_into(path: Path, model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """``load_state_dict``, strictly.
+
+    Raises:
+        WeightsError: names or shapes that do not fit, in one line.
+    """
+    try:
+        model.load_state_dict(dict(state))
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
+        raise WeightsError(f"{path}: the weights do not fit the model: {' '.join(lines)[:300]}") from None

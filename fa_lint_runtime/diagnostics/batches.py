@@ -1,0 +1,143 @@
+"""Batches as users have them: ``(x, y)`` with x a tensor, a tuple of arguments or a dict of keyword arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Batch", "as_batches", "call", "fingerprints", "tensors_of", "to_batch"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs and targets of ``size`` samples.
+
+    Attributes:
+        x: a tensor, a tuple (positional arguments) or a dict (keyword arguments).
+        y: what the loss takes.
+        size: number of samples, from ``y`` where it is a tensor, else from the first tensor of ``x``.
+    """
+
+    x: Any
+    y: Any
+    size: int
+
+    def head(self, count: int) -> Batch:
+        """The first ``count`` samples."""
+        if count >= self.size:
+            return self
+
+        def cut(value: Tensor) -> Tensor:
+            if value.ndim and value.shape[0] == self.size:
+                return value[:count]
+            return value[:, :count] if value.ndim > 1 and value.shape[1] == self.size else value
+
+        return Batch(_mapped(self.x, cut), _mapped(self.y, cut), count)
+
+    def doubled(self) -> Batch:
+        """Every sample twice, first all of them and then all of them again; fresh tensors."""
+
+        def twice(value: Tensor) -> Tensor:
+            if value.ndim and value.shape[0] == self.size:
+                return torch.cat([value, value])
+            if value.ndim > 1 and value.shape[1] == self.size:
+                return torch.cat([value, value], 1)
+            return value.clone()
+
+        return Batch(_mapped(self.x, twice), _mapped(self.y, twice), 2 * self.size)
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The same batch with a function applied to the tensors of ``x``."""
+        return Batch(_mapped(self.x, function), self.y, self.size)
+
+    def to(self, device: torch.device) -> Batch:
+        """On a device; nothing is copied if it is there already, except tensors of ``inference_mode``."""
+
+        def move(value: Tensor) -> Tensor:
+            moved = value.to(device, non_blocking=True)
+            return moved.clone() if moved.is_inference() else moved
+
+        return Batch(_mapped(self.x, move), _mapped(self.y, move), self.size)
+
+
+def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {key: _mapped(item, function) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_mapped(item, function) for item in value)
+    return value
+
+
+def tensors_of(value: Any) -> list[Tensor]:
+    """Every tensor of a nested structure, in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return [tensor for item in items for tensor in tensors_of(item)]
+
+
+def to_batch(item: Any, index: int) -> Batch:
+    """One item of ``eval_batches`` as a :class:`Batch`.
+
+    Raises:
+        ValueError: it is no pair, or holds no tensor.
+    """
+    if not isinstance(item, list | tuple) or len(item) != 2:
+        raise ValueError(f"batch {index} must be a pair (x, y), got {type(item).__name__}")
+    x, y = item
+    tensors = [*tensors_of(y), *tensors_of(x)]
+    if not tensors or not tensors[0].ndim:
+        raise ValueError(f"batch {index} holds no tensor with a batch dimension")
+    size = tensors[0].shape[0]
+    if size == 0:
+        raise ValueError(f"batch {index} is empty")
+    if not any(size in t.shape[:2] for t in tensors_of(x)):
+        shapes = ", ".join(str(tuple(t.shape)) for t in tensors_of(x)) or "no tensor"
+        raise ValueError(f"batch {index}: y has {size} samples, x has {shapes}")
+    return Batch(x, y, size)
+
+
+def as_batches(eval_batches: Iterable[Any]) -> Sequence[Any]:
+    """``eval_batches`` as something with a length and an index.
+
+    Raises:
+        ValueError: there are none.
+    """
+    batches = eval_batches if isinstance(eval_batches, Sequence) else list(eval_batches)
+    if not len(batches):
+        raise ValueError("eval_batches is empty: give disjoint (x, y) batches, 8 of about 128 are usual")
+    return batches
+
+
+def call(model: nn.Module, x: Any, **extra: Any) -> Any:
+    """``model(x)``, ``model(*x)`` or ``model(**x)``."""
+    if isinstance(x, Mapping):
+        return model(**x, **extra)
+    if isinstance(x, tuple):
+        return model(*x, **extra)
+    return model(x, **extra)
+
+
+def fingerprints(batch: Batch) -> Tensor:
+    """One int64 a sample that equal samples share: a wrapping sum of the bits of ``x`` times fixed odd numbers.
+
+    Shape (size,), on the CPU of the caller's choice; different samples collide with probability about 2^-63.
+    """
+    total = torch.zeros(batch.size, dtype=torch.int64)
+    for number, tensor in enumerate(tensors_of(batch.x)):
+        if not tensor.ndim or tensor.shape[0] != batch.size:
+            continue
+        bits = tensor.detach().reshape(batch.size, -1)
+        if bits.dtype.is_floating_point:
+            kind = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[bits.dtype.itemsize]
+            bits = bits.contiguous().view(kind)
+        generator = torch.Generator().manual_seed(number)
+        weights = torch.randint(-(2**62), 2**62, (bits.shape[1],), generator=generator) * 2 + 1
+        total = total.to(bits.device) + (bits.to(torch.int64) * weights.to(bits.device)).sum(1)
+    return total

@@ -1,0 +1,463 @@
+"""One forward and one backward a batch; out come norms, directions and alignments, never hidden states.
+
+The backward pass goes to the hidden states only (``torch.autograd.grad`` on gradient edges): no gradient of a
+parameter is computed, ``.grad`` is not touched and hooks of data-parallel wrappers do not fire.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from ..kernels import blocked, composite
+from .batches import Batch, fingerprints
+from .credits import CreditFunction, CreditInputs, Pairing
+from .losses import SummedLoss
+from .null import FeedbackNull, FrameNull, FrameSums, Moments
+from .outputs import Token, pool, samples_first
+from .restore import tracked_inputs
+from .taps import Plan, run
+
+__all__ = ["Alignments", "BatchStatistics", "Capture", "Credits", "norms64"]
+
+
+_SMALL = 1 << 20  # elements up to which an fp64 copy costs less than the care to avoid it
+
+
+def norms64(x: Tensor) -> Tensor:
+    """fp64 L2 norms of the rows of (B, d), of any magnitude; (B,)."""
+    x = x.detach()
+    if x.dtype != torch.float64 and x.numel() <= _SMALL:
+        small: Tensor = torch.linalg.vector_norm(x.to(torch.float64), dim=-1)
+        return small
+    if type(x) is Tensor and x.is_cpu:
+        return blocked.norm(x, x.ndim - 1)
+    return composite.norm(x, x.ndim - 1, False)
+
+
+@dataclass(frozen=True)
+class GroupSums:
+    """Sums of vectors over contiguous groups of the samples of a batch.
+
+    Attributes:
+        unit: (m, d) of unit vectors (zero and non-finite ones left out).
+        raw: (m, d) of the vectors divided by ``scale``.
+        scale: 0-dim fp64.
+        counts: (m,) vectors with a direction.
+        energy: (m,) fp64 sums of squared norms over ``scale**2``.
+    """
+
+    unit: Tensor
+    raw: Tensor
+    scale: Tensor
+    counts: Tensor
+    energy: Tensor
+
+    def cpu(self) -> GroupSums:
+        """On the CPU."""
+        return GroupSums(self.unit.cpu(), self.raw.cpu(), self.scale.cpu(), self.counts.cpu(), self.energy.cpu())
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One vector a sample, for sums over samples; leading dimensions (layers) may come before.
+
+    Attributes:
+        vectors: (B, d) fp64, multiplied by a power of two where fp64 itself would underflow.
+        norms: (B,) fp64 L2 norms of the vectors as given.
+        inverse: (B,) fp64 with ``inverse * vectors`` of length 1; 0 where there is no direction.
+    """
+
+    vectors: Tensor
+    norms: Tensor
+    inverse: Tensor
+
+    @property
+    def unit(self) -> Tensor:
+        """(B, d) unit vectors, zero where undefined."""
+        return torch.where(self.inverse.unsqueeze(-1) > 0, self.vectors * self.inverse.unsqueeze(-1), 0.0)
+
+    def each(self) -> list[Rows]:
+        """One by one along the first dimension."""
+        return [Rows(*parts) for parts in zip(self.vectors, self.norms, self.inverse, strict=True)]
+
+
+def as_rows(x: Tensor) -> Rows:
+    """(…, B, d) of any floating-point dtype and magnitude."""
+    x = x.detach()
+    if x.dtype == torch.float64 and not _is_moderate(x):
+        norms = norms64(x)
+        scale = composite.power_of_two_scale(norms)
+        wide, length = x * scale.unsqueeze(-1), norms * scale
+    else:  # squares of narrower numbers neither under- nor overflow in fp64
+        wide = x.to(torch.float64)
+        norms = length = torch.linalg.vector_norm(wide, dim=-1)
+    inverse = torch.where((length > 0) & (length < math.inf), 1.0 / length, 0.0)
+    return Rows(wide, norms, inverse)
+
+
+def _is_moderate(x: Tensor) -> bool:
+    """No square of an fp64 entry under- or overflows. Looked at on a CPU only: elsewhere it would be a host sync."""
+    if not x.is_cpu:
+        return False
+    low, high = x.abs().amax(-1).aminmax()
+    return bool((low > 1e-140) & (high < 1e140))
+
+
+def group_sums(rows: Rows, groups: int) -> list[GroupSums]:
+    """Sums over contiguous groups of samples of unit vectors and of the vectors themselves; one result for each layer.
+
+    A vector with an inf or a NaN makes the sums of its group NaN, and what is computed from them N/A.
+    """
+    size = rows.norms.shape[-1]
+    groups = min(groups, size)
+    of = torch.arange(size, device=rows.norms.device) * groups // size
+    member = (of == torch.arange(groups, device=of.device).unsqueeze(1)).to(torch.float64)
+    defined = rows.inverse > 0
+    top = torch.where(defined, rows.norms, 0.0).amax(-1)
+    relative = torch.where(defined, rows.norms / top.unsqueeze(-1), 0.0)
+    weights = torch.stack([rows.inverse, rows.inverse * relative], -2).unsqueeze(-2) * member
+    both = (weights.flatten(-3, -2) @ rows.vectors).to(torch.float32)
+    counts = torch.stack([defined.to(torch.float64), relative * relative], -2) @ member.mT
+    return [
+        GroupSums(sums[:groups], sums[groups:], scale, count[0], count[1])
+        for sums, scale, count in zip(both, top, counts, strict=True)
+    ]
+
+
+def stacked(vectors: Sequence[Tensor | None], missing: Rows) -> list[tuple[list[int], Rows]]:
+    """Rows of several layers, small layers of one width together; None (no gradient) becomes ``missing`` of width 1."""
+    found: list[tuple[list[int], Rows]] = []
+    together: dict[tuple[torch.Size, torch.dtype], list[int]] = {}
+    for index, x in enumerate(vectors):
+        if x is None:
+            found.append(([index], missing))
+        elif x.numel() > _SMALL // 8:
+            found.append(([index], as_rows(x.unsqueeze(0))))
+        else:
+            together.setdefault((x.shape, x.dtype), []).append(index)
+    for indices in together.values():
+        layers = [x for i in indices if (x := vectors[i]) is not None]
+        found.append((indices, as_rows(torch.stack(layers))))
+    return found
+
+
+@dataclass(frozen=True)
+class Alignments:
+    """Per-sample cosines of credit and gradient for one (hidden state, site).
+
+    Attributes:
+        cosines: (B,) fp64, NaN where undefined.
+        credit_sum: (d,) sum of unit credits, for mismatched pairs.
+        null: sums for the null; None for the original's pairing.
+    """
+
+    cosines: Tensor
+    credit_sum: Tensor
+    null: Moments | FrameSums | None
+
+    def cpu(self) -> Alignments:
+        """On the CPU."""
+        return Alignments(self.cosines.cpu(), self.credit_sum.cpu(), None if self.null is None else self.null.cpu())
+
+
+@dataclass(frozen=True)
+class BatchStatistics:
+    """Everything kept of one batch. Index l runs over hidden states.
+
+    Attributes:
+        index: of the batch.
+        size: samples.
+        hidden_norms, gradient_norms: (L + 1, B) fp64; gradients of the summed loss, that is per sample; NaN where no
+            graph leads from the loss to h_l.
+        error_norms: (B,) fp64.
+        gradients: group sums of the gradients; error: of the output error.
+        alignments: (l, site) to cosines.
+        correct: (B,) bool, None if the targets are no classes.
+        logits, target: (B, C) fp64 and (B,) where small enough to refit the biases of the head, else None.
+        fingerprints: (B,) int64.
+        other_tokens: (L + 1,) bool: a position that ``token`` does not read has a gradient.
+        hidden_dtypes: of h_l.
+        widths: of the pooled h_l.
+        first_rows: of batch 0 only: gradients of its first samples in working precision, for the precision checks.
+    """
+
+    index: int
+    size: int
+    hidden_norms: Tensor
+    gradient_norms: Tensor
+    error_norms: Tensor
+    gradients: tuple[GroupSums, ...]
+    error: GroupSums
+    alignments: dict[tuple[int, str], Alignments]
+    correct: Tensor | None
+    logits: Tensor | None
+    target: Tensor | None
+    fingerprints: Tensor
+    other_tokens: Tensor
+    hidden_dtypes: tuple[torch.dtype, ...]
+    widths: tuple[int, ...]
+    first_rows: tuple[Tensor | None, ...] = ()
+
+
+@dataclass
+class Credits:
+    """Where credit signals come from.
+
+    Attributes:
+        pairing: sites and hidden states.
+        matrices: effective feedback matrices (fp64), empty for a credit function.
+        function: the credit function, or None.
+        nulls: site to its fresh-feedback null.
+        order: names for what the function returns as a sequence.
+        draws, seed: of frame nulls, made when the size of a credit is known.
+    """
+
+    pairing: Pairing
+    matrices: dict[str, Tensor] = field(default_factory=dict)
+    function: CreditFunction | None = None
+    nulls: dict[str, FeedbackNull] = field(default_factory=dict)
+    frames: dict[tuple[int, str], FrameNull] = field(default_factory=dict)
+    draws: int = 199
+    seed: int = 0
+
+
+@dataclass
+class Capture:
+    """The measurement of one batch, configured once.
+
+    Attributes:
+        model: unwrapped, inside ``measured``.
+        plan: where hidden states are.
+        loss: summed over samples.
+        token: how (B, T, d) becomes (B, d).
+        groups: groups of samples a batch, for intervals.
+        credits: None: no alignment.
+        rows: samples of batch 0 whose gradients are kept.
+    """
+
+    model: nn.Module
+    plan: Plan
+    loss: SummedLoss
+    token: Token = "cls"
+    groups: int = 4
+    credits: Credits | None = None
+    rows: int = 0
+
+    def __call__(self, batch: Batch, index: int) -> BatchStatistics:
+        """Forward, backward, statistics; all on the device of the model, no host sync."""
+        plan = self.plan
+        edges: list[GradientEdge | None] = []
+        norms: list[Tensor] = []
+        dtypes: list[torch.dtype] = []
+        shapes: list[int] = []
+        kept: list[Tensor] = []
+        wants_hidden = self.credits is not None and self.credits.function is not None
+
+        def on_hidden(position: int, h: Tensor) -> None:
+            edges.append(get_gradient_edge(h) if h.requires_grad else None)
+            first = samples_first(h.detach(), plan.batch_dims[position])
+            vectors = pool(first, self.token)
+            norms.append(norms64(vectors))
+            dtypes.append(h.dtype)
+            shapes.append(vectors.shape[1])
+            if wants_hidden:
+                kept.append(first.clone())
+
+        logits = run(self.model, plan, tracked_inputs(batch.x), on_hidden)
+        gradients, error = gradients_at(self.loss, logits, batch, edges)
+        raw = [self._pooled(g, position) for position, g in enumerate(gradients)]
+        missing = torch.full((batch.size,), float("nan"), dtype=torch.float64, device=logits.device)
+        absent = Rows(missing.new_zeros(1, batch.size, 1), missing.unsqueeze(0), torch.zeros_like(missing).unsqueeze(0))
+        rows: dict[int, Rows] = {}
+        sums: dict[int, GroupSums] = {}
+        for indices, together in stacked(raw, absent):
+            rows.update(zip(indices, together.each(), strict=True))
+            sums.update(zip(indices, group_sums(together, self.groups), strict=True))
+        error_rows = as_rows(error.reshape(1, batch.size, -1))
+        alignments: dict[tuple[int, str], Alignments] = {}
+        if self.credits is not None:
+            inputs = CreditInputs(batch.x, batch.y, logits.detach(), error, tuple(kept), self.model)
+            alignments = self._alignments(self.credits, inputs, raw, rows)
+        with_logits = logits.ndim == 2 and logits.shape[1] <= 1024 and isinstance(batch.y, Tensor)
+        classes = with_logits and not batch.y.dtype.is_floating_point and batch.y.ndim == 1
+        return BatchStatistics(
+            index=index,
+            size=batch.size,
+            hidden_norms=torch.stack(norms),
+            gradient_norms=torch.stack([rows[index].norms for index in range(plan.count)]),
+            error_norms=error_rows.norms[0],
+            gradients=tuple(sums[index] for index in range(plan.count)),
+            error=group_sums(error_rows, self.groups)[0],
+            alignments=alignments,
+            correct=logits.detach().argmax(1) == batch.y if classes else None,
+            logits=logits.detach().to(torch.float64) if classes else None,
+            target=batch.y if classes else None,
+            fingerprints=fingerprints(batch),
+            other_tokens=torch.stack([_is_read_elsewhere(g, missing) for g in gradients]),
+            hidden_dtypes=tuple(dtypes),
+            widths=tuple(shapes),
+            first_rows=tuple(None if g is None else g[: self.rows].clone() for g in raw) if index == 0 else (),
+        )
+
+    def _pooled(self, gradient: Tensor | None, position: int) -> Tensor | None:
+        if gradient is None:
+            return None
+        return pool(samples_first(gradient, self.plan.batch_dims[position]), self.token).detach()
+
+    def _alignments(
+        self, credits: Credits, inputs: CreditInputs, gradients: list[Tensor | None], rows: Mapping[int, Rows]
+    ) -> dict[tuple[int, str], Alignments]:
+        signals = credit_signals(credits, inputs)
+        absent = [site for _, site in credits.pairing.trained if site not in signals]
+        if absent:
+            raise ValueError(f"credit returned nothing for {absent[0]!r}, which it did for the first samples")
+        moments = self._error_rows(inputs.error) if credits.function is None else None
+        found: dict[tuple[int, str], Alignments] = {}
+        for position, site in dict.fromkeys([*credits.pairing.trained, *credits.pairing.original]):
+            gradient, trained = gradients[position], (position, site) in credits.pairing.trained
+            if gradient is None:
+                continue
+            signal = fitted(signals[site], gradient, self.token, site, self.plan.names[position])
+            if signal is None:
+                if trained:
+                    raise ValueError(
+                        f"the credit of {site!r} has {signals[site].shape[-1]} values a sample, hidden state "
+                        f"{self.plan.names[position]!r} has {gradient.shape[1]}: say which belongs to which with "
+                        "sites={site: hidden state}"
+                    )
+                continue
+            credit = as_rows(signal)
+            null: Moments | FrameSums | None = None
+            if trained and moments is None:
+                null = self._frame(credits, (position, site), rows[position], credit)
+            elif trained and moments is not None:
+                null = _moments(rows[position], moments, credits.matrices[site].shape[0])
+            cosines = _cosines(credit, rows[position])
+            found[position, site] = Alignments(cosines, credit.inverse @ credit.vectors, null)
+        return found
+
+    def _error_rows(self, error: Tensor) -> Tensor:
+        """Unit errors: (B, C), or (B, T, C) where all positions are concatenated."""
+        local = error if error.ndim == 2 or self.token == "all" else pool(error, self.token)
+        return as_rows(local.reshape(len(local), -1)).unit.reshape(local.shape)
+
+    def _frame(self, credits: Credits, key: tuple[int, str], gradient: Rows, credit: Rows) -> FrameSums:
+        if key not in credits.frames:
+            width = gradient.vectors.shape[1]
+            credits.frames[key] = FrameNull(width, credits.draws, credits.seed + key[0])
+        return credits.frames[key].sums(gradient.unit, credit.unit)
+
+
+def _cosines(a: Rows, b: Rows) -> Tensor:
+    """(B,) fp64 as :func:`fa_lint_runtime.safe_cosine`, from norms that are known; NaN where undefined."""
+    cosines = (a.vectors * b.vectors).sum(-1) * a.inverse * b.inverse
+    return torch.where((a.inverse > 0) & (b.inverse > 0), cosines.clamp(-1.0, 1.0), float("nan"))
+
+
+def _moments(gradient: Rows, unit_error: Tensor, width: int) -> Moments:
+    """Of one batch; ``width`` rows of the feedback matrix serve every position of the gradient."""
+    positions = gradient.vectors.shape[1] // width
+    if unit_error.ndim == 2 and positions > 1:
+        unit_error = (unit_error / math.sqrt(positions)).unsqueeze(1).expand(-1, positions, -1)
+    errors = unit_error.reshape(-1, unit_error.shape[-1])
+    weights = gradient.inverse.repeat_interleave(positions) if positions > 1 else gradient.inverse
+    vectors = gradient.vectors.reshape(-1, width)
+    used = (gradient.inverse > 0) & unit_error.reshape(len(unit_error), -1).any(1)
+    return Moments(vectors.mT @ (errors * weights.unsqueeze(1)), errors.mT @ errors, used.sum().to(torch.float64))
+
+
+def _is_read_elsewhere(gradient: Tensor | None, like: Tensor) -> Tensor:
+    if gradient is None or gradient.ndim != 3:
+        return torch.zeros((), dtype=torch.bool, device=like.device)
+    return gradient.detach().any()
+
+
+def credit_signals(credits: Credits, inputs: CreditInputs) -> dict[str, Tensor]:
+    """The credit at every site, (B, d) or (B, T, d)."""
+    if credits.function is None:
+        return {site: inputs.error @ matrix.mT for site, matrix in credits.matrices.items()}
+    with torch.enable_grad():
+        made: Any = credits.function(inputs)
+    return named_signals(made)
+
+
+def named_signals(made: Any) -> dict[str, Tensor]:
+    """What a credit function returned, by site; a sequence gets the names ``blocks.0``, ``blocks.1``, ….
+
+    Raises:
+        TypeError: neither a mapping nor a sequence of tensors.
+    """
+    if isinstance(made, Mapping):
+        named = dict(made)
+    elif isinstance(made, list | tuple):
+        named = {f"blocks.{i}": signal for i, signal in enumerate(made)}
+    else:
+        raise TypeError(f"credit must return a mapping site -> tensor or a sequence, got {type(made).__name__}")
+    for site, signal in named.items():
+        if not isinstance(signal, Tensor):
+            raise TypeError(f"credit returned a {type(signal).__name__} for {site!r}, not a tensor")
+    return {site: signal.detach() for site, signal in named.items()}
+
+
+def fitted(signal: Tensor, row: Tensor, token: Token, site: str, name: str) -> Tensor | None:
+    """A credit as one vector a sample of the width of the gradient; None if it does not fit."""
+    vectors = signal if signal.ndim == 2 else pool(signal, token)
+    if token == "all" and vectors.shape[1] != row.shape[1] and row.shape[1] % vectors.shape[1] == 0:
+        vectors = vectors.repeat(1, row.shape[1] // vectors.shape[1])
+    if len(vectors) != len(row):
+        raise ValueError(f"the credit of {site!r} has {len(vectors)} samples, hidden state {name!r} has {len(row)}")
+    return vectors if vectors.shape[1] == row.shape[1] else None
+
+
+def gradients_at(
+    loss: SummedLoss, logits: Tensor, batch: Batch, edges: list[GradientEdge | None]
+) -> tuple[list[Tensor | None], Tensor]:
+    """Gradients of the summed loss at the hidden states (None where no graph leads there), and the output error."""
+    error = loss.error(logits, batch.y)
+    tracked = [edge for edge in edges if edge is not None]
+    if not logits.requires_grad:
+        if error is None:
+            raise ValueError("the logits have no graph: the model detaches them or runs under no_grad")
+        return [None for _ in edges], error
+    wanted = [*tracked, get_gradient_edge(logits)] if error is None else tracked
+    found = list(torch.autograd.grad(loss(logits, batch.y, batch.size), wanted, allow_unused=True)) if wanted else []
+    if error is None:
+        last = found.pop()
+        if last is None:
+            raise ValueError("loss_fn does not depend on the logits")
+        error = last.detach().to(torch.float64)
+    given = iter(found)
+    return [None if edge is None else next(given) for edge in edges], error
+
+
+def to_cpu(stats: BatchStatistics) -> BatchStatistics:
+    """Statistics of one batch on the CPU: the only transfer, after all batches have been queued."""
+
+    def move(x: Tensor | None) -> Tensor | None:
+        return None if x is None else x.cpu()
+
+    return BatchStatistics(
+        index=stats.index,
+        size=stats.size,
+        hidden_norms=stats.hidden_norms.cpu(),
+        gradient_norms=stats.gradient_norms.cpu(),
+        error_norms=stats.error_norms.cpu(),
+        gradients=tuple(g.cpu() for g in stats.gradients),
+        error=stats.error.cpu(),
+        alignments={key: a.cpu() for key, a in stats.alignments.items()},
+        correct=move(stats.correct),
+        logits=move(stats.logits),
+        target=move(stats.target),
+        fingerprints=stats.fingerprints.cpu(),
+        other_tokens=stats.other_tokens.cpu(),
+        hidden_dtypes=stats.hidden_dtypes,
+        widths=stats.widths,
+        first_rows=tuple(move(g) for g in stats.first_rows),
+    )

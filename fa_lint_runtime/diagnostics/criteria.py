@@ -1,0 +1,247 @@
+"""The sound criteria: each one a function from measured figures to an :class:`Outcome`. These decide the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .alignment import LayerAlignment
+from .margin import Margin
+from .outcomes import Outcome, State
+from .precision import Precision
+from .stability import ErrorDrift
+from .statistics import NAN
+from .thresholds import DiagnosticThresholds
+
+__all__ = [
+    "LayerFigures",
+    "absorption",
+    "alignment",
+    "credit_size",
+    "elasticity",
+    "finite",
+    "growth",
+    "initial_growth",
+    "margin",
+    "reference",
+    "resolution",
+    "shared_direction",
+]
+
+from .report import LayerReport as LayerFigures
+
+
+def finite(layers: Sequence[LayerFigures], duplicates: str) -> Outcome:
+    """Is there anything to measure: finite, alive, and on different samples?"""
+    title = "finite, alive, disjoint"
+    broken = [x for x in layers if x.nonfinite_share > 0]
+    if broken:
+        worst = max(broken, key=lambda x: x.nonfinite_share)
+        text = f"{worst.nonfinite_share:.1%} of samples hold an inf or a NaN in layer {worst.index} ({worst.name})"
+        action = "find the overflow or the divergence first; no figure of a broken network means anything"
+        return Outcome("finite", title, "invalid", worst.nonfinite_share, 0.0, text, action)
+    dead = [x for x in layers if x.undefined_share >= 0.5 and not math.isnan(x.gradient_norm)]
+    if dead and dead[0].other_tokens:
+        text = f"the loss does not see the chosen token of layer {dead[0].index} ({dead[0].name}), but others of it"
+        action = 'choose the position that the head reads, for example token="last" or token="mean"'
+        return Outcome("finite", title, "not measured", dead[0].undefined_share, 0.5, text, action, essential=True)
+    if dead:
+        text = (
+            f"{dead[0].undefined_share:.1%} of samples have a zero gradient at layer {dead[0].index} ({dead[0].name})"
+        )
+        action = "no gradient arrives: a dead head, a saturated softmax or a dtype that flushed it; use fp32 or scale"
+        return Outcome("finite", title, "invalid", dead[0].undefined_share, 0.5, text, action)
+    if duplicates:
+        return Outcome("finite", title, "invalid", NAN, NAN, duplicates, "give disjoint batches")
+    return Outcome("finite", title, "passes", 0.0, 0.0, "no inf, no NaN, no dead layer, no repeated batch", "")
+
+
+def reference(layers: Sequence[LayerFigures], precision: Precision) -> Outcome:
+    """Is the reference the gradient of this network?"""
+    title = "the reference is the gradient"
+    cut = [x for x in layers if math.isnan(x.gradient_norm) and x.undefined_share == 1.0 and x.nonfinite_share < 1.0]
+    if layers and len(cut) == len(layers):
+        text = "no graph leads from the loss to any hidden state: the model detaches them"
+        action = "evaluate the backprop twin: the same weights in a model without detach"
+        return Outcome("reference", title, "not measured", NAN, NAN, text, action, essential=True)
+    error = precision.derivative_error
+    if precision.false_backward:
+        names = ", ".join(precision.custom_functions) or "a backward hook"
+        text = f"the backward pass is not the derivative of the forward pass (off by {error:.2g}; {names})"
+        action = "what autograd returns here is the method's own credit; load the weights into a plain backprop twin"
+        return Outcome("reference", title, "not measured", error, 0.01, text, action, essential=True)
+    if cut:
+        names = ", ".join(x.name for x in cut[:3])
+        text = f"no graph leads from the loss to {len(cut)} of {len(layers)} hidden states ({names})"
+        action = "the model detaches them: evaluate the backprop twin"
+        return Outcome("reference", title, "not measured", NAN, NAN, text, action, essential=True)
+    if math.isnan(error):
+        text = f"not checked against a central difference: {precision.missing}"
+        return Outcome("reference", title, "information", NAN, 0.01, text, "")
+    text = f"agrees with a central difference to {error:.1e}"
+    return Outcome("reference", title, "passes", error, 0.01, text, "")
+
+
+def growth(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:
+    """(a) over all samples instead of the first batch."""
+    grown = [x for x in layers[1:] if not math.isnan(x.growth)]
+    if not grown:
+        return Outcome(
+            "growth", "‖h‖ stays in range", "not measured", NAN, t.max_block_growth, "fewer than two states", ""
+        )
+    worst = max(grown, key=lambda x: x.growth)
+    state: State = "fires" if worst.growth > t.max_block_growth else "passes"
+    text = f"‖h‖ grows at most {worst.growth:.3g}× in one block ({worst.name})"
+    action = (
+        "penalise block outputs (λ = 1e-2 · mean ‖f_l‖²), remove the terminal LayerNorm, or lower the learning rate"
+    )
+    return Outcome(
+        "growth",
+        "‖h‖ stays in range",
+        state,
+        worst.growth,
+        t.max_block_growth,
+        text,
+        action if state == "fires" else "",
+    )
+
+
+def initial_growth(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome | None:
+    """What (a) is blind to: an embedding that blew up. None unless the initial norm is known."""
+    if t.initial_h0_norm is None or not layers:
+        return None
+    ratio = layers[0].hidden_norm / t.initial_h0_norm
+    state: State = "fires" if ratio > t.max_h0_growth else "passes"
+    text = f"‖h_0‖ is {ratio:.3g}× its value at initialisation"
+    action = "the embedding blew up: penalise it, or lower its learning rate" if state == "fires" else ""
+    return Outcome("h_0 growth", "the embedding stays in range", state, ratio, t.max_h0_growth, text, action)
+
+
+def absorption(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:
+    """Does adding a block's output round the stream away?"""
+    known = [x for x in layers[1:] if not math.isnan(x.absorption)]
+    worst = max(known, key=lambda x: x.absorption, default=None)
+    title = "the skip stream survives rounding"
+    if worst is None:
+        return Outcome("absorption", title, "not measured", NAN, t.max_absorption, "fewer than two states", "")
+    state: State = "fires" if worst.absorption > t.max_absorption else "passes"
+    text = f"a block rounds at most {worst.absorption:.1e} of the stream away ({worst.dtype})"
+    action = "run in fp32, or bring the growth down" if state == "fires" else ""
+    return Outcome("absorption", title, state, worst.absorption, t.max_absorption, text, action)
+
+
+def credit_size(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:
+    """(b) without 1/B and without the remaining error."""
+    title, name = "credit per unit error", "credit size"
+    value = layers[-1].credit_per_error if layers else NAN
+    if math.isnan(value):
+        return Outcome(name, title, "not measured", value, t.min_credit_per_error, "no gradient at h_L", "")
+    state: State = "fires" if value < t.min_credit_per_error else "passes"
+    text = f"‖g_L‖/‖e‖ = {value:.2g}"
+    action = (
+        "h_L is so large that the loss hardly sees it: see growth; report Γ with its null only"
+        if state == "fires"
+        else ""
+    )
+    return Outcome(name, title, state, value, t.min_credit_per_error, text, action)
+
+
+def elasticity(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:
+    """Has credit vanished, whatever the scale of h?"""
+    title = "credit has not vanished"
+    known = [x for x in layers if not math.isnan(x.elasticity)]
+    if not known:
+        return Outcome("elasticity", title, "not measured", NAN, t.min_elasticity, "no gradient", "")
+    worst = min(known, key=lambda x: x.elasticity)
+    state: State = "fires" if worst.elasticity < t.min_elasticity else "passes"
+    text = f"‖g_l‖‖h_l‖/‖e‖ is at least {worst.elasticity:.2g} (layer {worst.index})"
+    action = (
+        "a relative change of this state does not move the loss: it is dead or overflowed" if state == "fires" else ""
+    )
+    return Outcome("elasticity", title, state, worst.elasticity, t.min_elasticity, text, action)
+
+
+def resolution(layers: Sequence[LayerFigures], precision: Precision, t: DiagnosticThresholds) -> Outcome:
+    """The only test that may call a gradient numerical noise."""
+    title = "gradients are resolved"
+    known = [(x.precision.resolution, x) for x in layers if x.precision and not math.isnan(x.precision.resolution)]
+    if not known:
+        text = precision.missing or "no gradient"
+        return Outcome("resolution", title, "not measured", NAN, t.min_resolution, text, "")
+    value, worst = min(known, key=lambda pair: pair[0])
+    state: State = "fires" if value < t.min_resolution else "passes"
+    text = f"cosine of {worst.dtype} and fp64 gradients: at least {value:.6f} (layer {worst.index})"
+    action = "the reference is numerical noise: compute it in fp64 (saturated softmax, overflow or half precision)"
+    return Outcome("resolution", title, state, value, t.min_resolution, text, action if state == "fires" else "")
+
+
+def alignment(
+    found: Sequence[LayerAlignment], indices: Sequence[int], missing: str, t: DiagnosticThresholds
+) -> Outcome:
+    """Does Γ owe anything to training beyond layer 0? From the fresh-feedback null only."""
+    title = "credit is aligned beyond layer 0"
+    if not found:
+        return Outcome("alignment", title, "not measured", NAN, t.alpha, missing, "")
+    blocks = [(i, a) for i, a in zip(indices, found, strict=True) if i > 0] or list(zip(indices, found, strict=True))
+    decided = [(i, a) for i, a in blocks if a.decision != "undefined"]
+    if not decided:
+        text = "no null: a credit or a gradient is zero or not finite"
+        return Outcome("alignment", title, "not measured", NAN, t.alpha, text, "")
+    aligned = [i for i, a in decided if a.decision == "aligned"]
+    best = min(a.p_holm for _, a in decided)
+    text = f"{len(aligned)} of {len(decided)} layers differ from fresh feedback (least Holm p = {best:.2g})"
+    opposed = [i for i, a in decided if a.decision == "opposed"]
+    if opposed:
+        text += f"; layers {opposed} are opposed"
+    state: State = "passes" if aligned else "fires"
+    action = "Γ of these layers is what any random feedback gives: do not report it as learning" if not aligned else ""
+    return Outcome("alignment", title, state, best, t.alpha, text, action)
+
+
+def shared_direction(layers: Sequence[LayerFigures], error: ErrorDrift, t: DiagnosticThresholds) -> Outcome:
+    """(c) on effect size, independent of batch size."""
+    title = "gradients are per sample"
+    known = [x for x in layers if not math.isnan(x.drift.rho_direction.low)]
+    if not known:
+        return Outcome("drift", title, "not measured", NAN, t.max_rho_direction, "too few samples for an interval", "")
+    worst = max(known, key=lambda x: x.drift.rho_direction.low)
+    low, value = worst.drift.rho_direction.low, worst.drift.rho_direction.value
+    state: State = "fires" if low >= t.max_rho_direction else "passes"
+    text = f"mean cosine between samples {value:.3f}, at least {low:.3f} (layer {worst.index})"
+    if not math.isnan(error.refitted_stability):
+        text += (
+            f"; of the output error alone s = {error.halves_stability:.2f}, "
+            f"{error.refitted_stability:.2f} after refitting the head's biases"
+        )
+    action = "the reference is one global direction: Γ measures agreement with it, not per-sample credit"
+    return Outcome("drift", title, state, low, t.max_rho_direction, text, action if state == "fires" else "")
+
+
+def margin(found: Margin | None, t: DiagnosticThresholds) -> Outcome:
+    """(d) with an interval, a named baseline and a ceiling."""
+    title = "training the blocks pays"
+    if found is None:
+        return Outcome("margin", title, "not measured", NAN, t.min_margin_pp, "no frozen baseline given", "")
+    pp = found.pp
+    if math.isnan(pp.value):
+        text, action = "an accuracy is NaN", "a run that diverged has no accuracy to report"
+        return Outcome("margin", title, "invalid", NAN, t.min_margin_pp, text, action)
+    text = f"{pp.value:+.1f} pp over frozen blocks ({found.baseline})"
+    if not math.isnan(pp.low):
+        text += f", {100 * (1 - t.alpha):.0f} % interval {pp.low:+.1f} to {pp.high:+.1f} ({found.method})"
+    if found.bp_pp < t.min_margin_pp:
+        text += f"; suppressed: backprop itself gains only {found.bp_pp:+.1f} pp (ceiling)"
+        return Outcome("margin", title, "information", pp.value, t.min_margin_pp, text, "use a harder task for (d)")
+    if math.isnan(pp.low):
+        bare = "fires" if pp.value < t.min_margin_pp else "passes"
+        action = f"{found.method}: give per-sample correctness or the number of samples"
+        return Outcome(
+            "margin", title, "inconclusive", pp.value, t.min_margin_pp, text + f" ({bare} without interval)", action
+        )
+    if pp.high < t.min_margin_pp:
+        action = "the trained blocks add nothing: say so beside the accuracy"
+        return Outcome("margin", title, "fires", pp.value, t.min_margin_pp, text, action)
+    if pp.low < t.min_margin_pp:
+        action = "the interval straddles the threshold: more test samples, or more seeds (5 or more)"
+        return Outcome("margin", title, "inconclusive", pp.value, t.min_margin_pp, text, action)
+    return Outcome("margin", title, "passes", pp.value, t.min_margin_pp, text, "")

@@ -1,0 +1,125 @@
+"""Which modules are the blocks of a model: what the caller names, else the longest row of like blocks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+__all__ = ["Blocks", "Layers", "find_blocks", "follows_contract"]
+
+Layers = str | Sequence[str | nn.Module]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Modules to look at, in the order of their registration.
+
+    Attributes:
+        modules: qualified name to module.
+        source: how they were found, for the report.
+        alike: they are blocks of one kind, so that each takes what the one before it led to. False for a mere list of
+            layers, between which activations and reshapes may lie.
+    """
+
+    modules: dict[str, nn.Module]
+    source: str
+    alike: bool
+
+
+def follows_contract(model: nn.Module) -> bool:
+    """True if ``model(x, return_hidden=True)`` is on offer: it returns ``(logits, [h_0, …, h_L])``."""
+    return "return_hidden" in inspect.signature(model.forward).parameters
+
+
+def find_blocks(model: nn.Module, layers: Layers | None) -> Blocks:
+    """The blocks of ``model``.
+
+    Args:
+        model: unwrapped.
+        layers: a glob over qualified names in which ``*`` stays within one segment (``"blocks.*"``,
+            ``"layer?.*"``), the name of a container (its children), a sequence of names or modules, or None: the
+            longest row of sibling blocks of one class, else every layer with parameters of its own but the last.
+
+    Raises:
+        ValueError: nothing matches; says what there is.
+    """
+    if layers is None:
+        return _row_of_blocks(model) or _plain_layers(model)
+    names = {module: name for name, module in model.named_modules()}
+    wanted = [layers] if isinstance(layers, str) else list(layers)
+    found: dict[str, nn.Module] = {}
+    for item in wanted:
+        if isinstance(item, nn.Module):
+            if item not in names:
+                raise ValueError(f"layers: a {type(item).__name__} that is no part of the model")
+            found[names[item]] = item
+        else:
+            found |= _matching(model, item)
+    classes = {type(module) for module in found.values()}
+    source = f'layers="{layers}"' if isinstance(layers, str) else "layers as given"
+    return Blocks(found, f"{source}: {_described(found)}", isinstance(layers, str) and len(classes) == 1)
+
+
+def _matching(model: nn.Module, pattern: str) -> dict[str, nn.Module]:
+    segments = pattern.split(".")
+    found = {
+        name: module
+        for name, module in model.named_modules()
+        if name.count(".") + 1 == len(segments)
+        and name
+        and all(fnmatchcase(part, want) for part, want in zip(name.split("."), segments, strict=True))
+    }
+    if len(found) == 1 and isinstance(next(iter(found.values())), nn.ModuleList | nn.Sequential):
+        ((name, container),) = found.items()
+        found = {f"{name}.{child}": module for child, module in container.named_children()}
+    if not found:
+        containers = [n for n, m in model.named_modules() if isinstance(m, nn.ModuleList | nn.Sequential) and n]
+        hint = ", ".join(f'"{n}.*"' for n in containers[:6]) or ", ".join(n for n, _ in model.named_children())
+        raise ValueError(f'layers="{pattern}" matches no module; there is {hint or "no submodule at all"}')
+    return found
+
+
+def _row_of_blocks(model: nn.Module) -> Blocks | None:
+    """Children of one class in a container, or in sibling containers (``layer1`` … ``layer4`` of a ResNet)."""
+    rows: dict[tuple[str, type], dict[str, nn.Module]] = {}
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.ModuleList | nn.Sequential):
+            continue
+        children = list(module.named_children())
+        classes = {type(child) for _, child in children}
+        if len(classes) != 1 or not any(True for _ in module.parameters()):
+            continue
+        # A stack of bare Linear layers is no row of blocks unless a ModuleList says so.
+        (kind,) = classes
+        if isinstance(module, nn.Sequential) and not list(children[0][1].children()):
+            continue
+        parent = name.rpartition(".")[0]
+        row = rows.setdefault((parent, kind), {})
+        row.update({f"{name}.{child}" if name else child: block for child, block in children})
+    best = max(rows.values(), key=len, default={})
+    return Blocks(best, _described(best), True) if len(best) >= 2 else None
+
+
+def _plain_layers(model: nn.Module) -> Blocks:
+    leaves = {
+        name: module
+        for name, module in model.named_modules()
+        if name and not list(module.children()) and any(p.ndim >= 2 for p in module.parameters(recurse=False))
+    }
+    if len(leaves) < 2:
+        raise ValueError(
+            f"no blocks found in {type(model).__name__}: name them, for example layers=[model.fc1, model.fc2]"
+        )
+    hidden = dict(list(leaves.items())[:-1])
+    return Blocks(hidden, f"no row of like blocks; {_described(hidden)}", False)
+
+
+def _described(modules: dict[str, nn.Module]) -> str:
+    names = list(modules)
+    kinds = sorted({type(module).__name__ for module in modules.values()})
+    span = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
+    return f"{span} ({len(names)} × {'/'.join(kinds[:3])})"

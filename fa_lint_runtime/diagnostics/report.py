@@ -1,0 +1,261 @@
+"""What :func:`fa_lint_runtime.diagnose` returns: every figure, every threshold, every answer, the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .alignment import Aggregations, LayerAlignment
+from .margin import Margin
+from .outcomes import Outcome, Verdict
+from .precision import LayerPrecision
+from .stability import ErrorDrift, LayerDrift
+from .statistics import NAN
+from .thresholds import DiagnosticThresholds
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+__all__ = ["AlignmentReport", "DiagnosticReport", "LayerReport", "Provenance"]
+
+_EXIT = {"trustworthy": 0, "walked back": 1, "invalid": 1, "inconclusive": 3, "not measurable": 3}
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One hidden state. Norms are medians over all samples, gradients of the summed loss: per sample, without 1/B.
+
+    Attributes:
+        index: l.
+        name: what made it.
+        width: d of the vectors compared.
+        dtype: of the hidden state.
+        hidden_norm, gradient_norm: median ``|h_l|`` and ``|g_l|``.
+        credit_per_error: median ``|g_l|/|e|``, e the output error.
+        elasticity: median ``|g_l||h_l|/|e|``, dimensionless.
+        growth: ``median |h_l| / median |h_{l-1}|``; NaN for h_0.
+        absorption: unit roundoff of the dtype times growth.
+        undefined_share: samples whose gradient is zero or not finite.
+        nonfinite_share: samples with an inf or a NaN in h_l or g_l.
+        other_tokens: some position of (B, T, d) has a gradient, whether or not ``token`` reads it.
+        drift: agreement of gradients between samples.
+        precision: resolution and headroom; None if not measured.
+        alignment: Γ; None without a credit for this state (N/A, never a number).
+    """
+
+    index: int
+    name: str
+    width: int
+    dtype: str
+    hidden_norm: float
+    gradient_norm: float
+    credit_per_error: float
+    elasticity: float
+    growth: float
+    absorption: float
+    undefined_share: float
+    nonfinite_share: float
+    other_tokens: bool
+    drift: LayerDrift
+    precision: LayerPrecision | None
+    alignment: LayerAlignment | None
+
+
+@dataclass(frozen=True)
+class AlignmentReport:
+    """What the Γ of all layers share.
+
+    Attributes:
+        kind: ``"dfa"``, ``"fa"`` or ``"function"``.
+        digest: SHA-256 of the feedback, "" for a function.
+        seed: of the feedback, None if unknown.
+        pairing: how credits were paired with hidden states where nobody said it, else "".
+        null: how the null was made.
+        draws: K.
+        aggregations: Γ in one number, four ways.
+        original_aggregations: the same with the original's pairing; None where it is the same.
+    """
+
+    kind: str
+    digest: str
+    seed: int | None
+    pairing: str
+    null: str
+    draws: int
+    aggregations: Aggregations
+    original_aggregations: Aggregations | None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the figures come from.
+
+    Attributes:
+        layers: how the hidden states were found.
+        mode: outputs or inputs of blocks, or the original's contract.
+        token: which position of (B, T, d).
+        loss: name of the loss.
+        dtype, device: of the logits.
+        batches, samples: how many.
+        batch_sizes: of each.
+        measured_accuracy: on ``eval_batches``; NaN if the targets are no classes.
+        output_error: median ``|e|``.
+        precision_samples: samples run again in fp64.
+        derivative_error: of the backward pass against a central difference; NaN if not measured.
+        custom_functions: user-defined autograd functions in the graph.
+        versions: of torch and of this package.
+        caveats: whatever the reader should know.
+    """
+
+    layers: str
+    mode: str
+    token: str
+    loss: str
+    dtype: str
+    device: str
+    batches: int
+    samples: int
+    batch_sizes: tuple[int, ...]
+    measured_accuracy: float
+    output_error: float
+    precision_samples: int
+    derivative_error: float
+    custom_functions: tuple[str, ...]
+    versions: tuple[str, ...]
+    caveats: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DiagnosticReport:
+    """The nine fields of the original, and what they need to mean something.
+
+    Attributes:
+        method_name, notes: as given.
+        residual_norms: (a): median ``|h_l|`` over the first batch, l = 0 … L.
+        bp_grad_norms: (b): median ``|g_l|`` of the *mean* loss over the first batch: it carries 1/B.
+        stability_layer, cross_batch_stability: (c): the layer and its mean pairwise cosine; NaN with one batch.
+        headline_acc, frozen_baseline_acc: (d): shares, 0 to 1; None where no baseline was given.
+        thresholds: all of them.
+        layers: one :class:`LayerReport` a hidden state.
+        alignment: what all Γ share; None without credit.
+        error_drift: drift of the output error, the control of (c).
+        margin: (d) with its interval; None without baseline.
+        original: the original protocol's outcomes, ``"(a)"`` to ``"(d)"``.
+        criteria: the sound criteria; these decide.
+        verdict: from ``criteria``.
+        original_verdict: from ``original``.
+        provenance: how it was measured.
+
+    Example:
+        >>> report = DiagnosticReport("DFA", "", [9.0, 700.0], [1e-9, 1e-9], 1, 0.4, 0.3, 0.35, DiagnosticThresholds())
+        >>> report.max_growth, report.verdict
+        (77.77777777777777, 'not measurable')
+    """
+
+    method_name: str
+    notes: str
+    residual_norms: list[float]
+    bp_grad_norms: list[float]
+    stability_layer: int
+    cross_batch_stability: float
+    headline_acc: float
+    frozen_baseline_acc: float | None
+    thresholds: DiagnosticThresholds
+    layers: tuple[LayerReport, ...] = ()
+    alignment: AlignmentReport | None = None
+    error_drift: ErrorDrift | None = None
+    margin: Margin | None = None
+    original: tuple[Outcome, ...] = ()
+    criteria: tuple[Outcome, ...] = ()
+    verdict: Verdict = "not measurable"
+    original_verdict: Verdict = "not measurable"
+    provenance: Provenance | None = field(default=None)
+
+    @property
+    def max_growth(self) -> float:
+        """The statistic of (a): the largest ``|h_{l+1}|/|h_l|`` of the medians; NaN if one is not a number."""
+        norms = self.residual_norms
+        ratios = [after / before if before > 0 else NAN for before, after in pairwise(norms)]
+        return NAN if not ratios or any(r != r for r in ratios) else max(ratios)
+
+    @property
+    def fired(self) -> tuple[str, ...]:
+        """Names of the criteria that walk the result back, or make it invalid."""
+        return tuple(o.name for o in self.criteria if o.state in ("fires", "invalid"))
+
+    @property
+    def original_fired(self) -> tuple[str, ...]:
+        """Names of the original's diagnostics that fire."""
+        return tuple(o.name for o in self.original if o.state in ("fires", "invalid"))
+
+    @property
+    def trustworthy(self) -> bool:
+        """True for that verdict only."""
+        return self.verdict == "trustworthy"
+
+    @property
+    def exit_code(self) -> int:
+        """0 trustworthy, 1 walked back or invalid, 3 inconclusive or not measurable."""
+        return _EXIT[self.verdict]
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one line, with its reasons."""
+        from ..render.words import headline
+
+        return headline(self)
+
+    def to_json(self) -> str:
+        """JSON after the schema shipped as ``fa_lint_runtime/render/report.schema.json``; every figure in full."""
+        from ..render.json import to_json
+
+        return to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> DiagnosticReport:
+        """A report as it was before :meth:`to_json`.
+
+        Raises:
+            ValueError: no such report, or one of a newer schema version.
+        """
+        from ..render.json import from_json
+
+        return from_json(text)
+
+    def to_text(self, width: int = 100) -> str:
+        """What ``print`` shows, without colours."""
+        from ..render.text import to_text
+
+        return to_text(self, width)
+
+    def to_markdown(self) -> str:
+        """Tables for an issue or a README."""
+        from ..render.markdown import to_markdown
+
+        return to_markdown(self)
+
+    def to_latex(self) -> str:
+        """A booktabs table for the paper."""
+        from ..render.latex import to_latex
+
+        return to_latex(self)
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """One self-contained page with figures; written to ``path`` if given, atomically.
+
+        Raises:
+            ImportError: without the extra ``report``.
+        """
+        from ..render.html import to_html
+
+        return to_html(self, path)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from ..render.text import renderables
+
+        yield from renderables(self)

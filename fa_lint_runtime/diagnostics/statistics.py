@@ -1,0 +1,174 @@
+"""Medians, intervals and corrections that several diagnostics share. Everything in fp64 on the CPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Estimate",
+    "binomial_interval",
+    "bootstrap_mean",
+    "holm",
+    "jackknife",
+    "median",
+    "median_interval",
+    "student_quantile",
+]
+
+NAN = float("nan")
+_RESAMPLED = 2_000_000  # indices drawn at a time
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its interval; NaN where there is none.
+
+    Example:
+        >>> Estimate(0.5, 0.4, 0.6).low
+        0.4
+    """
+
+    value: float
+    low: float = NAN
+    high: float = NAN
+
+
+def median(values: Tensor) -> float:
+    """Mean of the middle two; NaN if a value is NaN or there is none. An inf stays visible as the share it is.
+
+    ``torch.median`` (https://docs.pytorch.org/docs/stable/generated/torch.median.html) takes the lower of the two.
+
+    Example:
+        >>> median(torch.tensor([3.0, 1.0]))
+        2.0
+    """
+    count = values.numel()
+    if count == 0 or bool(torch.isnan(values).any()):
+        return NAN
+    middle = (count - 1) // 2, count // 2
+    low, high = np.partition(values.detach().cpu().to(torch.float64).numpy().ravel(), middle)[list(middle)].tolist()
+    return float(low if low == high else low + (high - low) / 2)
+
+
+def student_quantile(probability: float, degrees: int) -> float:
+    """Quantile of Student's t. Hill, "Algorithm 396: Student's t-quantiles" (CACM, 1970) to three terms; normal for 0.
+
+    Within 1e-3 of the exact value for 7 degrees and more, at 97.5 %.
+
+    Example:
+        >>> round(student_quantile(0.975, 31), 3)
+        2.04
+    """
+    z = NormalDist().inv_cdf(probability)
+    if degrees <= 0:
+        return z
+    n = float(degrees)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    fourth = (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160
+    return z + first / n + second / n**2 + third / n**3 + fourth / n**4
+
+
+def jackknife(whole: float, without: npt.NDArray[np.float64], alpha: float) -> Estimate:
+    """Interval from delete-one-group values: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), ch. 11.
+
+    Args:
+        whole: the statistic on everything.
+        without: (G,) the statistic without each group in turn.
+        alpha: 1 - coverage.
+    """
+    count = len(without)
+    if count < 2 or not np.isfinite(without).all() or not math.isfinite(whole):
+        return Estimate(whole)
+    spread = math.sqrt((count - 1) / count * float(np.square(without - without.mean()).sum()))
+    half = student_quantile(1 - alpha / 2, count - 1) * spread
+    return Estimate(whole, whole - half, whole + half)
+
+
+def bootstrap_mean(columns: Sequence[Tensor], resamples: int, alpha: float, seed: int) -> list[Estimate]:
+    """Means of columns of one length with percentile intervals, all from the same resamples; NaN entries left out.
+
+    Efron and Tibshirani (1993), ch. 13.
+    """
+    if not columns:
+        return []
+    table = torch.stack(list(columns), 1).to(torch.float64).numpy()
+    count = len(table)
+    defined = ~np.isnan(table)
+    filled = np.where(defined, table, 0.0)
+    if count < 2:
+        return [Estimate(float(v) if d else NAN) for v, d in zip(filled.sum(0), defined.any(0), strict=True)]
+    rng = np.random.default_rng(seed)
+    weights = defined.astype(np.float64)
+    means = []
+    step = max(1, _RESAMPLED // count)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = (
+            rng.integers(0, count, (rows, count), dtype=np.int32) + (np.arange(rows, dtype=np.int32) * count)[:, None]
+        )
+        counts = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means.append((counts @ filled) / (counts @ weights))
+    resampled = np.concatenate(means)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = filled.sum(0) / weights.sum(0)
+    limits = np.quantile(resampled, [alpha / 2, 1 - alpha / 2], axis=0)
+    return [Estimate(float(v), float(low), float(high)) for v, low, high in zip(values, *limits, strict=True)]
+
+
+def median_interval(values: Tensor, alpha: float) -> Estimate:
+    """The median with its distribution-free interval between two order statistics; NaN entries left out.
+
+    The ranks are n/2 ± z sqrt(n)/2 (Conover, "Practical Nonparametric Statistics", 1999, section 3.2): what the
+    bootstrap of a median converges to, without resampling.
+    """
+    ordered = values[~torch.isnan(values)].sort().values
+    count = ordered.numel()
+    if count < 6:
+        return Estimate(median(ordered))
+    half = NormalDist().inv_cdf(1 - alpha / 2) * math.sqrt(count) / 2
+    low = max(0, math.floor(count / 2 - half) - 1)
+    high = min(count - 1, math.ceil(count / 2 + half))
+    return Estimate(median(ordered), float(ordered[low]), float(ordered[high]))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values ("A Simple Sequentially Rejective Multiple Test Procedure", 1979); NaN stays NaN.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    order = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
+    adjusted = [NAN] * len(p_values)
+    running = 0.0
+    for rank, (p, i) in enumerate(order):
+        running = max(running, min(1.0, p * (len(order) - rank)))
+        adjusted[i] = running
+    return adjusted
+
+
+def binomial_interval(share: float, count: int, alpha: float) -> Estimate:
+    """Wilson's interval ("Probable Inference, the Law of Succession, and Statistical Inference", 1927).
+
+    Example:
+        >>> interval = binomial_interval(0.5, 100, 0.05)
+        >>> round(interval.low, 3), round(interval.high, 3)
+        (0.404, 0.596)
+    """
+    if count <= 0 or not 0 <= share <= 1:
+        return Estimate(share)
+    z = NormalDist().inv_cdf(1 - alpha / 2)
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))

@@ -1,0 +1,145 @@
+"""Whose line is it: the first Python frame outside torch and this package."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import os
+import sys
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import CodeType, FrameType
+
+__all__ = ["Call", "Site", "caller", "keywords_at", "site_of"]
+
+_OWN = str(Path(__file__).resolve().parent.parent) + os.sep
+# Frames of a compiled graph: generated text without a file of the user's.
+_GENERATED = ("<eval_with_key>", "<frozen ", "<torch_package", "<__torch")
+_PLUMBING = frozenset({"contextlib.py", "functools.py", "threading.py", "concurrent/futures/thread.py"})
+
+# What the frame below the user's was called, in the words the user would use.
+_NAMES = {
+    "CosineSimilarity.forward": "nn.CosineSimilarity",
+    "CosineEmbeddingLoss.forward": "nn.CosineEmbeddingLoss",
+    "PairwiseDistance.forward": "nn.PairwiseDistance",
+    "Tensor.norm": "Tensor.norm",
+    "norm": "torch.norm",
+    "normalize": "F.normalize",
+    "cosine_embedding_loss": "F.cosine_embedding_loss",
+    "Module.half": "Module.half",
+}
+
+_internal: dict[CodeType, bool] = {}
+_torch_folder = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A call in the user's code; columns from 1, 0 where the interpreter does not know."""
+
+    file: str
+    line: int
+    end_line: int = 0
+    column: int = 0
+    end_column: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Where a watched call came from: its frame's code and instruction, and the torch frames in between."""
+
+    code: CodeType
+    instruction: int
+    between: tuple[FrameType, ...]
+    line: int
+
+    @property
+    def key(self) -> tuple[CodeType, int]:
+        return self.code, self.instruction
+
+    def function(self, default: str) -> str:
+        """What the user called: the outermost torch frame that has a public name."""
+        for frame in reversed(self.between):
+            name = _NAMES.get(frame.f_code.co_qualname)
+            if name is not None:
+                return name
+        return default
+
+    def frame_of(self, code: CodeType) -> FrameType | None:
+        """The frame of a given torch function between the user and here."""
+        for frame in self.between:
+            if frame.f_code is code:
+                return frame
+        return None
+
+
+def _is_internal(code: CodeType) -> bool:
+    global _torch_folder
+    if not _torch_folder:
+        _torch_folder = os.path.dirname(os.path.abspath(sys.modules["torch"].__file__ or "")) + os.sep
+    name = code.co_filename
+    return (
+        name.startswith((_torch_folder, _OWN, *_GENERATED))
+        or name.endswith(tuple(os.sep + part for part in _PLUMBING))
+        and os.sep + "lib" in name
+    )
+
+
+def caller(depth: int = 1) -> Call | None:
+    """The user's call that led here, None on a thread that has no Python frame of theirs (CUDA's backward threads)."""
+    frame: FrameType | None = sys._getframe(depth + 1)
+    between = []
+    while frame is not None:
+        code = frame.f_code
+        known = _internal.get(code)
+        if known is None:
+            known = _internal[code] = _is_internal(code)
+        if not known:
+            return Call(code, frame.f_lasti, tuple(between), frame.f_lineno)
+        between.append(frame)
+        frame = frame.f_back
+    return None
+
+
+def site_of(call: Call | None) -> Site:
+    """File, lines and columns of a call."""
+    if call is None:
+        return Site("<backward thread>", 0)
+    try:
+        place = next(islice(call.code.co_positions(), call.instruction // 2, None))
+    except StopIteration:
+        place = (call.line, None, None, None)
+    line, end_line, start, end = place
+    line = line or call.line
+    file = call.code.co_filename
+    return Site(file, line, end_line or line, _column(file, line, start), _column(file, end_line or line, end))
+
+
+def _column(file: str, line: int, offset: int | None) -> int:
+    """From the interpreter's UTF-8 byte offset to a character column from 1."""
+    if offset is None:
+        return 0
+    text = linecache.getline(file, line)
+    return len(text.encode()[:offset].decode("utf-8", "replace")) + 1 if text else offset + 1
+
+
+def keywords_at(call: Call | None) -> frozenset[str]:
+    """The keywords of the call as written in the source; empty where there is no source."""
+    if call is None:
+        return frozenset()
+    site = site_of(call)
+    if not site.column:
+        return frozenset()
+    lines = [linecache.getline(site.file, row) for row in range(site.line, site.end_line + 1)]
+    if not all(lines):
+        return frozenset()
+    lines[-1] = lines[-1][: site.end_column - 1]
+    lines[0] = lines[0][site.column - 1 :]
+    try:
+        expression = ast.parse(f"({''.join(lines)}\n)", mode="eval").body
+    except SyntaxError:
+        return frozenset()
+    if not isinstance(expression, ast.Call):
+        return frozenset()
+    return frozenset(keyword.arg for keyword in expression.keywords if keyword.arg)

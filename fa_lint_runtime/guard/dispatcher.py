@@ -1,0 +1,257 @@
+"""Hooks below Python: kernels that look on while aten does its work.
+
+A hook at the dispatcher sees a call whatever name it came by: ``from … import``, an entry of a list, a partial, a user's
+thread, a backward hook, a recomputation, ``torch.func``, ``torch.jit``. It never sees compiled code. Each kernel calls
+what was there before, with the same arguments, and returns its result untouched.
+
+Source: https://docs.pytorch.org/docs/stable/library.html (``Library.impl``).
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C import DispatchKey
+
+from .callsite import Call, keywords_at
+from .casts import is_asked_for
+from .checks.acos import acos_out_of_range
+from .checks.cast import flushed
+from .checks.clamped_cosine import clamped_cosine
+from .checks.division import undefined_cosine
+from .checks.embedding_loss import floored_embedding_loss
+from .checks.norm import negative_order, underflowed_norm
+from .checks.normalize import floored_normalize
+from .checks.self_cosine import same_memory, self_cosine
+from .evidence import in_backward
+from .half import watch_gradient
+from .watch import caller, collecting_norms, is_inside, nested, offer_norm, watch
+
+__all__ = ["install", "install_casts"]
+
+_aten = torch.ops.aten
+# Where vmap takes composite functions apart.
+_VMAP = "FuncTorchBatchedDecomposition"
+_NORMALIZE = torch.nn.functional.normalize.__code__
+
+
+def _composite(op: Any) -> Callable[..., Any]:
+    """What aten itself does, one level down in the dispatcher."""
+    return functools.partial(op._op_dk, DispatchKey.CompositeImplicitAutograd)
+
+
+def _cosine(below: Callable[..., Any]) -> Callable[..., Any]:
+    def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Any:
+        if is_inside():
+            return below(x1, x2, dim, eps)
+        with collecting_norms() as taken:
+            result = below(x1, x2, dim, eps)
+        call = caller()
+        back = dim - max(x1.ndim, x2.ndim, 1) if dim >= 0 else dim
+        pair, name = (x1, x2), "F.cosine_similarity"
+        if same_memory(x1, x2):
+            watch("self-cosine", name, pair, lambda xs, now: self_cosine(xs[0], now=now), call)
+        plain = not (_wrapped(x1) or _wrapped(x2))
+        out = result.detach() if plain else None
+        # The very norms that aten divides by, where it asked for exactly these.
+        own = (taken[0], taken[1]) if plain and len(taken) == 2 else None
+        watch("clamped-cosine", name, pair, lambda xs, now: clamped_cosine(*xs, back, eps, out, own, now=now), call)
+        if eps == 0 and out is not None:
+            watch("zero-by-zero", name, pair, lambda xs, now: undefined_cosine(*xs, out, now=now), call)
+        return result
+
+    return cosine_similarity
+
+
+def _wrapped(x: Tensor) -> bool:
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(x))
+
+
+def _embedding_loss(below: Callable[..., Any]) -> Callable[..., Any]:
+    def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, *rest: Any, **options: Any) -> Any:
+        if is_inside():
+            return below(input1, input2, target, *rest, **options)
+        with nested():
+            result = below(input1, input2, target, *rest, **options)
+        call = caller()
+        pair, name = (input1, input2), "F.cosine_embedding_loss"
+        if same_memory(input1, input2):
+            watch("self-cosine", name, pair, lambda xs, now: self_cosine(xs[0], now=now), call)
+        watch("floored-embedding-loss", name, pair, lambda xs, now: floored_embedding_loss(*xs, now=now), call)
+        return result
+
+    return cosine_embedding_loss
+
+
+def _is_wrong_order(order: Any) -> bool:
+    return isinstance(order, int | float) and order < 0 and order != float("-inf")
+
+
+def _watch_order(name: str, x: Tensor, order: Any, result: Any, call: Call | None) -> None:
+    if keywords_at(call) & {"p", "ord", "norm_deg"}:
+        return
+    out = None if _wrapped(x) else result.detach()
+    watch("negative-norm-order", name, (x,), lambda xs, now: negative_order(xs[0], float(order), out, now=now), call)
+
+
+def _linalg_norm(below: Callable[..., Any]) -> Callable[..., Any]:
+    def linalg_norm(self: Tensor, *rest: Any, **options: Any) -> Any:
+        order = rest[0] if rest else options.get("ord")
+        if is_inside() or not _is_wrong_order(order):
+            return below(self, *rest, **options)
+        with nested():
+            result = below(self, *rest, **options)
+        _watch_order("torch.linalg.norm", self, order, result, caller())
+        return result
+
+    return linalg_norm
+
+
+def _pairwise(below: Callable[..., Any]) -> Callable[..., Any]:
+    def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, *rest: Any, **options: Any) -> Any:
+        if is_inside() or not _is_wrong_order(p):
+            return below(x1, x2, p, *rest, **options)
+        with nested():
+            result = below(x1, x2, p, *rest, **options)
+        _watch_order("F.pairwise_distance", x1, p, result, caller())
+        return result
+
+    return pairwise_distance
+
+
+def _vector_norm(self: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    result = torch.empty(0, dtype=dtype or _real(self.dtype), device=self.device)
+    with torch._C.DisableTorchFunction():
+        torch.linalg.vector_norm(self, ord, dim, keepdim, dtype=dtype, out=result)
+    if is_inside():
+        offer_norm(result)
+        return result
+    if ord == 2:
+        _watch_small_norm(self, dim, result)
+    elif _is_wrong_order(ord):
+        _watch_order("torch.linalg.vector_norm", self, ord, result, caller())
+    return result
+
+
+def _real(dtype: torch.dtype) -> torch.dtype:
+    return dtype.to_real() if dtype.is_complex else dtype
+
+
+def _watch_small_norm(x: Tensor, dim: Any, result: Tensor) -> None:
+    call = caller()
+    axes = None if dim is None or len(dim) == 0 else tuple(dim)
+    frame = call.frame_of(_NORMALIZE) if call else None
+    if frame is not None:
+        eps = float(frame.f_locals["eps"])
+        watch("floored-normalize", "F.normalize", (x,), lambda xs, now: floored_normalize(xs[0], result, axes, eps, now=now), call)
+        return
+    watch("underflowed-norm", "torch.linalg.vector_norm", (x,), lambda xs, now: underflowed_norm(xs[0], result, axes, now=now), call)
+
+
+def _acos(self: Tensor) -> Any:
+    dtype = self.dtype if self.dtype.is_floating_point or self.dtype.is_complex else torch.get_default_dtype()
+    result = torch.empty_like(self, dtype=dtype)
+    with torch._C.DisableTorchFunction():
+        torch.acos(self, out=result)
+    if not is_inside():
+        watch("acos-out-of-range", "torch.acos", (self,), lambda xs, now: acos_out_of_range(xs[0], now=now), caller())
+    return result
+
+
+def _acos_(self: Tensor) -> Any:
+    if not is_inside():
+        watch("acos-out-of-range", "Tensor.acos_", (self,), lambda xs, now: acos_out_of_range(xs[0], now=now), caller())
+    with torch._C.DisableTorchFunction():
+        return torch.acos(self, out=self)
+
+
+def _to(below: Callable[..., Any]) -> Callable[..., Any]:
+    def to(self: Any, *rest: Any, **options: Any) -> Any:
+        result = below(self, *rest, **options)
+        # A Python number that meets a half tensor arrives here as itself.
+        if result.dtype is torch.float16 and isinstance(self, Tensor) and not is_inside():
+            if self.dtype is not torch.float16 and self.dtype.is_floating_point:
+                _watch_cast(self, result)
+        return result
+
+    return to
+
+
+def _watch_cast(x: Tensor, result: Tensor) -> None:
+    call = caller()
+    # Autocast is off while it casts, so ``is_autocast_enabled`` says nothing here.
+    automatic = not is_asked_for() and torch.get_autocast_dtype(x.device.type) is torch.float16
+    kind = "gradient-flush" if in_backward() else "autocast-flush" if automatic else "half-flush"
+    name = {"gradient-flush": "backward", "autocast-flush": "autocast"}.get(kind, "Tensor.to")
+    out = result.detach()
+    watch(kind, name, (x.detach(), out), lambda xs, now: flushed(kind, *xs, now=now), call)
+    if kind == "autocast-flush" and result.requires_grad:
+        watch_gradient(result, call)
+
+
+_COMPOSITE: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    "cosine_similarity": _cosine,
+    "cosine_embedding_loss": _embedding_loss,
+    "linalg_norm": _linalg_norm,
+    "pairwise_distance": _pairwise,
+}
+_CASTS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    "to.dtype": _to,
+    "to.device": _to,
+    "to.other": _to,
+    "to.dtype_layout": _to,
+}
+_BACKEND: dict[str, Callable[..., Any]] = {
+    "linalg_vector_norm": _vector_norm,
+    "acos": _acos,
+    "acos_": _acos_,
+}
+
+
+def _devices() -> Sequence[str]:
+    return ("CPU", "CUDA") if torch.cuda.is_available() else ("CPU",)
+
+
+def install() -> Callable[[], None]:
+    """Register every hook but those of casts; the function returned takes them out and restores what was there."""
+    return _register(_COMPOSITE, _BACKEND)
+
+
+def install_casts() -> Callable[[], None]:
+    """Register the hooks of casts. See ``casts``."""
+    return _register(_CASTS, {})
+
+
+def _register(
+    composite: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]], backend: dict[str, Callable[..., Any]]
+) -> Callable[[], None]:
+    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    # torch says once that a kernel is being replaced, which is what is wanted here.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, wrapper in composite.items():
+            packet, _, overload = name.partition(".")
+            op = getattr(getattr(_aten, packet), overload or "default")
+            kernel = wrapper(_composite(op))
+            for device in _devices():
+                library.impl(name, kernel, f"Autograd{device}")
+                # Inference tensors have no autograd key.
+                library.impl(name, kernel, device)
+            if _has_kernel(name, _VMAP):
+                library.impl(name, kernel, _VMAP)
+        for name, kernel in backend.items():
+            for device in _devices():
+                library.impl(name, kernel, device)
+    return library._destroy  # type: ignore[no-any-return]
+
+
+def _has_kernel(name: str, key: str) -> bool:
+    try:
+        return bool(torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{name}", key))
+    except RuntimeError:
+        return False

@@ -1,0 +1,103 @@
+"""Hooks on what torch does in Python: saving, ``state_dict``, the entries of autograd, ``/`` of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import saves, session
+from .callsite import site_of
+from .checks.division import zero_by_zero
+from .evidence import in_backward, remember_grads, remember_leaves
+from .exchange import exchange
+from .watch import caller, is_inside, watch
+
+__all__ = ["install"]
+
+def _save(original: Callable[..., Any]) -> Callable[..., Any]:
+    def save(obj: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(obj, *args, **kwargs)
+        watching = session.session_for("checkpoint-without-feedback")
+        if watching is not None:
+            try:
+                record = saves.save_record(obj, site_of(caller()), "torch.save")
+            except Exception as error:
+                watching.note(f"torch.save: the check failed: {type(error).__name__}")
+            else:
+                if record is not None:
+                    watching.saves.append(record)
+        return result
+
+    return save
+
+
+def _state_dict(original: Callable[..., Any]) -> Callable[..., Any]:
+    def state_dict(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, *args, **kwargs)
+        if not kwargs.get("prefix"):
+            saves.remember_state(self, result)
+        return result
+
+    return state_dict
+
+
+def _grad(original: Callable[..., Any]) -> Callable[..., Any]:
+    def grad(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        if isinstance(result, tuple):
+            remember_grads(result)
+        return result
+
+    return grad
+
+
+def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
+    def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        remember_leaves([tensors] if isinstance(tensors, Tensor) else tensors)
+        return original(tensors, *args, **kwargs)
+
+    return backward
+
+
+def _divide(name: str) -> Callable[[], None]:
+    """``/`` and ``/=`` of tensors: set on ``torch.Tensor``, where nothing but inheritance stood before."""
+    below = getattr(torch.Tensor, name)
+
+    def divide(self: Tensor, other: Any) -> Any:
+        if type(other) is not Tensor or is_inside():
+            return below(self, other)
+        before = self.detach().clone() if name == "__itruediv__" else self
+        result = below(self, other)
+        call = caller()
+        if call is not None and not call.between and not in_backward() and session.session_for("zero-by-zero"):
+            watch("zero-by-zero", "division", (before, other), lambda xs, now: zero_by_zero(*xs, now=now), call)
+        return result
+
+    divide.__name__ = name
+    divide.__qualname__ = f"Tensor.{name}"
+    setattr(torch.Tensor, name, divide)
+
+    def restore() -> None:
+        delattr(torch.Tensor, name)
+
+    return restore
+
+
+def install() -> Callable[[], None]:
+    """Put every hook in place; the function returned takes them out again."""
+    undo = [
+        exchange(torch.save, _save),
+        exchange(nn.Module.state_dict, _state_dict),
+        exchange(torch.autograd.grad, _grad),
+        exchange(torch.autograd.backward, _backward),
+        *(_divide(name) for name in ("__truediv__", "__itruediv__") if name not in vars(torch.Tensor)),
+    ]
+
+    def restore() -> None:
+        for step in reversed(undo):
+            step()
+
+    return restore

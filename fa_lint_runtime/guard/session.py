@@ -1,0 +1,159 @@
+"""The guards that are active, innermost last, and what each of them has seen."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from contextvars import ContextVar
+
+from torch import Tensor
+
+from . import callsite
+from .callsite import Call, Site
+from .events import GuardError, GuardEvent, GuardWarning
+from .log import GuardLog
+from .measurement import Measurement
+from .saves import SaveRecord, unsaved
+from .table import CODES, EVENTS, selected
+from .tally import Tally
+
+__all__ = ["Session", "active_sessions", "enter", "leave", "session_for"]
+
+
+class Session:
+    """One ``with guard(...)``: its wishes, its tallies, its log."""
+
+    def __init__(
+        self, mode: str, rules: tuple[str, ...], ignore: tuple[str, ...], sample: float, deferred: bool = False
+    ) -> None:
+        self.mode = mode
+        self.sample = sample
+        self.deferred = deferred
+        self.active = False
+        self.log = GuardLog()
+        self.log.source = self.events
+        self.saves: list[SaveRecord] = []
+        self._pid = os.getpid()
+        self._taken = frozenset(code for code in CODES if selected(code, rules) and not selected(code, ignore))
+        self._wanted = frozenset(k.name for k in EVENTS.values() if {k.code, k.known_gradient} & self._taken)
+        self._tallies: dict[tuple[object, ...], Tally] = {}
+        self._looked: dict[tuple[object, ...], int] = {}
+        self._seen: dict[tuple[object, ...], int] = {}
+        self._lock = threading.Lock()
+
+    def wants(self, kind: str) -> bool:
+        """Whether a kind of event is to be watched here, in this process."""
+        return kind in self._wanted and os.getpid() == self._pid
+
+    def takes(self, code: str) -> bool:
+        """Whether events of this code are taken."""
+        return code in self._taken
+
+    def is_due(self, kind: str, call: Call | None) -> bool:
+        """Every call with ``sample=1``; else the first of each site and then an even share of the rest."""
+        if self.sample >= 1:
+            return True
+        key = (kind, call.key if call else None)
+        n = self._seen.get(key, 0)
+        self._seen[key] = n + 1
+        return n == 0 or int((n + 1) * self.sample) > int(n * self.sample)
+
+    def look(self, kind: str, call: Call | None, count: int) -> None:
+        """Note that ``count`` vectors (or entries) were looked at."""
+        key = (kind, call.key if call else None)
+        self._looked[key] = self._looked.get(key, 0) + count
+
+    def tally(self, kind: str, call: Call | None, function: str, *, backward: bool) -> Tally:
+        """The tally of a call site, made on first use."""
+        key = (kind, call.key if call else None)
+        with self._lock:
+            found = self._tallies.get(key)
+            if found is None:
+                name = call.function(function) if call else function
+                code = EVENTS[kind].code
+                found = self._tallies[key] = Tally(kind, code, name, callsite.site_of(call), backward)
+        return found
+
+    def record(
+        self, tally: Tally, found: Measurement, operands: tuple[Tensor, ...], *, now: bool
+    ) -> GuardEvent | None:
+        """Add a measurement; the event, if it is known and the first of its call site."""
+        with self._lock:
+            if not now:
+                tally.defer(found, operands)
+                return None
+            tally.add(found, operands)
+            tally.total = found.total
+            first, tally.told = not tally.told, True
+        return tally.event() if first else None
+
+    def note(self, reason: str) -> None:
+        """Count a call that could not be looked at."""
+        self.log.unchecked[reason] += 1
+
+    def events(self) -> list[GuardEvent]:
+        """Everything so far, on call sites in order of appearance."""
+        with self._lock:
+            for key, tally in self._tallies.items():
+                tally.settle()
+                tally.total = self._looked.get(key, 0)
+            found = [tally.event() for tally in self._tallies.values() if tally.count]
+        return found + [event for event in unsaved(self.saves) if self.takes(event.code)]
+
+    def finish(self) -> None:
+        """Settle the log, and tell what could only be known at the end.
+
+        Raises:
+            GuardError: with mode ``"error"``, if that is more than was raised already.
+        """
+        told = {(tally.kind, tally.site) for tally in self._tallies.values() if tally.told}
+        self.log.settle()
+        late = [e for e in self.log if (e.kind, Site(e.file, e.line, e.end_line, e.column, e.end_column)) not in told]
+        if self.mode == "error" and late:
+            raise GuardError(tuple(late))
+        for event in late:
+            self.tell(event)
+
+    def tell(self, event: GuardEvent) -> None:
+        """Warn or raise, as the mode says."""
+        if self.mode == "error":
+            raise GuardError((event,))
+        if self.mode == "warn":
+            message = f"{event.code} {event.kind}: {event.message()}"
+            warnings.warn_explicit(message, GuardWarning, event.file, event.line)
+
+
+_entered: ContextVar[tuple[Session, ...]] = ContextVar("fa_lint_guard_sessions", default=())
+_everywhere: list[Session] = []
+
+
+def active_sessions() -> list[Session]:
+    """Those entered by this thread or task, innermost first; for a thread that entered none, all of them."""
+    own = [session for session in reversed(_entered.get()) if session.active]
+    return own or _everywhere[::-1]
+
+
+def session_for(kind: str) -> Session | None:
+    """The innermost guard that watches a kind of event."""
+    if not _everywhere:
+        return None
+    for session in active_sessions():
+        if session.wants(kind):
+            return session
+    return None
+
+
+def enter(session: Session) -> None:
+    """Make it the innermost guard of this thread or task."""
+    session.active = True
+    _everywhere.append(session)
+    _entered.set((*_entered.get(), session))
+
+
+def leave(session: Session) -> None:
+    """Take it out, wherever in the stack it is."""
+    session.active = False
+    if session in _everywhere:
+        _everywhere.remove(session)
+    _entered.set(tuple(other for other in _entered.get() if other is not session))

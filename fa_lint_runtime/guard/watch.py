@@ -1,0 +1,134 @@
+"""Looks at one watched call: finds who watches, runs the checks where nobody can notice, adds up what they say."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import callsite, functorch
+from .callsite import Call
+from .evidence import in_backward, is_gradient
+from .measurement import Measurement
+from .session import session_for
+from .table import EVENTS
+
+__all__ = ["Check", "caller", "collecting_norms", "is_inside", "nested", "offer_norm", "watch"]
+
+# Given the operands as plain tensors and whether values may be looked at: the number of vectors, and what is wrong.
+Check = Callable[[tuple[Tensor, ...], bool], tuple[int, Measurement | None]]
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+_EVIDENCE_CALLS = 3
+_here = threading.local()
+
+
+def is_inside() -> bool:
+    """Whether this thread is within a watched call or a check: what it calls there is not the user's doing."""
+    return getattr(_here, "depth", 0) > 0
+
+
+class nested:
+    """What is called within is not the user's doing."""
+
+    def __enter__(self) -> None:
+        _here.depth = getattr(_here, "depth", 0) + 1
+
+    def __exit__(self, *_: object) -> None:
+        _here.depth -= 1
+
+
+class collecting_norms(nested):
+    """Nested, and gives the norms that are computed within."""
+
+    def __enter__(self) -> list[Tensor]:  # type: ignore[override]
+        super().__enter__()
+        self._before = getattr(_here, "norms", None)
+        _here.norms = taken = []
+        return taken
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        _here.norms = self._before
+
+
+def offer_norm(norm: Tensor) -> None:
+    """A norm was computed within; whoever collects may have it."""
+    taken = getattr(_here, "norms", None)
+    if taken is not None:
+        taken.append(norm)
+
+
+def watch(kind: str, function: str, operands: tuple[Tensor, ...], check: Check, call: Call | None) -> None:
+    """Run ``check`` for the innermost guard that watches ``kind``.
+
+    Raises:
+        GuardError: mode ``"error"``.
+        Warning: mode ``"warn"`` under a filter that turns warnings into errors.
+    """
+    session = session_for(kind)
+    if session is None or not session.is_due(kind, call):
+        return
+    if not all(type(x) in _PLAIN and not x.is_meta and x.layout is torch.strided for x in operands):
+        session.note("no plain dense tensors")
+        return
+    event = None
+    try:
+        wrapped = _any_wrapped(operands)
+        with nested(), _unnoticed(wrapped):
+            values = functorch.physical(operands) if wrapped else operands
+            now = all(x.is_cpu for x in operands) and not session.deferred
+            total, found = check(tuple(x.detach() for x in values), now)
+            session.look(kind, call, total)
+            if found is not None:
+                tally = session.tally(kind, call, function, backward=in_backward())
+                row = EVENTS[kind]
+                if tally.calls < _EVIDENCE_CALLS and row.code != row.known_gradient and is_gradient(operands):
+                    tally.code = row.known_gradient
+                if session.takes(tally.code):
+                    event = session.record(tally, found, operands, now=now)
+    except Exception as error:
+        session.note(f"{function}: the check failed: {type(error).__name__}: {str(error)[:80]}")
+    if event is not None:
+        session.tell(event)
+
+
+def _any_wrapped(operands: tuple[Tensor, ...]) -> bool:
+    if torch._C._functorch.peek_interpreter_stack() is None:
+        return False
+    return any(functorch.is_wrapped(x) for x in operands)
+
+
+class _unnoticed:
+    """Without autograd, function modes, and, where there are any, dispatch modes and transforms of ``torch.func``."""
+
+    def __init__(self, wrapped: bool) -> None:
+        self._wrapped = wrapped
+        self._stack: ExitStack | None = None
+
+    def __enter__(self) -> None:
+        self._functions = torch._C.DisableTorchFunction()
+        self._functions.__enter__()
+        self._grad = torch.is_grad_enabled()
+        torch._C._set_grad_enabled(False)
+        if torch._C._len_torch_dispatch_stack() or self._wrapped:
+            from torch.utils._python_dispatch import _disable_current_modes
+
+            self._stack = ExitStack()
+            self._stack.enter_context(_disable_current_modes())
+            self._stack.enter_context(torch._C._DisableFuncTorch())
+
+    def __exit__(self, *error: Any) -> None:
+        if self._stack is not None:
+            self._stack.close()
+        torch._C._set_grad_enabled(self._grad)
+        self._functions.__exit__(*error)
+
+
+def caller() -> Call | None:
+    """The user's call that led to the hook that asks."""
+    return callsite.caller(2)

@@ -1,0 +1,86 @@
+"""Sentences that several formats share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from ..diagnostics.outcomes import Outcome
+from ..diagnostics.report import DiagnosticReport
+
+__all__ = ["EXPLANATIONS", "SIGNS", "figure", "headline", "interval", "percent", "unmeasured"]
+
+SIGNS = {
+    "passes": "✓",
+    "fires": "✗",
+    "inconclusive": "~",
+    "not measured": "–",
+    "invalid": "!",
+    "information": "i",
+}
+
+EXPLANATIONS = {
+    "trustworthy": "Every criterion that was measured passes: accuracy and Γ mean what they say on these batches.",
+    "walked back": "At least one criterion says that the reported figures do not mean what they seem to mean.",
+    "inconclusive": "Nothing speaks against the result, but an interval is too wide to decide.",
+    "not measurable": "What would decide was not there to measure. This is no pass.",
+    "invalid": "The network or the batches are broken: no figure below means anything. This is no pass.",
+}
+
+
+def figure(value: float, digits: int = 3) -> str:
+    """A number short enough for a table; N/A instead of NaN.
+
+    Example:
+        >>> figure(0.000123), figure(float("nan")), figure(12.0), figure(4.2e9)
+        ('1.2e-04', 'N/A', '12', '4.2e+09')
+    """
+    if math.isnan(value):
+        return "N/A"
+    if value != 0 and math.isfinite(value) and not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.1e}"
+    return f"{value:.{digits}g}"
+
+
+def signed(value: float) -> str:
+    """A cosine with its sign and three decimals; N/A instead of NaN."""
+    return "N/A" if math.isnan(value) else f"{value:+.3f}"
+
+
+def interval(low: float, high: float) -> str:
+    """Brackets around two cosines, or nothing."""
+    return "" if math.isnan(low) or math.isnan(high) else f"[{low:+.2f}, {high:+.2f}]"
+
+
+def probability(p: float) -> str:
+    """A p-value in three decimals."""
+    return "N/A" if math.isnan(p) else f"{p:.3f}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage; N/A instead of NaN."""
+    return "N/A" if math.isnan(share) else f"{share:.1%}"
+
+
+def unmeasured(outcomes: Iterable[Outcome]) -> list[str]:
+    """Names of what was not measured."""
+    return [o.name for o in outcomes if o.state == "not measured"]
+
+
+def headline(report: DiagnosticReport) -> str:
+    """The verdict in one line, with its reasons."""
+    blamed = {
+        "walked back": ("fires",),
+        "invalid": ("invalid",),
+        "inconclusive": ("inconclusive",),
+        "not measurable": ("not measured",),
+    }.get(report.verdict, ())
+    reasons = [f"{o.name}: {o.text}" for o in report.criteria if o.state in blamed]
+    if report.verdict == "not measurable":
+        reasons = [f"{o.name}: {o.text}" for o in report.criteria if o.state == "not measured" and o.essential]
+    line = f"{report.method_name}: {report.verdict}"
+    if reasons:
+        line += " (" + "; ".join(reasons) + ")"
+    elif report.verdict == "trustworthy" and unmeasured(report.criteria):
+        line += f" (not measured: {', '.join(unmeasured(report.criteria))})"
+    return line

@@ -1,0 +1,68 @@
+"""Which file a dotted name means, and which files run together."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from fa_lint.modules import Modules, imports_of
+
+
+def modules(**files: str) -> Modules:
+    """``a="import x"`` is the file ``a.py``."""
+    return Modules({f"{name}.py": imports_of(ast.parse(text)) for name, text in files.items()})
+
+
+def test_imports_of_the_top_level() -> None:
+    tree = ast.parse(
+        "import a.b\nimport c as d\nfrom .e import f as g, h\nfrom . import i\nfrom j import *\n"
+        "try:\n    import k\nexcept ImportError:\n    from l import m\nif True:\n    import n\ndef o():\n    import p\n"
+    )
+    assert imports_of(tree) == (
+        ("a", "a.b"), ("d", "c"), ("g", ".e.f"), ("h", ".e.h"), ("i", ".i"), ("*", "j"), ("k", "k"), ("m", "l.m"), ("n", "n"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("main.py", "model.py", True),
+        ("model.py", "main.py", True),
+        ("model.py", "trainer.py", True),  # through main.py
+        ("model.py", "base.py", True),  # through main.py and trainer.py
+        ("model.py", "other.py", False),
+        ("lonely.py", "model.py", False),
+        ("model.py", "model.py", True),
+    ],
+)
+def test_files_that_run_together(one: str, other: str, expected: bool) -> None:
+    found = modules(
+        main="from model import Net\nfrom trainer import Trainer\n",
+        model="import torch\n",
+        trainer="from base import Base\n",
+        base="import torch\n",
+        other="import torch\n",
+        lonely="",
+    )
+    assert found.together(one, other) is expected
+
+
+def test_a_plain_module_passes_names_on() -> None:
+    found = modules(a="def f(): pass", b="from a import f as g", c="from b import g")
+    assert found.means("b.g", "c.py", "a.py", "f")
+    assert not found.means("b.f", "c.py", "a.py", "f")
+    assert found.names_of({"f"}) == {"f", "g"}
+
+
+def test_circles_end() -> None:
+    found = modules(a="from b import *\nfrom c import x", b="from a import *", c="from a import x\nimport b")
+    assert not found.means("a.x", "c.py", "d.py", "x")
+    assert found.together("a.py", "c.py")
+    assert found.reaches("a.py") == {"a.py", "b.py", "c.py"}
+
+
+def test_methods_have_two_parts() -> None:
+    found = modules(a="class A: pass", b="from a import A")
+    assert found.means("a.A.f", "b.py", "a.py", "A.f")
+    assert not found.means("a.f", "b.py", "a.py", "A.f")

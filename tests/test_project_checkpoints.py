@@ -1,0 +1,164 @@
+"""Across files: feedback kept in one file, saved (or not) by another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Lint, write
+
+Codes = Callable[..., list[str]]
+
+MODEL = """import torch
+from torch import nn
+
+class LinearFA(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.weight_fa = torch.randn(n, n)
+
+class Net(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.first = LinearFA(n)
+
+class Plain(nn.Module):
+    pass
+
+def build(n):
+    return Net(n)
+"""
+BUFFER = MODEL.replace("self.weight_fa = torch.randn(n, n)", "self.register_buffer('weight_fa', torch.randn(n, n))")
+
+
+def lost(codes: Codes) -> list[str]:
+    return [place for place in codes(".") if "FAL401" in place]
+
+
+@pytest.mark.parametrize(
+    ("script", "where"),
+    [
+        ("import torch\nfrom model import LinearFA\nnet = LinearFA(3)\ntorch.save(net.state_dict(), 'a.pt')\n", "4:1"),
+        ("import torch\nfrom model import Net\nnet = Net(3).cuda()\ntorch.save({'net': net.state_dict()}, 'a.pt')\n", "4:1"),
+        ("import torch\nimport model\nnet = model.build(3)\ntorch.save(net.state_dict(), 'a.pt')\n", "4:1"),
+        ("import torch\nfrom model import *\nnet = Net(3)\ntorch.save(net.state_dict(), 'a.pt')\n", "4:1"),
+        (
+            "import torch\nfrom model import Net as N\ndef main():\n    net = torch.nn.DataParallel(N(3))\n"
+            "    state = {'epoch': 1, 'net': net.state_dict()}\n    torch.save(state, 'a.pt')\n",
+            "5:13",
+        ),
+        ("from model import Net\nfrom tools import save_state\nnet = Net(3)\nsave_state(net.state_dict(), 'a.pt')\n", "4:1"),
+    ],
+)
+def test_a_script_that_saves_what_it_makes(codes: Codes, script: str, where: str) -> None:
+    write("model.py", MODEL)
+    write("train.py", script)
+    assert lost(codes) == [f"train.py:{where} FAL401"]
+    assert [c for c in codes("train.py") if "FAL401" in c] == []
+    assert [c for c in codes("model.py") if "FAL401" in c] == []
+
+
+SAVE = "torch.save(net.state_dict(), 'a.pt')\n"
+
+
+@pytest.mark.parametrize(
+    ("model", "script"),
+    [
+        (BUFFER, f"import torch\nfrom model import Net\nnet = Net(3)\n{SAVE}"),
+        (MODEL, f"import torch\nfrom model import Plain\nnet = Plain()\n{SAVE}"),
+        (MODEL, f"import torch\nfrom other import Net\nnet = Net(3)\n{SAVE}"),
+        (MODEL, "import torch\nfrom model import Net\nnet = Net(3)\ntorch.save(net, 'a.pt')\n"),
+        (MODEL, "import torch\nfrom model import Net\nnet = Net(3)\ntorch.save({'net': net.state_dict(), 'fa': net.first.weight_fa}, 'a')\n"),
+        (MODEL, f"import torch\nfrom model import Net\nnet = Net(3)\n{SAVE}torch.save(net.first.weight_fa, 'b.pt')\n"),
+        (MODEL, "import torch\nfrom model import Net\nnet = Net(3)\nopt = torch.optim.SGD(net.parameters())\ntorch.save(opt.state_dict(), 'a')\n"),
+        (MODEL, f"import torch\nfrom model import Net\ndef f(net):\n    {SAVE}"),
+    ],
+)
+def test_other_saves_lose_nothing(codes: Codes, model: str, script: str) -> None:
+    write("model.py", model)
+    write("train.py", script)
+    assert lost(codes) == []
+
+
+TRAINER = """import torch
+
+class Trainer:
+    def __init__(self, model):
+        self.model = model
+
+    def save(self, path):
+        torch.save({"model": self.model.state_dict()}, path)
+"""
+
+
+def test_a_trainer_is_given_the_model_by_a_third_file(codes: Codes, fa_lint: Lint) -> None:
+    write("pkg/__init__.py", "")
+    write("pkg/model.py", MODEL)
+    write("pkg/trainer.py", TRAINER)
+    write("main.py", "from pkg.model import Net\nfrom pkg.trainer import Trainer\nnet = Net(3)\nTrainer(net).save('a.pt')\n")
+    assert lost(codes) == ["pkg/trainer.py:8:9 FAL401"]
+    (found,) = (d for d in json.loads(fa_lint(".", "--output-format", "json").stdout) if d["code"] == "FAL401")
+    assert found["level"] == "error"
+    assert [(r["filename"].rpartition("/")[2], r["message"]) for r in found["related"]][:2] == [
+        ("main.py", "the model is made here"),
+        ("model.py", "`weight_fa` is kept here"),
+    ]
+
+
+def test_the_saver_is_the_base_class_in_another_file(codes: Codes) -> None:
+    write("model.py", MODEL)
+    write("base.py", TRAINER)
+    write("trainer.py", "from base import Trainer\n\nclass FATrainer(Trainer):\n    pass\n")
+    write("main.py", "from model import build\nfrom trainer import FATrainer\nFATrainer(build(3)).save('a.pt')\n")
+    assert lost(codes) == ["base.py:8:9 FAL401"]
+
+
+def test_a_trainer_that_gets_another_model(codes: Codes) -> None:
+    write("model.py", MODEL)
+    write("trainer.py", TRAINER)
+    write("main.py", "from model import Net, Plain\nfrom trainer import Trainer\nnet = Net(3)\nTrainer(Plain()).save('a.pt')\n")
+    assert lost(codes) == []
+
+
+def test_feedback_on_a_trainer_whose_base_saves(codes: Codes) -> None:
+    write("base.py", TRAINER)
+    feedback = "import torch\nfrom base import Trainer\n\nclass DFATrainer(Trainer):\n    def setup(self, n):\n        self.feedback_matrix = torch.randn(n, 10)\n"
+    write("dfa.py", feedback)
+    assert lost(codes) == ["base.py:8:9 FAL401"]
+    write("dfa.py", feedback + "\n    def state_dict(self):\n        return {'fb': self.feedback_matrix}\n")
+    assert lost(codes) == []
+
+
+def test_a_module_whose_base_in_another_file_saves_itself(codes: Codes) -> None:
+    write("base.py", "import torch\nfrom torch import nn\n\nclass Base(nn.Module):\n    def dump(self, path):\n        torch.save(self.state_dict(), path)\n")
+    write("model.py", MODEL.replace("class LinearFA(nn.Module)", "class LinearFA(Base)").replace("from torch import nn", "from torch import nn\nfrom base import Base"))
+    assert lost(codes) == ["base.py:6:9 FAL401"]
+
+
+def test_circular_imports_and_three_hundred_files(codes: Codes) -> None:
+    """A synthetic project: one defect among files that look alike."""
+    write("lib/__init__.py", "from .model import *\nfrom .trainer import Trainer\n")
+    write("lib/model.py", "from . import trainer\n" + MODEL)
+    write("lib/trainer.py", "from . import model\n" + TRAINER)
+    for number in range(296):
+        write(f"exp/run{number}.py", f"from lib import Plain, Trainer\n\nnet = Plain()\nTrainer(net).save('{number}.pt')\n")
+    assert lost(codes) == []
+    write("exp/run296.py", "from lib import Net, Trainer\n\nnet = Net(3)\nTrainer(net).save('a.pt')\n")
+    assert lost(codes) == ["lib/trainer.py:9:9 FAL401"]
+
+
+LAYER = "import torch\nfrom {source} import {base}\n\nclass LinearFA({base}):\n    def __init__(self, n):\n        super().__init__()\n        self.weight_fa = torch.randn(n, n)\n"
+BASE = "import torch\nfrom torch import nn\n\nclass Layer(nn.Module):\n    pass\n\nclass Recorder:\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "base", "expected"),
+    [("base", "Layer", ["layer.py:7:9 FAL402"]), ("base", "Recorder", []), ("elsewhere", "Layer", [])],
+)
+def test_a_base_class_in_another_file_says_whether_it_is_a_module(codes: Codes, source: str, base: str, expected: list[str]) -> None:
+    write("base.py", BASE)
+    write("layer.py", LAYER.format(source=source, base=base))
+    assert [c for c in codes(".") if "FAL402" in c] == expected
+    assert [c for c in codes("layer.py") if "FAL402" in c] == []
