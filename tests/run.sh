@@ -3,11 +3,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python -m pip install -q -c constraints.txt -e ".[runtime,report,notebook,test]"
+# The documentation is looked at in a browser; where none can be had that test skips, and says so.
+if ! command -v chromium > /dev/null && command -v apt-get > /dev/null && [ "$(id -u)" = 0 ]; then
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } > /dev/null 2>&1 ||
+    echo "chromium cannot be installed here: the site is not looked at"
+fi
 ruff check .
 ruff format --check fa_lint
 mypy
 python -m pytest tests/runtime -q
-python -m pytest --doctest-modules fa_lint_runtime -q
+python -m pytest --doctest-modules fa_lint fa_lint_runtime -q
 python -m pytest tests --ignore tests/runtime -m slow -q
 # Last, so that the count of the whole linter suite closes the log; slow tests would crawl under the tracer.
 coverage erase
