@@ -1,6 +1,6 @@
 """The second gate of rules that ask for a role: which names of a file can hold a gradient at all?
 
-Over the interpreter's ``ast`` and coarse on purpose: a local name is one for its whole function, an attribute is one for
+Over the interpreter's ``ast`` and coarse on purpose: a local name is one for its whole function, an attribute one for
 the whole file, and what touches such a name becomes one. It may say yes too often, never no too often.
 """
 

@@ -9,7 +9,7 @@ from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.gradients import GradientSite, gradient_sites, grad_reads
+from fa_lint.semantics.gradients import GradientSite, grad_reads, gradient_sites
 from fa_lint.semantics.scaling import Scaling
 from fa_lint.semantics.slices import function_of, slice_of
 from fa_lint.semantics.words import words
