@@ -177,6 +177,8 @@ class _Finder:
             for outer in self._names.ancestors(use):
                 if isinstance(outer, ir.Stmt):
                     break
+                if isinstance(outer, ir.Call) and last_name(outer.func) == "len":
+                    break
                 if isinstance(outer, ir.Call | ir.Binary):
                     operand = self._mean_operand(outer)
                     if isinstance(operand, ir.Name) and operand.id == name:
