@@ -11,8 +11,8 @@ SAME_CALLS = frozenset("torch.as_tensor torch.from_numpy numpy.asarray torch.ten
 # Fresh values at every call: numbers drawn, memory not filled.
 _RANDOM = ("rand", "multinomial", "bernoulli", "poisson", "dropout", "gumbel", "rrelu", "fractional", "empty")
 _IMPURE = frozenset(
-    "load normal uniform choice permutation shuffle grad backward seed autograd jit compile nn optim distributed utils func "
-    "vmap cuda".split()
+    "load normal uniform choice permutation shuffle grad backward seed autograd jit compile nn optim distributed utils "
+    "func vmap cuda".split()
 )
 # Methods that give the same for the same receiver, as long as that is not written to.
 ACCESSORS = frozenset(

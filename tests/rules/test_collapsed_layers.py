@@ -19,6 +19,10 @@ HEAD = (
 LOOP = "def f(model, c):\n    found = []\n    for n, p in model.named_parameters():\n        x = cosine(p.grad, c[n])\n"
 FILL = LOOP + "        found.append(x)\n"
 COLLAPSED = [
+    FILL + "    return np.mean([a for a in found if a == a])",
+    "def f(model, c): return sum(cosine(p.grad, c[n]) for n, p in model.named_parameters()) / model.depth",
+    "def f(model, c):\n    total, size = 0, 0\n    for n, p in model.named_parameters():\n"
+    "        total += cosine(p.grad, c[n]) * p.numel()\n        size += p.numel()\n    return total / size",
     FILL + "    return np.mean(found)",
     FILL + "    return float(np.median(found))",
     FILL + "    return statistics.fmean(found)",
@@ -44,6 +48,7 @@ COLLAPSED = [
     "    return np.mean(v)",
 ]
 ALIVE = [
+    FILL + "    return found, np.mean([a for a in found if a == a])",
     FILL + "    return np.mean(found), found",
     FILL + "    log(found)\n    return np.mean(found)",
     FILL + "    out.angles = found\n    return np.mean(found)",
