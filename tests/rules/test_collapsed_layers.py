@@ -48,6 +48,7 @@ COLLAPSED = [
     "    return np.mean(v)",
 ]
 ALIVE = [
+    "def f(sample_weights, c): return np.mean([cosine(s.grad, c) for s in sample_weights])",
     FILL + "    return found, np.mean([a for a in found if a == a])",
     FILL + "    return np.mean(found), found",
     FILL + "    log(found)\n    return np.mean(found)",

@@ -41,6 +41,8 @@ FABRICATED = [
     "    angle = torch.acos((p.grad * q).sum() / n)\n    return angle, 1",
 ]
 MEASURED = [
+    "def f(p, q, on):\n    normal_constraint = torch.where(on, 1 - F.cosine_similarity(p.grad, q), 0.0)\n    return normal_constraint",
+    "def eikonal_loss(p, q, on): return torch.where(on, 1 - F.cosine_similarity(p.grad, q), 0.0)",
     "def f(p, q):\n" + COS + "    cos[cos < 0] = 0\n    return cos",
     "def f(p, q):\n" + COS + "    cos[torch.isnan(cos)] = float('nan')\n    return cos",
     "def f(p, q):\n" + COS + "    if cos < 0:\n        return 0.0\n    return cos",
