@@ -56,13 +56,10 @@ def _kernels(dtype: torch.dtype) -> ModuleType | None:
 
 
 def _try_out(kernels: ModuleType, one: Tensor) -> None:
-    operands = (_numpy(one), 1, _numpy(one), 1, 1)
+    """What every call needs; the other kernels are compiled when they are."""
     numbers = np.empty((1, 3))
-    for kernel in (kernels.gram, kernels.gram_across, kernels.accurate_gram):
-        kernel(*operands, numbers)
-    kernels.overlap(*operands, np.empty(1, dtype=np.bool_))
+    kernels.gram(_numpy(one), 1, _numpy(one), 1, 1, numbers)
     kernels.settle(numbers, _bits(one.clone()), *_FORMATS[one.dtype], 0.0, 0.0, 0.0, np.empty(1, dtype=np.bool_))
-    kernels.gradients(*operands, numbers, np.ones(1), _numpy(one.clone()), _numpy(one.clone()), 1)
 
 
 def usable(a: Tensor, b: Tensor, dtype: torch.dtype) -> bool:
