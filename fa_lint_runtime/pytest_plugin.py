@@ -214,7 +214,10 @@ class Plugin:
         self.early.merge(self._close_early())
         if self.mode == "warn" and not self.is_worker:
             for event in self.early:
-                _warn(event)
+                try:
+                    _warn(event)
+                except GuardWarning as error:  # a filter makes errors of warnings, and no test is there to fail
+                    pytest.exit(f"fa-guard: {event.place}: {error}", returncode=pytest.ExitCode.TESTS_FAILED)
 
     # -- tests -------------------------------------------------------------------------------------------------------
 
