@@ -24,10 +24,12 @@ from .restore import without_recomputation
 from .statistics import NAN, median
 from .taps import Plan, run
 
-__all__ = ["LayerHeadroom", "LayerPrecision", "Precision", "measure_precision"]
+__all__ = ["AGREES", "LayerHeadroom", "LayerPrecision", "Precision", "measure_precision"]
 
 _STEP = 1e-5  # of the directional derivative, relative to |h_0|
-_AGREES = 1e-2  # a lie of a custom backward is far larger, the truncation error far smaller
+# Up to here a difference may be a kink: where ReLU or max pooling meet exact ties (a constant background), autograd
+# takes one side and a central difference the middle; 0.02 was measured. Backward passes with other matrices: 0.5.
+AGREES = 0.1
 _EPS = 2.0**-52
 
 
@@ -85,7 +87,7 @@ class Precision:
     @property
     def false_backward(self) -> bool:
         """The reference is not the gradient."""
-        return self.derivative_error > _AGREES
+        return self.derivative_error > AGREES
 
 
 class _InFp64(nn.Module):
@@ -174,7 +176,7 @@ def measure_precision(
         for g, h, w in zip(fp64, hidden, working, strict=True)
     ]
     difference, missing = _derivative_error(wide, plan, loss, x, first)
-    if difference > _AGREES:
+    if difference > AGREES:
         # h_0 may have been read before the block that shows it to us: ask again at the roots of the graph.
         confirmed, missing = _derivative_error_at_roots(wide, plan, loss, x)
         difference = min(difference, confirmed) if math.isfinite(confirmed) else NAN
@@ -283,7 +285,7 @@ def _derivative_error(
     rounding = _EPS * batch.size * max(1.0, float(logits.abs().max()))
     width = 2 * _STEP * sizes[0]
     claimed, scale = float((gradient * direction).sum()), float(gradient.norm() * direction.norm())
-    if rounding / width > 0.1 * _AGREES * scale:
+    if rounding / width > 1e-3 * scale:
         return NAN, "the loss is too flat for a central difference"
     return abs((up - down) / width - claimed) / scale, ""
 
