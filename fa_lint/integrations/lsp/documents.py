@@ -73,7 +73,8 @@ def read_document(workspace: Workspace, uri: str) -> Document | None:
 
 def find_text(workspace: Workspace, uri: str) -> TextDocument | None:
     """An open text document; pygls would read one that is not open from the disk."""
-    return workspace.text_documents.get(unquote(uri)) or workspace.text_documents.get(uri)
+    texts: dict[str, TextDocument] = workspace.text_documents
+    return texts.get(unquote(uri)) or texts.get(uri)
 
 
 def open_documents(workspace: Workspace) -> list[str]:
