@@ -131,16 +131,14 @@ def may_mismatch(tree: ast.AST) -> bool:
     inputs = {
         name
         for node in nodes
-        if isinstance(node, ast.Call) and _last(node.func) in losses
+        if isinstance(node, ast.Call) and not losses.isdisjoint(_peel(node.func))
         for arg in [*node.args[:1], *(k.value for k in node.keywords if k.arg == "input")]
         for name in _peel(arg)
     }
     if inputs & soft:
         return True
-    return any(
-        isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and inputs & set(_peel(node.left))
-        for node in nodes
-    )
+    differences = (n.left for n in nodes if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Sub))
+    return any(_last(part) in inputs for left in differences for part in ast.walk(left))
 
 
 def _last(node: ast.AST) -> str:

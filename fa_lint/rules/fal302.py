@@ -146,7 +146,12 @@ class HalfGradientCast(Rule):
         scaling = Scaling(calls)
         for call in facts.calls:
             operand = half_operand(call, calls)
-            if operand is None or is_upcast(call, calls) or self._is_transport(call, facts):
+            if (
+                operand is None
+                or self._is_half_already(operand, calls)
+                or is_upcast(call, calls)
+                or self._is_transport(call, facts)
+            ):
                 continue
             role = self._role(operand, call, facts)
             if role is NOTHING or scaling.factor(operand):
@@ -160,6 +165,9 @@ class HalfGradientCast(Rule):
                 computes="fewer than 11 bits below 6.1e-5, nothing between 0 and 6e-8, infinity above 65504",
                 related=related(facts, role),
             )
+
+    def _is_half_already(self, operand: ir.Expr, calls: Calls) -> bool:
+        return isinstance(operand, ir.Call) and half_operand(operand, calls) is not None
 
     def _role(self, operand: ir.Expr, call: ir.Call, facts: ModuleFacts) -> Role:
         role = facts.role(operand)

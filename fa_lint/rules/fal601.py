@@ -166,9 +166,9 @@ class SeveredGraph(Rule):
                         yield self._report(site.call, target, cut, site, facts)
         for read in grad_reads(facts):
             cut = self._cut(read.value, facts)
-            site = self._backward_before(read, cut, sites, facts) if cut is not None else None
-            if cut is not None and site is not None and isinstance(read.value, ir.Name):
-                yield self._report(read, read.value, cut, site, facts)
+            passed = self._backward_before(read, cut, sites, facts) if cut is not None else None
+            if cut is not None and passed is not None and isinstance(read.value, ir.Name):
+                yield self._report(read, read.value, cut, passed, facts)
 
     def _report(self, node: ir.Expr, target: ir.Name, cut: _Cut, site: GradientSite, facts: ModuleFacts) -> Finding:
         return self.find(

@@ -18,18 +18,10 @@ __all__ = ["TrainModeMeasurement"]
 _COSINES = frozenset(
     "torch.nn.functional.cosine_similarity fa_lint_runtime.safe_cosine fa_lint_runtime.safe_angle".split()
 )
-_MODAL = (
-    "Dropout",
-    "AlphaDropout",
-    "BatchNorm",
-    "SyncBatchNorm",
-    "dropout",
-    "batch_norm",
-    "models",
-    "RReLU",
-    "Feature",
+_MODAL = tuple(
+    "Dropout AlphaDropout BatchNorm SyncBatchNorm LazyBatchNorm dropout batch_norm RReLU Feature models resne "
+    "wide_resnet vgg alexnet densenet mobilenet googlenet inception".split()
 )
-_MODAL += ("LazyBatchNorm", "resne", "wide_resnet", "vgg", "alexnet", "densenet", "mobilenet", "googlenet", "inception")
 
 
 class TrainModeMeasurement(Rule):

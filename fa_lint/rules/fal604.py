@@ -236,7 +236,7 @@ class MismatchedErrorSignal(Rule):
                     return False
                 case ir.Binary(op="@"):
                     return True
-                case ir.Attr(attr=attr) if attr in _MEASURES and above.value is below:
+                case ir.Attr(attr=attr, value=value) if attr in _MEASURES and value is below:
                     return False
                 case ir.Call(func=ir.Attr(attr="backward" | "matmul" | "mm")):
                     return True
