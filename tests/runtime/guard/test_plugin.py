@@ -100,7 +100,9 @@ def test_warn_passes_and_warns_at_the_line(pytester: pytest.Pytester) -> None:
 def test_ini_and_command_line(pytester: pytest.Pytester, mode: str) -> None:
     make(pytester, "def test_a():\n    low()")
     pytester.makeini(f"[pytest]\nfa_guard = {mode}\n")
-    run(pytester).assert_outcomes(failed=int(mode == "error"), passed=int(mode != "error"), warnings=int(mode == "warn"))
+    run(pytester).assert_outcomes(
+        failed=int(mode == "error"), passed=int(mode != "error"), warnings=int(mode == "warn")
+    )
     run(pytester, "--fa-guard=off").assert_outcomes(passed=1)
 
 
