@@ -98,7 +98,7 @@ def test_error_in_a_backward_hook_reaches_the_caller_of_backward() -> None:
 
 
 def test_the_users_own_exception_wins() -> None:
-    with pytest.raises(KeyError), guard("error") as log:
+    with pytest.raises(KeyError), guard("error") as log:  # noqa: PT012
         try:
             low()
         except GuardError:
@@ -430,3 +430,16 @@ def test_importing_it_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout == 'the guard needs torch: pip install "fa-lint[runtime]"\n'
+
+
+def test_readme_has_the_table_of_events() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    for kind in EVENTS.values():
+        codes = kind.code if kind.code == kind.known_gradient else f"{kind.code} / {kind.known_gradient}"
+        assert f"| {kind.name} | {codes} | {kind.watched} |" in readme
+
+
+def test_codes_are_those_of_the_linter() -> None:
+    rules = pytest.importorskip("fa_lint.rules")
+    announced = {"FAL301", "FAL302", "FAL401", "FAL404", "FAL405"}  # rules of the other pitfalls
+    assert CODES - set(rules.registry()) <= announced

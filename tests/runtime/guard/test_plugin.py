@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+import torch._dynamo  # noqa: F401  # pytester forgets what a run imports, and this cannot be imported twice
 
 from fa_lint_runtime.guard import read_log
 
