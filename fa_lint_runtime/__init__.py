@@ -3,12 +3,12 @@
 Both are imported when the first name that needs them is asked for, so that the pytest plug-in can be loaded without.
 """
 
+# ruff: noqa: F403, F405
 from __future__ import annotations
 
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-
 
 __all__ = [
     "Checkpoint",
@@ -71,6 +71,7 @@ from .guard import GuardError, GuardEvent, GuardLog, GuardWarning, guard  # noqa
 
 if TYPE_CHECKING:
     from ._facade import *
+
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:

@@ -1,6 +1,6 @@
 """Hooks below Python: kernels that look on while aten does its work.
 
-A hook at the dispatcher sees a call whatever name it came by: ``from … import``, an entry of a list, a partial, a user's
+A hook at the dispatcher sees a call whatever name it came by: ``from … import``, an entry of a list, a partial, a
 thread, a backward hook, a recomputation, ``torch.func``, ``torch.jit``. It never sees compiled code. Each kernel calls
 what was there before, with the same arguments, and returns its result untouched.
 
@@ -30,6 +30,7 @@ from .checks.normalize import floored_normalize
 from .checks.self_cosine import same_memory, self_cosine
 from .evidence import in_backward
 from .half import watch_gradient
+from .measurement import Measurement
 from .watch import caller, collecting_norms, is_inside, nested, offer_norm, watch
 
 __all__ = ["install", "install_casts"]
@@ -60,9 +61,15 @@ def _cosine(below: Callable[..., Any]) -> Callable[..., Any]:
         out = result if plain else None
         # The very norms that aten divides by, where it asked for exactly these.
         own = (taken[0], taken[1]) if plain and len(taken) == 2 else None
-        watch("clamped-cosine", name, pair, lambda xs, now: clamped_cosine(*xs, back, eps, out, own, now=now), call)
+        watch(
+            "clamped-cosine",
+            name,
+            pair,
+            lambda xs, now: clamped_cosine(xs[0], xs[1], back, eps, out, own, now=now),
+            call,
+        )
         if eps == 0 and out is not None:
-            watch("zero-by-zero", name, pair, lambda xs, now: undefined_cosine(*xs, out, now=now), call)
+            watch("zero-by-zero", name, pair, lambda xs, now: undefined_cosine(xs[0], xs[1], out, now=now), call)
         return result
 
     return cosine_similarity
@@ -148,9 +155,17 @@ def _watch_small_norm(x: Tensor, dim: Any, result: Tensor) -> None:
     frame = call.frame_of(_NORMALIZE) if call else None
     if frame is not None:
         eps = float(frame.f_locals["eps"])
-        watch("floored-normalize", "F.normalize", (x,), lambda xs, now: floored_normalize(xs[0], result, axes, eps, now=now), call)
+
+        def floored(xs: tuple[Tensor, ...], now: bool) -> tuple[int, Measurement | None]:
+            return floored_normalize(xs[0], result, axes, eps, now=now)
+
+        watch("floored-normalize", "F.normalize", (x,), floored, call)
         return
-    watch("underflowed-norm", "torch.linalg.vector_norm", (x,), lambda xs, now: underflowed_norm(xs[0], result, axes, now=now), call)
+
+    def underflowed(xs: tuple[Tensor, ...], now: bool) -> tuple[int, Measurement | None]:
+        return underflowed_norm(xs[0], result, axes, now=now)
+
+    watch("underflowed-norm", "torch.linalg.vector_norm", (x,), underflowed, call)
 
 
 def _acos(self: Tensor) -> Any:
@@ -229,7 +244,7 @@ def install_casts() -> Callable[[], None]:
 def _register(
     composite: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]], backend: dict[str, Callable[..., Any]]
 ) -> Callable[[], None]:
-    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     # torch says once that a kernel is being replaced, which is what is wanted here.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -246,7 +261,8 @@ def _register(
         for name, kernel in backend.items():
             for device in _devices():
                 library.impl(name, kernel, device)
-    return library._destroy  # type: ignore[no-any-return]
+    undo: Callable[[], None] = library._destroy
+    return undo
 
 
 def _has_kernel(name: str, key: str) -> bool:

@@ -17,6 +17,7 @@ from .watch import caller, is_inside, watch
 
 __all__ = ["install"]
 
+
 def _save(original: Callable[..., Any]) -> Callable[..., Any]:
     def save(obj: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(obj, *args, **kwargs)

@@ -74,7 +74,9 @@ def watch_feedback(tensors: Mapping[str, Any] | Iterable[Any] | Tensor | nn.Modu
     """Register feedback that every saved ``state_dict`` must come with. See :meth:`fa_lint_runtime.guard`."""
     found = list(_tensors(tensors, "feedback" if isinstance(tensors, Tensor) else ""))
     if not found:
-        raise TypeError(f"watch_feedback takes tensors, or a dict, list or module of them, got {type(tensors).__name__}")
+        raise TypeError(
+            f"watch_feedback takes tensors, or a dict, list or module of them, got {type(tensors).__name__}"
+        )
     for name, tensor in found:
         number, free = 1, name
         while free in _watched and (other := _watched[free]()) is not None and other is not tensor:
@@ -138,7 +140,9 @@ def _looks_like_state(value: Mapping[Any, Any]) -> bool:
     )
 
 
-def _tensors(value: Any, prefix: str, depth: int = _DEPTH, seen: set[int] | None = None) -> Iterator[tuple[str, Tensor]]:
+def _tensors(
+    value: Any, prefix: str, depth: int = _DEPTH, seen: set[int] | None = None
+) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a structure with its dotted name, attributes of modules and plain objects included."""
     seen = set() if seen is None else seen
     if isinstance(value, Tensor):
@@ -172,7 +176,7 @@ def _unregistered_feedback(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Tensors that ``state_dict`` leaves out and that are called what published code calls its feedback."""
     registered = {x.data_ptr() for x in module.state_dict().values() if isinstance(x, Tensor)}
     for name, part in module.named_modules():
-        left_out = getattr(part, "_non_persistent_buffers_set", set())
+        left_out: set[str] = getattr(part, "_non_persistent_buffers_set", set())
         own = {key: x for key, x in part._buffers.items() if key in left_out}
         own |= {key: x for key, x in vars(part).items() if not key.startswith("_") and not isinstance(x, nn.Module)}
         for key, value in own.items():

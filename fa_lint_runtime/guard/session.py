@@ -25,11 +25,19 @@ class Session:
     """One ``with guard(...)``: its wishes, its tallies, its log."""
 
     def __init__(
-        self, mode: str, rules: tuple[str, ...], ignore: tuple[str, ...], sample: float, deferred: bool = False
+        self,
+        mode: str,
+        rules: tuple[str, ...],
+        ignore: tuple[str, ...],
+        sample: float,
+        *,
+        deferred: bool = False,
+        opaque: bool = False,
     ) -> None:
         self.mode = mode
         self.sample = sample
         self.deferred = deferred
+        self.opaque = opaque  # what it leaves out, no outer guard sees either
         self.active = False
         self.log = GuardLog()
         self.log.source = self.events
@@ -75,9 +83,7 @@ class Session:
                 found = self._tallies[key] = Tally(kind, code, name, callsite.site_of(call), backward)
         return found
 
-    def record(
-        self, tally: Tally, found: Measurement, operands: tuple[Tensor, ...], *, now: bool
-    ) -> GuardEvent | None:
+    def record(self, tally: Tally, found: Measurement, operands: tuple[Tensor, ...], *, now: bool) -> GuardEvent | None:
         """Add a measurement; the event, if it is known and the first of its call site."""
         with self._lock:
             if not now:
@@ -138,7 +144,13 @@ def sessions_for(kind: str) -> list[Session]:
     """The guards that watch a kind of event, innermost first."""
     if not _everywhere:
         return []
-    return [session for session in active_sessions() if session.wants(kind)]
+    found = []
+    for session in active_sessions():
+        if session.wants(kind):
+            found.append(session)
+        if session.opaque:
+            break
+    return found
 
 
 def enter(session: Session) -> None:

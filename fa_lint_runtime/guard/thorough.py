@@ -53,7 +53,13 @@ def _copy(mode: ThoroughMode, func: Callable[..., Any], types: Any, args: Any, o
     if len(args) > 1 and isinstance(args[1], Tensor) and result.dtype is torch.float16:
         source = args[1]
         if source.dtype is not torch.float16 and source.dtype.is_floating_point and source.shape == result.shape:
-            watch("half-flush", "Tensor.copy_", (source, result), lambda xs, now: flushed("half-flush", *xs, now=now), caller())
+            watch(
+                "half-flush",
+                "Tensor.copy_",
+                (source, result),
+                lambda xs, now: flushed("half-flush", *xs, now=now),
+                caller(),
+            )
     return result
 
 

@@ -49,7 +49,8 @@ class collecting_norms(nested):
     def __enter__(self) -> list[Tensor]:  # type: ignore[override]
         super().__enter__()
         self._before = getattr(_here, "norms", None)
-        _here.norms = taken = []
+        taken: list[Tensor] = []
+        _here.norms = taken
         return taken
 
     def __exit__(self, *_: object) -> None:

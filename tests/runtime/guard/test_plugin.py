@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+import torch._dynamo  # noqa: F401  # pytester forgets what a run imports, and this cannot be imported twice
 
 from fa_lint_runtime.guard import read_log
 
@@ -100,7 +101,9 @@ def test_warn_passes_and_warns_at_the_line(pytester: pytest.Pytester) -> None:
 def test_ini_and_command_line(pytester: pytest.Pytester, mode: str) -> None:
     make(pytester, "def test_a():\n    low()")
     pytester.makeini(f"[pytest]\nfa_guard = {mode}\n")
-    run(pytester).assert_outcomes(failed=int(mode == "error"), passed=int(mode != "error"), warnings=int(mode == "warn"))
+    run(pytester).assert_outcomes(
+        failed=int(mode == "error"), passed=int(mode != "error"), warnings=int(mode == "warn")
+    )
     run(pytester, "--fa-guard=off").assert_outcomes(passed=1)
 
 

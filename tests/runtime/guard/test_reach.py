@@ -20,7 +20,11 @@ from fa_lint_runtime import guard
 
 SMALL = torch.tensor([[3e-10, 4e-10], [6e-10, 8e-10]])
 FIXED = torch.tensor([[0.6, 0.8], [0.8, 0.6]])
-TABLE = [F.cosine_similarity, functools.partial(F.cosine_similarity, FIXED, dim=1), functools.partial(torch.norm, p=2.0)]
+TABLE = [
+    F.cosine_similarity,
+    functools.partial(F.cosine_similarity, FIXED, dim=1),
+    functools.partial(torch.norm, p=2.0),
+]
 
 
 def low(x: Tensor, y: Tensor = FIXED) -> Tensor:
