@@ -9,6 +9,7 @@ import pytest
 from fa_lint.semantics.facts import extract
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
 from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, names_a_method, speaks_of_feedback
+from fa_lint.semantics.origins import origins
 from fa_lint.semantics.roles import RoleNames
 from fa_lint.semantics.saves import is_model_entry, saves
 
@@ -222,3 +223,17 @@ def test_a_helper_without_a_caller_says_which_parameter_it_saves() -> None:
 def test_optimizers_are_no_models() -> None:
     (save,) = saves(extract(HEAD + "torch.save([net.state_dict(), optimizer.state_dict(), losses], p)\n"))
     assert [is_model_entry(entry) for entry in save.entries] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("code", "of", "found"),
+    [
+        ("from nets import Net\nmodel = Net(3).to('cuda')", "model", ("nets.Net",)),
+        ("import nets\nm = nets.Net()\nmodel = nn.DataParallel(m)", "model", ("nets.Net",)),
+        ("from nets import Net\nclass T:\n    def __init__(self): self.net = Net()", "self.net", ("nets.Net",)),
+        ("class Net(nn.Module): ...\nnet = Net() if big else build()", "net", ("Net", "build")),
+        ("def train(model): torch.save(model, p)", "model", ()),
+    ],
+)
+def test_origins(code: str, of: str, found: tuple[str, ...]) -> None:
+    assert origins(extract(HEAD + code), of) == found

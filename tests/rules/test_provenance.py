@@ -99,6 +99,7 @@ def test_every_finding_says_where_the_feedback_was_drawn() -> None:
         ("torch.save({'net': net.state_dict(), 'fa': [m.weight_fa for m in net.layers]}, p)", False),
         ("torch.save(net.state_dict(), p)\n    torch.save(net.layer.weight_fa, p + 'b')", False),
         ("torch.save(net.state_dict(), p)\n    numpy.save('b', net.layer.weight_fa)", False),
+        ("state = {'n': net.state_dict()}\n    state['fa'] = net.layer.weight_fa\n    torch.save(state, p)", False),
         ("torch.save(optimizer.state_dict(), p)", False),
         ("torch.save(losses, p)", False),
         ("pickle.dump(net.state_dict(), p)", True),
