@@ -119,7 +119,7 @@ class Modules:
         return [(last, local) for last, local in pairs if local not in ("*", last)]
 
     def definers(self, dotted: str, caller: str) -> set[str]:
-        """The files that can define ``dotted`` as qualified in ``caller``: its module, and where that imports it from."""
+        """The files that can define ``dotted`` as qualified in ``caller``: its module, and what it imports it from."""
         found: set[str] = set()
         waiting = [(dotted, caller)]
         seen: set[tuple[str, str]] = set()

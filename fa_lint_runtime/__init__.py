@@ -3,7 +3,6 @@
 Both are imported when the first name that needs them is asked for, so that the pytest plug-in can be loaded without.
 """
 
-# ruff: noqa: F403, F405
 from __future__ import annotations
 
 import sys

@@ -10,7 +10,7 @@ from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.names import Binding
 from fa_lint.semantics.roles import COMPUTED, NOTHING, Role
 
-__all__ = ["called_names", "gradients_passed", "open_parameters"]
+__all__ = ["called_names", "gradients_passed", "open_parameters", "starred"]
 
 _STEPS = 12
 
@@ -75,8 +75,7 @@ def called_names(call: ir.Call, facts: ModuleFacts) -> Iterator[str]:
         return
     match call.func:
         case ir.Name(id=identifier) if not facts.names.bindings(call.func):
-            for module in facts.names.star_modules:
-                yield f"{module}{'' if module.endswith('.') else '.'}{identifier}"
+            yield from starred(identifier, facts)
         case ir.Attr(value=ir.Name() | ir.Attr() as receiver, attr=method):
             # ``probe.gamma(x)`` of ``probe = Probe()``
             bound = facts.names.reaching(receiver) if isinstance(receiver, ir.Name) else []
@@ -85,6 +84,12 @@ def called_names(call: ir.Call, facts: ModuleFacts) -> Iterator[str]:
                     owner = facts.qualified(binding.value.func)
                     if owner is not None and "." in owner:
                         yield f"{owner}.{method}"
+
+
+def starred(identifier: str, facts: ModuleFacts) -> Iterator[str]:
+    """The dotted names that an identifier which nothing binds can have through star imports."""
+    for module in facts.names.star_modules:
+        yield f"{module}{'' if module.endswith('.') else '.'}{identifier}"
 
 
 def gradients_passed(facts: ModuleFacts, names: Iterable[str]) -> Iterator[tuple[ir.Call, str, list[tuple[Any, Role]]]]:

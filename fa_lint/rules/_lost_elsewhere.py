@@ -11,12 +11,13 @@ from typing import Any
 
 from fa_lint.findings import Trace
 from fa_lint.modules import Modules
-from fa_lint.rules._callers import called_names
+from fa_lint.rules._callers import called_names, starred
 from fa_lint.rules._lost import can_be_lost, contains
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import chain, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
+from fa_lint.semantics.origins import origins
 from fa_lint.semantics.saves import Save, SavedEntry, is_model_entry, saves
 
 __all__ = ["SAVING", "describe_holders", "describe_makers", "describe_save", "kept_feedback", "lost_pairs"]
@@ -35,7 +36,6 @@ SAVING = (
     "save_pretrained",
     "pickle.dump",
 )
-_FORWARDED = frozenset({"to", "cuda", "cpu", "eval", "train", "double", "float"})
 
 
 def kept_feedback(facts: ModuleFacts) -> Iterator[tuple[FeedbackSite, dict[str, Any]]]:
@@ -83,9 +83,7 @@ def describe_save(facts: ModuleFacts, names: Sequence[str]) -> Iterator[tuple[Sa
             yield (
                 save,
                 {
-                    "entries": [
-                        {"what": entry.what, "of": entry.of, "made": _made(facts, entry, save)} for entry in entries
-                    ],
+                    "entries": [{"what": entry.what, "of": entry.of, "made": _made(facts, entry)} for entry in entries],
                     "mentions": sorted(save.mentions & set(names)),
                     "owner": save.owner,
                     "function": save.function,
@@ -93,47 +91,21 @@ def describe_save(facts: ModuleFacts, names: Sequence[str]) -> Iterator[tuple[Sa
             )
 
 
-def _made(facts: ModuleFacts, entry: SavedEntry, save: Save) -> list[str]:
-    """The imported classes or functions whose calls the saved object comes from."""
+def _made(facts: ModuleFacts, entry: SavedEntry) -> list[str]:
+    """The imported classes or functions that the saved object comes from, through those of this module."""
     found: list[str] = []
-    last = entry.of.rpartition(".")[2]
-    around = facts.node(save.function_nid) if save.function_nid else facts.module
-    for scope in (around, facts.module):
-        for node in ir.walk(scope):
-            match node:
-                case ir.Assign(targets=targets, value=value):
-                    called = [
-                        t.id if isinstance(t, ir.Name) else t.attr if isinstance(t, ir.Attr) else "" for t in targets
-                    ]
-                    if last in called:
-                        found += _constructors(facts, value)
-                        found += _of_own_classes(facts, value)
-        if found:
-            break
+    for origin in origins(facts, entry.of):
+        if "." in origin:
+            found.append(origin)
+            continue
+        parts: list[ir.ClassDef | ir.FunctionDef] = [*facts.names.classes, *facts.names.functions]
+        own = [part for part in parts if part.name == origin]
+        for part in own:
+            relatives = chain(facts, part) if isinstance(part, ir.ClassDef) else [part]
+            found += [name for relative in relatives for name in _built_in(facts, relative)]
+        if not own:
+            found += starred(origin, facts)
     return list(dict.fromkeys(found))
-
-
-def _constructors(facts: ModuleFacts, value: ir.Expr) -> Iterator[str]:
-    while isinstance(value, ir.Call) and isinstance(value.func, ir.Attr) and value.func.attr in _FORWARDED:
-        if facts.qualified(value.func) is not None:
-            break
-        value = value.func.value
-    if isinstance(value, ir.Call):
-        yield from called_names(value, facts)
-        for arg in value.args:
-            yield from _constructors(facts, arg.value)
-    elif isinstance(value, ir.Conditional):
-        yield from _constructors(facts, value.body)
-        yield from _constructors(facts, value.orelse)
-
-
-def _of_own_classes(facts: ModuleFacts, value: ir.Expr) -> Iterator[str]:
-    """What a class of this module, constructed in ``value``, constructs in turn."""
-    for node in ir.walk(value):
-        if isinstance(node, ir.Call) and isinstance(node.func, ir.Name):
-            owner = facts.names.class_named(node.func)
-            for relative in chain(facts, owner) if owner is not None else ():
-                yield from _built_in(facts, relative)
 
 
 def _built_in(facts: ModuleFacts, scope: ir.Node) -> Iterator[str]:
