@@ -1,24 +1,31 @@
 """Time, memory and worst error of cosines: ``python -m benchmarks.cosine [--quick] [--threads 1 2]``.
 
-Timings are medians of pairs, ``F.cosine_similarity`` and a candidate taking turns in one process; ratios are to F.
-Memory is the growth of the resident set's high-water mark in a process of its own (the workspace is warm).
-F allocates full-size temporaries, so its time depends on whether glibc hands their pages back to the kernel between
-calls. "Warm heap" means that the process has freed blocks of just under 32 MB before, which stops that: F's best case,
-for temporaries up to that size. One thread is measured in CPU time, more in wall clock.
+Ratios are to ``F.cosine_similarity``: it and a candidate take turns in one process, the first of a pair changing from
+pair to pair, after three warm-up calls each; the figure is the median over the pairs, and ``best`` the ratio of the two
+shortest times, which other jobs on the machine disturb least. One thread is measured in CPU time, more in wall clock
+(where load strikes F harder: its parallel loops wait for all threads, and load stands in the heading).
+Memory is the growth of the resident set's high-water mark in a process of its own, after a call that was large enough
+to import numba. F allocates full-size temporaries, so its time depends on whether glibc hands their pages back to the
+kernel between calls. "Fresh heap": as the process finds it. "Warm heap": blocks of just under 32 MB have been freed
+before, which stops that for temporaries up to that size: F's best case.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import importlib.metadata
 import importlib.util
 import math
+import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +37,7 @@ from fa_lint_runtime import safe_cosine
 from fa_lint_runtime.kernels import triton as triton_kernels
 
 Cosine = Callable[[Tensor, Tensor], Tensor]
+PACKAGES = {"sklearn": "scikit-learn"}  # what pip calls them
 
 SHAPES = [(16, 64), (1024, 256), (64 * 197, 768), (1_000_000, 64), (128, 1_000_000)]
 QUICK_SHAPES = [(16, 64), (1024, 256), (64 * 197, 768), (100_000, 64), (8, 1_000_000)]
@@ -91,19 +99,30 @@ def compiled_f() -> Cosine:
     return torch.compile(f_default, dynamic=False)
 
 
-def interleaved(calls: Sequence[Callable[[], object]], budget: float) -> list[float]:
-    """Median seconds of each, taking turns until the budget is spent: CPU time with 1 thread, else wall clock."""
-    for call in calls:
-        call()
+@dataclass(frozen=True)
+class Comparison:
+    """Of a candidate with F: F's median seconds, the median ratio of pairs, the ratio of the shortest times."""
+
+    base: float
+    ratio: float
+    best: float
+
+
+def compared(base: Callable[[], object], candidate: Callable[[], object], budget: float) -> Comparison:
+    """Pairs until the budget is spent, at least five: CPU time with 1 thread, else wall clock."""
     clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
-    times: list[list[float]] = [[] for _ in calls]
+    calls = (base, candidate)
+    for call in calls * 3:
+        call()
+    times: tuple[list[float], list[float]] = ([], [])
     end = time.perf_counter() + budget
-    while len(times[0]) < 5 or (time.perf_counter() < end and len(times[0]) < 2000):
-        for call, kept in zip(calls, times, strict=True):
+    while len(times[0]) < 5 or (time.perf_counter() < end and len(times[0]) < 4000):
+        for i in (0, 1) if len(times[0]) % 2 else (1, 0):
             start = clock()
-            call()
-            kept.append(clock() - start)
-    return [float(np.median(kept)) for kept in times]
+            calls[i]()
+            times[i].append(clock() - start)
+    theirs, ours = np.array(times[0]), np.array(times[1])
+    return Comparison(float(np.median(theirs)), float(np.median(ours / theirs)), float(ours.min() / theirs.min()))
 
 
 def warm_heap() -> None:
@@ -123,46 +142,50 @@ def print_row(cells: Sequence[str], widths: Sequence[int]) -> None:
     )
 
 
+def verdict(found: Comparison, bar: float | None) -> list[str]:
+    if bar is None:
+        return [f"{found.ratio:.2f}", f"{found.best:.2f}", "-", ""]
+    return [f"{found.ratio:.2f}", f"{found.best:.2f}", f"{bar:.2f}", "met" if found.ratio <= bar else "MISSED"]
+
+
 def forward_table(shapes: Sequence[tuple[int, int]], budget: float) -> None:
-    widths = [34, 10, 9, 9, 9, 9, 9, 8]
+    widths = [28, 10, 9, 9, 9, 9, 9, 7, 6, 7]
     print("\nforward: milliseconds of F, then ratios to F (lower is better)")
-    print_row(["dtype, shape", "F ms", "naive", "F double", "tmetrics", "F compld", "safe", "bar"], widths)
+    print_row(["dtype, shape", "F ms", "naive", "F double", "tmetrics", "F compld", "safe", "best", "bar", ""], widths)
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         for shape in shapes:
             if dtype == torch.float16 and shape[0] * shape[1] > 20_000_000:
                 continue
             a, b = torch.randn(shape).to(dtype), torch.randn(shape).to(dtype)
-            small = a.numel() <= 20_000_000
-            candidates: dict[str, Cosine] = {"safe": safe_cosine, "naive": naive}
-            if small:
-                candidates["double"] = f_double
+            others: dict[str, Cosine] = {"naive": naive}
+            if a.numel() <= 20_000_000:
+                others["double"] = f_double
                 if installed("torchmetrics"):
-                    candidates["torchmetrics"] = torchmetrics_cosine
+                    others["torchmetrics"] = torchmetrics_cosine
                 if dtype != torch.float16:
-                    candidates["compiled"] = compiled_f()
-            ratios = {}
-            base = math.inf
-            for name, candidate in candidates.items():
-                share = budget if name == "safe" else budget / 4
-                theirs, ours = interleaved([functools.partial(f, a, b) for f in (f_default, candidate)], share)
-                ratios[name] = f"{ours / theirs:.2f}"
-                base = theirs if name == "safe" else base
-            bar = BARS.get((dtype, shape))
+                    others["compiled"] = compiled_f()
+
+            base = functools.partial(f_default, a, b)
+            ours = compared(base, functools.partial(safe_cosine, a, b), budget)
+            ratios = {
+                name: f"{compared(base, functools.partial(other, a, b), budget / 4).ratio:.2f}"
+                for name, other in others.items()
+            }
             print_row(
                 [
                     f"{str(dtype)[6:]} {shape}",
-                    f"{base * 1e3:.3f}",
-                    *[ratios.get(n, "-") for n in ("naive", "double", "torchmetrics", "compiled", "safe")],
-                    "-" if bar is None else f"{bar:.2f}",
+                    f"{ours.base * 1e3:.3f}",
+                    *[ratios.get(n, "-") for n in ("naive", "double", "torchmetrics", "compiled")],
+                    *verdict(ours, BARS.get((dtype, shape))),
                 ],
                 widths,
             )
 
 
 def backward_table(shapes: Sequence[tuple[int, int]], budget: float) -> None:
-    widths = [34, 10, 9, 8]
+    widths = [28, 10, 9, 7, 6, 7]
     print("\nforward + backward to both operands: milliseconds of F, ratio of ours")
-    print_row(["dtype, shape", "F ms", "safe", "bar"], widths)
+    print_row(["dtype, shape", "F ms", "safe", "best", "bar", ""], widths)
     for dtype in (torch.float32, torch.bfloat16):
         for shape in shapes:
             a = torch.randn(shape).to(dtype).requires_grad_()
@@ -172,28 +195,21 @@ def backward_table(shapes: Sequence[tuple[int, int]], budget: float) -> None:
             def step(function: Cosine, a: Tensor = a, b: Tensor = b, weight: Tensor = weight) -> None:
                 torch.autograd.grad(function(a, b), (a, b), weight)
 
-            calls = [functools.partial(step, f) for f in (f_default, safe_cosine)]
-            base, ours = interleaved(calls, budget)
-            bar = BACKWARD_BARS.get((dtype, shape))
-            print_row(
-                [
-                    f"{str(dtype)[6:]} {shape}",
-                    f"{base * 1e3:.3f}",
-                    f"{ours / base:.2f}",
-                    "-" if bar is None else f"{bar:.2f}",
-                ],
-                widths,
-            )
+            ours = compared(functools.partial(step, f_default), functools.partial(step, safe_cosine), budget)
+            label = f"{str(dtype)[6:]} {shape}"
+            print_row([label, f"{ours.base * 1e3:.3f}", *verdict(ours, BACKWARD_BARS.get((dtype, shape)))], widths)
 
 
 _MEMORY_PROGRAM = """
+import sys
 import torch
 from pathlib import Path
 from benchmarks import cosine as c
-torch.set_num_threads({threads})
-f = {{"F": c.f_default, "naive": c.naive, "F double": c.f_double, "safe": c.safe_cosine}}[{name!r}]
+threads, name, warm = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+torch.set_num_threads(threads)
+f = {"F": c.f_default, "naive": c.naive, "F double": c.f_double, "safe": c.safe_cosine}[name]
 a, b = torch.randn(64 * 197, 768), torch.randn(64 * 197, 768)
-f(a[:64], b[:64])
+f(a[:warm], b[:warm])
 
 def figure(field):
     return int(Path("/proc/self/status").read_text().split(field)[1].split()[0]) / 1024
@@ -203,6 +219,23 @@ before = figure("VmRSS:")
 f(a, b)
 print(figure("VmHWM:") - before)
 """
+_FIRST_CALL_PROGRAM = """
+import time
+import torch
+from fa_lint_runtime import safe_cosine
+a, b = torch.randn(1024, 256), torch.randn(1024, 256)
+safe_cosine(a[:64], b[:64])
+start = time.process_time()
+safe_cosine(a, b)
+print(time.process_time() - start)
+"""
+
+
+def in_own_process(program: str, *arguments: object, **environment: str) -> float:
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    root, variables = Path(__file__).parents[1], {**os.environ, **environment}
+    done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True, check=True)
+    return float(done.stdout)
 
 
 def memory_table(threads: int) -> None:
@@ -210,11 +243,21 @@ def memory_table(threads: int) -> None:
         print("\nextra memory: measured on Linux only")
         return
     print("\nextra memory of one call on fp32 (12608, 768) (two operands of 36.9 MiB), MiB of resident set")
-    root = Path(__file__).parents[1]
     for name in ("F", "naive", "F double", "safe"):
-        program = _MEMORY_PROGRAM.format(name=name, threads=threads)
-        done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
-        print(f"  {name:10s} {float(done.stdout):8.1f}", flush=True)
+        print(f"  {name:10s} {in_own_process(_MEMORY_PROGRAM, threads, name, 128):8.1f}", flush=True)
+    print(f"  {'safe':10s} {in_own_process(_MEMORY_PROGRAM, threads, 'safe', 8):8.1f}  when it is the call that")
+    print("                       imports numba, once in a process")
+
+
+def first_call_table() -> None:
+    print("\nfirst call on fp32 (1024, 256) in a process, seconds of CPU time")
+    if not installed("numba"):
+        print("  numba is not installed: nothing to compile")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        print(f"  nothing compiled yet  {in_own_process(_FIRST_CALL_PROGRAM, NUMBA_CACHE_DIR=folder):6.2f}")
+        print(f"  compiled code on disk {in_own_process(_FIRST_CALL_PROGRAM, NUMBA_CACHE_DIR=folder):6.2f}")
+        print(f"  without numba         {in_own_process(_FIRST_CALL_PROGRAM, NUMBA_DISABLE_JIT='1'):6.2f}", flush=True)
 
 
 MAGNITUDES: list[tuple[str, torch.dtype, float]] = [
@@ -297,9 +340,15 @@ def worst_error(function: Cosine, a: Tensor, b: Tensor, truth: list[float]) -> s
 
 def bandwidth_line() -> None:
     x, y = torch.randn(64 << 20), torch.empty(64 << 20)
-    seconds, dot_seconds = interleaved([lambda: y.copy_(x), lambda: torch.dot(x, y)], 1.0)
+    dot = compared(functools.partial(y.copy_, x), functools.partial(torch.dot, x, y), 1.0)
     size = x.numel() * 4 * 2 / 1e9
-    print(f"memory: copy {size / seconds:.1f} GB/s (read + write), dot {size / dot_seconds:.1f} GB/s")
+    print(f"memory: copy {size / dot.base:.1f} GB/s (read + write), dot {size / dot.base / dot.ratio:.1f} GB/s")
+
+
+def heading(threads: int, heap: str) -> None:
+    load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    clock = "CPU time" if threads == 1 else "wall clock"
+    print(f"\n=== {threads} thread{'s' if threads > 1 else ''}, {heap} heap, {clock}{load}")
 
 
 def gpu_table() -> None:
@@ -351,22 +400,25 @@ def main() -> None:
     else:
         model = platform.processor()
     print(f"torch {torch.__version__}, numpy {np.__version__}, Python {platform.python_version()}, {model}")
-    for package in ("torchmetrics", "scipy", "sklearn"):
-        if not installed(package):
-            print(f"{package}: not installed")
+    for package in ("numba", "torchmetrics", "scipy", "sklearn"):
+        print(f"{package} {importlib.metadata.version(PACKAGES.get(package, package))}" if installed(package)
+              else f"{package}: not installed")  # fmt: skip
     budget = 0.5 if arguments.quick else 2.0
     for threads in arguments.threads:
         torch.set_num_threads(threads)
         torch.manual_seed(0)
-        print(f"\n=== {threads} thread{'s' if threads > 1 else ''}")
-        bandwidth_line()
-        print("\n--- fresh heap")
+        heading(threads, "fresh")
         forward_table(SHAPES[:2], budget)
-        warm_heap()
-        print("\n--- warm heap")
+    warm_heap()
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        heading(threads, "warm")
+        bandwidth_line()
         forward_table(QUICK_SHAPES if arguments.quick else SHAPES, budget)
         backward_table([s for s in BACKWARD_SHAPES if not arguments.quick or s[0] * s[1] < 20_000_000], budget)
     memory_table(arguments.threads[0])
+    first_call_table()
     worst_error_table(20 if arguments.quick else 100)
     if torch.cuda.is_available():
         gpu_table()

@@ -119,7 +119,9 @@ def confirm(report: Report, events: Iterable[RuntimeEvent], files: Iterable[str]
         silencing = _silencing_rows(source, event)
         if silencing:
             report.diagnostics = [
-                d for d in report.diagnostics if not (d.path == path and d.code == "FAL901" and d.start.row in silencing)
+                d
+                for d in report.diagnostics
+                if not (d.path == path and d.code == "FAL901" and d.start.row in silencing)
             ]
         else:
             report.diagnostics.append(_runtime_only(path, source, event))

@@ -53,6 +53,7 @@ class Modules:
 
     def __init__(self, imports: Mapping[str, Imports]) -> None:
         self._imports = imports
+        self._found: dict[tuple[str, str], list[str]] = {}
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
@@ -65,11 +66,25 @@ class Modules:
 
     def files(self, module: str, caller: str) -> list[str]:
         """The files that the dotted ``module``, as imported in ``caller``, can be."""
+        key = (module, str(PurePath(caller).parent))
+        if key not in self._found:
+            self._found[key] = self._files(module, caller)
+        return self._found[key]
+
+    def _files(self, module: str, caller: str) -> list[str]:
         last = module.lstrip(".").rpartition(".")[2]
         if not last:
             base = PurePath(caller).parts[: -len(module)]
             last = base[-1] if base else ""
-        return [path for path in self._by_name.get(last, ()) if self.is_module(module, path, caller)]
+        named = self._by_name.get(last, [])
+        found = [path for path in named if self.is_module(module, path, caller)]
+        if not found and module == last:
+            # Not beside the caller nor above it: a package that is installed from elsewhere in the repository.
+            found = [path for path in named if PurePath(path).stem == "__init__" and not self._is_inside_package(path)]
+        return found
+
+    def _is_inside_package(self, init: str) -> bool:
+        return str(PurePath(init).parent.parent / "__init__.py") in self._imports
 
     def means(self, dotted: str, caller: str, path: str, name: str) -> bool:
         """Can ``dotted``, as qualified in the file ``caller``, be ``name`` of the file ``path``?
@@ -80,7 +95,7 @@ class Modules:
 
     def _means(self, dotted: str, caller: str, path: str, name: str, seen: frozenset[tuple[str, str]]) -> bool:
         module, last = _split(dotted, name.count("."))
-        if last == name and self.is_module(module, path, caller):
+        if last == name and path in self.files(module, caller):
             return True
         if len(seen) > _DEPTH or (caller, dotted) in seen:
             return False

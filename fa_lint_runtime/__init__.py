@@ -3,15 +3,12 @@
 Both are imported when the first name that needs them is asked for, so that the pytest plug-in can be loaded without.
 """
 
+# ruff: noqa: F403, F405
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
-
-from ._version import __version__
-from .guard import GuardError, GuardEvent, GuardLog, GuardWarning, guard
-
-if TYPE_CHECKING:
-    from ._facade import *
 
 __all__ = [
     "Checkpoint",
@@ -57,6 +54,23 @@ __all__ = [
     "save_checkpoint",
     "strictness",
 ]
+
+
+class _Package(ModuleType):
+    """Some functions are called as the module they live in; importing that module must not take their place."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and name in __all__):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+from ._version import __version__  # noqa: E402
+from .guard import GuardError, GuardEvent, GuardLog, GuardWarning, guard  # noqa: E402
+
+if TYPE_CHECKING:
+    from ._facade import *
 
 
 def __getattr__(name: str) -> Any:

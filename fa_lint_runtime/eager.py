@@ -25,11 +25,10 @@ def _is_eager() -> bool:
 
 def is_plain_eager(*operands: Tensor) -> bool:
     """Ordinary strided tensors, and torch is not compiling either."""
-    return (
-        not torch.compiler.is_compiling()
-        and all(type(x) in _PLAIN and x.layout is torch.strided for x in operands)
-        and _is_eager()
-    )
+    for x in operands:  # no generator: small inputs feel it
+        if type(x) not in _PLAIN or x.layout is not torch.strided:
+            return False
+    return not torch.compiler.is_compiling() and _is_eager()
 
 
 def is_plain_cpu(*operands: Tensor) -> bool:

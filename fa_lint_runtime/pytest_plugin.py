@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,15 @@ class Wish:
 
     mode: str
     allow: tuple[str, ...] = ()
-    reason: str = ""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The option, its ini twin, and where to write JSON."""
     group = parser.getgroup("fa-guard", "fa-lint guard: silent numerical mistakes, seen while tests run")
     group.addoption("--fa-guard", choices=MODES, default=None, help="watch every test: off (default), warn or error")
-    group.addoption("--fa-guard-json", metavar="FILE", default=None, help="write all events (for fa-lint --with-runtime)")
+    group.addoption(
+        "--fa-guard-json", metavar="FILE", default=None, help="write all events (for fa-lint --with-runtime)"
+    )
     parser.addini("fa_guard", "default of --fa-guard: off, warn or error", default="off")
     parser.addini("fa_guard_allow", "codes or prefixes that are never reported", type="args", default=[])
 
@@ -182,7 +183,7 @@ class Plugin:
             self._torch_is_here()
         from .guard import session
 
-        running = session.Session("record", ("FAL",), (*self.allow, *wish.allow), 1.0)
+        running = session.Session("record", ("FAL",), (*self.allow, *wish.allow), 1.0, opaque=True)
         log = item.stash[_LOG]
         earlier = log.events
         log.source = lambda: earlier + running.events()
@@ -214,7 +215,10 @@ class Plugin:
         self.early.merge(self._close_early())
         if self.mode == "warn" and not self.is_worker:
             for event in self.early:
-                _warn(event)
+                try:
+                    _warn(event)
+                except GuardWarning as error:  # a filter makes errors of warnings, and no test is there to fail
+                    pytest.exit(f"fa-guard: {event.place}: {error}", returncode=pytest.ExitCode.TESTS_FAILED)
 
     # -- tests -------------------------------------------------------------------------------------------------------
 
@@ -259,24 +263,22 @@ class Plugin:
                 _warn(event)
 
     def _wish(self, item: pytest.Item) -> Wish:
-        marker = item.get_closest_marker("fa_guard")
-        wish = Wish(self.mode)
-        if marker is None:
-            return wish
-        unknown = sorted(set(marker.kwargs) - {"mode", "allow", "reason"})
-        if marker.args or unknown:
-            pytest.fail(f"fa_guard takes mode=, allow=, reason=; got {unknown or list(marker.args)}", pytrace=False)
-        mode = marker.kwargs.get("mode", wish.mode)
+        wish: dict[str, Any] = {}
+        for marker in item.iter_markers("fa_guard"):
+            unknown = sorted(set(marker.kwargs) - {"mode", "allow", "reason"})
+            if marker.args or unknown:
+                pytest.fail(f"fa_guard takes mode=, allow=, reason=; got {unknown or list(marker.args)}", pytrace=False)
+            wish = marker.kwargs | wish  # the closest one says more
+        mode, allow = wish.get("mode", self.mode), wish.get("allow", ())
         if mode not in MODES:
             pytest.fail(f"fa_guard: mode must be one of {', '.join(MODES)}, got {mode!r}", pytrace=False)
-        allow = marker.kwargs.get("allow", ())
-        allow = (allow,) if isinstance(allow, str) else tuple(allow)
-        for code in allow:
+        codes = (allow,) if isinstance(allow, str) else tuple(allow)
+        for code in codes:
             try:
                 _check_code(code, "fa_guard(allow=…)")
             except pytest.UsageError as error:
                 pytest.fail(str(error), pytrace=False)
-        return replace(wish, mode=mode, allow=allow, reason=str(marker.kwargs.get("reason", "")))
+        return Wish(mode, codes)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

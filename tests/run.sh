@@ -2,7 +2,7 @@
 # Installs the checkout with its test dependencies into the active environment and runs every check.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python -m pip install -q -c constraints.txt -e ".[runtime,notebook,test]"
+python -m pip install -q -c constraints.txt -e ".[runtime,report,notebook,test]"
 # The documentation is looked at in a browser; where none can be had that test skips, and says so.
 if ! command -v chromium > /dev/null && command -v apt-get > /dev/null && [ "$(id -u)" = 0 ]; then
   { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } > /dev/null 2>&1 ||

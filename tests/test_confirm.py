@@ -114,7 +114,8 @@ def test_codes_that_are_off_stay_silent(fa_lint: Lint, options: list[str]) -> No
 
 
 @pytest.mark.parametrize(
-    "comment", ["# fa-lint: ignore[FAL202]", "# fa-lint: ignore[FAL201] on purpose", "# noqa: FAL202", "# fa-lint: ignore"]
+    "comment",
+    ["# fa-lint: ignore[FAL202]", "# fa-lint: ignore[FAL201] on purpose", "# noqa: FAL202", "# fa-lint: ignore"],
 )
 def test_suppressions_hold_and_count_as_used(fa_lint: Lint, comment: str) -> None:
     write("a.py", f"x = 1\ny = f(\n    x)  {comment}\n")

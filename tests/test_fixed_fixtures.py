@@ -90,11 +90,20 @@ def written_rows(old: str, new: str) -> set[int]:
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Libraries that the fixtures import as look-alikes: jax.numpy is numpy's interface, sklearn is never entered."""
+    """Libraries that the fixtures only name: jax.numpy is numpy's interface, the others are never entered."""
     jax, pairwise = ModuleType("jax"), ModuleType("sklearn.metrics.pairwise")
     jax.numpy = np
     pairwise.cosine_similarity = None
-    for name, module in {"jax": jax, "jax.numpy": np, "sklearn": ModuleType("sklearn")}.items():
+    dfa, safetensors = ModuleType("dfa"), ModuleType("safetensors.torch")
+    dfa.DFAFeedbackMatrix = safetensors.save_file = None
+    for name, module in {
+        "jax": jax,
+        "jax.numpy": np,
+        "sklearn": ModuleType("sklearn"),
+        "dfa": dfa,
+        "safetensors": ModuleType("safetensors"),
+        "safetensors.torch": safetensors,
+    }.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setitem(sys.modules, "sklearn.metrics", ModuleType("sklearn.metrics"))
     monkeypatch.setitem(sys.modules, "sklearn.metrics.pairwise", pairwise)
@@ -227,3 +236,57 @@ def _(module: ModuleType) -> None:
         ((distance, angle),) = compare.compare(model, (model.weight * credit).sum() * scale, [credit])
         assert angle < 1e-3
         same(distance, (credit - credit * scale).norm())
+
+
+@scenario("checkpoints")
+def _(module: ModuleType) -> None:
+    net = module.Net().to(torch.float64)
+    state = net.state_dict()
+    assert [name for name in state if name.endswith("weight_fa")] == ["body.0.weight_fa", "body.2.weight_fa"]
+    assert state["body.0.weight_fa"].dtype == torch.float64  # `.to` moves it
+    again = module.Net().to(torch.float64)
+    again.load_state_dict(state)
+    same(again.body[0].weight_fa, net.body[0].weight_fa)
+    assert [n for n, _ in net.named_parameters() if "weight_fa" in n] == []
+
+
+@scenario("feedback_storage")
+def _(module: ModuleType) -> None:
+    layer = module.PlainFA(3, 2)
+    assert layer.weight_fa.shape == (2, 3)
+    assert not layer.weight_fa.requires_grad
+    assert "weight_fa" in layer.state_dict()
+    assert layer.double().weight_fa.dtype == torch.float64
+
+
+@scenario("fabricated_alignment")
+def _(module: ModuleType) -> None:
+    layer = torch.nn.Linear(3, 2)
+    g, credit = torch.randn(4, 2), torch.randn(4, 2)
+    credit[1] = 0
+    probe = module.Probe(0.0)
+    probe.bp[layer], probe.dfa[layer] = g, credit
+    angle = probe.measure([layer])[layer]
+    assert torch.isnan(angle).tolist() == [False, True, False, False]
+    same(angle[0], (unit(g) * unit(credit)).sum(-1)[0])
+    p = torch.nn.Parameter(torch.zeros(4, 2))
+    p.grad = g.clone()
+    p.grad[2] = float("nan")
+    assert torch.isnan(module.masked(p, credit)).tolist() == [False, False, True, False]
+    assert np.isnan(module.or_one(p, credit, None))
+    p.grad = g
+    same(module.or_one(p, credit, g), torch.nn.functional.cosine_similarity(g, credit, dim=0))
+    a = torch.tensor([1.0, 0.0])
+    assert np.isnan(module.angle_of(a, torch.zeros(2)))
+    assert module.angle_of(a, torch.tensor([0.0, 3.0])) == pytest.approx(90)
+    assert np.isnan(module.first_trainable(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)))
+
+
+@scenario("legacy_hooks")
+def _(module: ModuleType) -> None:
+    layer, recorder = torch.nn.Linear(3, 2), module.Recorder()
+    recorder.attach(layer)
+    x, credit = torch.randn(5, 3, requires_grad=True), torch.randn(5, 2)
+    (layer(x) * credit).sum().backward()
+    same(recorder.credit[layer], credit @ layer.weight)
+    same(recorder.credit[layer], x.grad)

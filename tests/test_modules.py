@@ -66,3 +66,20 @@ def test_methods_have_two_parts() -> None:
     found = modules(a="class A: pass", b="from a import A")
     assert found.means("a.A.f", "b.py", "a.py", "A.f")
     assert not found.means("a.f", "b.py", "a.py", "A.f")
+
+
+def test_a_package_of_the_repository_is_found_by_its_name_unless_one_is_nearer() -> None:
+    files = {
+        "lib/tiny/__init__.py": "from .core import DFA",
+        "lib/tiny/core.py": "class DFA: pass",
+        "lib/tiny/inner/__init__.py": "",
+        "papers/nlp/train.py": "from tiny import DFA",
+        "papers/vision/tiny/__init__.py": "class DFA: pass",
+        "papers/vision/train.py": "from tiny import DFA\nimport inner",
+    }
+    found = Modules({path: imports_of(ast.parse(text)) for path, text in files.items()})
+    assert found.files("tiny", "papers/vision/train.py") == ["papers/vision/tiny/__init__.py"]
+    assert found.means("tiny.DFA", "lib/other.py", "lib/tiny/core.py", "DFA")
+    # Two packages of one name, neither near: both may be meant.
+    assert len(found.files("tiny", "papers/nlp/train.py")) == 2
+    assert found.files("inner", "papers/vision/train.py") == []

@@ -80,7 +80,11 @@ class _Finder:
         if isinstance(node, ir.Binary):
             left = self._summed(node.left) if node.op == "/" else None
             counts = any(isinstance(p, ir.Call) and last_name(p.func) == "len" for p in ir.walk(node.right))
-            return self._unwrapped(left) if left is not None and (counts or isinstance(node.right, ir.Name)) else None
+            return (
+                self._unwrapped(left)
+                if left is not None and (counts or isinstance(node.right, ir.Name | ir.Attr))
+                else None
+            )
         name = last_name(node.func)
         if name not in _MEANS or any(arg.keyword in ("dim", "axis") for arg in node.args):
             return None
@@ -113,6 +117,15 @@ class _Finder:
                 case ir.Call(func=func, args=[ir.Arg(value=value, keyword=None), *_]) if last_name(func) in _WRAPPERS:
                     node = value
                 case ir.Call(func=ir.Attr(attr="float" | "detach" | "cpu" | "abs", value=value), args=[]):
+                    node = value
+                case ir.Comprehension(
+                    elements=[ir.Name(id=kept)], clause=ir.Clause(target=target, iter=value, inner=None)
+                ) if any(isinstance(part, ir.Name) and part.id == kept for part in ir.walk(target)) and not isinstance(
+                    value, ir.Comprehension
+                ):
+                    # ``[a for a in angles if a == a]`` leaves values out and computes none.
+                    node = value
+                case ir.Call(func=ir.Attr(attr="items", value=value), args=[]):
                     node = value
                 case _:
                     return node
@@ -176,6 +189,8 @@ class _Finder:
         for use in uses_of(name, region):
             for outer in self._names.ancestors(use):
                 if isinstance(outer, ir.Stmt):
+                    break
+                if isinstance(outer, ir.Call) and last_name(outer.func) == "len":
                     break
                 if isinstance(outer, ir.Call | ir.Binary):
                     operand = self._mean_operand(outer)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.rules._alignments import Alignment, Alignments, alignments, last_name
+from fa_lint.rules._measure_words import TRAINED
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.names import Binding
@@ -181,6 +182,8 @@ class _Finder:
                 return
 
     def called(self, node: ir.Call) -> Iterator[Fabrication]:
+        if self._is_state(node):
+            return
         name = self._facts.qualified(node.func)
         last = (name or "").rpartition(".")[2] or last_name(node.func)
         values = [arg.value for arg in node.args if arg.keyword is None]
@@ -218,8 +221,11 @@ class _Finder:
 
     def _is_state(self, node: ir.Expr) -> bool:
         statement = self._names.statement(node)
+        function = self._names.enclosing_function(node)
+        if function is not None and set(words(function.name)) & TRAINED:
+            return True
         if isinstance(statement, ir.Assign):
-            return any(set(words(last_name(target))) & _STATE for target in statement.targets)
+            return any(set(words(last_name(target))) & (_STATE | TRAINED) for target in statement.targets)
         return isinstance(statement, ir.AugAssign)
 
     def _is_mask(self, node: ir.Expr, depth: int = 0) -> bool:

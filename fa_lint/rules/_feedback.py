@@ -135,10 +135,20 @@ def is_guarded_draw(facts: ModuleFacts, site: FeedbackSite) -> bool:
             for call in facts.calls
             if facts.names.function_called(call) is method and facts.names.enclosing_class(call) is not None
         ]
-    return any(
+    if any(
         isinstance(above, ir.If) and _asks_whether_new(above.test)
         for node in around
         for above in facts.names.ancestors(node)
+    ):
+        return True
+    # ``if self.B is not None: return`` above the draw.
+    return method is not None and any(
+        isinstance(before, ir.If)
+        and before.nid < store.nid
+        and not _asks_whether_new(before.test)
+        and any(isinstance(inner, ir.Return) for inner in before.body.body)
+        and any(isinstance(part, ir.Attr) for part in ir.walk(before.test))
+        for before in method.body.body
     )
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from fa_lint.rules._feedback import is_repeatable
 from fa_lint.semantics import ir
-from fa_lint.semantics.classes import chain, family
+from fa_lint.semantics.classes import chain, family, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
+from fa_lint.semantics.feedback_stores import stores
 from fa_lint.semantics.saves import Save, SavedEntry, is_model_entry, saves
 from fa_lint.semantics.words import words
 
@@ -108,10 +109,18 @@ def _leaves_out(facts: ModuleFacts, save: Save, entries: list[SavedEntry], site:
             return (same or (site.owner_nid == 0 and not save.owner)) and any(e.of != "self" for e in entries)
         case "foreign":
             # Plain attributes survive where the whole object is pickled.
-            return any(e.of.rpartition(".")[2] == site.owner and e.what != "object" for e in entries)
+            loses = any(e.of.rpartition(".")[2] == site.owner and e.what != "object" for e in entries)
+            return loses and _stays_plain(facts, site)
         case "object":
             return _beside(facts, save, entries, site)
     return any(entry.what != "object" and _holds(facts, save, entry, site) for entry in entries)
+
+
+def _stays_plain(facts: ModuleFacts, site: FeedbackSite) -> bool:
+    """``model.B = …`` is plain where the class of ``model`` is known and knows nothing of ``B``."""
+    owners = _classes_of(facts, site.owner)
+    names = {name for where, number, name in stores(facts) if where == "self" and number in {o.nid for o in owners}}
+    return bool(owners) and site.name not in names and not any(unknown_bases(facts, owner) for owner in owners)
 
 
 def _beside(facts: ModuleFacts, save: Save, entries: list[SavedEntry], site: FeedbackSite) -> bool:

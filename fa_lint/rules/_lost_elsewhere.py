@@ -19,7 +19,10 @@ from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
 from fa_lint.semantics.saves import Save, SavedEntry, is_model_entry, saves
 
-__all__ = ["SAVING", "describe_makers", "describe_save", "kept_feedback", "lost_pairs"]
+__all__ = ["SAVING", "describe_holders", "describe_makers", "describe_save", "kept_feedback", "lost_pairs"]
+
+# (file, class or function of it): what gives an object that holds a feedback.
+Maker = tuple[str, str]
 
 # What a file that writes a checkpoint can hold.
 SAVING = (
@@ -104,6 +107,7 @@ def _made(facts: ModuleFacts, entry: SavedEntry, save: Save) -> list[str]:
                     ]
                     if last in called:
                         found += _constructors(facts, value)
+                        found += _of_own_classes(facts, value)
         if found:
             break
     return list(dict.fromkeys(found))
@@ -121,6 +125,44 @@ def _constructors(facts: ModuleFacts, value: ir.Expr) -> Iterator[str]:
     elif isinstance(value, ir.Conditional):
         yield from _constructors(facts, value.body)
         yield from _constructors(facts, value.orelse)
+
+
+def _of_own_classes(facts: ModuleFacts, value: ir.Expr) -> Iterator[str]:
+    """What a class of this module, constructed in ``value``, constructs in turn."""
+    for node in ir.walk(value):
+        if isinstance(node, ir.Call) and isinstance(node.func, ir.Name):
+            owner = facts.names.class_named(node.func)
+            for relative in chain(facts, owner) if owner is not None else ():
+                yield from _built_in(facts, relative)
+
+
+def _built_in(facts: ModuleFacts, scope: ir.Node) -> Iterator[str]:
+    for node in ir.walk(scope):
+        if isinstance(node, ir.Call):
+            yield from called_names(node, facts)
+        elif isinstance(node, ir.Name | ir.Attr):
+            # A class that is passed on, ``self.build(LinearFA)``, is built by who takes it.
+            name = facts.qualified(node)
+            if name is not None and name.rpartition(".")[2][:1].isupper():
+                yield name
+
+
+def describe_holders(facts: ModuleFacts) -> Iterator[tuple[ir.ClassDef | ir.FunctionDef, dict[str, Any]]]:
+    """The classes and functions of a module with the imported classes and functions that they use to build."""
+    scopes: list[ir.ClassDef | ir.FunctionDef] = [*facts.names.classes, *facts.names.functions]
+    for scope in scopes:
+        if isinstance(scope, ir.FunctionDef) and facts.names.enclosing_class(scope) is not None:
+            continue
+        relatives = chain(facts, scope) if isinstance(scope, ir.ClassDef) else [scope]
+        bases = unknown_bases(facts, scope) if isinstance(scope, ir.ClassDef) else ()
+        built = {name for part in relatives for name in _built_in(facts, part)} | set(bases)
+        own = {
+            node.func.id
+            for part in relatives
+            for node in ir.walk(part)
+            if isinstance(node, ir.Call) and isinstance(node.func, ir.Name) and facts.qualified(node.func) is None
+        }
+        yield scope, {"holder": scope.name, "builds": sorted(n for n in built if "." in n), "own": sorted(own)}
 
 
 def describe_makers(facts: ModuleFacts, names: Sequence[str]) -> Iterator[tuple[ir.Call, dict[str, Any]]]:
@@ -156,14 +198,14 @@ def lost_pairs(
 ) -> Iterator[tuple[Trace, list[Trace], list[Trace]]]:
     """Each save with the feedback of other files that it leaves out, and the places that join them."""
     all_saves = [a for a in answers if a.kind == "save"]
-    makers = [a for a in answers if a.kind == "maker"]
     written = {name for save in all_saves for name in save.data["mentions"]}
+    judge = _Judge(answers, modules)
     lost = [site for site in kept if site.data["name"] not in written]
     for save in all_saves:
         left_out: list[Trace] = []
         through: list[Trace] = []
         for site in lost:
-            joined = _joined(save, site, makers, modules) if site.path != save.path else None
+            joined = judge.joined(save, site) if site.path != save.path else None
             if joined is not None:
                 left_out.append(site)
                 through += [place for place in joined if place not in through]
@@ -171,41 +213,75 @@ def lost_pairs(
             yield save, left_out, through
 
 
-def _joined(save: Trace, site: Trace, makers: list[Trace], modules: Modules) -> list[Trace] | None:
-    """The places through which a save concerns a feedback (none where it does so directly), or None."""
-    entries = save.data["entries"]
-    if not entries:
-        return None
-    inherits = any(modules.means(base, site.path, save.path, save.data["owner"]) for base in site.data["bases"])
-    if inherits and save.data["owner"]:
-        # Saver and keeper are one object: only pickling it whole keeps a plain attribute.
-        whole = any(entry["of"] == "self" and entry["what"] == "object" for entry in entries)
-        own = site.data["kind"] == "object" or any(entry["of"] in ("self", "super") for entry in entries)
-        return [] if own and not whole else None
-    if site.data["kind"] != "module":
-        return None
-    states = [entry for entry in entries if entry["what"] != "object"]
-    made = [name for entry in states for name in entry["made"]]
-    if any(_is_maker(name, save.path, site, modules) for name in made):
-        return []
-    if not any(not entry["made"] and entry["of"] not in ("self", "super") for entry in states):
-        return None
-    found = [
-        maker
-        for maker in makers
-        if any(_is_maker(name, maker.path, site, modules) for name in maker.data["made"])
-        and any(_ends_in(name, maker.path, save, modules) for name in maker.data["given"])
-    ]
-    return found or None
+class _Judge:
+    """Joins saves and feedback through the classes and functions that other files build them with."""
 
+    def __init__(self, answers: Sequence[Trace], modules: Modules) -> None:
+        self._makers = [a for a in answers if a.kind == "maker"]
+        self._holders = [a for a in answers if a.kind == "holder"]
+        self._modules = modules
+        self._known: dict[tuple[str, str], set[Maker]] = {}
 
-def _is_maker(name: str, path: str, site: Trace, modules: Modules) -> bool:
-    return any(modules.means(name, path, site.path, maker) for maker in site.data["makers"])
+    def joined(self, save: Trace, site: Trace) -> list[Trace] | None:
+        """The places through which a save concerns a feedback (none where it does so directly), or None."""
+        entries = save.data["entries"]
+        if not entries:
+            return None
+        owner = save.data["owner"]
+        inherits = any(self._modules.means(base, site.path, save.path, owner) for base in site.data["bases"])
+        if inherits and owner:
+            # Saver and keeper are one object: only pickling it whole keeps a plain attribute.
+            whole = any(entry["of"] == "self" and entry["what"] == "object" for entry in entries)
+            own = site.data["kind"] == "object" or any(entry["of"] in ("self", "super") for entry in entries)
+            return [] if own and not whole else None
+        if site.data["kind"] != "module":
+            return None
+        states = [entry for entry in entries if entry["what"] != "object"]
+        if any(self._gives(name, save.path, site) for entry in states for name in entry["made"]):
+            return []
+        if not any(not entry["made"] and entry["of"] not in ("self", "super") for entry in states):
+            return None
+        found = [
+            maker
+            for maker in self._makers
+            if any(self._gives(name, maker.path, site) for name in maker.data["made"])
+            and any(self._ends_in(name, maker.path, save) for name in maker.data["given"])
+        ]
+        return found or None
 
+    def _gives(self, name: str, path: str, site: Trace) -> bool:
+        """Does calling ``name`` of the file ``path`` give an object that holds the feedback?"""
+        return any(self._modules.means(name, path, file, maker) for file, maker in self._all_makers(site))
 
-def _ends_in(name: str, path: str, save: Trace, modules: Modules) -> bool:
-    """Does a function or class that the object is handed to hold the save, or inherit it from the save's file?"""
-    if any(modules.means(name, path, save.path, own) for own in (save.data["owner"], save.data["function"]) if own):
-        return True
-    defining = modules.definers(name, path)
-    return bool(save.data["owner"]) and any(save.path in modules.reaches(file) for file in defining)
+    def _all_makers(self, site: Trace) -> set[Maker]:
+        key = (site.path, site.data["owner"])
+        if key not in self._known:
+            found = {(site.path, maker) for maker in site.data["makers"]}
+            growing = True
+            while growing:
+                more = {
+                    (holder.path, holder.data["holder"])
+                    for holder in self._holders
+                    if (holder.path, holder.data["holder"]) not in found and self._builds(holder, found)
+                }
+                found |= more
+                growing = bool(more)
+            self._known[key] = found
+        return self._known[key]
+
+    def _builds(self, holder: Trace, makers: set[Maker]) -> bool:
+        if any((holder.path, own) in makers for own in holder.data["own"]):
+            return True
+        return any(
+            self._modules.means(name, holder.path, file, maker)
+            for name in holder.data["builds"]
+            for file, maker in makers
+        )
+
+    def _ends_in(self, name: str, path: str, save: Trace) -> bool:
+        """Does a function or class that the object is handed to hold the save, or inherit it from the save's file?"""
+        names = [own for own in (save.data["owner"], save.data["function"]) if own]
+        if any(self._modules.means(name, path, save.path, own) for own in names):
+            return True
+        defining = self._modules.definers(name, path)
+        return bool(save.data["owner"]) and any(save.path in self._modules.reaches(file) for file in defining)

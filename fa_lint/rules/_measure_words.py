@@ -31,7 +31,7 @@ _OF_LAYERS = frozenset(
 # A cosine that is trained on is not reported.
 TRAINED = frozenset(
     "loss losses cost costs objective objectives penalty penalties reg regularizer regularization reward rewards "
-    "criterion energy".split()
+    "criterion energy constraint constraints".split()
 )
 # A schedule, a loss that is trained on, a flag or a count is no measurement.
 _OTHER = frozenset(

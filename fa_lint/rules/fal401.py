@@ -8,7 +8,14 @@ from fa_lint.gate import Outline
 from fa_lint.modules import Modules
 from fa_lint.rules._feedback import FEEDBACK, evidence, may_hold_feedback
 from fa_lint.rules._lost import lost_feedback
-from fa_lint.rules._lost_elsewhere import SAVING, describe_makers, describe_save, kept_feedback, lost_pairs
+from fa_lint.rules._lost_elsewhere import (
+    SAVING,
+    describe_holders,
+    describe_makers,
+    describe_save,
+    kept_feedback,
+    lost_pairs,
+)
 from fa_lint.rules.base import Invalid, ProjectRule, Question
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite
@@ -215,6 +222,8 @@ class CheckpointWithoutFeedback(ProjectRule):
                 self.find(facts, facts.node(save.place), "a save", computes=_COMPUTES, related=tuple(places)),
                 data,
             )
+        for scope, data in describe_holders(facts):
+            yield Clue("holder", self.find(facts, scope, "built here"), data)
         for call, data in describe_makers(facts, question.names):
             yield Clue("maker", self.find(facts, call, "the model is made here"), data)
 

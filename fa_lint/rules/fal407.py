@@ -9,6 +9,7 @@ from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import is_module, reached
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.feedback_names import is_feedback_name
 
 __all__ = ["ParameterRecreatedInForward"]
 
@@ -21,7 +22,7 @@ class ParameterRecreatedInForward(Rule):
     ## What it does
     Flags `self.w = nn.Parameter(…)` (also `self.layer.weight = …`, `setattr` and `register_parameter`) in the `forward` of a
     torch module, or in a method that `forward` calls. Silent in `__init__` and other methods, with `requires_grad=False`,
-    and where the parameter is made once, the first time it is needed.
+    on feedback (no optimizer should hold it), and where the parameter is made once, the first time it is needed.
 
     ## Why is this bad
     The optimizer was built on the tensor that was there before. It goes on updating that one, which no output depends on
@@ -83,6 +84,8 @@ class ParameterRecreatedInForward(Rule):
         "            self.setup(x)\n        return x * self.w\n    def setup(self, x):\n        self.w = nn.Parameter(torch.zeros(3))",
         "from torch import nn\nclass M(nn.Module):\n    def forward(self, x):\n        self.table = nn.Parameter(x.cumsum(0))\n"
         "        self.table.requires_grad = False\n        return self.table",
+        "from torch import nn\nclass uSF(nn.Linear):\n    def forward(self, x):\n        self.weight_backward = nn.Parameter(self.weight.sign())\n"
+        "        return super().forward(x)",
         "from torch import nn\nclass M:\n    def forward(self, x):\n        self.w = nn.Parameter(x)",
     )
     INVALID = (
@@ -200,7 +203,7 @@ def _is_self(node: ir.Expr) -> bool:
 
 
 def _is_attribute_of_self(node: ir.Expr) -> bool:
-    return isinstance(node, ir.Attr) and node.attr != "data" and _is_self(node)
+    return isinstance(node, ir.Attr) and node.attr != "data" and not is_feedback_name(node.attr) and _is_self(node)
 
 
 def _parameter(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> ir.Call | None:

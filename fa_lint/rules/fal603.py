@@ -162,7 +162,7 @@ class LegacyBackwardHook(Rule):
         replaced = replaces(hook, calls)
         if not reads and replaced is None:
             return None
-        places = [(read, f"`{read.id}` is read here") for read in reads[:3]]
+        places: list[tuple[ir.Node, str]] = [(read, f"`{read.id}` is read here") for read in reads[:3]]
         if replaced is not None:
             places.append((replaced, "given back in place of `grad_input`"))
         what = "replaces" if replaced is not None else "reads"

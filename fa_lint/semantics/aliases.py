@@ -65,6 +65,9 @@ class Aliases:
         if not self._simultaneous(one, two):
             return None
         copies = [*one.copies, *two.copies]
+        if any(copy.deep for copy in copies) and "'grad'" in repr(one.key):
+            # Each of two models has gradients of its own.
+            return None
         for copy in dict.fromkeys(copies):
             if changed(copy.nid, copy.deep, at, (left, right), self._facts):
                 return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
 
-__all__ = ["Autocast", "Autocasts", "truths"]
+__all__ = ["HALF", "Autocast", "Autocasts", "truths"]
 
 # Where each spelling takes (device, dtype, enabled); None where the device is in the name.
 _SPELLINGS: dict[str, tuple[str | None, tuple[str, ...]]] = {
@@ -24,7 +24,7 @@ _SPELLINGS: dict[str, tuple[str | None, tuple[str, ...]]] = {
 }
 _DEFAULT_HALF = frozenset({"cuda", "mps", "xpu"})
 _DEFAULT_BRAIN = frozenset({"cpu", "hpu", "xla"})
-_HALF = frozenset({"torch.float16", "torch.half", "numpy.float16", "jax.numpy.float16"})
+HALF = frozenset({"torch.float16", "torch.half", "numpy.float16", "jax.numpy.float16"})
 _SETTERS = frozenset({"torch.set_autocast_dtype", "torch.set_autocast_gpu_dtype"})
 # Trainers whose ``autocast()`` follows the precision they were built with.
 _TRAINERS = {"Fabric": "precision", "Accelerator": "mixed_precision"}
@@ -160,7 +160,7 @@ class Autocasts:
                 found.add(None)
             else:
                 name = self._facts.qualified(leaf)
-                found.add(name in _HALF if name is not None else None)
+                found.add(name in HALF if name is not None else None)
         return found
 
     def _defaults(self, device: str | None, written: ir.Expr | None) -> set[bool | None]:

@@ -41,9 +41,17 @@ class Calls:
         self._busy: set[int] = set()
         self._entered: dict[int, list[ir.FunctionDef]] = {}
         self._callers: dict[int, list[ir.Call]] = {}
+        plain = {call.nid: facts.names.function_called(call) for call in facts.calls}
         for call in facts.calls:
-            for function in self.entered(call):
+            function = plain[call.nid]
+            if function is not None:
                 self._callers.setdefault(function.nid, []).append(call)
+        # Of which class a parameter is depends on the plain calls: methods and models come second.
+        for call in facts.calls:
+            for function in self.entered(call) if plain[call.nid] is None else ():
+                self._callers.setdefault(function.nid, []).append(call)
+        self._classes.clear()
+        self._entered.clear()
 
     def callers(self, function: ir.FunctionDef) -> list[ir.Call]:
         """The calls of this module that enter ``function``."""

@@ -172,7 +172,7 @@ class _Region:
             bound = self._names.reaching(func)
             if any(b.how == "value" and _names_in(b.value) & self._watched for b in bound if b.value is not None):
                 return True
-            return touches or not (self._fresh or self._deep)
+            return touches or self._function is None or not (self._fresh or self._deep)
         if isinstance(func, ir.Attr):
             return self._method_writes(call, func, touches)
         return True
@@ -199,13 +199,22 @@ class _Region:
         if func.attr == "backward":
             # Gradients are written; a copy of values that are no gradients is not touched.
             return not self._deep and not self._fresh
+        if self._deep and roots & self._watched and self._casts(call, func):
+            return True
         if func.attr in _HARMLESS_METHODS:
             return False
-        if "self" in roots and "self" in self._watched:
+        if "self" in roots:
             return True
         if roots & self._derived:
             return True
         return touches or not (self._fresh or self._deep)
+
+    def _casts(self, call: ir.Call, func: ir.Attr) -> bool:
+        """``model.half()`` rewrites the parameters of a module; ``model.to(device)`` keeps their values."""
+        if func.attr == "to":
+            given = [last for arg in call.args for last in _names_in(arg.value)]
+            return any(arg.keyword == "dtype" for arg in call.args) or "torch" in given or "dtype" in given
+        return func.attr in ("half", "bfloat16", "float", "double", "type", "to_empty")
 
     def _steps(self, optimiser: ir.Expr) -> bool:
         """May ``optimiser.step()`` move the parameters of the copy or of its source?"""

@@ -142,7 +142,11 @@ def _of_call(facts: ModuleFacts, node: ir.Call, depth: int) -> Draw | None:
     if isinstance(node.func, ir.Name) and node.func.id in ("list", "tuple", "dict") and node.args:
         return draw_of(facts, node.args[0].value, depth)
     function = facts.names.function_called(node)
-    return _returned(facts, function, depth) if function is not None else None
+    if function is None:
+        return None
+    # ``B = transformed(torch.randn(…))``: what is given in comes out changed.
+    given = [draw_of(facts, arg.value, depth + 2) for arg in node.args[:1]]
+    return _returned(facts, function, depth) or _first(given)
 
 
 def _of_method(facts: ModuleFacts, node: ir.Call, func: ir.Attr, depth: int) -> Draw | None:

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from fa_lint.semantics import ir
-from fa_lint.semantics.classes import chain, is_module, owner_of, reached
+from fa_lint.semantics.classes import chain, is_module, owner_of, reached, unknown_bases
 from fa_lint.semantics.draws import Draw, draw_of
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, mentions_feedback, speaks_of_feedback
@@ -41,6 +41,7 @@ class FeedbackSite:
     ``owner`` names the class or function, ``owner_nid`` its node (0 for the module itself); ``owner_kind`` is
     ``module`` (a torch module), ``object`` (any other class: a trainer, an optimizer), ``local`` (a variable of a
     function or script) or ``foreign`` (an attribute set from outside, ``model.B = …``: ``owner`` is the receiver).
+    ``bases`` are the bases of an owning class that are defined elsewhere: one of them may make an ``object`` a module.
     ``storage``: ``buffer``, ``transient`` (``persistent=False``), ``parameter``, ``parameters``, ``module``,
     ``modules``, ``tensor``, ``variable``, ``list``, ``dict`` or ``unknown``. ``store`` is the statement or call that
     keeps it, ``draw`` the call that makes it, ``drawn`` whether that is ``random``, ``uninitialised`` or a ``module``;
@@ -54,6 +55,7 @@ class FeedbackSite:
     owner: str
     owner_kind: str
     owner_nid: int
+    bases: tuple[str, ...]
     storage: str
     drawn: str
     seed: str
@@ -166,10 +168,12 @@ def _site(
     function = facts.names.enclosing_function(store.node)
     lazy = False
     carried = False
+    bases: tuple[str, ...] = ()
     if key[0] == "self":
         holder = facts.node(owner_nid)
         assert isinstance(holder, ir.ClassDef)
         carried = _is_carried(facts, holder, key[2])
+        bases = unknown_bases(facts, holder)
         if kind == "module" and function is not None:
             initial = set(reached(facts, holder, "__init__"))
             entered = reached(facts, holder, "forward", "__call__", "training_step")
@@ -180,6 +184,7 @@ def _site(
         owner=owner,
         owner_kind=kind,
         owner_nid=owner_nid,
+        bases=bases,
         storage=storage,
         drawn=draw.kind,
         seed=draw.seed,

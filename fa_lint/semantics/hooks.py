@@ -36,12 +36,12 @@ def hooks(node: ir.Expr, calls: Calls, depth: int = 0) -> list[Hook]:
                     found.append(_hook(binding.node, 0))
                 elif binding.how == "value" and binding.value is not None:
                     found += hooks(binding.value, calls, depth + 1)
-        case ir.Attr(value=ir.Name(id=receiver) as value, attr=attr):
-            owner = facts.names.class_named(value)
-            if receiver in ("self", "cls"):
+        case ir.Attr(value=ir.Name() as receiver, attr=attr):
+            owner = facts.names.class_named(receiver)
+            if receiver.id in ("self", "cls"):
                 owner = facts.names.enclosing_class(node)
             elif owner is None:
-                owner = calls.class_of(value)
+                owner = calls.class_of(receiver)
             method = calls.method(owner, attr) if owner is not None else None
             found += [_hook(method, 0)] if method is not None else []
         case ir.Call(args=args) if facts.qualified(node.func) in _PARTIAL and args:
@@ -52,8 +52,8 @@ def hooks(node: ir.Expr, calls: Calls, depth: int = 0) -> list[Hook]:
                 found.append(Hook(hook.function, left))
         case ir.Call():
             for factory in calls.entered(node):
-                for value in returned(factory, facts):
-                    found += hooks(value, calls, depth + 1)
+                for made in returned(factory, facts):
+                    found += hooks(made, calls, depth + 1)
     return found
 
 

@@ -15,12 +15,13 @@ def kept_gradient(left: ir.Expr, right: ir.Expr, at: ir.Node, facts: ModuleFacts
     """The two bindings that hold one ``.grad`` tensor; None where anything may have given the parameter another.
 
     ``zero_grad()`` and ``p.grad = None`` let the next backward make a new tensor; ``p.grad.zero_()`` and
-    ``zero_grad(set_to_none=False)`` write into the one that is there.
+    ``zero_grad(set_to_none=False)`` write into the one that is there. The retained gradient of
+    an intermediate value, and one made with ``create_graph``, is a new tensor each time (torch 2.13, measured).
     """
     one, two = _held(left, facts), _held(right, facts)
     if one is None or two is None or one[0].node is two[0].node:
         return None
-    if not ir.same(one[1], two[1]):
+    if not ir.same(one[1], two[1]) or "retain_grad" in facts.text:
         return None
     first, last = sorted((one[0], two[0]), key=lambda b: b.node.nid)
     names = facts.names
@@ -78,6 +79,8 @@ def _replaces(node: ir.Node, owner: set[str], facts: ModuleFacts) -> bool:
                         and not isinstance(target, ir.Attr | ir.Subscript)
                     ):
                         return True
+        case ir.Call(func=ir.Attr(attr="backward"), args=args):
+            return any(arg.keyword == "create_graph" for arg in args)
         case ir.Call(func=ir.Attr(attr="zero_grad"), args=args):
             keep = next((arg.value for arg in args if arg.keyword == "set_to_none"), None)
             return not (isinstance(keep, ir.Const) and keep.value is False)

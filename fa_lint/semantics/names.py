@@ -35,6 +35,9 @@ _CANONICAL = {
     "functorch.vjp": "torch.func.vjp",
     "functorch.vmap": "torch.func.vmap",
     "functorch.jacrev": "torch.func.jacrev",
+    "functorch.jacfwd": "torch.func.jacfwd",
+    "functorch.hessian": "torch.func.hessian",
+    "functorch.grad_and_value": "torch.func.grad_and_value",
     "torch.vmap": "torch.func.vmap",
     "sklearn.metrics.pairwise_distances.cosine_similarity": "sklearn.metrics.pairwise.cosine_similarity",
 }

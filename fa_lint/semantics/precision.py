@@ -58,8 +58,8 @@ class UnscaledGradient:
 class _Trace:
     """Where the forward passes behind a value ran.
 
-    ``open``: one ran under what the callers of the function at hand chose; ``passed``: one ran in these functions, which
-    pass its outcome on, under what their callers chose.
+    ``open``: one ran under what the callers of the function at hand chose; ``passed``: one ran in these functions,
+    which pass its outcome on, under what their callers chose.
     """
 
     contexts: list[tuple[Autocast, tuple[Evidence, ...]]] = field(default_factory=list)

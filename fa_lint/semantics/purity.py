@@ -6,15 +6,13 @@ __all__ = ["ACCESSORS", "COPIES", "COPY_METHODS", "SAME_CALLS", "SAME_METHODS", 
 
 COPIES = frozenset("torch.clone copy.copy copy.deepcopy numpy.copy".split())
 COPY_METHODS = frozenset({"clone", "copy", "__deepcopy__"})
-SAME_METHODS = frozenset(
-    {"detach", "cpu", "cuda", "numpy", "contiguous", "requires_grad_", "tolist", "item", "eval", "train"}
-)
+SAME_METHODS = frozenset("detach cpu cuda numpy contiguous requires_grad_ tolist item eval train".split())
 SAME_CALLS = frozenset("torch.as_tensor torch.from_numpy numpy.asarray torch.tensor numpy.array".split())
 # Fresh values at every call: numbers drawn, memory not filled.
 _RANDOM = ("rand", "multinomial", "bernoulli", "poisson", "dropout", "gumbel", "rrelu", "fractional", "empty")
 _IMPURE = frozenset(
-    "load normal uniform choice permutation shuffle grad backward seed autograd jit compile nn optim distributed utils func "
-    "vmap cuda".split()
+    "load normal uniform choice permutation shuffle grad backward seed autograd jit compile nn optim distributed utils "
+    "func vmap cuda".split()
 )
 # Methods that give the same for the same receiver, as long as that is not written to.
 ACCESSORS = frozenset(

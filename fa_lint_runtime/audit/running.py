@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -53,6 +54,10 @@ def run_audit(config: AuditConfig, *, jobs: int = 1, on_cell: OnCell | None = No
     cells = cells_of(config)
     for wave in sorted({cell.wave for cell in cells}):
         members = [cell for cell in cells if cell.wave == wave]
+        members.sort(key=lambda cell: -_COST.get(config.base_method(cell.method), 1))
+        # By place in the wave, not among what is missing: ranks look at different moments.
+        shares = {cell: index % world for index, cell in enumerate(members)}
+        begun = time.time()
         missing: list[Cell] = []
         for cell in members:
             stored = CellResult.read(config, cell)
@@ -62,9 +67,10 @@ def run_audit(config: AuditConfig, *, jobs: int = 1, on_cell: OnCell | None = No
                 results[cell] = stored
                 if on_cell is not None:
                     on_cell(stored, True)
-        missing.sort(key=lambda cell: -_COST.get(config.base_method(cell.method), 1))
-        fresh = _shared(config, missing, rank, world) if world > 1 else _local(config, missing, jobs)
-        for result in fresh:
+        own = [cell for cell in missing if shares[cell] == rank]
+        foreign = [cell for cell in missing if shares[cell] != rank]
+        computed = _local(config, own, jobs if world == 1 else 1)
+        for result in chain(computed, _awaited(config, foreign, begun)):
             results[result.cell] = result
             if on_cell is not None:
                 on_cell(result, False)
@@ -87,13 +93,9 @@ def _in_worker(config: AuditConfig, cell: Cell, device: str) -> CellResult:
     return run_cell(config, cell, device)
 
 
-def _shared(config: AuditConfig, cells: Sequence[Cell], rank: int, world: int) -> Iterator[CellResult]:
-    """This rank's cells, then those of the others as their files appear."""
-    begun = time.time()
-    device = _device(config)
-    for cell in cells[rank::world]:
-        yield run_cell(config, cell, device)
-    others = [cell for index, cell in enumerate(cells) if index % world != rank]
+def _awaited(config: AuditConfig, cells: Sequence[Cell], begun: float) -> Iterator[CellResult]:
+    """The cells of other ranks, as their files appear."""
+    others = list(cells)
     while others:
         for cell in list(others):
             found = CellResult.read(config, cell) or _failed(config, cell, begun)

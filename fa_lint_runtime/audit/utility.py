@@ -71,7 +71,7 @@ STRATEGIES: Mapping[str, Callable[[Evidence], bool | None]] = {
     "accuracy + (b)": lambda e: e.b,
     "accuracy + (c)": lambda e: e.c,
     "accuracy + (d)": lambda e: e.d,
-    "(a) + (b) + (c) + (d)": lambda e: _any(e.a, e.b, e.c, e.d),
+    "(a) + (b) + (c) + (d)": lambda e: _any(e.a, e.b, e.d),  # (c) interprets, it never walks back on its own
 }
 
 

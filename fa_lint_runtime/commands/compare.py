@@ -23,7 +23,10 @@ __all__ = ["compare"]
 @click.argument("after", type=click.Path(path_type=Path))
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write JSON to FILE.")
 def compare(before: Path, after: Path, json_file: Path | None) -> None:
-    """What differs between two reports: verdict, criteria, figures by layer. Exit code: that of AFTER's verdict."""
+    """What differs between two reports: verdict, criteria, figures by layer.
+
+    Exit code: that of AFTER's verdict; 2 usage.
+    """
     try:
         first, second = read_report(before), read_report(after)
     except ReportError as error:

@@ -183,6 +183,7 @@ class BatchStatistics:
         logits, target: (B, C) fp64 and (B,) where small enough to refit the biases of the head, else None.
         fingerprints: (B,) int64.
         other_tokens: (L + 1,) bool: a position that ``token`` does not read has a gradient.
+        reached: a graph leads from the loss to h_l.
         hidden_dtypes: of h_l.
         widths: of the pooled h_l.
         first_rows: of batch 0 only: gradients of its first samples in working precision, for the precision checks.
@@ -201,6 +202,7 @@ class BatchStatistics:
     target: Tensor | None
     fingerprints: Tensor
     other_tokens: Tensor
+    reached: tuple[bool, ...]
     hidden_dtypes: tuple[torch.dtype, ...]
     widths: tuple[int, ...]
     first_rows: tuple[Tensor | None, ...] = ()
@@ -301,6 +303,7 @@ class Capture:
             target=batch.y if classes else None,
             fingerprints=fingerprints(batch),
             other_tokens=torch.stack([_is_read_elsewhere(g, missing) for g in gradients]),
+            reached=tuple(g is not None for g in raw),
             hidden_dtypes=tuple(dtypes),
             widths=tuple(shapes),
             first_rows=tuple(None if g is None else g[: self.rows].clone() for g in raw) if index == 0 else (),
@@ -457,6 +460,7 @@ def to_cpu(stats: BatchStatistics) -> BatchStatistics:
         target=move(stats.target),
         fingerprints=stats.fingerprints.cpu(),
         other_tokens=stats.other_tokens.cpu(),
+        reached=stats.reached,
         hidden_dtypes=stats.hidden_dtypes,
         widths=stats.widths,
         first_rows=tuple(move(g) for g in stats.first_rows),

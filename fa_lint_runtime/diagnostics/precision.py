@@ -24,10 +24,12 @@ from .restore import without_recomputation
 from .statistics import NAN, median
 from .taps import Plan, run
 
-__all__ = ["LayerHeadroom", "LayerPrecision", "Precision", "measure_precision"]
+__all__ = ["AGREES", "LayerHeadroom", "LayerPrecision", "Precision", "measure_precision"]
 
 _STEP = 1e-5  # of the directional derivative, relative to |h_0|
-_AGREES = 1e-2  # a lie of a custom backward is far larger, the truncation error far smaller
+# Up to here a difference may be a kink: where ReLU or max pooling meet exact ties (a constant background), autograd
+# takes one side and a central difference the middle; 0.02 was measured. Backward passes with other matrices: 0.5.
+AGREES = 0.1
 _EPS = 2.0**-52
 
 
@@ -85,7 +87,7 @@ class Precision:
     @property
     def false_backward(self) -> bool:
         """The reference is not the gradient."""
-        return self.derivative_error > _AGREES
+        return self.derivative_error > AGREES
 
 
 class _InFp64(nn.Module):
@@ -102,6 +104,11 @@ class _InFp64(nn.Module):
             wide = value.detach().to(torch.float64) if value.is_floating_point() else value.detach()
             wide = wide.clone() if wide.dtype == value.dtype else wide
             self._copies[id(value)] = wide.requires_grad_(value.requires_grad)
+
+    def embeddings(self) -> list[Tensor]:
+        """fp64 copies of the tables of ``nn.Embedding`` modules that require a gradient."""
+        tables = [m.weight for m in self._model[0].modules() if isinstance(m, nn.Embedding)]
+        return [self._copies[id(t)] for t in dict.fromkeys(tables) if t.requires_grad]
 
     @contextmanager
     def _swapped(self) -> Iterator[None]:
@@ -169,6 +176,10 @@ def measure_precision(
         for g, h, w in zip(fp64, hidden, working, strict=True)
     ]
     difference, missing = _derivative_error(wide, plan, loss, x, first)
+    if difference > AGREES:
+        # h_0 may have been read before the block that shows it to us: ask again at the roots of the graph.
+        confirmed, missing = _derivative_error_at_roots(wide, plan, loss, x)
+        difference = min(difference, confirmed) if math.isfinite(confirmed) else NAN
     return Precision(tuple(layers), batch.size, difference, custom, missing)
 
 
@@ -274,6 +285,38 @@ def _derivative_error(
     rounding = _EPS * batch.size * max(1.0, float(logits.abs().max()))
     width = 2 * _STEP * sizes[0]
     claimed, scale = float((gradient * direction).sum()), float(gradient.norm() * direction.norm())
-    if rounding / width > 0.1 * _AGREES * scale:
+    if rounding / width > 1e-3 * scale:
         return NAN, "the loss is too flat for a central difference"
     return abs((up - down) / width - claimed) / scale, ""
+
+
+def _derivative_error_at_roots(wide: _InFp64, plan: Plan, loss: SummedLoss, batch: Batch) -> tuple[float, str]:
+    """The same along a direction of the inputs, or of the embeddings where inputs are integers."""
+    leaf = batch.mapped(lambda t: t.clone().requires_grad_(True) if t.is_floating_point() else t)
+    roots = [t for t in tensors_of(leaf.x) if t.is_floating_point()] or wide.embeddings()
+    if not roots:
+        return NAN, "the first hidden state is read before its block, and there is nothing before it to move"
+
+    def value() -> Tensor:
+        with torch.autocast(hidden_device(batch), enabled=False):
+            return loss(run(wide, plan, leaf.x, lambda _index, _h: None), batch.y, batch.size)
+
+    found = torch.autograd.grad(value(), roots, allow_unused=True)
+    gradients = [torch.zeros_like(r) if g is None else g for r, g in zip(roots, found, strict=True)]
+    generator = torch.Generator().manual_seed(0)
+    directions = [
+        torch.randn(r.shape, generator=generator, dtype=torch.float64).to(r.device) / r.numel() ** 0.5
+        + g / (g.norm() + (g.norm() == 0))
+        for r, g in zip(roots, gradients, strict=True)
+    ]
+    step = _STEP * max(float(r.detach().norm()) for r in roots)
+    values = []
+    with torch.no_grad():
+        for sign in (1, -2, 1):  # up, down, and back
+            for root, direction in zip(roots, directions, strict=True):
+                root.add_(direction, alpha=sign * step)
+            values.append(float(value()))
+    measured = (values[0] - values[1]) / (2 * step)
+    claimed = sum(float((g * d).sum()) for g, d in zip(gradients, directions, strict=True))
+    scale = max(abs(measured), sum(float(g.norm() * d.norm()) for g, d in zip(gradients, directions, strict=True)))
+    return (abs(measured - claimed) / scale if scale > 0 else 0.0), ""

@@ -58,6 +58,11 @@ class Call:
     def key(self) -> tuple[CodeType, int]:
         return self.code, self.instruction
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether the user's own line made the call, and not torch on its behalf."""
+        return all(frame.f_code.co_filename.startswith(_OWN) for frame in self.between)
+
     def function(self, default: str) -> str:
         """What the user called: the outermost torch frame that has a public name."""
         for frame in reversed(self.between):
@@ -79,17 +84,15 @@ def _is_internal(code: CodeType) -> bool:
     if not _torch_folder:
         _torch_folder = os.path.dirname(os.path.abspath(sys.modules["torch"].__file__ or "")) + os.sep
     name = code.co_filename
-    return (
-        name.startswith((_torch_folder, _OWN, *_GENERATED))
-        or name.endswith(tuple(os.sep + part for part in _PLUMBING))
-        and os.sep + "lib" in name
+    return name.startswith((_torch_folder, _OWN, *_GENERATED)) or (
+        name.endswith(tuple(os.sep + part for part in _PLUMBING)) and os.sep + "lib" in name
     )
 
 
 def caller(depth: int = 1) -> Call | None:
     """The user's call that led here, None on a thread that has no Python frame of theirs (CUDA's backward threads)."""
     frame: FrameType | None = sys._getframe(depth + 1)
-    between = []
+    between: list[FrameType] = []
     while frame is not None:
         code = frame.f_code
         known = _internal.get(code)

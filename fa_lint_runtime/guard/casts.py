@@ -50,7 +50,7 @@ class _Method:
         return self if instance is None else MethodType(self, instance)
 
     def __eq__(self, other: object) -> bool:
-        return other is self or other is self._below or isinstance(other, _Method) and other._below is self._below
+        return other is self or other is self._below or (isinstance(other, _Method) and other._below is self._below)
 
     def __hash__(self) -> int:
         return hash(self._below)

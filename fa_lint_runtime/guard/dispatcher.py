@@ -1,6 +1,6 @@
 """Hooks below Python: kernels that look on while aten does its work.
 
-A hook at the dispatcher sees a call whatever name it came by: ``from … import``, an entry of a list, a partial, a user's
+A hook at the dispatcher sees a call whatever name it came by: ``from … import``, an entry of a list, a partial, a
 thread, a backward hook, a recomputation, ``torch.func``, ``torch.jit``. It never sees compiled code. Each kernel calls
 what was there before, with the same arguments, and returns its result untouched.
 
@@ -30,6 +30,7 @@ from .checks.normalize import floored_normalize
 from .checks.self_cosine import same_memory, self_cosine
 from .evidence import in_backward
 from .half import watch_gradient
+from .measurement import Measurement
 from .watch import caller, collecting_norms, is_inside, nested, offer_norm, watch
 
 __all__ = ["install", "install_casts"]
@@ -57,12 +58,18 @@ def _cosine(below: Callable[..., Any]) -> Callable[..., Any]:
         if same_memory(x1, x2):
             watch("self-cosine", name, pair, lambda xs, now: self_cosine(xs[0], now=now), call)
         plain = not (_wrapped(x1) or _wrapped(x2))
-        out = result.detach() if plain else None
+        out = result if plain else None
         # The very norms that aten divides by, where it asked for exactly these.
         own = (taken[0], taken[1]) if plain and len(taken) == 2 else None
-        watch("clamped-cosine", name, pair, lambda xs, now: clamped_cosine(*xs, back, eps, out, own, now=now), call)
+        watch(
+            "clamped-cosine",
+            name,
+            pair,
+            lambda xs, now: clamped_cosine(xs[0], xs[1], back, eps, out, own, now=now),
+            call,
+        )
         if eps == 0 and out is not None:
-            watch("zero-by-zero", name, pair, lambda xs, now: undefined_cosine(*xs, out, now=now), call)
+            watch("zero-by-zero", name, pair, lambda xs, now: undefined_cosine(xs[0], xs[1], out, now=now), call)
         return result
 
     return cosine_similarity
@@ -95,7 +102,7 @@ def _is_wrong_order(order: Any) -> bool:
 def _watch_order(name: str, x: Tensor, order: Any, result: Any, call: Call | None) -> None:
     if keywords_at(call) & {"p", "ord", "norm_deg"}:
         return
-    out = None if _wrapped(x) else result.detach()
+    out = None if _wrapped(x) else result
     watch("negative-norm-order", name, (x,), lambda xs, now: negative_order(xs[0], float(order), out, now=now), call)
 
 
@@ -125,7 +132,7 @@ def _pairwise(below: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _vector_norm(self: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
-    result = torch.empty(0, dtype=dtype or _real(self.dtype), device=self.device)
+    result = torch.empty(0, dtype=_real(dtype or self.dtype), device=self.device)
     with torch._C.DisableTorchFunction():
         torch.linalg.vector_norm(self, ord, dim, keepdim, dtype=dtype, out=result)
     if is_inside():
@@ -148,9 +155,17 @@ def _watch_small_norm(x: Tensor, dim: Any, result: Tensor) -> None:
     frame = call.frame_of(_NORMALIZE) if call else None
     if frame is not None:
         eps = float(frame.f_locals["eps"])
-        watch("floored-normalize", "F.normalize", (x,), lambda xs, now: floored_normalize(xs[0], result, axes, eps, now=now), call)
+
+        def floored(xs: tuple[Tensor, ...], now: bool) -> tuple[int, Measurement | None]:
+            return floored_normalize(xs[0], result, axes, eps, now=now)
+
+        watch("floored-normalize", "F.normalize", (x,), floored, call)
         return
-    watch("underflowed-norm", "torch.linalg.vector_norm", (x,), lambda xs, now: underflowed_norm(xs[0], result, axes, now=now), call)
+
+    def underflowed(xs: tuple[Tensor, ...], now: bool) -> tuple[int, Measurement | None]:
+        return underflowed_norm(xs[0], result, axes, now=now)
+
+    watch("underflowed-norm", "torch.linalg.vector_norm", (x,), underflowed, call)
 
 
 def _acos(self: Tensor) -> Any:
@@ -188,8 +203,7 @@ def _watch_cast(x: Tensor, result: Tensor) -> None:
     automatic = not is_asked_for() and torch.get_autocast_dtype(x.device.type) is torch.float16
     kind = "gradient-flush" if in_backward() else "autocast-flush" if automatic else "half-flush"
     name = {"gradient-flush": "backward", "autocast-flush": "autocast"}.get(kind, "Tensor.to")
-    out = result.detach()
-    watch(kind, name, (x.detach(), out), lambda xs, now: flushed(kind, *xs, now=now), call)
+    watch(kind, name, (x, result), lambda xs, now: flushed(kind, *xs, now=now), call)
     if kind == "autocast-flush" and result.requires_grad:
         watch_gradient(result, call)
 
@@ -230,7 +244,7 @@ def install_casts() -> Callable[[], None]:
 def _register(
     composite: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]], backend: dict[str, Callable[..., Any]]
 ) -> Callable[[], None]:
-    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     # torch says once that a kernel is being replaced, which is what is wanted here.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -247,7 +261,8 @@ def _register(
         for name, kernel in backend.items():
             for device in _devices():
                 library.impl(name, kernel, device)
-    return library._destroy  # type: ignore[no-any-return]
+    undo: Callable[[], None] = library._destroy
+    return undo
 
 
 def _has_kernel(name: str, key: str) -> bool:

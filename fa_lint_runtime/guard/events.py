@@ -146,9 +146,11 @@ class GuardError(RuntimeNumericsError, ArithmeticError):
 
 
 def _number(value: float) -> str:
-    if 0 < abs(abs(value) - 1) < 1e-3:
+    if 0 < abs(value) - 1 < 1e-3:
         return f"{value:.8g}"
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
+    if value == 0:
+        return "0"
+    if 1e-3 <= abs(value) < 1e5:
         return f"{value:.4f}"
     return f"{value:.3g}"
 

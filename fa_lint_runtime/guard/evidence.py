@@ -1,4 +1,4 @@
-"""Which tensors are known to be gradients: results of ``autograd.grad``, the ``.grad`` of leaves, anything in backward."""
+"""Which tensors are known to be gradients: results of ``autograd.grad``, ``.grad`` of leaves, anything in backward."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def remember_leaves(roots: Iterable[Any]) -> None:
         _backwards += 1
         if _backwards & (_backwards - 1):
             return
-    stack = [root.grad_fn for root in roots if isinstance(root, Tensor) and root.grad_fn is not None]
-    seen = set()
+    stack: list[Any] = [root.grad_fn for root in roots if isinstance(root, Tensor) and root.grad_fn is not None]
+    seen: set[Any] = set()
     while stack and len(seen) < _MOST_NODES:
         node = stack.pop()
         if node is None or node in seen:

@@ -17,18 +17,15 @@ from .watch import caller, is_inside, watch
 
 __all__ = ["install"]
 
+
 def _save(original: Callable[..., Any]) -> Callable[..., Any]:
     def save(obj: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(obj, *args, **kwargs)
-        watching = session.session_for("checkpoint-without-feedback")
-        if watching is not None:
+        for watching in session.sessions_for("checkpoint-without-feedback")[:1]:
             try:
-                record = saves.save_record(obj, site_of(caller()), "torch.save")
+                watching.saves.add(obj, site_of(caller()), "torch.save")
             except Exception as error:
-                watching.note(f"torch.save: the check failed: {type(error).__name__}")
-            else:
-                if record is not None:
-                    watching.saves.append(record)
+                watching.note(f"torch.save: the check failed: {type(error).__name__}: {str(error)[:80]}")
         return result
 
     return save
@@ -72,7 +69,7 @@ def _divide(name: str) -> Callable[[], None]:
         before = self.detach().clone() if name == "__itruediv__" else self
         result = below(self, other)
         call = caller()
-        if call is not None and not call.between and not in_backward() and session.session_for("zero-by-zero"):
+        if call is not None and call.is_direct and not in_backward():
             watch("zero-by-zero", "division", (before, other), lambda xs, now: zero_by_zero(*xs, now=now), call)
         return result
 

@@ -36,6 +36,6 @@ def watch_gradient(cast: Tensor, forward: Call | None) -> None:
                 _sinking[0] = task
             return total, found
 
-        watch("gradient-flush", "backward", (gradient.detach(),), check, caller() or forward)
+        watch("gradient-flush", "backward", (gradient,), check, caller() or forward)
 
     node.register_prehook(look)

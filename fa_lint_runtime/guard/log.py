@@ -113,9 +113,7 @@ def _joined(a: GuardEvent, b: GuardEvent) -> GuardEvent:
     ranked = [event for event in (a, b) if event.worst is not None]
     worse = min(ranked, key=lambda event: event.worst or 0.0) if ranked else a
     code = min(a.code, b.code)
-    return replace(
-        worse, code=code, calls=a.calls + b.calls, count=a.count + b.count, total=a.total + b.total
-    )
+    return replace(worse, code=code, calls=a.calls + b.calls, count=a.count + b.count, total=a.total + b.total)
 
 
 def read_log(path: str | Path) -> GuardLog:

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..digests import tensor_digest
 from ..inspection import looks_like_feedback
 from .callsite import Site
 from .events import GuardEvent
 
-__all__ = ["SaveRecord", "remember_state", "save_record", "unsaved", "watch_feedback"]
+__all__ = ["SaveBook", "remember_state", "watch_feedback"]
 
 _MOST_STATES = 64
 _DEPTH = 6
@@ -24,31 +25,64 @@ _states: dict[tuple[str, ...], weakref.ref[nn.Module]] = {}
 
 
 @dataclass(slots=True)
-class SaveRecord:
-    """One ``torch.save``: what it holds, and which feedback it should have held."""
+class _Save:
+    """The saves of one call site: what was expected there, and what of it is in no file so far."""
 
     site: Site
     function: str
-    saved: list[Tensor] = field(default_factory=list)
-    expected: dict[str, weakref.ref[Tensor]] = field(default_factory=dict)
-    digests: dict[str, bool] = field(default_factory=dict)
+    calls: int = 0
+    expected: int = 0
+    missing: dict[str, Tensor] = field(default_factory=dict)
+
+
+class SaveBook:
+    """Every ``torch.save`` under one guard. It keeps lost feedback alive, and digests of what lay in other files."""
+
+    def __init__(self) -> None:
+        self._saves: dict[Site, _Save] = {}
+        self._elsewhere: set[str] = set()
+
+    def add(self, payload: Any, site: Site, function: str) -> None:
+        """Note a save: it may lack feedback, or bring what another one lacked."""
+        held = [x for _, x in _tensors(payload, "") if x.layout is torch.strided and not x.is_meta]
+        for save in self._saves.values():
+            save.missing = {name: x for name, x in save.missing.items() if not _holds(held, x)}
+        states = list(_state_dicts(payload))
+        if not states:
+            self._elsewhere.update(tensor_digest(x) for x in held)
+            return
+        expected = {name: x for name, ref in _watched.items() if (x := ref()) is not None}
+        for state in states:
+            module = _owner(state)
+            if module is not None:
+                expected = dict(_unregistered_feedback(module)) | expected
+        missing = {
+            name: x for name, x in expected.items() if not _holds(held, x) and tensor_digest(x) not in self._elsewhere
+        }
+        if missing:
+            save = self._saves.setdefault(site, _Save(site, function))
+            save.calls += 1
+            save.expected = max(save.expected, len(expected))
+            save.missing |= missing
+
+    def events(self) -> list[GuardEvent]:
+        """One for each call site whose feedback is in none of the files."""
+        return [_event(save) for save in self._saves.values() if save.missing]
 
 
 def watch_feedback(tensors: Mapping[str, Any] | Iterable[Any] | Tensor | nn.Module) -> None:
     """Register feedback that every saved ``state_dict`` must come with. See :meth:`fa_lint_runtime.guard`."""
-    found = list(_tensors(tensors, "feedback"))
+    found = list(_tensors(tensors, "feedback" if isinstance(tensors, Tensor) else ""))
     if not found:
-        raise TypeError(f"watch_feedback takes tensors, or a dict, list or module of them, got {type(tensors).__name__}")
+        raise TypeError(
+            f"watch_feedback takes tensors, or a dict, list or module of them, got {type(tensors).__name__}"
+        )
     for name, tensor in found:
-        _watched[_free_name(name, tensor)] = weakref.ref(tensor)
-
-
-def _free_name(name: str, tensor: Tensor) -> str:
-    number, free = 1, name
-    while free in _watched and _watched[free]() not in (None, tensor) and _watched[free]() is not tensor:
-        number += 1
-        free = f"{name}#{number}"
-    return free
+        number, free = 1, name
+        while free in _watched and (other := _watched[free]()) is not None and other is not tensor:
+            number += 1
+            free = f"{name}#{number}"
+        _watched[free] = weakref.ref(tensor)
 
 
 def remember_state(module: nn.Module, state: Any) -> None:
@@ -59,43 +93,15 @@ def remember_state(module: nn.Module, state: Any) -> None:
         _states[tuple(state)] = weakref.ref(module)
 
 
-def save_record(payload: Any, site: Site, function: str) -> SaveRecord | None:
-    """What one save holds and lacks; None if there is no ``state_dict`` in it."""
-    modules = [module for state in _state_dicts(payload) if (module := _owner(state)) is not None]
-    if not any(True for _ in _state_dicts(payload)):
-        # Still of interest: it may be the second file, with the feedback.
-        return SaveRecord(site, function, [x for _, x in _tensors(payload, "")])
-    record = SaveRecord(site, function, [x for _, x in _tensors(payload, "")])
-    record.expected.update({name: ref for name, ref in _watched.items() if ref() is not None})
-    for module in modules:
-        for name, tensor in _unregistered_feedback(module):
-            record.expected.setdefault(name, weakref.ref(tensor))
-    return record
-
-
-def unsaved(records: Iterable[SaveRecord]) -> list[GuardEvent]:
-    """An event for each save whose feedback is in none of the files written under this guard."""
-    records = list(records)
-    everything = [x for record in records for x in record.saved]
-    by_site: dict[Site, tuple[SaveRecord, dict[str, Tensor], int]] = {}
-    for record in records:
-        alive = {name: x for name, ref in record.expected.items() if (x := ref()) is not None}
-        missing = {name: x for name, x in alive.items() if not _holds(everything, x)}
-        if missing:
-            _, names, calls = by_site.get(record.site, (record, {}, 0))
-            by_site[record.site] = (record, names | missing, calls + 1)
-    return [_event(record, missing, calls) for record, missing, calls in by_site.values()]
-
-
-def _event(record: SaveRecord, missing: dict[str, Tensor], calls: int) -> GuardEvent:
-    site = record.site
-    names = sorted(missing)
+def _event(save: _Save) -> GuardEvent:
+    site = save.site
+    names = sorted(save.missing)
     detail = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     return GuardEvent(
-        "FAL401", "checkpoint-without-feedback", record.function, site.file, site.line, site.end_line, site.column,
-        site.end_column, calls, len(missing), len(record.expected), detail=detail,
-        shapes=tuple(tuple(missing[name].shape) for name in names[:4]),
-        dtypes=tuple(str(missing[name].dtype).removeprefix("torch.") for name in names[:4]),
+        "FAL401", "checkpoint-without-feedback", save.function, site.file, site.line, site.end_line, site.column,
+        site.end_column, save.calls, len(names), max(save.expected, len(names)), detail=detail,
+        shapes=tuple(tuple(save.missing[name].shape) for name in names[:4]),
+        dtypes=tuple(str(save.missing[name].dtype).removeprefix("torch.") for name in names[:4]),
     )  # fmt: skip
 
 
@@ -134,7 +140,9 @@ def _looks_like_state(value: Mapping[Any, Any]) -> bool:
     )
 
 
-def _tensors(value: Any, prefix: str, depth: int = _DEPTH, seen: set[int] | None = None) -> Iterator[tuple[str, Tensor]]:
+def _tensors(
+    value: Any, prefix: str, depth: int = _DEPTH, seen: set[int] | None = None
+) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a structure with its dotted name, attributes of modules and plain objects included."""
     seen = set() if seen is None else seen
     if isinstance(value, Tensor):
@@ -168,7 +176,7 @@ def _unregistered_feedback(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Tensors that ``state_dict`` leaves out and that are called what published code calls its feedback."""
     registered = {x.data_ptr() for x in module.state_dict().values() if isinstance(x, Tensor)}
     for name, part in module.named_modules():
-        left_out = getattr(part, "_non_persistent_buffers_set", set())
+        left_out: set[str] = getattr(part, "_non_persistent_buffers_set", set())
         own = {key: x for key, x in part._buffers.items() if key in left_out}
         own |= {key: x for key, x in vars(part).items() if not key.startswith("_") and not isinstance(x, nn.Module)}
         for key, value in own.items():

@@ -14,26 +14,34 @@ from .callsite import Call, Site
 from .events import GuardError, GuardEvent, GuardWarning
 from .log import GuardLog
 from .measurement import Measurement
-from .saves import SaveRecord, unsaved
+from .saves import SaveBook
 from .table import CODES, EVENTS, selected
 from .tally import Tally
 
-__all__ = ["Session", "active_sessions", "enter", "leave", "session_for"]
+__all__ = ["Session", "active_sessions", "enter", "leave", "sessions_for"]
 
 
 class Session:
     """One ``with guard(...)``: its wishes, its tallies, its log."""
 
     def __init__(
-        self, mode: str, rules: tuple[str, ...], ignore: tuple[str, ...], sample: float, deferred: bool = False
+        self,
+        mode: str,
+        rules: tuple[str, ...],
+        ignore: tuple[str, ...],
+        sample: float,
+        *,
+        deferred: bool = False,
+        opaque: bool = False,
     ) -> None:
         self.mode = mode
         self.sample = sample
         self.deferred = deferred
+        self.opaque = opaque  # what it leaves out, no outer guard sees either
         self.active = False
         self.log = GuardLog()
         self.log.source = self.events
-        self.saves: list[SaveRecord] = []
+        self.saves = SaveBook()
         self._pid = os.getpid()
         self._taken = frozenset(code for code in CODES if selected(code, rules) and not selected(code, ignore))
         self._wanted = frozenset(k.name for k in EVENTS.values() if {k.code, k.known_gradient} & self._taken)
@@ -75,9 +83,7 @@ class Session:
                 found = self._tallies[key] = Tally(kind, code, name, callsite.site_of(call), backward)
         return found
 
-    def record(
-        self, tally: Tally, found: Measurement, operands: tuple[Tensor, ...], *, now: bool
-    ) -> GuardEvent | None:
+    def record(self, tally: Tally, found: Measurement, operands: tuple[Tensor, ...], *, now: bool) -> GuardEvent | None:
         """Add a measurement; the event, if it is known and the first of its call site."""
         with self._lock:
             if not now:
@@ -99,7 +105,7 @@ class Session:
                 tally.settle()
                 tally.total = self._looked.get(key, 0)
             found = [tally.event() for tally in self._tallies.values() if tally.count]
-        return found + [event for event in unsaved(self.saves) if self.takes(event.code)]
+        return found + [event for event in self.saves.events() if self.takes(event.code)]
 
     def finish(self) -> None:
         """Settle the log, and tell what could only be known at the end.
@@ -134,14 +140,17 @@ def active_sessions() -> list[Session]:
     return own or _everywhere[::-1]
 
 
-def session_for(kind: str) -> Session | None:
-    """The innermost guard that watches a kind of event."""
+def sessions_for(kind: str) -> list[Session]:
+    """The guards that watch a kind of event, innermost first."""
     if not _everywhere:
-        return None
+        return []
+    found = []
     for session in active_sessions():
         if session.wants(kind):
-            return session
-    return None
+            found.append(session)
+        if session.opaque:
+            break
+    return found
 
 
 def enter(session: Session) -> None:

@@ -18,9 +18,7 @@ def section(events: Iterable[GuardEvent]) -> str:
     )
 
 
-def lines_of_summary(
-    total: GuardLog, early: GuardLog, tests: Mapping[tuple[str, str, int], set[str]]
-) -> list[str]:
+def lines_of_summary(total: GuardLog, early: GuardLog, tests: Mapping[tuple[str, str, int], set[str]]) -> list[str]:
     """A table: code, call site, how often, how bad, in how many tests; sorted by place. Empty without events."""
     rows = []
     for log, is_early in ((total, False), (early, True)):

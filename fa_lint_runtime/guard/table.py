@@ -120,7 +120,7 @@ _KINDS = (
         "gradient-flush",
         "FAL301",
         "FAL301",
-        "gradients fell below float16: {count} of {total} entries were lost, the largest gradient {detail} is {magnitude}",
+        "gradients fell below float16: {count} of {total} entries were lost; the largest {detail} is {magnitude}",
         "scale the loss (torch.amp.GradScaler) or use bfloat16",
         "`backward`, `autograd.grad` through float16",
     ),

@@ -1,4 +1,4 @@
-"""Sums of measurements for one call site and kind: at once where values are at hand, on the device where they are not."""
+"""Sums of measurements for one call site and kind: at once where values are at hand, else on the device."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ class Tally:
             raise TypeError("a deferred measurement counts on its device")
         dtype = torch.float32 if count.device.type == "mps" else torch.float64
         nan = torch.full((), math.nan, dtype=dtype, device=count.device)
-        row = [nan if (v := getattr(found, name)) is None else torch.as_tensor(v, device=count.device) for name in _FIELDS]
+        row = [
+            nan if (v := getattr(found, name)) is None else torch.as_tensor(v, device=count.device) for name in _FIELDS
+        ]
         fresh = torch.stack([x.detach().to(dtype) for x in ((count > 0), count, *row)])
         old = self.pending.get(count.device)
         if old is None:
@@ -69,7 +71,9 @@ class Tally:
         """Bring deferred sums to the host: the one point that waits."""
         for state in self.pending.values():
             calls, count, *row = state.tolist()
-            numbers = {name: None if math.isnan(v) and name != "should" else v for name, v in zip(_FIELDS, row, strict=True)}
+            numbers = {
+                name: None if math.isnan(v) and name != "should" else v for name, v in zip(_FIELDS, row, strict=True)
+            }
             if numbers["was"] is None:
                 numbers["should"] = None
             if count and self._is_worse(numbers):

@@ -19,12 +19,6 @@ from .watch import caller, is_inside, watch
 
 __all__ = ["ThoroughMode"]
 
-_DIVISIONS = frozenset(
-    {
-        torch.div, torch.divide, torch.true_divide, torch.Tensor.div, torch.Tensor.divide, torch.Tensor.true_divide,
-    }
-)  # fmt: skip
-_RUNS_USER_CODE: frozenset[Any] = frozenset({torch.Tensor.backward, torch.autograd.grad, torch.autograd.backward})
 _skip_one = getattr(torch._C, "_skip_one_hop_torch_function", None)
 
 
@@ -32,31 +26,49 @@ class ThoroughMode(TorchFunctionMode):
     """Sees every function and method of torch that user code calls, on this thread and in its backward passes."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        options = kwargs or {}
-        if func in _RUNS_USER_CODE and _skip_one is not None:
-            with self:
-                return _skip_one(func, types, args, options)
-        if func in _DIVISIONS and not is_inside():
-            return _division(func, args, options)
-        if func is torch.Tensor.copy_ and not is_inside():
-            return _copy(func, args, options)
+        handler = _HANDLERS.get(func)
+        if handler is None or is_inside():
+            return func(*args, **kwargs) if kwargs else func(*args)
+        return handler(self, func, types, args, kwargs or {})
+
+
+def _run_user_code(mode: ThoroughMode, func: Callable[..., Any], types: Any, args: Any, options: Any) -> Any:
+    if _skip_one is None:
         return func(*args, **options)
+    with mode:
+        return _skip_one(func, types, args, options)
 
 
-def _division(func: Callable[..., Any], args: Any, options: Any) -> Any:
+def _division(mode: ThoroughMode, func: Callable[..., Any], types: Any, args: Any, options: Any) -> Any:
     result = func(*args, **options)
     operands = args[:2]
     call = caller()
-    if len(operands) == 2 and all(isinstance(x, Tensor) for x in operands) and call is not None and not call.between:
+    if len(operands) == 2 and all(isinstance(x, Tensor) for x in operands) and call is not None and call.is_direct:
         watch("zero-by-zero", "torch.div", operands, lambda xs, now: zero_by_zero(*xs, now=now), call)
     return result
 
 
-def _copy(func: Callable[..., Any], args: Any, options: Any) -> Any:
+def _copy(mode: ThoroughMode, func: Callable[..., Any], types: Any, args: Any, options: Any) -> Any:
     result = func(*args, **options)
     if len(args) > 1 and isinstance(args[1], Tensor) and result.dtype is torch.float16:
         source = args[1]
         if source.dtype is not torch.float16 and source.dtype.is_floating_point and source.shape == result.shape:
-            pair = (source.detach(), result.detach())
-            watch("half-flush", "Tensor.copy_", pair, lambda xs, now: flushed("half-flush", *xs, now=now), caller())
+            watch(
+                "half-flush",
+                "Tensor.copy_",
+                (source, result),
+                lambda xs, now: flushed("half-flush", *xs, now=now),
+                caller(),
+            )
     return result
+
+
+_DIVISIONS = (
+    torch.div, torch.divide, torch.true_divide, torch.Tensor.div, torch.Tensor.divide, torch.Tensor.true_divide,
+)  # fmt: skip
+_RUNS_USER_CODE = (torch.Tensor.backward, torch.autograd.grad, torch.autograd.backward)
+_HANDLERS: dict[Any, Callable[..., Any]] = {
+    torch.Tensor.copy_: _copy,
+    **dict.fromkeys(_DIVISIONS, _division),
+    **dict.fromkeys(_RUNS_USER_CODE, _run_user_code),
+}

@@ -14,8 +14,9 @@ from . import callsite, functorch
 from .callsite import Call
 from .evidence import in_backward, is_gradient
 from .measurement import Measurement
-from .session import session_for
+from .session import sessions_for
 from .table import EVENTS
+from .tally import Tally
 
 __all__ = ["Check", "caller", "collecting_norms", "is_inside", "nested", "offer_norm", "watch"]
 
@@ -48,7 +49,8 @@ class collecting_norms(nested):
     def __enter__(self) -> list[Tensor]:  # type: ignore[override]
         super().__enter__()
         self._before = getattr(_here, "norms", None)
-        _here.norms = taken = []
+        taken: list[Tensor] = []
+        _here.norms = taken
         return taken
 
     def __exit__(self, *_: object) -> None:
@@ -70,31 +72,40 @@ def watch(kind: str, function: str, operands: tuple[Tensor, ...], check: Check, 
         GuardError: mode ``"error"``.
         Warning: mode ``"warn"`` under a filter that turns warnings into errors.
     """
-    session = session_for(kind)
-    if session is None or not session.is_due(kind, call):
+    sessions = sessions_for(kind)
+    if not sessions or not sessions[0].is_due(kind, call):
         return
+    first = sessions[0]
     if not all(type(x) in _PLAIN and not x.is_meta and x.layout is torch.strided for x in operands):
-        session.note("no plain dense tensors")
+        first.note("no plain dense tensors")
         return
     event = None
     try:
         wrapped = _any_wrapped(operands)
         with nested(), _unnoticed(wrapped):
             values = functorch.physical(operands) if wrapped else operands
-            now = all(x.is_cpu for x in operands) and not session.deferred
-            total, found = check(tuple(x.detach() for x in values), now)
-            session.look(kind, call, total)
-            if found is not None:
+            now = all(x.is_cpu for x in operands) and not first.deferred
+            total, found = check(values, now)
+            for session in sessions:
+                session.look(kind, call, total)
+                if found is None:
+                    continue
                 tally = session.tally(kind, call, function, backward=in_backward())
-                row = EVENTS[kind]
-                if tally.calls < _EVIDENCE_CALLS and row.code != row.known_gradient and is_gradient(operands):
-                    tally.code = row.known_gradient
+                _set_code(tally, operands)
                 if session.takes(tally.code):
                     event = session.record(tally, found, operands, now=now)
+                    break
     except Exception as error:
-        session.note(f"{function}: the check failed: {type(error).__name__}: {str(error)[:80]}")
+        first.note(f"{function}: the check failed: {type(error).__name__}: {str(error)[:80]}")
     if event is not None:
         session.tell(event)
+
+
+def _set_code(tally: Tally, operands: tuple[Tensor, ...]) -> None:
+    """Once the operand of a call site is known to be a gradient, the event says so; a few calls are looked at."""
+    row = EVENTS[tally.kind]
+    if row.code != row.known_gradient and tally.calls < _EVIDENCE_CALLS and is_gradient(operands):
+        tally.code = row.known_gradient
 
 
 def _any_wrapped(operands: tuple[Tensor, ...]) -> bool:

@@ -7,18 +7,16 @@ own threads (it does beyond 10,000).
 
 Inputs up to fp32 (every product exact in fp64) come out correctly rounded: the error of the fp64 cosine is bounded by
 e = (columns per chunk + chunks + 3) * 2^-53 * (1 + |cos|), whatever the order of summation (Higham, "Accuracy and
-Stability of
-Numerical Algorithms", 2002, section 3.1); a row whose rounding e could change is computed again by ``exact`` (Ziv's
-strategy, ACM TOMS 17(3), 1991). Which rows: those with |cos| >= 5e-10, or all of them for ``exact=True``.
+Stability of Numerical Algorithms", 2002, section 3.1); a row whose rounding e could change is computed again by
+``exact`` (Ziv's strategy, ACM TOMS 17(3), 1991). Which rows: those with |cos| >= 5e-10, or all of them for
+``exact=True``.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,31 +24,20 @@ import torch
 from torch import Tensor
 
 from . import exact, workers
+from .rounding import doubtful, quotient, store, store_if_certain
+from .workspace import ALIGNED, BLOCK, Floats, Rows, chunks, load, workspace
 
 __all__ = ["cosine", "cosine_backward", "gram", "norm", "portions"]
 
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.intp]
-
-BLOCK = 262_144  # fp64 numbers an operand in the workspace: 2 MiB
-WHOLE = 4096  # columns that one ddot sums; longer rows are cut
-CHUNK = 1024  # into chunks of about so many
 PARALLEL_FROM = 4_194_304  # elements an operand from which more threads pay for the GIL they pass around
-_GRAIN = 32_768  # torch starts no threads of its own for a copy of up to this many elements
 _CERTIFY_FROM = 5e-10  # half the promised 1e-9
 _FROM_DIFFERENCE = 0.75
-_EXACT = 16_384  # elements of rows that are refined at a time
-_KEPT_VIEWS = 64
+_EXACT = 5_000  # elements of rows refined at a time: no operation on them is large enough for torch to start threads
 _FSUM_UP_TO = 4096  # elements of doubtful rows below which Python's exact sum beats a tree of small torch operations
-_ALIGNED = 8  # fp64 numbers in a cache line
-_CAPACITY = 2 * (BLOCK + BLOCK // 8)
 
 # Rows outside these limits have lost bits, or everything, to under- or overflow of a square.
 _SQUARE_LOW, _PRODUCT_LOW, _PRODUCT_HIGH, _COSINE_LOW = 2.0**-900, 2.0**-960, 2.0**1000, 2.0**-500
 _TOP = 230
-
-# Mantissa bits of an fp64 number that the narrower dtype drops.
-_DROPPED = {torch.float32: 29, torch.float16: 42, torch.bfloat16: 45}
 
 
 def _dot(x: Floats, y: Floats, out: Floats) -> None:
@@ -63,103 +50,10 @@ if not hasattr(np, "vecdot"):  # numpy < 2.0
         np.einsum("...i,...i->...", x, y, out=out)
 
 
-@dataclass(frozen=True, slots=True)
-class _Views:
-    """One shape of the workspace: where torch writes (rows, columns), where numpy reads (rows, chunks, width)."""
-
-    x: Tensor
-    y: Tensor
-    p: Floats
-    q: Floats
-    pieces: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
-    arrays: tuple[Floats, Floats]
-    partial: Floats | None
-    padding: Floats
-
-
-class _Workspace(threading.local):
-    """Two operands' worth of fp64 for each thread, allocated on first use and kept: fresh pages cost more than sums."""
-
-    def __init__(self) -> None:
-        self.views: dict[tuple[int, int], _Views] = {}
-        self._numbers: Tensor | None = None
-        self._scratch: Tensor | None = None
-
-    def scratch(self) -> Tensor:
-        """As many numbers as one operand has, for the backward pass."""
-        if self._scratch is None:
-            self._scratch = _fresh(BLOCK)
-        return self._scratch
-
-    def shaped(self, rows: int, columns: int) -> _Views:
-        found = self.views.get((rows, columns))
-        return found if found is not None else self._shape(rows, columns)
-
-    def _shape(self, rows: int, columns: int) -> _Views:
-        chunks = _chunks(columns)
-        width = _ALIGNED * math.ceil(columns / chunks / _ALIGNED)
-        if self._numbers is None:
-            self._numbers = _fresh(_CAPACITY)
-        size = 2 * rows * chunks * width
-        numbers = self._numbers if size <= _CAPACITY else _fresh(size)
-        with torch.inference_mode(False):
-            padded = numbers[:size].view(2, rows, chunks * width)
-            x, y = padded[0, :, :columns], padded[1, :, :columns]
-            pieces = (_pieces(x), _pieces(y))
-            both = padded.numpy()
-        arrays = (both[0, :, :columns], both[1, :, :columns])
-        if chunks == 1:
-            views = _Views(x, y, *arrays, pieces, arrays, None, both[:, :, columns:])
-        else:
-            shape = (rows, chunks, width)
-            partial = np.empty((3, rows, chunks))
-            p, q = both[0].reshape(shape), both[1].reshape(shape)
-            views = _Views(x, y, p, q, pieces, arrays, partial, both[:, :, columns:])
-        if len(self.views) >= _KEPT_VIEWS:
-            self.views.clear()
-        self.views[rows, columns] = views
-        return views
-
-
-def _fresh(count: int) -> Tensor:
-    """Uninitialised fp64. torch aligns to a cache line (numpy does not: that costs a third of the speed of a dot)."""
-    with torch.inference_mode(False):  # an inference tensor could not be written to later
-        return torch.empty(count, dtype=torch.float64)
-
-
-_workspace = _Workspace()
-
-
-def _chunks(columns: int) -> int:
-    return 1 if columns <= WHOLE else math.ceil(columns / CHUNK)
-
-
-def _pieces(x: Tensor) -> tuple[Tensor, ...]:
-    """A block in pieces that torch copies without starting threads."""
-    columns = x.shape[1]
-    return torch.split(x, _GRAIN, 1) if columns > _GRAIN else torch.split(x, max(1, _GRAIN // max(columns, 1)))
-
-
-def _load(views: _Views, a: Tensor, b: Tensor | None) -> None:
-    """Convert into the workspace on this thread only: on a busy machine torch's threads wait long for each other."""
-    alone = torch.get_num_threads() == 1
-    for operand, whole, array, pieces in zip((a, b), (views.x, views.y), views.arrays, views.pieces, strict=True):
-        if operand is None:
-            continue
-        if alone or len(pieces) == 1:
-            whole.copy_(operand)
-        elif operand.dtype == torch.float32 and not operand.is_neg():
-            np.copyto(array, operand.numpy())  # a little slower than torch in one thread, but always in one
-        else:
-            torch._foreach_copy_(pieces, _pieces(operand))  # one call: each return to Python waits for the GIL
-    if views.partial is not None:
-        views.padding.fill(0.0)
-
-
 def _gram_block(a: Tensor, b: Tensor | None, out: Floats) -> None:
     """Into ``out`` (3, rows): <a,b>, <a,a>, <b,b>; without ``b`` only <a,a>."""
-    views = _workspace.shaped(*a.shape)
-    _load(views, a, b)
+    views = workspace.shaped(*a.shape)
+    load(views, a, b)
     p, q = views.p, views.q
     target = out if views.partial is None else views.partial
     _dot(p, p, target[1])
@@ -176,7 +70,7 @@ def _blocks(rows: int, columns: int) -> list[tuple[int, int, int, int]]:
         count = math.ceil(columns / BLOCK)
         width = math.ceil(columns / count)
         return [(r, r + 1, c, min(c + width, columns)) for r in range(rows) for c in range(0, columns, width)]
-    height = max(1, BLOCK // max(columns, _ALIGNED))
+    height = max(1, BLOCK // max(columns, ALIGNED))
     height = math.ceil(rows / max(1, math.ceil(rows / height)))
     return [(r, min(r + height, rows), 0, columns) for r in range(0, rows, max(height, 1))]
 
@@ -191,7 +85,7 @@ def gram(a: Tensor, b: Tensor | None) -> Floats:
     out = np.empty((3, rows))
     if b is None:
         out[0] = out[2] = 0.0
-    if rows * max(columns, _ALIGNED) <= BLOCK:  # the common small case, without the bookkeeping
+    if rows * max(columns, ALIGNED) <= BLOCK:  # the common small case, without the bookkeeping
         _gram_block(a, b, out)
         return out
     blocks = _blocks(rows, columns)
@@ -220,7 +114,7 @@ def _roundoffs(columns: int) -> int:
     """By how many unit roundoffs (2^-53) times |a||b| a Gram number of so many columns can be off, any order."""
     blocks = math.ceil(columns / BLOCK)
     within = math.ceil(columns / max(blocks, 1))
-    return math.ceil(within / _chunks(within)) + _ALIGNED + _chunks(within) + blocks
+    return math.ceil(within / chunks(within)) + ALIGNED + chunks(within) + blocks
 
 
 def _out_of_range(numbers: Floats) -> Rows:
@@ -261,49 +155,6 @@ def _rescue(a: Tensor, b: Tensor, numbers: Floats) -> Rows | None:
     return rows
 
 
-def _quotient(numbers: Floats) -> Floats:
-    """The fp64 cosine, NaN where undefined (0/0, inf/inf): no eps."""
-    c: Floats = numbers[1] * numbers[2]
-    np.sqrt(c, out=c)
-    np.divide(numbers[0], c, out=c)
-    np.maximum(c, -1.0, out=c)
-    np.minimum(c, 1.0, out=c)
-    return c
-
-
-def _doubtful(c: Floats, dtype: torch.dtype, roundoffs: int, floor: float) -> Rows | None:
-    """Rows that could round to another number of ``dtype`` than the true cosine does."""
-    dropped = _DROPPED[dtype]
-    half = 1 << (dropped - 1)
-    distance = np.bitwise_and(c.view(np.int64), 2 * half - 1)
-    distance -= half  # to the midpoint between two numbers of the dtype, in ulp of fp64
-    np.abs(distance, out=distance)
-    np.minimum(distance, half >> 1, out=distance)  # below a power of two, midpoints lie twice as close
-    size = np.abs(c)
-    # |error| <= roundoffs 2^-53 (1 + |c|) + 3 2^-53 |c|: the sums, then product, root and quotient
-    error = (size + 1.0) * ((roundoffs + 3) * 2.0**-53)
-    doubtful = distance * size * 2.0**-53 <= error  # that is at most an ulp of fp64, whose function is slow
-    if dtype == torch.float16:
-        doubtful |= size < 2.0**-14  # subnormal: other midpoints
-    if not doubtful.any():
-        return None
-    rows = np.flatnonzero(doubtful & (size >= floor))
-    sure = distance[rows] * np.spacing(size[rows]) > error[rows]
-    if dtype == torch.float16:
-        sure &= size[rows] >= 2.0**-14
-    return rows[~sure]
-
-
-def _store_if_certain(c: Floats, out: Tensor, roundoffs: int) -> bool:
-    """The usual case in few steps: each cosine rounds to the same fp32 wherever in its error interval it lies."""
-    error = (roundoffs + 3) * 2.0**-52
-    low, high = (c - error).astype(np.float32), (c + error).astype(np.float32)
-    certain = bool((low == high).all())
-    if certain:
-        np.copyto(out.numpy(), low)
-    return certain
-
-
 def _fsum_gram(x: Tensor, y: Tensor) -> Floats:
     """Gram numbers of a few rows whose products are exact in fp64, each sum correctly rounded."""
     return np.array([[math.fsum(row) for row in (p * q).tolist()] for p, q in ((x, y), (x, x), (y, y))])
@@ -314,12 +165,12 @@ def _refine(a: Tensor, b: Tensor, c: Floats, rows: Rows, dtype: torch.dtype) -> 
     products_exact = torch.float64 not in (a.dtype, b.dtype)
     if products_exact and 0 < len(rows) * a.shape[1] <= _FSUM_UP_TO:
         index = torch.from_numpy(rows)
-        some = _quotient(_fsum_gram(a[index].to(torch.float64), b[index].to(torch.float64)))
+        some = quotient(_fsum_gram(a[index].to(torch.float64), b[index].to(torch.float64)))
         c[rows] = some
-        doubtful = _doubtful(some, dtype, 1, 0.0)
-        if doubtful is None:
+        left = doubtful(some, dtype, 1, 0.0)
+        if left is None:
             return
-        rows = rows[doubtful]
+        rows = rows[left]
     for some_rows in portions(rows, a.shape[1], _EXACT):
         index = torch.from_numpy(some_rows)
         x, y = a[index].to(torch.float64), b[index].to(torch.float64)
@@ -342,21 +193,6 @@ def _from_difference(a: Tensor, b: Tensor, c: Floats) -> None:
         c[some] = sign * (1.0 - gram(x, None)[1] / 2)
 
 
-def _store(c: Floats, out: Tensor) -> None:
-    """Round fp64 numbers to the dtype of ``out``, once, ties to even."""
-    if out.dtype != torch.bfloat16:
-        np.copyto(out.numpy(), c, casting="same_kind")  # numpy rounds fp64 to fp16 in one step, torch in two
-        return
-    bits = c.view(np.int64)
-    rounded = (bits + ((1 << 44) - 1) + ((bits >> 45) & 1)) & ~((1 << 45) - 1)
-    values = rounded.view(np.float64)
-    small = np.abs(c) < 2.0**-126
-    if small.any():
-        values = np.where(small, np.rint(c * 2.0**133) * 2.0**-133, values)
-    narrow = values.astype(np.float32).view(np.uint32) >> 16
-    np.copyto(out.view(torch.int16).numpy().view(np.uint16), narrow, casting="same_kind")
-
-
 def cosine(a: Tensor, b: Tensor, out: Tensor, exactly: bool) -> tuple[Floats, Rows | None]:
     """Cosines of the rows of detached CPU matrices (R, D) into ``out`` (R,), contiguous.
 
@@ -365,19 +201,19 @@ def cosine(a: Tensor, b: Tensor, out: Tensor, exactly: bool) -> tuple[Floats, Ro
     with np.errstate(all="ignore"):
         numbers = gram(a, b)
         rescued = _rescue(a, b, numbers)
-        c = _quotient(numbers)
+        c = quotient(numbers)
         rows: Rows | None
-        if out.dtype == torch.float32 and not exactly and _store_if_certain(c, out, _roundoffs(a.shape[1])):
+        if out.dtype == torch.float32 and not exactly and store_if_certain(c, out, _roundoffs(a.shape[1])):
             return numbers, rescued
         if out.dtype == torch.float64:
             rows = np.flatnonzero(~np.isnan(c)) if exactly else None
             if rows is None and a.shape[1] <= BLOCK:
                 _from_difference(a, b, c)
         else:
-            rows = _doubtful(c, out.dtype, _roundoffs(a.shape[1]), 0.0 if exactly else _CERTIFY_FROM)
+            rows = doubtful(c, out.dtype, _roundoffs(a.shape[1]), 0.0 if exactly else _CERTIFY_FROM)
         if rows is not None:
             _refine(a, b, c, rows, out.dtype)
-        _store(c, out)
+        store(c, out)
     return numbers, rescued
 
 
@@ -391,9 +227,9 @@ def _factors(numbers: Floats, upstream: Floats) -> Floats:
 
 
 def _backward_block(a: Tensor, b: Tensor, factors: Tensor, grads: tuple[Tensor | None, Tensor | None]) -> None:
-    views = _workspace.shaped(*a.shape)
-    _load(views, a, b)
-    mixed = _workspace.scratch()[: a.numel()].view(a.shape)
+    views = workspace.shaped(*a.shape)
+    load(views, a, b)
+    mixed = workspace.scratch()[: a.numel()].view(a.shape)
     for grad, own, other, factor in zip(grads, (views.x, views.y), (views.y, views.x), factors[1:], strict=True):
         if grad is not None:
             torch.mul(own, factor[:, None], out=mixed)

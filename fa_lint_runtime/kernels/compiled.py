@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from . import blocked, workers
+from .workspace import Floats
 
 __all__ = ["FROM", "cosine", "cosine_backward", "usable"]
 
@@ -55,13 +56,10 @@ def _kernels(dtype: torch.dtype) -> ModuleType | None:
 
 
 def _try_out(kernels: ModuleType, one: Tensor) -> None:
-    operands = (_numpy(one), 1, _numpy(one), 1, 1)
+    """What every call needs; the other kernels are compiled when they are."""
     numbers = np.empty((1, 3))
-    for kernel in (kernels.gram, kernels.gram_across, kernels.accurate_gram):
-        kernel(*operands, numbers)
-    kernels.overlap(*operands, np.empty(1, dtype=np.bool_))
+    kernels.gram(_numpy(one), 1, _numpy(one), 1, 1, numbers)
     kernels.settle(numbers, _bits(one.clone()), *_FORMATS[one.dtype], 0.0, 0.0, 0.0, np.empty(1, dtype=np.bool_))
-    kernels.gradients(*operands, numbers, np.ones(1), _numpy(one.clone()), _numpy(one.clone()), 1)
 
 
 def usable(a: Tensor, b: Tensor, dtype: torch.dtype) -> bool:
@@ -133,7 +131,7 @@ def _threads(elements: int) -> int:
     return torch.get_num_threads() if elements >= PARALLEL_FROM else 1
 
 
-def _gram(kernels: ModuleType, a: _Operand, b: _Operand) -> blocked.Floats:
+def _gram(kernels: ModuleType, a: _Operand, b: _Operand) -> Floats:
     """Gram numbers (R, 3)."""
     rows, columns = a.matrix.shape
     across = _is_across(a, b)
@@ -148,11 +146,11 @@ def _gram(kernels: ModuleType, a: _Operand, b: _Operand) -> blocked.Floats:
             kernel(*a.piece(block, across), *b.piece(block, across), c1 - c0, partial[c0 // width, r0:r1])
 
     workers.run(work, blocks, _threads(rows * columns))
-    numbers: blocked.Floats = partial[0] if len(partial) == 1 else partial.sum(0)
+    numbers: Floats = partial[0] if len(partial) == 1 else partial.sum(0)
     return numbers
 
 
-def cosine(a: Tensor, b: Tensor, out: Tensor, exactly: bool) -> tuple[blocked.Floats, None]:
+def cosine(a: Tensor, b: Tensor, out: Tensor, exactly: bool) -> tuple[Floats, None]:
     """Cosines of the rows of detached matrices (R, D) into ``out`` (R,), contiguous.
 
     Returns what the backward pass needs: the Gram numbers (R, 3), and that no row was scaled.
@@ -172,9 +170,7 @@ def cosine(a: Tensor, b: Tensor, out: Tensor, exactly: bool) -> tuple[blocked.Fl
     return numbers, None
 
 
-def _doubtful(
-    kernels: ModuleType, x: Bits, y: Bits, numbers: blocked.Floats, dtype: torch.dtype, exactly: bool
-) -> Bits:
+def _doubtful(kernels: ModuleType, x: Bits, y: Bits, numbers: Floats, dtype: torch.dtype, exactly: bool) -> Bits:
     """The cosines of contiguous rows, as bits: from accurate sums where these decide, else by ``blocked``."""
     rows, columns = x.shape
     bits = _bits(torch.zeros(rows, dtype=dtype))
@@ -205,7 +201,7 @@ def _accurate(kernels: ModuleType, x: Bits, y: Bits, dtype: torch.dtype, floor: 
 
 
 def cosine_backward(
-    a: Tensor, b: Tensor, numbers: blocked.Floats, upstream: blocked.Floats, grads: tuple[Tensor | None, Tensor | None]
+    a: Tensor, b: Tensor, numbers: Floats, upstream: Floats, grads: tuple[Tensor | None, Tensor | None]
 ) -> None:
     """Gradients of the rows' cosines times ``upstream`` (R,) into contiguous ``grads``; no gradient gives zeros."""
     kernels = _kernels(a.dtype)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from . import blocked, compiled, composite
 from .slabs import is_transformed, matrices
+from .workspace import Floats, Rows
 
 __all__ = ["cosine"]
 
@@ -79,8 +80,8 @@ def _gradients(
 def _scatter(
     x: Tensor,
     y: Tensor,
-    weights: blocked.Floats,
-    rows: blocked.Rows,
+    weights: Floats,
+    rows: Rows,
     grads: list[Tensor | None],
     needs: tuple[bool, bool],
 ) -> None:

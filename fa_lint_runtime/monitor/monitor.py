@@ -142,15 +142,15 @@ class Monitor:
 
     def _reading(self, step: int, found: BatchStatistics) -> Reading:
         h, g, e = found.hidden_norms, found.gradient_norms, found.error_norms
-        hidden, gradient = h.median(1).values, g.nanmedian(1).values
+        hidden, gradient = h.quantile(0.5, dim=1), g.nanquantile(0.5, dim=1)
         figures: dict[str, Any] = {
             "hidden_norms": hidden.tolist(),
             "gradient_norms": gradient.tolist(),
             "mean_loss_gradient_norm": float(gradient[-1]) / found.size,
             "growth": float((hidden[1:] / hidden[:-1]).max()) if len(hidden) > 1 else float("nan"),
-            "credit_per_error": float((g[-1] / e).nanmedian()),
-            "elasticity": float((g * h / e).nanmedian(1).values.nan_to_num(float("inf")).min()),
-            "error": float(e.median()),
+            "credit_per_error": float((g[-1] / e).nanquantile(0.5)),
+            "elasticity": float((g * h / e).nanquantile(0.5, dim=1).nan_to_num(float("inf")).min()),
+            "error": float(e.quantile(0.5)),
             "nonfinite": _nonfinite(h, g, e),
         }
         checks = judged(figures, self.thresholds)

@@ -12,7 +12,7 @@ from ..diagnostics.report import DiagnosticReport, LayerReport
 __all__ = ["figures"]
 
 _INK, _BLUE, _RED, _GREY = "#1f2933", "#1f6feb", "#c0362c", "#8a94a0"
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fa-lint",
     "font.family": "sans-serif",
@@ -59,16 +59,14 @@ def figures(report: DiagnosticReport) -> list[tuple[str, str]]:
 def _drawn(draw: Callable[[Any], None]) -> str:
     try:
         import matplotlib as mpl
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
     except ImportError:
         raise ImportError('figures need matplotlib: pip install "fa-lint[report]"') from None
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(5.2, 2.9), layout="constrained")
-        canvas = FigureCanvasSVG(figure)  # type: ignore[no-untyped-call]
         draw(figure.subplots())
         stream = io.StringIO()
-        canvas.print_svg(stream, metadata={"Date": None, "Creator": None})
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     return text[text.index("<svg") :].strip()
 

@@ -8,7 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..cosine import safe_cosine, safe_norm
+from ..cosine import safe_cosine
+from ..diagnostics import bp_grad_norms, cross_batch_direction_stability, residual_norms
+from ..norms import safe_norm
 from ..output_error import output_error
 from ..reference import Backprop, local_step
 from .networks import TrainedNetwork
@@ -58,7 +60,7 @@ class Measurements:
     @cached_property
     def state_norms(self) -> list[float]:
         """Median ``‖h_l‖`` over the first batch."""
-        return [float(safe_norm(h[:BATCH].double()).median()) for h in self.states]
+        return residual_norms(self.network.model, self.batches[0][0])
 
     @cached_property
     def growth(self) -> float:
@@ -69,7 +71,7 @@ class Measurements:
     @cached_property
     def mean_loss_gradient_norms(self) -> list[float]:
         """(b) as the original takes it: median ``‖g_l‖`` over a batch of 128 of the *mean* loss."""
-        return [float(safe_norm(g[:BATCH].double()).median()) / BATCH for g in self.gradients]
+        return bp_grad_norms(self.network.model, *self.batches[0])
 
     @cached_property
     def credit_per_error(self) -> float:
@@ -110,7 +112,4 @@ class Measurements:
 
     def stability(self, index: int) -> float:
         """(c): mean pairwise cosine of the batch-mean gradient directions at one state."""
-        means = torch.stack([part.double().mean(0) for part in torch.split(self.gradients[index], BATCH)])
-        cosines = safe_cosine(means.unsqueeze(0), means.unsqueeze(1))
-        pairs = torch.triu_indices(len(means), len(means), offset=1)
-        return float(cosines[pairs[0], pairs[1]].mean())
+        return cross_batch_direction_stability(self.network.model, self.batches, index)

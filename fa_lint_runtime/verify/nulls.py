@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..cosine import safe_unit
+from ..norms import safe_unit
 from .measurements import Measurements
 
 __all__ = ["fresh_alignment", "p_value"]

@@ -20,6 +20,7 @@ from fa_lint_runtime import (
     safe_unit,
 )
 from fa_lint_runtime.kernels import blocked, compensated, composite, workers
+from fa_lint_runtime.kernels.workspace import workspace
 
 PAIRWISE = [safe_cosine, safe_angle]
 
@@ -268,7 +269,7 @@ def test_compile_fullgraph(dynamic: bool) -> None:
 
 
 def test_inference_mode_then_training() -> None:
-    blocked._workspace.views.clear()
+    workspace.views.clear()
     with torch.inference_mode():
         safe_cosine(torch.randn(3, 77), torch.randn(3, 77))
         safe_norm(torch.randn(3, 77))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["DEFAULT_UNDERFLOW", "UNDERFLOW", "norms"]
+__all__ = ["DEFAULT_UNDERFLOW", "UNDERFLOW", "broadcast", "norms"]
 
 # Below this norm fp32 loses digits of its squares (1e-38 is the smallest normal number); fp64 at 1e-150.
 UNDERFLOW = {torch.float64: 1e-150}
@@ -26,4 +26,11 @@ def l2(x: Tensor, dim: int | tuple[int, ...] | None, dtype: torch.dtype) -> Tens
     """The norm as torch has it; with ``out``, which is not hooked."""
     out = torch.empty(0, dtype=dtype, device=x.device)
     wide = x if x.dtype.is_floating_point else x.to(dtype)
-    return torch.linalg.vector_norm(wide, dim=dim, keepdim=True, dtype=dtype, out=out)
+    norm: Tensor = torch.linalg.vector_norm(wide, dim=dim, keepdim=True, dtype=dtype, out=out)
+    return norm
+
+
+def broadcast(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in their common shape. (``torch.broadcast_shapes`` imports a second of modules on first use.)"""
+    first, second = torch.broadcast_tensors(a, b)  # type: ignore[no-untyped-call]
+    return first, second

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...cosine import safe_cosine
 from ..measurement import Measurement
-from ._norms import DEFAULT_UNDERFLOW, norms
+from ._norms import DEFAULT_UNDERFLOW, broadcast, norms
 
 __all__ = ["clamped_cosine"]
 
@@ -32,10 +32,12 @@ def clamped_cosine(
 
     Source: ``cosine_similarity`` in ATen/native/Distance.cpp clamps each norm with ``clamp_min_(eps)``.
     """
+    if taken is None and (a.ndim != b.ndim or a.shape[dim] != b.shape[dim]):
+        a, b = broadcast(a, b)
     na, nb = taken or (norms(a, dim, now=now), norms(b, dim, now=now))
     if not now:
         return _deferred(na, nb, eps, result)
-    total = na.numel() if na.shape == nb.shape else torch.broadcast_tensors(na, nb)[0].numel()
+    total = na.numel() if na.shape == nb.shape else broadcast(na, nb)[0].numel()
     if total == 0:
         return 0, None
     smallest_a, smallest_b = float(na.min()), float(nb.min())
@@ -83,9 +85,10 @@ def _deferred(na: Tensor, nb: Tensor, eps: float, result: Tensor | None) -> tupl
 
 def _true_cosine(a: Tensor, b: Tensor, dim: int, index: int) -> Tensor:
     """The exact cosine of one pair."""
-    a, b = (x.movedim(dim, -1) for x in torch.broadcast_tensors(a, b))
+    a, b = (x.movedim(dim, -1) for x in broadcast(a, b))
     place = []
     for size in reversed(a.shape[:-1]):
         index, at = divmod(index, size)
         place.append(at)
-    return safe_cosine(*(x[tuple(reversed(place))].double() for x in (a, b)))
+    at_place = tuple(reversed(place))
+    return safe_cosine(a[at_place].double(), b[at_place].double())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..measurement import Measurement
+from ._norms import broadcast
 
 __all__ = ["undefined_cosine", "zero_by_zero"]
 
@@ -16,7 +16,7 @@ def zero_by_zero(a: Tensor, b: Tensor, *, now: bool) -> tuple[int, Measurement |
     """NaNs that a quotient makes of zeros; those that came in with an operand do not count."""
     zeros = b == 0
     bad = zeros & (a == 0) if not now or bool(zeros.any()) else None
-    total = a.numel() if bad is None and a.numel() >= b.numel() else torch.broadcast_tensors(a, b)[0].numel()
+    total = a.numel() if bad is None and a.numel() >= b.numel() else broadcast(a, b)[0].numel()
     if total == 0 or bad is None:
         return total, None
     if now and not bool(bad.any()):

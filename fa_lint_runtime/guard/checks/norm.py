@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..measurement import Measurement
-from ._norms import DEFAULT_UNDERFLOW, UNDERFLOW, norms
+from ._norms import DEFAULT_UNDERFLOW, UNDERFLOW
 
 __all__ = ["negative_order", "underflowed_norm"]
 

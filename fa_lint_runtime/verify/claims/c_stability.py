@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...cosine import safe_unit
+from ...norms import safe_unit
 from ..claim import Claim, Finding, Level, graded
 from ..lab import Lab
 from ..magnitudes import each, share, short

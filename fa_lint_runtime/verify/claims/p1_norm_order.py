@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...cosine import safe_norm
+from ...norms import safe_norm
 from ..claim import Claim, Finding, graded
 from ..lab import Lab
 from ..magnitudes import short

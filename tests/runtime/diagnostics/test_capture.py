@@ -21,6 +21,14 @@ from fa_lint_runtime.diagnostics.restore import measured, unwrapped
 from fa_lint_runtime.diagnostics.taps import Plan, make_plan, run
 
 N = 6
+MODES = {
+    "residual outside": "inputs of blocks",
+    "residual outside, all frozen": "inputs of blocks",
+    "checkpoint": "inputs of blocks",
+    "checkpoint, re-entrant": "inputs of blocks",
+    "checkpoint, re-entrant, frozen": "inputs of blocks",
+    "plain layers": "outputs of layers",
+}
 
 
 def captured(model: nn.Module, batch: Batch, layers: Any) -> tuple[Plan, BatchStatistics]:
@@ -61,6 +69,7 @@ def test_gradients_agree_with_central_differences(name: str, compiled: bool) -> 
     assert inner is model
     plan, stats = captured(inner, batch, layers)
     assert plan.count == count
+    assert plan.mode == MODES.get(name, "outputs of blocks")
     worst = 0.0
     for index, rows in enumerate(stats.first_rows):
         assert rows is not None

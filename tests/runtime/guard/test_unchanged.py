@@ -24,7 +24,12 @@ class CNN(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2), nn.Conv2d(8, 8, 3), nn.AdaptiveAvgPool2d(1)
+            nn.Conv2d(3, 8, 3),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Conv2d(8, 8, 3),
+            nn.AdaptiveAvgPool2d(1),
         )
         self.head = nn.Linear(8, 10)
 
@@ -100,7 +105,12 @@ def test_training_is_the_same_bit_for_bit(name: str, thorough: bool) -> None:
 def test_norms_of_every_kind(order: float, dtype: torch.dtype) -> None:
     x = torch.randn(3, 4, 5).to(dtype)
     views = [x, x.permute(2, 0, 1), x[:, ::2], x.expand(2, 3, 4, 5), x[:, :0], x[0, 0, 0]]
-    wishes = [{}, {"dim": -1}, {"dim": (0, 1), "keepdim": True}, {"dtype": torch.complex128 if dtype.is_complex else torch.float64}]
+    wishes = [
+        {},
+        {"dim": -1},
+        {"dim": (0, 1), "keepdim": True},
+        {"dtype": torch.complex128 if dtype.is_complex else torch.float64},
+    ]
 
     def results() -> list[Any]:
         found: list[Any] = []
@@ -131,7 +141,9 @@ def test_acos_of_every_layout_and_dtype() -> None:
         found = []
         for value in inputs:
             r = torch.acos(value)
-            found.append((r.dtype, r.stride(), torch.view_as_real(r).tolist() if r.is_complex() else r.nan_to_num(9.0).tolist()))
+            found.append(
+                (r.dtype, r.stride(), torch.view_as_real(r).tolist() if r.is_complex() else r.nan_to_num(9.0).tolist())
+            )
         leaf = x.clone().requires_grad_()
         leaf.acos().nansum().backward()
         copied = x.clone()
@@ -264,10 +276,19 @@ def test_modes_of_the_user_see_the_same_calls() -> None:
 
 def test_nothing_is_left_behind() -> None:
     def state() -> list[Any]:
-        functions = [torch.save, nn.Module.state_dict, torch.autograd.grad, torch.autograd.backward, torch.autocast.__enter__]
+        functions = [
+            torch.save,
+            nn.Module.state_dict,
+            torch.autograd.grad,
+            torch.autograd.backward,
+            torch.autocast.__enter__,
+        ]
         return [f.__code__ for f in functions] + [
             {k for k in vars(torch.Tensor) if k in ("half", "to", "type", "type_as", "__truediv__", "__itruediv__")},
-            [torch._C._dispatch_dump("aten::" + n) for n in ("cosine_similarity", "acos", "linalg_vector_norm", "to.dtype")],
+            [
+                torch._C._dispatch_dump("aten::" + n)
+                for n in ("cosine_similarity", "acos", "linalg_vector_norm", "to.dtype")
+            ],
             len([k for k in torch.nn.modules.module.__dict__ if "fa_lint" in k]),
         ]
 

@@ -1,0 +1,171 @@
+"""FAL501, FAL502 and FAL503: what becomes of the values by layer."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from fa_lint.config import Settings
+from fa_lint.findings import Level
+from fa_lint.gate import outline
+from fa_lint.rules import registry
+from fa_lint.semantics.facts import extract
+
+HEAD = (
+    "import contextlib\nimport logging\nimport statistics\nimport numpy as np\nimport torch\n"
+    "def cosine(a, b): return torch.dot(a, b) / (a.norm() * b.norm())\n"
+)
+LOOP = "def f(model, c):\n    found = []\n    for n, p in model.named_parameters():\n        x = cosine(p.grad, c[n])\n"
+FILL = LOOP + "        found.append(x)\n"
+COLLAPSED = [
+    FILL + "    return np.mean([a for a in found if a == a])",
+    "def f(model, c): return sum(cosine(p.grad, c[n]) for n, p in model.named_parameters()) / model.depth",
+    "def f(model, c):\n    total, size = 0, 0\n    for n, p in model.named_parameters():\n"
+    "        total += cosine(p.grad, c[n]) * p.numel()\n        size += p.numel()\n    return total / size",
+    FILL + "    return np.mean(found)",
+    FILL + "    return float(np.median(found))",
+    FILL + "    return statistics.fmean(found)",
+    FILL + "    return sum(found) / len(found)",
+    FILL + "    return sum(found) / max(len(found), 1)",
+    FILL + "    return torch.stack(found).mean()",
+    FILL + "    return torch.tensor(found).mean().item()",
+    FILL + "    return torch.mean(torch.stack(found))",
+    FILL + "    return np.average(found, weights=[p.numel() for p in model.parameters()])",
+    FILL + "    if not found:\n        return None\n    mean = np.mean(found)\n    print(mean)\n    return mean",
+    LOOP.replace("[]", "{}") + "        found[n] = x\n    return sum(found.values()) / len(found)",
+    LOOP.replace("[]", "{}") + "        found[n] = x\n    return np.mean(list(found.values()))",
+    LOOP + "        deg = np.degrees(np.arccos(x))\n        found.append(deg)\n    return np.mean(found)",
+    "def f(layers, c):\n    total = 0\n    for l in layers:\n        total += cosine(l.weight.grad, c)\n    return total / len(layers)",
+    "def f(layers, c):\n    total = 0\n    for l in layers:\n        x = cosine(l.weight.grad, c)\n        total += x\n"
+    "    total /= len(layers)\n    return total",
+    "def f(model, loss_a, loss_b):\n    ps = list(model.parameters())\n    a = torch.autograd.grad(loss_a, ps)\n"
+    "    b = torch.autograd.grad(loss_b, model.parameters())\n    return np.mean([cosine(x, y) for x, y in zip(a, b)])",
+    "def f(model, twin):\n    a = {n: p.grad for n, p in model.named_parameters()}\n    found = []\n    for n in a:\n"
+    "        found.append(cosine(a[n], twin[n].grad))\n    return np.mean(found)",
+    "def f(model, c):\n    layer_angles = by_layer(model, c)\n    return np.mean(layer_angles)",
+    "def by(model, c): return [cosine(p.grad, c) for p in model.parameters()]\ndef f(model, c):\n    v = by(model, c)\n"
+    "    return np.mean(v)",
+]
+ALIVE = [
+    "def f(sample_weights, c): return np.mean([cosine(s.grad, c) for s in sample_weights])",
+    FILL + "    return found, np.mean([a for a in found if a == a])",
+    FILL + "    return np.mean(found), found",
+    FILL + "    log(found)\n    return np.mean(found)",
+    FILL + "    out.angles = found\n    return np.mean(found)",
+    FILL + "    return np.mean(found), np.std(found)",
+    FILL + "    return np.mean(found), min(found)",
+    FILL + "    for x in found:\n        print(x)\n    return np.mean(found)",
+    FILL + "        print(n, x)\n    return np.mean(found)",
+    FILL + "        history[n].append(x)\n    return np.mean(found)",
+    FILL + "        writer.add_scalar(n, x)\n    return np.mean(found)",
+    FILL + "    return np.mean(found, axis=0)",
+    LOOP + "        found.append(x)\n    return found",
+    LOOP + "        yield x\n        found.append(x)\n    print(np.mean(found))",
+    LOOP.replace("model.named_parameters()", "loader") + "        found.append(x)\n    return np.mean(found)",
+    LOOP.replace("n, p in model.named_parameters()", "n, p in task_pairs") + "        found.append(x)\n    return np.mean(found)",
+    "def f(model, c):\n    accs = []\n    for p in model.parameters():\n        accs.append(score(p))\n    return np.mean(accs)  # cosine",
+    "def f(model, c):\n    losses = []\n    for p in model.parameters():\n        losses.append(cosine(p.grad, c))\n    return np.mean(losses)",
+    "def f(layers, c):\n    total = 0\n    for l in layers:\n        x = cosine(l.weight.grad, c)\n        log(x)\n        total += x\n"
+    "    return total / len(layers)",
+    "def mean_of(layer_angles): return sum(layer_angles) / len(layer_angles)",
+    "def by(model, c): return [cosine(p.grad, c) for p in model.parameters()]\ndef f(model, c):\n    v = by(model, c)\n"
+    "    return np.mean(v)\ndef g(model, c): print(by(model, c))",
+    "class A:\n    def f(self, model, c):\n        self.found = [cosine(p.grad, c) for p in model.parameters()]\n"
+    "        return np.mean(self.found)",
+    "def f(params, xs):\n    found = []\n    for x in xs:\n        found.append(cosine(x.grad, params.v))\n    return np.mean(found)",
+]
+TRY = "def f(p, c):\n    try:\n        x = cosine(p.grad, c)\n"
+SWALLOWED = [
+    TRY + "    except Exception:\n        x = 0.0\n    return x",
+    TRY + "    except:\n        pass",
+    TRY + "    except (ValueError, RuntimeError):\n        x, y = 0.0, 1\n    return x",
+    TRY + "    except RuntimeError as e:\n        logging.warning(e)\n        return 0.0\n    return x",
+    TRY + "    except* RuntimeError:\n        pass",
+    "def f(ps, c, out):\n    for p in ps:\n        try:\n            out.append(cosine(p.grad, c))\n        except Exception:\n            continue",
+    "def f(ps, c, out):\n    for p in ps:\n        try:\n            out.append(cosine(p.grad, c))\n        except Exception:\n"
+    "            out.append(0.0)",
+    "def f(p):\n    try:\n        return torch.norm(p.grad)\n    except AttributeError:\n        return 0.0",
+    "from contextlib import suppress as quiet\ndef f(p, c, log):\n    with quiet(Exception):\n        log(cosine(p.grad, c))",
+]
+HANDLED = [
+    TRY + "    except Exception:\n        raise\n    return x",
+    TRY + "    except Exception:\n        x = float('nan')\n    return x",
+    TRY + "    except Exception:\n        x = None\n    return x",
+    TRY + "    except Exception:\n        return np.nan\n    return x",
+    TRY + "    except Exception:\n        x = fallback(p)\n    return x",
+    TRY + "    except Exception:\n        logging.exception('missing')",
+    TRY + "    except KeyboardInterrupt:\n        pass",
+    TRY.replace("    try", "    x = None\n    try") + "    except Exception:\n        pass\n    return x",
+    TRY.replace("    try", "    x = float('nan')\n    try") + "    except Exception:\n        pass\n    return x",
+    TRY.replace("try", "for q in p:\n        failed = 0\n    try") + "    except Exception:\n        failed += 1",
+    "def f(x, y):\n    try:\n        return torch.cosine_similarity(x, y)\n    except Exception:\n        return 0.0",
+    "def f(p):\n    try:\n        return p.weight.norm()\n    except Exception:\n        return 0.0",
+    "def f(p, c):\n    try:\n        def inner(): return cosine(p.grad, c)\n    except Exception:\n        pass",
+    "def f(p, c):\n    try:\n        try:\n            x = cosine(p.grad, c)\n        finally:\n            done()\n    except OSError:\n        pass",
+]
+
+
+def findings(code: str, rule: str) -> list[int]:
+    text = HEAD + code
+    return [found.start for found in registry()[rule].check(extract(text))]
+
+
+def gates_open(code: str, rule: str) -> bool:
+    data = (HEAD + code).encode()
+    return registry()[rule].may_match(data) and registry()[rule].may_fire(outline(ast.parse(data), data))
+
+
+@pytest.mark.parametrize("code", COLLAPSED)
+def test_collapsed_layers_are_found_once(code: str) -> None:
+    assert len(findings(code, "FAL501")) == 1
+    assert gates_open(code, "FAL501")
+
+
+@pytest.mark.parametrize("code", ALIVE)
+def test_layers_that_live_on_are_left_alone(code: str) -> None:
+    assert findings(code, "FAL501") == []
+
+
+@pytest.mark.parametrize("code", SWALLOWED)
+def test_swallowed_errors_are_found(code: str) -> None:
+    assert len(findings(code, "FAL502")) == 1
+    assert gates_open(code, "FAL502")
+
+
+@pytest.mark.parametrize("code", HANDLED)
+def test_handled_errors_are_left_alone(code: str) -> None:
+    assert findings(code, "FAL502") == []
+
+
+def test_the_opt_in_rule_is_off_until_it_is_named() -> None:
+    assert registry()["FAL503"].level is Level.HINT
+    assert "FAL503" not in Settings().codes
+    assert "FAL503" not in Settings(select=("FAL5",)).codes
+    assert "FAL503" in Settings(select=("FAL503",)).codes
+    assert Settings(extend_select=("FAL503",)).codes == Settings().codes | {"FAL503"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(p, c):\n    n = p.grad.norm()\n    return cosine(p.grad, c), n",
+        "def f(p, c):\n    print(torch.linalg.vector_norm(p.grad))\n    return cosine(p.grad, c)",
+        "def f(p, c):\n    n = torch.nn.utils.clip_grad_norm_(p, 1.0)\n    return cosine(p.grad, c)",
+        "def f(x, y): return cosine(x, y)",
+    ],
+)
+def test_a_norm_beside_the_alignment_is_enough(code: str) -> None:
+    assert findings(code, "FAL503") == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(p, c): return cosine(p.grad, c)",
+        "def f(p, c):\n    n = p.grad.norm()\n    n = n * c.norm()\n    return p.grad @ c / n",
+        "def f(p, c):\n    if p.grad.norm() == 0:\n        return None\n    return cosine(p.grad, c)",
+    ],
+)
+def test_a_norm_that_only_divides_is_not(code: str) -> None:
+    assert len(findings(code, "FAL503")) == 1

@@ -1,0 +1,213 @@
+"""FAL302, FAL303, FAL601, FAL602 and FAL604: the spellings that fire and those that must not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.rules.shapes import found, rows
+
+HEAD = "import numpy as np\nimport torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
+
+HALF = [
+    ("def f(p): return p.grad.half()", [5]),
+    ("def f(p): return p.grad.flatten().to(torch.float16)", [5]),
+    ("def f(p): return p.grad.to('cpu', torch.half)", [5]),
+    ("def f(p): return p.grad.type(torch.HalfTensor)", [5]),
+    ("def f(p): return p.grad.numpy().astype(np.float16)", [5]),
+    ("def f(p): return p.grad.numpy().astype('float16')", [5]),
+    ("def f(p): return torch.tensor(p.grad, dtype=torch.float16)", [5]),
+    ("def f(p): return np.float16(p.grad.numpy())", [5]),
+    ("DTYPE = torch.float16\ndef f(p): return p.grad.to(DTYPE)", [6]),
+    ("def f(p, dtype=torch.float16): return p.grad.to(dtype)", []),
+    ("DTYPE = torch.bfloat16\ndef f(p): return p.grad.to(DTYPE)", []),
+    (
+        "def f(layer):\n    def hook(m, gi, go): layer.seen = go[0].half()\n    layer.register_full_backward_hook(hook)",
+        [6],
+    ),
+    ("def f(loss, x):\n    for g in torch.autograd.grad(loss, x):\n        yield g.half()", [7]),
+    ("def f(feedback): return feedback.half()", []),
+    ("def f(weight_fa): return weight_fa.half()", [5]),
+    ("def f(model, x): return model(x.half())", []),
+    ("def f(p): return p.grad.half().double()", []),
+    ("def f(p): return p.grad.half().to(torch.float32)", []),
+    ("def f(p): return p.grad.half().to(torch.float16)", [5]),
+    ("def f(p): return (2**12 * p.grad).half()", []),
+    ("def f(p): return (0.5 * p.grad).half()", [5]),
+    ("def f(p, q):\n    q.grad = p.grad.half()", []),
+    ("def f(p, q): q.grad.copy_(p.grad.half())", []),
+    ("def f(p):\n    if p.dtype == torch.float16:\n        return p.grad.half()", []),
+    ("def compress_bucket(p): return p.grad.half()", []),
+    ("class Opt(torch.optim.Optimizer):\n    def step(self): return [p.grad.half() for p in self.ps]", []),
+    ("def f(x, g): return x.half(), torch.log(g.half() + 1e-6)", []),
+    ("def f(h, x):\n    j = torch.func.jacrev(h)(x)\n    return torch.log(torch.linalg.det(j).half() + 1e-7)", [7]),
+    ("def f(h, x):\n    j = torch.func.jacrev(h)(x)\n    return torch.log(torch.linalg.det(j).half() + 1e-3)", []),
+]
+
+SCALED = [
+    ("def f(s, loss, m):\n    s.scale(loss).backward()\n    return nn.utils.clip_grad_norm_(m.parameters(), 1)", [7]),
+    (
+        "def f(s, loss, m, o):\n    s.scale(loss).backward()\n    s.unscale_(o)\n    return nn.utils.clip_grad_norm_(m.parameters(), 1)",
+        [],
+    ),
+    (
+        "def f(s, loss, p):\n    s.scale(loss).backward()\n    g = p.grad.flatten()\n    return torch.linalg.norm(g)",
+        [8],
+    ),
+    ("def f(s, loss, p, o):\n    s.scale(loss).backward()\n    o.zero_grad()\n    return p.grad.norm()", []),
+    ("def f(scaler, loss, p, o):\n    scaler.scale(loss).backward()\n    scaler.step(o)\n    return p.grad.norm()", []),
+    ("def f(s, loss, p):\n    n = p.grad.norm()\n    s.scale(loss).backward()\n    return n", []),
+    ("def f(s, loss, p):\n    s.scale(loss).backward()\n    return p.grad.norm() / s.get_scale()", []),
+    ("def f(s, loss, x):\n    g = torch.autograd.grad(s.scale(loss), x)[0]\n    return g.norm()", [7]),
+    ("def f(s, loss, x):\n    g = torch.autograd.grad(s.scale(loss), x)[0]\n    return g / (g.norm() + 1e-12)", []),
+    ("def f(s, loss, x, lr):\n    g = torch.autograd.grad(s.scale(loss), x)[0]\n    return x - lr * g", [7]),
+    ("def f(s, loss, x, lr):\n    g = torch.autograd.grad(s.scale(loss), x)[0]\n    return x - lr * torch.sign(g)", []),
+    ("def f(loss, x):\n    g = torch.autograd.grad(loss, x)[0]\n    return g.norm()", []),
+    (
+        "def f(loss, x):\n    s = torch.amp.GradScaler(enabled=False)\n    g = torch.autograd.grad(s.scale(loss), x)[0]\n    return g.norm()",
+        [],
+    ),
+]
+
+SEVERED = [
+    (
+        "def f(n, x):\n    l = n(x).sum()\n    x = x.detach()\n    return torch.autograd.grad(l, x, allow_unused=True)",
+        [8],
+    ),
+    (
+        "def f(n, x):\n    l = n(x).sum()\n    x = x.data.clone().requires_grad_()\n    return torch.autograd.grad(l, [x])",
+        [8],
+    ),
+    ("def f(n, x):\n    l = n(x).sum()\n    z = x.detach()\n    return torch.autograd.grad(l, inputs=z)", [8]),
+    ("def f(n, x):\n    l = n(x).sum()\n    z = x.clone()\n    return torch.autograd.grad(l, z)", []),
+    ("def f(n, x, y):\n    l = n(x).sum()\n    z = y.detach()\n    return torch.autograd.grad(l, x), z", []),
+    ("def f(n, x):\n    z = x.detach().requires_grad_()\n    l = n(z).sum()\n    return torch.autograd.grad(l, z)", []),
+    ("def f(n, x):\n    z = x.detach().requires_grad_()\n    return torch.autograd.grad(n(z).sum(), z)", []),
+    ("def f(n, x):\n    l = n(x).sum()\n    l.backward()\n    x = x.detach()\n    return x.grad", []),
+    ("def f(n, x):\n    l = n(x).sum()\n    x = x.detach()\n    l.backward()\n    return x.grad", [9]),
+    (
+        "def f(n, x):\n    l = n(x).sum()\n    x = x.detach().requires_grad_()\n    l.backward()\n    n(x).sum().backward()\n    return x.grad",
+        [],
+    ),
+    (
+        "def f(n, x):\n    l = n(x).sum()\n    x = x.detach().requires_grad_()\n    l.backward()\n    step(n, x)\n    return x.grad",
+        [],
+    ),
+    (
+        "def f(n, x, k):\n    l = n(x).sum()\n    for _ in range(k):\n        g = torch.autograd.grad(l, x)\n        x = x.detach()\n        l = n(x).sum()",
+        [],
+    ),
+    (
+        "def f(l, x):\n    z = torch.zeros_like(x).detach().requires_grad_()\n    return torch.autograd.grad(l(z), z)",
+        [],
+    ),
+]
+
+LOSSES = [
+    ("def f(x, y): return F.cross_entropy(torch.softmax(x, 1), y)", [5]),
+    ("def f(x, y): return F.cross_entropy(x.softmax(1), y)", [5]),
+    ("def f(x, y): return F.cross_entropy(x.softmax(1).log(), y)", []),
+    ("def f(x, y): return F.cross_entropy(x.log_softmax(1), y)", []),
+    ("def f(x, y): return F.cross_entropy(input=x.softmax(1), target=y)", [5]),
+    ("def f(x, y): return F.cross_entropy(x, F.softmax(y, 1))", []),
+    ("def f(x, y): return F.nll_loss(x.softmax(1), y)", []),
+    ("def f(x, y): return F.binary_cross_entropy_with_logits(torch.sigmoid(x), y)", [5]),
+    ("def f(x, y): return F.binary_cross_entropy(torch.sigmoid(x), y)", []),
+    ("net = nn.Sequential(nn.Linear(2, 2), nn.Softmax(1))\ndef f(x, y): return nn.CrossEntropyLoss()(net(x), y)", [6]),
+    ("net = nn.Sequential(nn.Softmax(1), nn.Linear(2, 2))\ndef f(x, y): return nn.CrossEntropyLoss()(net(x), y)", []),
+    ("def f(x, y, hot):\n    p = x.softmax(1) if hot else x\n    return F.cross_entropy(p, y)", []),
+    (
+        "def f(out, y, onehot, B):\n    loss = F.cross_entropy(out, y)\n    e = out.detach() - onehot\n    return e @ B",
+        [7],
+    ),
+    (
+        "def f(out, y, onehot, B):\n    loss = F.cross_entropy(out, y)\n    e = out.softmax(1) - onehot\n    return e @ B",
+        [],
+    ),
+    (
+        "def f(out, y, onehot, B):\n    loss = F.cross_entropy(out, y)\n    out = out.softmax(1)\n    e = out - onehot\n    return e @ B",
+        [],
+    ),
+    (
+        "def f(out, y, onehot):\n    loss = F.cross_entropy(out, y)\n    err = (out - onehot).pow(2).mean()\n    return loss, err",
+        [],
+    ),
+    ("def f(out, y, base):\n    loss = F.cross_entropy(out, y)\n    delta = out - base\n    return loss, delta", []),
+    (
+        "def f(out, y, onehot):\n    loss = F.cross_entropy(out, y)\n    out.backward(out.data - onehot)\n    return loss",
+        [7],
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "expected"), HALF)
+def test_casts_to_fp16(code: str, expected: list[int]) -> None:
+    assert rows("FAL302", HEAD + code) == expected
+
+
+@pytest.mark.parametrize(("code", "expected"), SCALED)
+def test_norms_of_scaled_gradients(code: str, expected: list[int]) -> None:
+    assert rows("FAL303", HEAD + code) == expected
+
+
+@pytest.mark.parametrize(("code", "expected"), SEVERED)
+def test_severed_graphs(code: str, expected: list[int]) -> None:
+    assert rows("FAL601", HEAD + code) == expected
+
+
+@pytest.mark.parametrize(("code", "expected"), LOSSES)
+def test_error_signals(code: str, expected: list[int]) -> None:
+    assert rows("FAL604", HEAD + code) == expected
+
+
+NET = (
+    HEAD
+    + """\
+class Base(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(0.3)
+class Net(Base):
+    def forward(self, x): return self.drop(x)
+"""
+)
+AFTER = NET.count("\n")
+MODES = [
+    ("def f(x, y):\n    n = Net()\n    return F.cosine_similarity(n(x), n(y))", [3]),
+    ("def f(x, y):\n    n = Net().eval()\n    return F.cosine_similarity(n(x), n(y))", []),
+    ("def f(x, y):\n    n = Net()\n    n.train(mode=False)\n    return F.cosine_similarity(n(x), n(y))", []),
+    ("def f(x, y):\n    n = Net()\n    n.train(True)\n    return F.cosine_similarity(n(x), n(y))", [4]),
+    ("def f(x, y):\n    n = Net()\n    a = n(x)\n    return F.cosine_similarity(a, a + y)", []),
+    ("def f(n, x, y): return F.cosine_similarity(n(x), n(y))", []),
+    ("def f(n, x, y): return F.cosine_similarity(n(x), n(y))\nf(Net(), 1, 2)", [1]),
+    (
+        "def f(n, x, y): return F.cosine_similarity(n(x), n(y))\ndef g():\n    n = Net()\n    n.eval()\n    f(n, 1, 2)",
+        [],
+    ),
+    (
+        "def freeze(n): n.eval()\ndef f(x, y):\n    n = Net()\n    freeze(n)\n    return F.cosine_similarity(n(x), n(y))",
+        [],
+    ),
+    ("def f(x, y):\n    n = nn.Linear(2, 2)\n    return F.cosine_similarity(n(x), n(y))", []),
+    (
+        "import torchvision\ndef f(x, y):\n    n = torchvision.models.resnet18()\n    return F.cosine_similarity(n(x), n(y))",
+        [4],
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "expected"), MODES)
+def test_modes(code: str, expected: list[int]) -> None:
+    assert rows("FAL602", NET + code) == [AFTER + row for row in expected]
+
+
+def test_evidence_points_at_the_layer_and_both_passes() -> None:
+    (finding,) = found("FAL602", NET + MODES[0][0])
+    assert [r.start.row for r in finding.related] == [8, AFTER + 3, AFTER + 3]
+
+
+def test_evidence_of_a_severed_graph() -> None:
+    (finding,) = found("FAL601", HEAD + SEVERED[0][0])
+    assert [(r.start.row, r.message) for r in finding.related] == [
+        (7, "`x` was detached here"),
+        (8, "the gradient is computed here"),
+    ]

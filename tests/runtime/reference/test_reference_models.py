@@ -1,0 +1,162 @@
+"""Networks, data and the linear-quadratic system: shapes, contracts, recipes, exact answers."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from fa_lint_runtime.dependencies import MissingDependencyError
+from fa_lint_runtime.reference import (
+    Dataset,
+    LinearQuadratic,
+    ReferenceModel,
+    ResidualMLP,
+    SmallCNN,
+    StudentNet,
+    ViTMini,
+    cifar10,
+    digits,
+    gaussian_mixture,
+)
+
+MODELS = {
+    "mlp": (lambda: ResidualMLP(12, 16, 3, 2), (12,)),
+    "student": (lambda: StudentNet(12, 16, 3, 2), (12,)),
+    "vit": (lambda: ViTMini((3, 8, 8), 3, width=16, depth=2, heads=2), (3, 8, 8)),
+    "cnn": (lambda: SmallCNN((3, 8, 8), 3, width=16), (3, 8, 8)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_hidden_states_make_the_logits_and_every_parameter_has_one_part(name: str) -> None:
+    factory, shape = MODELS[name]
+    model = factory().eval()
+    x = torch.randn(5, *shape)
+    logits, hidden = model(x, return_hidden=True)
+    assert torch.equal(logits, model(x))
+    assert torch.equal(logits, model.readout(hidden[-1]))
+    assert len(hidden) == model.depth + 1 == len(model.sites)
+    blocks = [p for block in model.blocks for p in block.parameters()]
+    parts = [*model.start_parameters(), *blocks, *model.readout_parameters()]
+    assert sorted(map(id, parts)) == sorted(map(id, model.parameters()))
+    h = hidden[0]
+    for index, block in enumerate(model.blocks):
+        h = h + block(h) if model.residual else block(h)
+        assert torch.equal(h, hidden[index + 1])
+
+
+def test_state_sizes_leave_the_mode_alone() -> None:
+    model = MODELS["cnn"][0]().train()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    assert model.state_sizes(torch.randn(1, 3, 8, 8)) == [32 * 16, 64 * 4, 64, 16]
+    assert model.training
+    assert all(torch.equal(before[name], buffer) for name, buffer in model.named_buffers())
+    assert MODELS["vit"][0]().state_sizes(torch.randn(1, 3, 8, 8)) == [16, 16, 16]
+
+
+def test_published_shape_starts_with_states_of_norm_nine() -> None:
+    torch.manual_seed(0)
+    model = ResidualMLP(3072, 256, 10, 4)
+    assert 7 < model.start(torch.randn(64, 3, 32, 32)).norm(dim=1).median() < 12
+    assert isinstance(StudentNet(4, 8, 3, 1).out_ln, nn.Identity)
+
+
+def test_images_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not cover"):
+        ViTMini((1, 10, 10), 3)
+    with pytest.raises(ValueError, match="sides of at least 8"):
+        SmallCNN((1, 4, 4), 3)
+
+
+def test_digits_split() -> None:
+    data = digits()
+    assert (len(data.train_x), len(data.test_x), data.inputs, data.classes) == (773, 1024, 64, 10)
+    assert abs(float(data.train_x.mean())) < 1e-5
+    assert abs(float(data.train_x.std()) - 1) < 1e-5
+    assert len(data.eval_batches()) == 8
+    joined = torch.cat([data.train_x, data.test_x])
+    assert len(torch.unique(joined, dim=0)) == len(joined), "no test image is a training image"
+
+
+def test_mixture_follows_its_recipe() -> None:
+    data = gaussian_mixture(64, noise=0.3, train=4096, test=1024)
+    again = gaussian_mixture(64, noise=0.3, train=4096, test=1024)
+    assert torch.equal(data.train_x, again.train_x)
+    assert torch.equal(data.test_y, again.test_y)
+    clean = gaussian_mixture(64, noise=0.3, train=4096, test=1024, label_noise=0.0)
+    assert torch.equal(clean.train_x, data.train_x)
+    redrawn = float((clean.train_y != data.train_y).double().mean())
+    assert 0.07 < redrawn < 0.11, "10 % are redrawn, a tenth of them to the same label"
+    whole = torch.cat([data.train_x, data.test_x])
+    assert abs(float(whole.std()) - 1) < 1e-4
+    noiseless = gaussian_mixture(64, noise=0.0, train=512, test=64).train_x
+    rank = torch.linalg.matrix_rank(noiseless.double() - noiseless.double().mean(0), rtol=1e-5)
+    assert rank == 24, "the clusters live in the latent space"
+    with pytest.raises(ValueError, match="smaller than the latent"):
+        gaussian_mixture(8)
+
+
+def test_batches_are_disjoint_and_whole() -> None:
+    x = torch.arange(300.0).unsqueeze(1)
+    y = torch.zeros(300, dtype=torch.int64)
+    batches = Dataset("toy", x, y, x, y, 2).eval_batches(128, 8)
+    assert [len(b) for b, _ in batches] == [128, 128]
+    assert len(torch.unique(torch.cat([b for b, _ in batches]))) == 256
+    with pytest.raises(ValueError, match="no two batches of 200"):
+        Dataset("toy", x, y, x, y, 2).eval_batches(200)
+
+
+def test_cifar_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    with pytest.raises(MissingDependencyError, match=r"fa-lint\[cifar\]") as caught:
+        cifar10(tmp_path)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_cifar_reads_what_torchvision_finds_and_never_downloads_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    asked = []
+
+    class CIFAR10:
+        def __init__(self, root: str, train: bool, download: bool) -> None:
+            asked.append(download)
+            if root == "nowhere":
+                raise RuntimeError("Dataset not found or corrupted.")
+            count = 20 if train else 10
+            self.data = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+            self.targets = list(range(10)) * (count // 10)
+
+    module = type(sys)("torchvision.datasets")
+    module.CIFAR10 = CIFAR10  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchvision", type(sys)("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", module)
+    data = cifar10("somewhere")
+    assert data.train_x.shape == (20, 3, 32, 32)
+    assert float(data.train_x.max()) < 2.2
+    assert asked == [False, False]
+    with pytest.raises(FileNotFoundError, match="allow the download"):
+        cifar10("nowhere")
+
+
+def test_costate_is_the_gradient_of_the_cost_to_go() -> None:
+    system = LinearQuadratic.random(seed=3)
+    states, controls = system.optimal_path(torch.randn(7, 16, dtype=torch.float64))
+    costates = system.costates(states)
+    for t in (0, 4, 9):
+        x = states[t].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(system.cost_from(t, x, controls).sum(), x)
+        # Along the optimal path the control does not move the cost to first order: the open-loop gradient is P_t x_t.
+        torch.testing.assert_close(costates[t], gradient, rtol=1e-9, atol=1e-9)
+    worse = system.cost_from(0, states[0], controls + 0.01)
+    assert bool((worse > system.cost_from(0, states[0], controls)).all())
+
+
+def test_base_class_is_abstract() -> None:
+    with pytest.raises(NotImplementedError):
+        ReferenceModel().start(torch.zeros(1))
