@@ -55,9 +55,12 @@ def test_links_and_their_suppressions_between_shards(codes: Codes, count: int) -
     call = "from helper import cosine\ndef f(p, q):\n    return cosine(p.grad, q.grad)"
     write("helper.py", helper)
     for number in range(6):
-        write(f"caller{number}.py", call + ("  # fa-lint: ignore[FAL203] known\n" if number % 2 else "\n"))
+        idle = "x = 1  # noqa: FAL101\n"
+        write(f"caller{number}.py", call + ("  # fa-lint: ignore[FAL203] known\n" + idle if number % 2 else "\n"))
     whole = codes(".")
-    assert len(whole) == 4  # the helper and three callers; no suppression is unused
+    # The helper, three callers, and of each of the others the suppression that is unused.
+    assert [place.partition(" ")[2] for place in whole].count("FAL203") == 4
+    assert [place.partition(" ")[2] for place in whole].count("FAL901") == 3
     parts = [codes(".", "--shard", f"{index}/{count}") for index in range(1, count + 1)]
     assert sorted(place for part in parts for place in part) == sorted(whole)
 
