@@ -17,6 +17,7 @@ from fa_lint.semantics.slices import function_of, slice_of
 __all__ = ["SeveredGraph"]
 
 _GRAPHLESS = frozenset({"torch.no_grad", "torch.inference_mode", "torch.autograd.no_grad"})
+_GRAPHLESS_NAMES = frozenset({"no_grad", "inference_mode"})
 _KEEPING = frozenset("clone requires_grad_ to float double cuda cpu contiguous view reshape flatten squeeze".split())
 _REDUCING = frozenset({"sum", "mean", "squeeze", "view", "reshape", "float", "double"})
 
@@ -215,7 +216,10 @@ class SeveredGraph(Rule):
             if isinstance(above, ir.With):
                 for item in above.items:
                     opened = item.context.func if isinstance(item.context, ir.Call) else item.context
-                    if facts.qualified(opened) in _GRAPHLESS:
+                    last = (
+                        opened.attr if isinstance(opened, ir.Attr) else opened.id if isinstance(opened, ir.Name) else ""
+                    )
+                    if last in _GRAPHLESS_NAMES and facts.qualified(opened) in _GRAPHLESS:
                         return _Cut(binding, None, "was made without a graph")
         return None
 
@@ -283,30 +287,47 @@ class SeveredGraph(Rule):
 
 
 def _may_sever(tree: ast.AST) -> bool:
-    """Is a name bound to a detached value (or under ``no_grad``), and is a gradient taken towards such a name?"""
-    cut: set[str] = set()
-    towards: set[str] = set()
-    stack: list[tuple[ast.AST, bool]] = [(tree, False)]
+    """Does one function bind a name to a detached value (or under ``no_grad``) and take a gradient towards it?"""
+    takers = {"grad"} | {local for node in ast.walk(tree) for local, name in _aliases(node) if name == "grad"}
+    cut: set[tuple[int, str]] = set()
+    towards: set[tuple[int, str]] = set()
+    stack: list[tuple[ast.AST, bool, int]] = [(tree, False, 0)]
+    functions = 0
     while stack:
-        node, graphless = stack.pop()
+        node, graphless, home = stack.pop()
         match node:
             case ast.With(items=items):
                 graphless = graphless or any(_opens_graphless(item.context_expr) for item in items)
             case ast.FunctionDef() | ast.AsyncFunctionDef():
-                graphless = False
+                functions += 1
+                graphless, home = False, functions
             case ast.Assign(targets=targets, value=value) if graphless or _detaches(value):
-                cut |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+                cut |= {(home, n.id) for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value) if graphless or _detaches(value):
-                cut.add(name)
+                cut.add((home, name))
             case ast.NamedExpr(target=ast.Name(id=name), value=value) if graphless or _detaches(value):
-                cut.add(name)
+                cut.add((home, name))
             case ast.Attribute(attr="grad", value=ast.Name(id=name)):
-                towards.add(name)
-            case ast.Call(args=args, keywords=keywords):
+                towards.add((home, name))
+            case ast.Call(func=func, args=args, keywords=keywords) if _last(func) in takers:
                 given = [*args[1:2], *(k.value for k in keywords if k.arg == "inputs")]
-                towards |= {n.id for part in given for n in ast.walk(part) if isinstance(n, ast.Name)}
-        stack.extend((child, graphless) for child in ast.iter_child_nodes(node))
+                towards |= {(home, n.id) for part in given for n in ast.walk(part) if isinstance(n, ast.Name)}
+        stack.extend((child, graphless, home) for child in ast.iter_child_nodes(node))
     return not cut.isdisjoint(towards)
+
+
+def _last(node: ast.AST) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _aliases(node: ast.AST) -> list[tuple[str, str]]:
+    """(local name, what it stands for) of an import or of a plain assignment."""
+    match node:
+        case ast.alias(name=name, asname=str() as local):
+            return [(local, name.rpartition(".")[2])]
+        case ast.Assign(targets=targets, value=ast.Name() | ast.Attribute() as value):
+            return [(_last(target), _last(value)) for target in targets]
+    return []
 
 
 def _detaches(value: ast.AST) -> bool:
@@ -314,10 +335,4 @@ def _detaches(value: ast.AST) -> bool:
 
 
 def _opens_graphless(node: ast.AST) -> bool:
-    """A context that may be ``no_grad``; anything that is not plainly another call may be one."""
-    names = {
-        n.attr if isinstance(n, ast.Attribute) else n.id
-        for n in ast.walk(node)
-        if isinstance(n, ast.Attribute | ast.Name)
-    }
-    return bool(names & {"no_grad", "inference_mode"}) or isinstance(node, ast.Name | ast.Attribute | ast.Call)
+    return _last(node.func if isinstance(node, ast.Call) else node) in _GRAPHLESS_NAMES

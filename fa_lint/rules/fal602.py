@@ -18,9 +18,9 @@ __all__ = ["TrainModeMeasurement"]
 _COSINES = frozenset(
     "torch.nn.functional.cosine_similarity fa_lint_runtime.safe_cosine fa_lint_runtime.safe_angle".split()
 )
+# The layers and functions that act otherwise in train mode, under their own names; an alias of one is not followed.
 _MODAL = tuple(
-    "Dropout AlphaDropout BatchNorm SyncBatchNorm LazyBatchNorm dropout batch_norm RReLU Feature models resne "
-    "wide_resnet vgg alexnet densenet mobilenet googlenet inception".split()
+    "Dropout AlphaDropout FeatureAlphaDropout BatchNorm SyncBatchNorm LazyBatchNorm RReLU dropout batch_norm".split()
 )
 
 
@@ -200,22 +200,34 @@ class TrainModeMeasurement(Rule):
 
 
 def _may_compare(tree: ast.AST) -> bool:
-    """Is there a layer with a mode of its own, and a cosine: called, or a product divided by something?"""
-    modal = cosine = product = quotient = False
-    stack: list[ast.AST] = [tree]
+    """Is there a model with a mode of its own, and a cosine: called, or a product divided by norms?"""
+    modal = cosine = product = quotient = norm = False
+    stack: list[tuple[ast.AST, bool]] = [(tree, False)]
     while stack:
-        node = stack.pop()
+        node, inside = stack.pop()
+        match node:
+            case ast.ClassDef():
+                inside = True
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
+                modal = modal or (inside and name.startswith(_MODAL))
+                inside = inside or name == "Sequential"
+                quotient = quotient or name in ("div", "div_", "true_divide")
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
                 last = name.rpartition(".")[2]
-                modal = modal or last.startswith(_MODAL)
+                modal = modal or name.startswith("torchvision")
                 cosine = cosine or last in ("cosine_similarity", "safe_cosine", "safe_angle")
                 product = product or last in ("dot", "vdot", "inner", "matmul", "mm", "bmm", "mv", "einsum", "sum")
+                norm = norm or "norm" in last or "sqrt" in last
+            case ast.ImportFrom(module=str() as name):
+                modal = modal or name.startswith("torchvision")
             case ast.BinOp(op=ast.MatMult()):
                 product = True
             case ast.BinOp(op=ast.Div()):
                 quotient = True
-        if modal and (cosine or (product and quotient)):
+            case ast.Constant(value=0.5):
+                norm = True
+        if modal and (cosine or (product and quotient and norm)):
             return True
-        stack.extend(ast.iter_child_nodes(node))
+        stack.extend((child, inside) for child in ast.iter_child_nodes(node))
     return False

@@ -45,6 +45,11 @@ def active_layer(model: ir.Expr, calls: Calls) -> ir.Node | None:
 
 def _is_modal(call: ir.Call, calls: Calls) -> bool:
     name = calls.facts.qualified(call.func) or ""
+    written = (
+        call.func.attr if isinstance(call.func, ir.Attr) else call.func.id if isinstance(call.func, ir.Name) else ""
+    )
+    if not name.endswith(f".{written}"):
+        return False  # under another name here: the gate of the rules does not see it
     if name in _MODAL_FUNCTIONS:
         return not any(arg.keyword == "training" and _is_false(arg.value) for arg in call.args)
     if not name.startswith("torch.nn.") or not name.rpartition(".")[2].startswith(_MODAL):
