@@ -45,7 +45,7 @@ def main() -> None:
         ratios = [seconds(monitor.check, CHECKS) / seconds(step, STEPS) for _ in range(ROUNDS)]
         ratio = statistics.median(ratios)
         print(
-            f"{name}: a check costs {ratio:.2f} training steps ({min(ratios):.2f} to {max(ratios):.2f}, {ROUNDS} rounds); "
+            f"{name}: a check costs {ratio:.2f} training steps ({min(ratios):.2f} to {max(ratios):.2f}); "
             f"{ratio:.2f} % at one check in 100 steps"
         )
 
