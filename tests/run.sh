@@ -2,7 +2,7 @@
 # Installs the checkout with its test dependencies into the active environment and runs every check.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python -m pip install -q -c constraints.txt -e ".[runtime,notebook,test]"
+python -m pip install -q -c constraints.txt -e ".[runtime,report,notebook,test]"
 ruff check .
 ruff format --check fa_lint
 mypy

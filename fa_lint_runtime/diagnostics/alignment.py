@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .capture import BatchStatistics
 from .credits import Pairing
-from .null import null_result
+from .null import FeedbackNull, FrameNull, FrameSums, Moments
 from .statistics import NAN, Estimate, bootstrap_mean, holm, median, median_interval
 
 __all__ = ["Aggregations", "Decision", "LayerAlignment", "aggregate", "alignments"]
@@ -105,7 +106,8 @@ def _decided(p_holm: float, statistic: float, alpha: float) -> Decision:
 def alignments(
     stats: Sequence[BatchStatistics],
     pairing: Pairing,
-    parameter_cosines: dict[int, float],
+    feedback: Mapping[str, FeedbackNull],
+    parameter_cosines: Mapping[int, float],
     *,
     alpha: float,
     resamples: int,
@@ -115,7 +117,7 @@ def alignments(
     keys = [key for key in pairing.trained if key in stats[0].alignments]
     cosines = {key: torch.cat([s.alignments[key].cosines for s in stats]) for key in keys}
     means = bootstrap_mean([cosines[key] for key in keys], resamples, alpha, seed)
-    nulls = {key: _null([s.alignments[key].null for s in stats], alpha) for key in keys}
+    nulls = {key: _null([s.alignments[key].null for s in stats], feedback.get(key[1]), alpha) for key in keys}
     adjusted = holm([nulls[key].p for key in keys])
     original = dict(pairing.original)
     found = {}
@@ -160,17 +162,17 @@ class _Null:
     p: float = NAN
 
 
-def _null(sums: list[object], alpha: float) -> _Null:
-    known = [s for s in sums if s is not None]
-    if len(known) < len(sums):
+def _null(sums: Sequence[Moments | FrameSums | None], fresh: FeedbackNull | None, alpha: float) -> _Null:
+    if fresh is not None:
+        observed, draws = fresh.values([s for s in sums if isinstance(s, Moments)])
+    else:
+        observed, draws = FrameNull.values([s for s in sums if isinstance(s, FrameSums)])
+    if not math.isfinite(observed) or not np.isfinite(draws).all():
         return _Null()
-    observed, fresh = null_result(known)  # type: ignore[arg-type]
-    if not bool(torch.isfinite(observed)) or not bool(torch.isfinite(fresh).all()):
-        return _Null()
-    mean, sd = float(fresh.mean()), float(fresh.std())
-    low, high = (float(v) for v in torch.quantile(fresh, torch.tensor([alpha / 2, 1 - alpha / 2]).to(fresh)))
-    p = (1 + int((fresh.abs() >= observed.abs()).sum())) / (len(fresh) + 1)
-    return _Null(float(observed), mean, sd, low, high, (float(observed) - mean) / sd if sd > 0 else NAN, p)
+    mean, sd = float(draws.mean()), float(draws.std(ddof=1))
+    low, high = (float(v) for v in np.quantile(draws, [alpha / 2, 1 - alpha / 2]))
+    p = (1 + int((np.abs(draws) >= abs(observed)).sum())) / (len(draws) + 1)
+    return _Null(observed, mean, sd, low, high, (observed - mean) / sd if sd > 0 else NAN, p)
 
 
 def _mismatched(stats: Sequence[BatchStatistics], key: tuple[int, str], cosines: Tensor) -> float:

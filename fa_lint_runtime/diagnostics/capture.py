@@ -6,7 +6,8 @@ parameter is computed, ``.grad`` is not touched and hooks of data-parallel wrapp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from ..cosine import safe_cosine
 from ..kernels import blocked, composite
 from .batches import Batch, fingerprints
 from .credits import CreditFunction, CreditInputs, Pairing
 from .losses import SummedLoss
-from .null import FeedbackNull, FrameNull, NullSums
+from .null import FeedbackNull, FrameNull, FrameSums, Moments
 from .outputs import Token, pool, samples_first
 from .restore import tracked_inputs
 from .taps import Plan, run
@@ -27,11 +27,18 @@ from .taps import Plan, run
 __all__ = ["Alignments", "BatchStatistics", "Capture", "Credits", "norms64"]
 
 
+_SMALL = 1 << 20  # elements up to which an fp64 copy costs less than the care to avoid it
+
+
 def norms64(x: Tensor) -> Tensor:
     """fp64 L2 norms of the rows of (B, d), of any magnitude; (B,)."""
+    x = x.detach()
+    if x.dtype != torch.float64 and x.numel() <= _SMALL:
+        small: Tensor = torch.linalg.vector_norm(x.to(torch.float64), dim=-1)
+        return small
     if type(x) is Tensor and x.is_cpu:
-        return blocked.norm(x.detach(), 1)
-    return composite.norm(x.detach(), 1, False)
+        return blocked.norm(x, x.ndim - 1)
+    return composite.norm(x, x.ndim - 1, False)
 
 
 @dataclass(frozen=True)
@@ -57,31 +64,88 @@ class GroupSums:
         return GroupSums(self.unit.cpu(), self.raw.cpu(), self.scale.cpu(), self.counts.cpu(), self.energy.cpu())
 
 
-def unit_rows(x: Tensor, norms: Tensor) -> Tensor:
-    """Rows of (B, d) in fp64 over their norms; zero where there is no direction."""
-    defined = (norms > 0) & torch.isfinite(norms)
-    wide = x.detach().to(torch.float64)
-    if x.dtype == torch.float64:  # keep the quotient out of the subnormals
-        scale = composite.power_of_two_scale(torch.where(defined, norms, 1.0))
-        wide, norms = wide * scale.unsqueeze(1), norms * scale
-    return torch.where(defined.unsqueeze(1), wide / torch.where(defined, norms, 1.0).unsqueeze(1), 0.0)
+@dataclass(frozen=True)
+class Rows:
+    """One vector a sample, for sums over samples; leading dimensions (layers) may come before.
+
+    Attributes:
+        vectors: (B, d) fp64, multiplied by a power of two where fp64 itself would underflow.
+        norms: (B,) fp64 L2 norms of the vectors as given.
+        inverse: (B,) fp64 with ``inverse * vectors`` of length 1; 0 where there is no direction.
+    """
+
+    vectors: Tensor
+    norms: Tensor
+    inverse: Tensor
+
+    @property
+    def unit(self) -> Tensor:
+        """(B, d) unit vectors, zero where undefined."""
+        return torch.where(self.inverse.unsqueeze(-1) > 0, self.vectors * self.inverse.unsqueeze(-1), 0.0)
+
+    def each(self) -> list[Rows]:
+        """One by one along the first dimension."""
+        return [Rows(*parts) for parts in zip(self.vectors, self.norms, self.inverse, strict=True)]
 
 
-def group_sums(unit: Tensor, norms: Tensor, groups: int) -> GroupSums:
-    """Sums over ``groups`` contiguous groups of (B, d) unit vectors and of the vectors themselves."""
-    size = len(norms)
+def as_rows(x: Tensor) -> Rows:
+    """(…, B, d) of any floating-point dtype and magnitude."""
+    x = x.detach()
+    if x.dtype == torch.float64 and not _is_moderate(x):
+        norms = norms64(x)
+        scale = composite.power_of_two_scale(norms)
+        wide, length = x * scale.unsqueeze(-1), norms * scale
+    else:  # squares of narrower numbers neither under- nor overflow in fp64
+        wide = x.to(torch.float64)
+        norms = length = torch.linalg.vector_norm(wide, dim=-1)
+    inverse = torch.where((length > 0) & (length < math.inf), 1.0 / length, 0.0)
+    return Rows(wide, norms, inverse)
+
+
+def _is_moderate(x: Tensor) -> bool:
+    """No square of an fp64 entry under- or overflows. Looked at on a CPU only: elsewhere it would be a host sync."""
+    if not x.is_cpu:
+        return False
+    low, high = x.abs().amax(-1).aminmax()
+    return bool((low > 1e-140) & (high < 1e140))
+
+
+def group_sums(rows: Rows, groups: int) -> list[GroupSums]:
+    """Sums over contiguous groups of samples of unit vectors and of the vectors themselves; one result for each layer.
+
+    A vector with an inf or a NaN makes the sums of its group NaN, and what is computed from them N/A.
+    """
+    size = rows.norms.shape[-1]
     groups = min(groups, size)
-    of = torch.arange(size, device=unit.device) * groups // size
-    member = torch.zeros(groups, size, dtype=torch.float64, device=unit.device)
-    member[of, torch.arange(size, device=unit.device)] = 1.0
-    defined = (norms > 0) & torch.isfinite(norms)
-    kept = torch.where(defined, norms, 0.0)
-    top = kept.max()
-    scale = torch.where(top > 0, top, 1.0)
-    relative = kept / scale
-    counts, energy = member @ defined.to(torch.float64), member @ relative.square()
-    both = torch.cat([member, member * relative]) @ unit
-    return GroupSums(both[:groups].to(torch.float32), both[groups:].to(torch.float32), scale, counts, energy)
+    of = torch.arange(size, device=rows.norms.device) * groups // size
+    member = (of == torch.arange(groups, device=of.device).unsqueeze(1)).to(torch.float64)
+    defined = rows.inverse > 0
+    top = torch.where(defined, rows.norms, 0.0).amax(-1)
+    relative = torch.where(defined, rows.norms / top.unsqueeze(-1), 0.0)
+    weights = torch.stack([rows.inverse, rows.inverse * relative], -2).unsqueeze(-2) * member
+    both = (weights.flatten(-3, -2) @ rows.vectors).to(torch.float32)
+    counts = torch.stack([defined.to(torch.float64), relative * relative], -2) @ member.mT
+    return [
+        GroupSums(sums[:groups], sums[groups:], scale, count[0], count[1])
+        for sums, scale, count in zip(both, top, counts, strict=True)
+    ]
+
+
+def stacked(vectors: Sequence[Tensor | None], missing: Rows) -> list[tuple[list[int], Rows]]:
+    """Rows of several layers, small layers of one width together; None (no gradient) becomes ``missing`` of width 1."""
+    found: list[tuple[list[int], Rows]] = []
+    together: dict[tuple[torch.Size, torch.dtype], list[int]] = {}
+    for index, x in enumerate(vectors):
+        if x is None:
+            found.append(([index], missing))
+        elif x.numel() > _SMALL // 8:
+            found.append(([index], as_rows(x.unsqueeze(0))))
+        else:
+            together.setdefault((x.shape, x.dtype), []).append(index)
+    for indices in together.values():
+        layers = [x for i in indices if (x := vectors[i]) is not None]
+        found.append((indices, as_rows(torch.stack(layers))))
+    return found
 
 
 @dataclass(frozen=True)
@@ -91,12 +155,16 @@ class Alignments:
     Attributes:
         cosines: (B,) fp64, NaN where undefined.
         credit_sum: (d,) sum of unit credits, for mismatched pairs.
-        null: sums for the fresh-feedback null; None for the original's pairing.
+        null: sums for the null; None for the original's pairing.
     """
 
     cosines: Tensor
     credit_sum: Tensor
-    null: NullSums | None
+    null: Moments | FrameSums | None
+
+    def cpu(self) -> Alignments:
+        """On the CPU."""
+        return Alignments(self.cosines.cpu(), self.credit_sum.cpu(), None if self.null is None else self.null.cpu())
 
 
 @dataclass(frozen=True)
@@ -114,6 +182,8 @@ class BatchStatistics:
         correct: (B,) bool, None if the targets are no classes.
         logits, target: (B, C) fp64 and (B,) where small enough to refit the biases of the head, else None.
         fingerprints: (B,) int64.
+        other_tokens: (L + 1,) bool: a position that ``token`` does not read has a gradient.
+        reached: a graph leads from the loss to h_l.
         hidden_dtypes: of h_l.
         widths: of the pooled h_l.
         first_rows: of batch 0 only: gradients of its first samples in working precision, for the precision checks.
@@ -131,6 +201,8 @@ class BatchStatistics:
     logits: Tensor | None
     target: Tensor | None
     fingerprints: Tensor
+    other_tokens: Tensor
+    reached: tuple[bool, ...]
     hidden_dtypes: tuple[torch.dtype, ...]
     widths: tuple[int, ...]
     first_rows: tuple[Tensor | None, ...] = ()
@@ -202,95 +274,112 @@ class Capture:
 
         logits = run(self.model, plan, tracked_inputs(batch.x), on_hidden)
         gradients, error = gradients_at(self.loss, logits, batch, edges)
-        rows = [self._rows(g, position) for position, g in enumerate(gradients)]
+        raw = [self._pooled(g, position) for position, g in enumerate(gradients)]
         missing = torch.full((batch.size,), float("nan"), dtype=torch.float64, device=logits.device)
-        lengths = [missing if g is None else norms64(g) for g in rows]
-        units = [
-            missing.new_zeros(batch.size, shapes[position]) if g is None else unit_rows(g, length)
-            for position, (g, length) in enumerate(zip(rows, lengths, strict=True))
-        ]
-        error_rows = error.reshape(batch.size, -1)
-        error_norms = norms64(error_rows)
+        absent = Rows(missing.new_zeros(1, batch.size, 1), missing.unsqueeze(0), torch.zeros_like(missing).unsqueeze(0))
+        rows: dict[int, Rows] = {}
+        sums: dict[int, GroupSums] = {}
+        for indices, together in stacked(raw, absent):
+            rows.update(zip(indices, together.each(), strict=True))
+            sums.update(zip(indices, group_sums(together, self.groups), strict=True))
+        error_rows = as_rows(error.reshape(1, batch.size, -1))
         alignments: dict[tuple[int, str], Alignments] = {}
         if self.credits is not None:
-            hidden = tuple(kept)
-            inputs = CreditInputs(batch.x, batch.y, logits.detach(), error, hidden, self.model)
-            alignments = self._alignments(self.credits, inputs, gradients, rows, units)
+            inputs = CreditInputs(batch.x, batch.y, logits.detach(), error, tuple(kept), self.model)
+            alignments = self._alignments(self.credits, inputs, raw, rows)
         with_logits = logits.ndim == 2 and logits.shape[1] <= 1024 and isinstance(batch.y, Tensor)
         classes = with_logits and not batch.y.dtype.is_floating_point and batch.y.ndim == 1
         return BatchStatistics(
             index=index,
             size=batch.size,
             hidden_norms=torch.stack(norms),
-            gradient_norms=torch.stack(lengths),
-            error_norms=error_norms,
-            gradients=tuple(group_sums(u, n, self.groups) for u, n in zip(units, lengths, strict=True)),
-            error=group_sums(unit_rows(error_rows, error_norms), error_norms, self.groups),
+            gradient_norms=torch.stack([rows[index].norms for index in range(plan.count)]),
+            error_norms=error_rows.norms[0],
+            gradients=tuple(sums[index] for index in range(plan.count)),
+            error=group_sums(error_rows, self.groups)[0],
             alignments=alignments,
             correct=logits.detach().argmax(1) == batch.y if classes else None,
             logits=logits.detach().to(torch.float64) if classes else None,
             target=batch.y if classes else None,
             fingerprints=fingerprints(batch),
+            other_tokens=torch.stack([_is_read_elsewhere(g, missing) for g in gradients]),
+            reached=tuple(g is not None for g in raw),
             hidden_dtypes=tuple(dtypes),
             widths=tuple(shapes),
-            first_rows=tuple(None if g is None else g[: self.rows].clone() for g in rows) if index == 0 else (),
+            first_rows=tuple(None if g is None else g[: self.rows].clone() for g in raw) if index == 0 else (),
         )
 
-    def _rows(self, gradient: Tensor | None, position: int) -> Tensor | None:
+    def _pooled(self, gradient: Tensor | None, position: int) -> Tensor | None:
         if gradient is None:
             return None
         return pool(samples_first(gradient, self.plan.batch_dims[position]), self.token).detach()
 
     def _alignments(
-        self,
-        credits: Credits,
-        inputs: CreditInputs,
-        gradients: list[Tensor | None],
-        rows: list[Tensor | None],
-        units: list[Tensor],
+        self, credits: Credits, inputs: CreditInputs, gradients: list[Tensor | None], rows: Mapping[int, Rows]
     ) -> dict[tuple[int, str], Alignments]:
         signals = credit_signals(credits, inputs)
+        absent = [site for _, site in credits.pairing.trained if site not in signals]
+        if absent:
+            raise ValueError(f"credit returned nothing for {absent[0]!r}, which it did for the first samples")
+        moments = self._error_rows(inputs.error) if credits.function is None else None
         found: dict[tuple[int, str], Alignments] = {}
         for position, site in dict.fromkeys([*credits.pairing.trained, *credits.pairing.original]):
-            row = rows[position]
-            if row is None:
+            gradient, trained = gradients[position], (position, site) in credits.pairing.trained
+            if gradient is None:
                 continue
-            signal = fitted(signals[site], row, self.token, site, self.plan.names[position])
+            signal = fitted(signals[site], gradient, self.token, site, self.plan.names[position])
             if signal is None:
-                if (position, site) in credits.pairing.trained:
-                    width = signals[site].shape[-1]
+                if trained:
                     raise ValueError(
-                        f"the credit of {site!r} has {width} values a sample, hidden state "
-                        f"{self.plan.names[position]!r} has {row.shape[1]}: say which belongs to "
-                        "which with sites={site: hidden state}"
+                        f"the credit of {site!r} has {signals[site].shape[-1]} values a sample, hidden state "
+                        f"{self.plan.names[position]!r} has {gradient.shape[1]}: say which belongs to which with "
+                        "sites={site: hidden state}"
                     )
                 continue
-            unit_credit = unit_rows(signal, norms64(signal))
-            null = None
-            if (position, site) in credits.pairing.trained:
-                null = self._null(credits, inputs.error, units[position], unit_credit, position, site)
-            cosines = safe_cosine(signal, row)
-            found[position, site] = Alignments(cosines, unit_credit.sum(0), null)
+            credit = as_rows(signal)
+            null: Moments | FrameSums | None = None
+            if trained and moments is None:
+                null = self._frame(credits, (position, site), rows[position], credit)
+            elif trained and moments is not None:
+                null = _moments(rows[position], moments, credits.matrices[site].shape[0])
+            cosines = _cosines(credit, rows[position])
+            found[position, site] = Alignments(cosines, credit.inverse @ credit.vectors, null)
         return found
 
-    def _null(
-        self, credits: Credits, error: Tensor, unit: Tensor, unit_credit: Tensor, position: int, site: str
-    ) -> NullSums | None:
-        if credits.function is not None:
-            key = (position, site)
-            if key not in credits.frames:
-                credits.frames[key] = FrameNull(unit.shape[1], credits.draws, credits.seed + position)
-            return credits.frames[key].sums(unit, unit_credit)
-        # The error in the layout of the gradient: (B, C), or (B, T, C) where all positions are concatenated.
-        width = credits.matrices[site].shape[0]
-        positions = unit.shape[1] // width
+    def _error_rows(self, error: Tensor) -> Tensor:
+        """Unit errors: (B, C), or (B, T, C) where all positions are concatenated."""
         local = error if error.ndim == 2 or self.token == "all" else pool(error, self.token)
-        if local.ndim == 2 and positions > 1:
-            local = local.unsqueeze(1).expand(-1, positions, -1)
-        flat = local.reshape(len(local), -1)
-        unit_error = unit_rows(flat, norms64(flat)).reshape(local.shape)
-        shaped = unit.reshape(len(unit), -1, width) if local.ndim == 3 else unit
-        return credits.nulls[site].sums(shaped, unit_error, credits.matrices[site])
+        return as_rows(local.reshape(len(local), -1)).unit.reshape(local.shape)
+
+    def _frame(self, credits: Credits, key: tuple[int, str], gradient: Rows, credit: Rows) -> FrameSums:
+        if key not in credits.frames:
+            width = gradient.vectors.shape[1]
+            credits.frames[key] = FrameNull(width, credits.draws, credits.seed + key[0])
+        return credits.frames[key].sums(gradient.unit, credit.unit)
+
+
+def _cosines(a: Rows, b: Rows) -> Tensor:
+    """(B,) fp64 as :func:`fa_lint_runtime.safe_cosine`, from norms that are known; NaN where undefined."""
+    cosines = (a.vectors * b.vectors).sum(-1) * a.inverse * b.inverse
+    return torch.where((a.inverse > 0) & (b.inverse > 0), cosines.clamp(-1.0, 1.0), float("nan"))
+
+
+def _moments(gradient: Rows, unit_error: Tensor, width: int) -> Moments:
+    """Of one batch; ``width`` rows of the feedback matrix serve every position of the gradient."""
+    positions = gradient.vectors.shape[1] // width
+    if unit_error.ndim == 2 and positions > 1:
+        unit_error = (unit_error / math.sqrt(positions)).unsqueeze(1).expand(-1, positions, -1)
+    errors = unit_error.reshape(-1, unit_error.shape[-1])
+    weights = gradient.inverse.repeat_interleave(positions) if positions > 1 else gradient.inverse
+    vectors = gradient.vectors.reshape(-1, width)
+    used = (gradient.inverse > 0) & unit_error.reshape(len(unit_error), -1).any(1)
+    return Moments(vectors.mT @ (errors * weights.unsqueeze(1)), errors.mT @ errors, used.sum().to(torch.float64))
+
+
+def _is_read_elsewhere(gradient: Tensor | None, like: Tensor) -> Tensor:
+    if gradient is None or gradient.ndim != 3:
+        return torch.zeros((), dtype=torch.bool, device=like.device)
+    return gradient.detach().any()
 
 
 def credit_signals(credits: Credits, inputs: CreditInputs) -> dict[str, Tensor]:
@@ -365,18 +454,13 @@ def to_cpu(stats: BatchStatistics) -> BatchStatistics:
         error_norms=stats.error_norms.cpu(),
         gradients=tuple(g.cpu() for g in stats.gradients),
         error=stats.error.cpu(),
-        alignments={
-            key: Alignments(
-                a.cosines.cpu(),
-                a.credit_sum.cpu(),
-                None if a.null is None else NullSums(a.null.products.cpu(), a.null.squares.cpu(), a.null.count.cpu()),
-            )
-            for key, a in stats.alignments.items()
-        },
+        alignments={key: a.cpu() for key, a in stats.alignments.items()},
         correct=move(stats.correct),
         logits=move(stats.logits),
         target=move(stats.target),
         fingerprints=stats.fingerprints.cpu(),
+        other_tokens=stats.other_tokens.cpu(),
+        reached=stats.reached,
         hidden_dtypes=stats.hidden_dtypes,
         widths=stats.widths,
         first_rows=tuple(move(g) for g in stats.first_rows),

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from .alignment import LayerAlignment
 from .margin import Margin
 from .outcomes import Outcome, State
+from .precision import AGREES as _TOLERANCE
 from .precision import Precision
+from .report import LayerReport as LayerFigures
 from .stability import ErrorDrift
 from .statistics import NAN
 from .thresholds import DiagnosticThresholds
@@ -28,8 +30,6 @@ __all__ = [
     "shared_direction",
 ]
 
-from .report import LayerReport as LayerFigures
-
 
 def finite(layers: Sequence[LayerFigures], duplicates: str) -> Outcome:
     """Is there anything to measure: finite, alive, and on different samples?"""
@@ -41,6 +41,10 @@ def finite(layers: Sequence[LayerFigures], duplicates: str) -> Outcome:
         action = "find the overflow or the divergence first; no figure of a broken network means anything"
         return Outcome("finite", title, "invalid", worst.nonfinite_share, 0.0, text, action)
     dead = [x for x in layers if x.undefined_share >= 0.5 and not math.isnan(x.gradient_norm)]
+    if dead and dead[0].other_tokens:
+        text = f"the loss does not see the chosen token of layer {dead[0].index} ({dead[0].name}), but others of it"
+        action = 'choose the position that the head reads, for example token="last" or token="mean"'
+        return Outcome("finite", title, "not measured", dead[0].undefined_share, 0.5, text, action, essential=True)
     if dead:
         text = (
             f"{dead[0].undefined_share:.1%} of samples have a zero gradient at layer {dead[0].index} ({dead[0].name})"
@@ -65,7 +69,7 @@ def reference(layers: Sequence[LayerFigures], precision: Precision) -> Outcome:
         names = ", ".join(precision.custom_functions) or "a backward hook"
         text = f"the backward pass is not the derivative of the forward pass (off by {error:.2g}; {names})"
         action = "what autograd returns here is the method's own credit; load the weights into a plain backprop twin"
-        return Outcome("reference", title, "not measured", error, 0.01, text, action, essential=True)
+        return Outcome("reference", title, "not measured", error, _TOLERANCE, text, action, essential=True)
     if cut:
         names = ", ".join(x.name for x in cut[:3])
         text = f"no graph leads from the loss to {len(cut)} of {len(layers)} hidden states ({names})"
@@ -73,9 +77,11 @@ def reference(layers: Sequence[LayerFigures], precision: Precision) -> Outcome:
         return Outcome("reference", title, "not measured", NAN, NAN, text, action, essential=True)
     if math.isnan(error):
         text = f"not checked against a central difference: {precision.missing}"
-        return Outcome("reference", title, "information", NAN, 0.01, text, "")
+        return Outcome("reference", title, "information", NAN, _TOLERANCE, text, "")
     text = f"agrees with a central difference to {error:.1e}"
-    return Outcome("reference", title, "passes", error, 0.01, text, "")
+    if error > 1e-3:
+        text += " (kinks: ReLU or max pooling at exact ties)"
+    return Outcome("reference", title, "passes", error, _TOLERANCE, text, "")
 
 
 def growth(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:

@@ -40,7 +40,7 @@ from .thresholds import DiagnosticThresholds, as_thresholds
 __all__ = ["diagnose"]
 
 _PROBED = 3  # samples of the forward that finds the hidden states
-_PRECISE = 16  # samples run again in fp64
+_PRECISE = 8  # samples run again in fp64
 _GROUPS = 32  # for intervals over samples
 _NO_CREDIT = "no feedback or credit given: Γ is N/A, never a number"
 
@@ -214,9 +214,9 @@ class _Session:
                 )
         pairing = pair(stored.sites, self.plan.names, sites)
         self.draws = null_draws(limits.null_draws, len(pairing.trained), limits.alpha)
-        sizes = [matrix.shape[0] for matrix in matrices.values()]
+        sizes = tuple(matrix.shape[0] for matrix in matrices.values())
         nulls = {
-            site: FeedbackNull(stored.kind, sizes[i:], classes, self.draws, limits.seed + i)
+            site: FeedbackNull(stored.kind, matrices[site].cpu(), sizes[i:], self.draws, limits.seed + i)
             for i, site in enumerate(stored.sites)
         }
         self.capture.credits = Credits(pairing, matrices=matrices, nulls=nulls)
@@ -334,6 +334,7 @@ class _Builder:
         return alignments(
             self.stats,
             credits.pairing,
+            credits.nulls,
             self.parameters,
             alpha=limits.alpha,
             resamples=limits.bootstrap,

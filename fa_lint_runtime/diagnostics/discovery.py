@@ -120,6 +120,6 @@ def _plain_layers(model: nn.Module) -> Blocks:
 
 def _described(modules: dict[str, nn.Module]) -> str:
     names = list(modules)
-    kinds = sorted({type(module).__name__ for module in modules.values()})
+    kinds = sorted({type(module).__name__.removeprefix("FSDP") for module in modules.values()})
     span = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
     return f"{span} ({len(names)} × {'/'.join(kinds[:3])})"

@@ -26,6 +26,7 @@ class LayerSizes:
     absorption: float
     undefined_share: float
     nonfinite_share: float
+    other_tokens: bool
 
 
 def joined(stats: Sequence[BatchStatistics], name: str) -> Tensor:
@@ -53,6 +54,9 @@ def layer_sizes(stats: Sequence[BatchStatistics]) -> list[LayerSizes]:
         per_error = torch.where(error > 0, g / error, float("nan"))
         usable = ~torch.isnan(per_error)
         growth = NAN if index == 0 or not medians[index - 1] > 0 else medians[index] / medians[index - 1]
+        broken = ~torch.isfinite(h)
+        if all(s.reached[index] for s in stats):
+            broken |= ~torch.isfinite(g)
         undefined = ~torch.isfinite(g) | (g == 0)
         found.append(
             LayerSizes(
@@ -63,7 +67,8 @@ def layer_sizes(stats: Sequence[BatchStatistics]) -> list[LayerSizes]:
                 growth=growth,
                 absorption=growth * unit_roundoff(dtypes[index]),
                 undefined_share=float(undefined.double().mean()),
-                nonfinite_share=float((~torch.isfinite(h) | ~torch.isfinite(g)).double().mean()),
+                nonfinite_share=float(broken.double().mean()),
+                other_tokens=any(bool(s.other_tokens[index]) for s in stats),
             )
         )
     return found

@@ -47,7 +47,7 @@ def original_outcomes(report: DiagnosticReport) -> tuple[Outcome, ...]:
             s,
             t.max_stability,
             f"s = {s:.2f} at layer {report.stability_layer}: "
-            + ("read as drift" if s >= t.max_stability else "read as per-sample" if s == s else "needs two batches"),
+            + ("read as drift" if s >= t.max_stability else "read as per-sample" if s == s else "no two directions"),
             "",
         ),
     ]

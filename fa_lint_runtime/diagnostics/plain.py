@@ -34,9 +34,9 @@ def residual_norms(model: nn.Module, x: Any, *, layers: Layers | None = None, to
         2
     """
     inner = unwrapped(model)
-    batch = to_batch((x, None), 0).to(_home(inner))
     norms: list[Tensor] = []
     with measured(inner, track_parameters=False):
+        batch = to_batch((x, None), 0).to(_home(inner))
         plan = make_plan(inner, layers, batch.head(3))
         with torch.no_grad():
             run(

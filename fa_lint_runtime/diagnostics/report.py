@@ -39,6 +39,7 @@ class LayerReport:
         absorption: unit roundoff of the dtype times growth.
         undefined_share: samples whose gradient is zero or not finite.
         nonfinite_share: samples with an inf or a NaN in h_l or g_l.
+        other_tokens: some position of (B, T, d) has a gradient, whether or not ``token`` reads it.
         drift: agreement of gradients between samples.
         precision: resolution and headroom; None if not measured.
         alignment: Γ; None without a credit for this state (N/A, never a number).
@@ -56,6 +57,7 @@ class LayerReport:
     absorption: float
     undefined_share: float
     nonfinite_share: float
+    other_tokens: bool
     drift: LayerDrift
     precision: LayerPrecision | None
     alignment: LayerAlignment | None

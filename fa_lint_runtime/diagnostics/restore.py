@@ -13,7 +13,7 @@ import torch
 import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 
-__all__ = ["is_sharded", "measured", "tracked_inputs", "unwrapped"]
+__all__ = ["is_sharded", "measured", "tracked_inputs", "unwrapped", "without_recomputation"]
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -49,7 +49,10 @@ def measured(model: nn.Module, *, track_parameters: bool) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(_random_states(model))
         stack.enter_context(_buffers(model))
+        if not is_sharded(model):  # FSDP2 keeps its own books
+            stack.enter_context(_attributes(model))
         stack.enter_context(_evaluation_mode(model))
+        stack.enter_context(_gradients(model))
         if track_parameters:
             stack.enter_context(_all_tracked(model))
         stack.enter_context(_plain_checkpoints())
@@ -93,6 +96,34 @@ def _buffers(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def _attributes(model: nn.Module) -> Iterator[None]:
+    """Plain attributes that forward passes replace: counters, caches, stored activations with their whole graph."""
+    kept = [(module, dict(module.__dict__)) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, attributes in kept:
+            for name in set(module.__dict__) - set(attributes):
+                del module.__dict__[name]
+            for name, value in attributes.items():
+                if module.__dict__.get(name, _MISSING) is not value:
+                    module.__dict__[name] = value
+
+
+@contextmanager
+def _gradients(model: nn.Module) -> Iterator[None]:
+    """``.grad`` out of reach: the backward of some methods calls ``backward()`` of its own on every block."""
+    kept = [(parameter, parameter.grad) for parameter in model.parameters()]
+    try:
+        for parameter, _ in kept:
+            parameter.grad = None
+        yield
+    finally:
+        for parameter, gradient in kept:
+            parameter.grad = gradient
+
+
+@contextmanager
 def _all_tracked(model: nn.Module) -> Iterator[None]:
     frozen = [p for p in model.parameters() if not p.requires_grad and p.is_floating_point()]
     try:
@@ -116,6 +147,9 @@ def _random_states(model: nn.Module) -> Iterator[None]:
             np.random.set_state(states[1])
 
 
+_MISSING = object()
+
+
 class _NoCheckpoint:
     """Stands in for the re-entrant checkpoint, which forbids ``torch.autograd.grad``: simply keep the activations."""
 
@@ -132,6 +166,24 @@ def _plain_checkpoints() -> Iterator[None]:
         yield
     finally:
         checkpointing.CheckpointFunction = original  # type: ignore[misc]
+
+
+@contextmanager
+def without_recomputation() -> Iterator[None]:
+    """Checkpointed blocks keep their activations: run again, they would find other parameters than before."""
+    original = getattr(checkpointing, "_checkpoint_without_reentrant_generator", None)
+    if original is None:
+        yield
+        return
+
+    def once(*_args: Any, **_kwargs: Any) -> Iterator[None]:
+        yield
+
+    try:
+        checkpointing._checkpoint_without_reentrant_generator = once
+        yield
+    finally:
+        checkpointing._checkpoint_without_reentrant_generator = original
 
 
 def tracked_inputs(value: Any) -> Any:

@@ -111,7 +111,10 @@ def refitted_bias(logits: Tensor, target: Tensor, steps: int = 20) -> Tensor:
         slope = p.mean(0) - wanted + 1e-6 * bias
         curvature = torch.diag(p.mean(0)) - p.mT @ p / len(p) + ridge
         step = torch.linalg.solve(curvature, slope)
-        bias = bias - step / max(1.0, float(step.abs().max()))
+        size = float(step.abs().max())
+        bias = bias - step / max(1.0, size)
+        if size < 1e-6:
+            break
     return bias - bias.mean()
 
 
@@ -125,15 +128,14 @@ def error_drift(
         return ErrorDrift(own, NAN, NAN, NAN)
     first = torch.cat([z[0::2] for z, _ in pieces]), torch.cat([y[0::2] for _, y in pieces])
     bias = refitted_bias(*first)
-    before, after, energy = [], [], np.zeros(2)
+    before, after = [], []
     for logits, target in pieces:
         old, new = error(logits[1::2], target[1::2]), error(logits[1::2] + bias, target[1::2])
         if old is None or new is None or not len(old):
             return ErrorDrift(own, NAN, NAN, NAN)
         before.append(old.sum(0))
         after.append(new.sum(0))
-    energy[0] = float(torch.stack(before).sum(0).square().sum())
-    energy[1] = float(torch.stack(after).sum(0).square().sum())
-    share = 1 - energy[1] / energy[0] if energy[0] > 0 else NAN
+    energy, left = (float(torch.stack(sums).sum(0).square().sum()) for sums in (before, after))
+    share = 1 - left / energy if energy > 0 else NAN
     halves = batch_directions_stability(before)
     return ErrorDrift(own, batch_directions_stability(after), halves, share if math.isfinite(share) else NAN)

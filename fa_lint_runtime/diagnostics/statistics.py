@@ -53,9 +53,9 @@ def median(values: Tensor) -> float:
     count = values.numel()
     if count == 0 or bool(torch.isnan(values).any()):
         return NAN
-    ordered = values.flatten().sort().values
-    low, high = float(ordered[(count - 1) // 2]), float(ordered[count // 2])
-    return low if low == high else low + (high - low) / 2
+    middle = (count - 1) // 2, count // 2
+    low, high = np.partition(values.detach().cpu().to(torch.float64).numpy().ravel(), middle)[list(middle)].tolist()
+    return float(low if low == high else low + (high - low) / 2)
 
 
 def student_quantile(probability: float, degrees: int) -> float:

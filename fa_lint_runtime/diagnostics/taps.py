@@ -252,8 +252,9 @@ def _traced(model: nn.Module, blocks: Blocks, probe: Batch) -> _Trace:
 
 
 def _mode(trace: _Trace, blocks: Blocks) -> Mode:
-    following = [*trace.inputs[1:], *([trace.after[0][1]] if trace.after else [])]
-    pairs = list(zip(trace.inputs, trace.outputs, following, strict=False))
+    # What follows the last block says little: pooling and normalisation are often plain functions.
+    after = [trace.after[0][1]] if trace.after and len(trace.inputs) == 1 else []
+    pairs = list(zip(trace.inputs, trace.outputs, [*trace.inputs[1:], *after], strict=False))
     if all(_same_value(output, taken) for _, output, taken in pairs):
         return "outputs of blocks"
     if blocks.alike or all(_is_skip(before, output, taken) for before, output, taken in pairs):

@@ -1,14 +1,60 @@
-"""The report as one self-contained page; filled in by the extra ``report``."""
+"""The report as one page that needs nothing else: no script, no font, no network."""
 
 from __future__ import annotations
 
+import functools
+import os
+import tempfile
+from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..diagnostics.report import DiagnosticReport
+from .figures import figures
+from .words import EXPLANATIONS, SIGNS, figure, headline, interval, percent, probability, signed
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 __all__ = ["to_html"]
 
 
+@functools.cache
+def _template() -> Template:
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError:
+        raise ImportError('HTML needs jinja2: pip install "fa-lint[report]"') from None
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals.update(
+        figure=figure, interval=interval, percent=percent, probability=probability, signed=signed, signs=SIGNS
+    )
+    source = files("fa_lint_runtime.render").joinpath("report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source)
+
+
 def to_html(report: DiagnosticReport, path: str | Path | None = None) -> str:
-    """Not there yet in this commit."""
-    raise NotImplementedError("HTML follows")
+    """The page; written to ``path`` if given, whole or not at all.
+
+    Raises:
+        ImportError: without the extra ``report`` (jinja2, matplotlib).
+        OSError: ``path`` cannot be written.
+    """
+    page = _template().render(
+        report=report, headline=headline(report), explanation=EXPLANATIONS[report.verdict], figures=figures(report)
+    )
+    if path is not None:
+        _write(Path(path), page)
+    return page
+
+
+def _write(path: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,8 @@
+"""Makes the network zoo importable, whatever the import mode of the run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

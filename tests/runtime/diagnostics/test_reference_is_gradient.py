@@ -1,0 +1,132 @@
+"""Networks whose backward pass is not the derivative of their forward pass are told from those that look like it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from zoo import NoContract, ResidualBlock, ResidualMLP, tokens, vectors
+
+from fa_lint_runtime import DiagnosticReport, diagnose
+
+
+class FixedFeedback(torch.autograd.Function):
+    """A linear layer in the style of biotorch: the backward pass uses another matrix."""
+
+    @staticmethod
+    def forward(ctx, x, weight, feedback):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x, feedback)
+        return x @ weight.T
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        x, feedback = ctx.saved_tensors
+        return grad @ feedback, grad.T @ x, None
+
+
+class FeedbackLinear(nn.Module):
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(d, d) / d**0.5)
+        self.register_buffer("feedback", torch.randn(d, d) / d**0.5)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + torch.tanh(FixedFeedback.apply(h, self.weight, self.feedback))  # type: ignore[no-any-return]
+
+
+class Straight(nn.Module):
+    """A straight-through estimator: forward rounds, backward does not."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + (torch.sin(5 * h) - h).detach()
+
+
+class Detached(NoContract):
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        h = self.embed(x)
+        for block in self.blocks:
+            h = (h + block(h)).detach()
+        return self.out_head(self.out_ln(h))  # type: ignore[no-any-return]
+
+
+class EarlyUse(NoContract):
+    """h_0 is read before the block whose entrance shows it: honest, though a nudge there does not reach that reader."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        h = self.embed(x)
+        early = torch.tanh(3 * h)
+        for block in self.blocks:
+            h = h + block(h)
+        return self.out_head(self.out_ln(h + early))  # type: ignore[no-any-return]
+
+
+def stack(*blocks: nn.Module, d: int = 8) -> nn.Module:
+    return nn.Sequential(nn.Linear(7, d), nn.Sequential(*(nn.Sequential(b) for b in blocks)), nn.Linear(d, 5))
+
+
+def measured(model: nn.Module) -> DiagnosticReport:
+    torch.manual_seed(0)
+    return diagnose(model, [(vectors(16), torch.randint(0, 5, (16,))) for _ in range(3)], 0.5)
+
+
+def reference(report: DiagnosticReport) -> tuple[str, str]:
+    (found,) = [o for o in report.criteria if o.name == "reference"]
+    return found.state, found.text
+
+
+def test_feedback_in_the_backward_pass_is_no_reference() -> None:
+    report = measured(stack(*(FeedbackLinear(8) for _ in range(3))))
+    state, text = reference(report)
+    assert state == "not measured"
+    assert "FixedFeedback" in text
+    assert report.verdict == "not measurable"
+    by_name = {o.name: o.state for o in report.criteria}
+    assert by_name["credit size"] == by_name["elasticity"] == by_name["drift"] == "not measured"
+
+
+def test_a_straight_through_estimator_is_no_reference() -> None:
+    report = measured(stack(nn.Linear(8, 8), Straight(), nn.Linear(8, 8)))
+    assert report.verdict == "not measurable"
+    assert report.provenance is not None
+    assert report.provenance.derivative_error > 0.1
+
+
+def test_a_backward_hook_that_replaces_gradients_is_no_reference() -> None:
+    model = NoContract()
+    model.blocks[2].register_full_backward_hook(lambda _m, grads, _out: (torch.randn_like(grads[0]),))
+    assert measured(model).verdict == "not measurable"
+
+
+def test_detached_hidden_states_are_not_measurable() -> None:
+    report = measured(Detached())
+    assert report.verdict == "not measurable"
+    assert "no graph leads from the loss to any hidden state" in reference(report)[1]
+    assert report.original_verdict != "trustworthy"
+
+
+def test_an_early_reader_is_no_false_alarm() -> None:
+    report = measured(EarlyUse())
+    assert reference(report)[0] == "passes"
+    assert report.provenance is not None
+    assert report.provenance.derivative_error < 1e-6
+
+
+def test_an_early_reader_behind_an_embedding_is_no_false_alarm() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Embedding(11, 8), nn.Linear(8, 5)
+            self.blocks = nn.ModuleList(ResidualBlock() for _ in range(2))
+
+        def forward(self, ids: Tensor) -> Tensor:
+            h = self.embed(ids).sum(1)
+            early = torch.tanh(3 * h)
+            for block in self.blocks:
+                h = h + block(h)
+            return self.head(h + early)  # type: ignore[no-any-return]
+
+    report = diagnose(Tokens(), [(tokens(16), torch.randint(0, 5, (16,))) for _ in range(2)], 0.5)
+    assert reference(report)[0] == "passes"
+
+
+def test_honest_networks_pass() -> None:
+    assert reference(measured(ResidualMLP()))[0] == "passes"
