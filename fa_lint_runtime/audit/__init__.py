@@ -7,6 +7,7 @@ from .config import AuditConfig, ConfigError, load_config
 from .formats import to_latex, to_markdown
 from .intervals import Summary, summary, t_quantile
 from .page import audit_page
+from .published import against_published
 from .running import rank_and_world, run_audit
 from .table import Row, exit_code, rows_of
 
@@ -17,6 +18,7 @@ __all__ = [
     "ConfigError",
     "Row",
     "Summary",
+    "against_published",
     "audit_page",
     "cells_of",
     "exit_code",

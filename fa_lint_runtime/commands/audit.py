@@ -13,6 +13,7 @@ from ..audit import (
     AuditConfig,
     CellResult,
     ConfigError,
+    against_published,
     audit_page,
     cells_of,
     exit_code,
@@ -68,6 +69,8 @@ def audit(config: Path, jobs: int, dry_run: bool, html: bool | None) -> None:
         else:
             write_output(settings.out / "table.html", lambda: page)
     click.echo(table)
+    for line in against_published(rows):
+        click.echo(line)
     click.echo(f"{settings.out / 'table.md'}, .tex" + ("" if html is False else ", .html"), err=True)
     sys.exit(exit_code(results))
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from fa_lint_runtime.audit import (
     Cell,
     CellResult,
     ConfigError,
+    Row,
+    against_published,
     audit_page,
     cells_of,
     exit_code,
@@ -296,6 +299,19 @@ def test_tables_and_page(finished: tuple[AuditConfig, list[CellResult]]) -> None
     assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     ).replace("https://matplotlib.org", "")
+
+
+def test_agreement_with_the_published_verdicts_is_computed(finished: tuple[AuditConfig, list[CellResult]]) -> None:
+    rows = rows_of(finished[1])
+    lines = against_published(rows)
+    assert [line.split(":")[0] for line in lines] == ["bp", "dfa", "dfa+penalty"]
+
+    def turned(row: Row, verdict: str) -> Row:
+        return replace(row, reports=tuple(replace(r, original_verdict=verdict) for r in row.reports))
+
+    for verdict, agree in (("walked back", (False, True, True)), ("trustworthy", (True, False, False))):
+        found = against_published([turned(row, verdict) for row in rows])
+        assert tuple("agrees" in line for line in found) == agree
 
 
 def test_without_matplotlib_the_page_says_what_to_install(
