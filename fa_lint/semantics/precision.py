@@ -15,6 +15,7 @@ from fa_lint.semantics.calls import Calls, argument
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.forward import is_forward
 from fa_lint.semantics.gradients import GradientSite, gradient_sites, keyword, read_after, stepped_after
+from fa_lint.semantics.half_facts import HalfGradient, UnscaledGradient
 from fa_lint.semantics.roles import Evidence
 from fa_lint.semantics.scaling import Scaling
 from fa_lint.semantics.slices import function_of, returned, slice_of
@@ -22,36 +23,6 @@ from fa_lint.semantics.slices import function_of, returned, slice_of
 __all__ = ["HalfGradient", "Precision", "UnscaledGradient", "calls_under_fp16", "unscaled_gradients"]
 
 _DEPTH = 5
-
-
-@dataclass(frozen=True, slots=True)
-class HalfGradient:
-    """A gradient (node ``nid``) of a loss that fp16 autocast computed and nothing scaled.
-
-    ``label`` names the call; ``certain``: autocast is fp16 on every way; ``measured``: the gradient is looked at, not
-    only stepped with; ``dummy``: a scaler is called that does not scale.
-    """
-
-    nid: int
-    label: str
-    certain: bool
-    measured: bool
-    dummy: bool
-    evidence: tuple[Evidence, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class UnscaledGradient:
-    """A function that computes an unscaled gradient of a forward pass which no autocast of this module surrounds.
-
-    Called under fp16 autocast from another file, node ``nid`` is a finding. ``functions`` are the dotted names
-    (``Probe.gamma``) of the function around it and of those of the module that call it.
-    """
-
-    functions: tuple[str, ...]
-    nid: int
-    label: str
-    measured: bool
 
 
 @dataclass(slots=True)

@@ -39,6 +39,11 @@ HOOKED = [
         "def f(m): m.register_backward_hook(partial(h, 0))",
         [],
     ),
+    (
+        "from functools import partial\ndef h(name, m, inward, go): print(name, inward)\n"
+        "def f(m): m.register_backward_hook(partial(h, 0))",
+        [3],
+    ),
     ("def f(m, hook): m.register_backward_hook(hook)", []),
     ("def h(*args): return args[1]\ndef f(m): m.register_backward_hook(h)", []),
     ("import torch\ndef h(m, gi, go): print(gi)\ndef f(m): m.register_full_backward_hook(h)", []),
