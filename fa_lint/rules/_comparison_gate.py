@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from fa_lint.gate import Outline
@@ -168,4 +169,9 @@ def may_norm_gradients(outline: Outline) -> bool:
 
 def cosines_in(outline: Outline) -> Cosines:
     """The possible cosines of a file."""
-    return Cosines(outline.tree)
+    return _cosines(outline.tree)
+
+
+@lru_cache(maxsize=1)
+def _cosines(tree: ast.AST) -> Cosines:
+    return Cosines(tree)
