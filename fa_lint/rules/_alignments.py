@@ -17,6 +17,7 @@ from fa_lint.rules._measure_words import (
     TRAINED,
     is_measure_name,
     may_have_formula,
+    may_hold_cosine,
     subject_of_name,
 )
 from fa_lint.rules._products import division, inner_product, read_denominator
@@ -91,7 +92,9 @@ class Alignments:
         self._facts = facts
         self._memo: dict[int, Alignment] = {}
         self._busy: set[int] = set()
-        self._has_formulas = may_have_formula(facts.text.encode())
+        data = facts.text.encode()
+        self._has_formulas = may_have_formula(data)
+        self._has_cosines = may_hold_cosine(data)
 
     def of(self, node: ir.Expr | None, depth: int = 0) -> Alignment:
         """What an expression measures, with the evidence for it; a container measures what its elements do."""
@@ -177,7 +180,7 @@ class Alignments:
             return Alignment(
                 "gradient", COMPUTED, (Evidence(node.nid, f"`{identifier}` is configured as an alignment"),)
             )
-        subject = subject_of_name(identifier)
+        subject = subject_of_name(identifier) if self._has_cosines else ""
         return Alignment(subject, NAMED, (Evidence(node.nid, f"named `{identifier}`"),)) if subject else NO_ALIGNMENT
 
     def _bound(self, bindings: Iterable[Binding], identifier: str, node: ir.Node, depth: int) -> Alignment:

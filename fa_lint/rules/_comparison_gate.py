@@ -9,23 +9,15 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from fa_lint.gate import Outline
-from fa_lint.rules._measure_words import is_measure_name, may_call_measure, may_have_formula, says_alignment
+from fa_lint.rules._measure_words import is_measure_name, may_hold_cosine, says_alignment
 from fa_lint.rules.base import Gate
 from fa_lint.semantics.words import NORM_WORDS, words
 
 __all__ = ["ALIGNMENT_GATE", "COSINE_GATE", "Cosines", "cosines_in", "may_norm_gradients"]
-
-_LIBRARY_BYTES = (
-    b"cosine_similarity",
-    b"CosineSimilarity",
-    b"safe_cosine",
-    b"safe_angle",
-    b"distance.cosine",
-    b"import cosine",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +27,12 @@ class _CosineGate(Gate):
     def open_for(self, data: bytes) -> bool:
         if not any(library in data for library in self.literals):
             return False
-        return any(name in data for name in _LIBRARY_BYTES) or may_have_formula(data) or may_call_measure(data)
-
-
-@dataclass(frozen=True, slots=True)
-class _AlignmentGate(_CosineGate):
-    """As before, or where a name speaks of an alignment."""
-
-    def open_for(self, data: bytes) -> bool:
-        return says_alignment(data.decode("latin-1")) or _CosineGate.open_for(self, data)
+        return may_hold_cosine(data)
 
 
 _IMPORTS = (b"import",)
 COSINE_GATE: tuple[Gate, ...] = (_CosineGate(_IMPORTS),)
-ALIGNMENT_GATE: tuple[Gate, ...] = (_AlignmentGate(_IMPORTS),)
+ALIGNMENT_GATE = COSINE_GATE
 _LIBRARY = frozenset("cosine_similarity CosineSimilarity safe_cosine safe_angle cosine".split())
 _PRODUCTS = frozenset("dot vdot inner matmul mm bmm mv einsum sum vecdot".split())
 _DIVISIONS = frozenset({"div", "div_", "true_divide"})
@@ -185,4 +169,9 @@ def may_norm_gradients(outline: Outline) -> bool:
 
 def cosines_in(outline: Outline) -> Cosines:
     """The possible cosines of a file."""
-    return Cosines(outline.tree)
+    return _cosines(outline.tree)
+
+
+@lru_cache(maxsize=1)
+def _cosines(tree: ast.AST) -> Cosines:
+    return Cosines(tree)

@@ -7,6 +7,7 @@ narrower than the rule behind it.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from fa_lint.semantics.words import words
 
@@ -16,6 +17,7 @@ __all__ = [
     "is_measure_name",
     "may_call_measure",
     "may_have_formula",
+    "may_hold_cosine",
     "says_alignment",
     "subject_of_name",
 ]
@@ -64,6 +66,22 @@ def says_alignment(text: str) -> bool:
     return _NAMED.search(text) is not None
 
 
+_LIBRARY = (
+    b"cosine_similarity",
+    b"CosineSimilarity",
+    b"safe_cosine",
+    b"safe_angle",
+    b"distance.cosine",
+    b"import cosine",
+)
+
+
+@lru_cache(maxsize=4)
+def may_hold_cosine(data: bytes) -> bool:
+    """Can a file compute or call a cosine at all? Names are believed only in such a file."""
+    return any(name in data for name in _LIBRARY) or may_have_formula(data) or may_call_measure(data)
+
+
 def may_have_formula(data: bytes) -> bool:
     """Can a file hold an inner product over norms that is meant as a cosine?
 
@@ -77,6 +95,7 @@ def may_have_formula(data: bytes) -> bool:
 def may_call_measure(data: bytes) -> bool:
     """Can a file call a function of unknown make that is named after a cosine, in a context of gradients?"""
     about = b"grad" in data or b"credit" in data or b"feedback" in data
+    about = about and any(word in data for word in (b"_cos", b"osine", b"cossim", b"angle", b"Angle", b"lignment"))
     return about and _CALLED.search(data) is not None
 
 

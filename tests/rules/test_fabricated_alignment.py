@@ -88,7 +88,7 @@ def test_measured_values_are_left_alone(code: str) -> None:
 def test_weaker_evidence_is_a_warning() -> None:
     weights = "def f(a, b): return F.cosine_similarity(a.weight, b.weight) if a.on else 0.0"
     assert findings(weights) == [Level.WARNING]
-    named = "from metrics import bp_dfa_angle\ndef f(layer): return bp_dfa_angle(layer) if layer.on else 0.0"
+    named = "from metrics import bp_dfa_angle  # of gradients\ndef f(layer): return bp_dfa_angle(layer) if layer.on else 0.0"
     assert findings(named) == [Level.WARNING]
     data = (HEAD + named).encode()
     assert RULE.may_match(data)
