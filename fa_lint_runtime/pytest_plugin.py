@@ -268,7 +268,7 @@ class Plugin:
             unknown = sorted(set(marker.kwargs) - {"mode", "allow", "reason"})
             if marker.args or unknown:
                 pytest.fail(f"fa_guard takes mode=, allow=, reason=; got {unknown or list(marker.args)}", pytrace=False)
-            wish = marker.kwargs | wish  # the closest one says more
+            wish = {**marker.kwargs, **wish}  # the closest one says more
         mode, allow = wish.get("mode", self.mode), wish.get("allow", ())
         if mode not in MODES:
             pytest.fail(f"fa_guard: mode must be one of {', '.join(MODES)}, got {mode!r}", pytrace=False)
