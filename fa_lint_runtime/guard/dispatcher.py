@@ -31,7 +31,7 @@ from .checks.self_cosine import same_memory, self_cosine
 from .evidence import in_backward
 from .half import watch_gradient
 from .measurement import Measurement
-from .watch import caller, collecting_norms, is_inside, nested, offer_norm, watch
+from .watch import caller, collecting_norms, is_inside, nested, offer_norm, quiet, watch
 
 __all__ = ["install", "install_casts"]
 
@@ -46,30 +46,36 @@ def _composite(op: Any) -> Callable[..., Any]:
     return functools.partial(op._op_dk, DispatchKey.CompositeImplicitAutograd)
 
 
+def _look_at_cosine(
+    x1: Tensor, x2: Tensor, dim: int, eps: float, result: Any, taken: list[Tensor], call: Call | None
+) -> None:
+    back = dim - max(x1.ndim, x2.ndim, 1) if dim >= 0 else dim
+    pair, name = (x1, x2), "F.cosine_similarity"
+    if same_memory(x1, x2):
+        watch("self-cosine", name, pair, lambda xs, now: self_cosine(xs[0], now=now), call)
+    plain = not (_wrapped(x1) or _wrapped(x2))
+    out = result if plain else None
+    # The very norms that aten divides by, where it asked for exactly these.
+    own = (taken[0], taken[1]) if plain and len(taken) == 2 else None
+    watch(
+        "clamped-cosine",
+        name,
+        pair,
+        lambda xs, now: clamped_cosine(xs[0], xs[1], back, eps, out, own, now=now),
+        call,
+    )
+    if eps == 0 and out is not None:
+        watch("zero-by-zero", name, pair, lambda xs, now: undefined_cosine(xs[0], xs[1], out, now=now), call)
+
+
 def _cosine(below: Callable[..., Any]) -> Callable[..., Any]:
     def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Any:
         if is_inside():
             return below(x1, x2, dim, eps)
         with collecting_norms() as taken:
             result = below(x1, x2, dim, eps)
-        call = caller()
-        back = dim - max(x1.ndim, x2.ndim, 1) if dim >= 0 else dim
-        pair, name = (x1, x2), "F.cosine_similarity"
-        if same_memory(x1, x2):
-            watch("self-cosine", name, pair, lambda xs, now: self_cosine(xs[0], now=now), call)
-        plain = not (_wrapped(x1) or _wrapped(x2))
-        out = result if plain else None
-        # The very norms that aten divides by, where it asked for exactly these.
-        own = (taken[0], taken[1]) if plain and len(taken) == 2 else None
-        watch(
-            "clamped-cosine",
-            name,
-            pair,
-            lambda xs, now: clamped_cosine(xs[0], xs[1], back, eps, out, own, now=now),
-            call,
-        )
-        if eps == 0 and out is not None:
-            watch("zero-by-zero", name, pair, lambda xs, now: undefined_cosine(xs[0], xs[1], out, now=now), call)
+        with quiet():
+            _look_at_cosine(x1, x2, dim, eps, result, taken, caller())
         return result
 
     return cosine_similarity
@@ -85,11 +91,12 @@ def _embedding_loss(below: Callable[..., Any]) -> Callable[..., Any]:
             return below(input1, input2, target, *rest, **options)
         with nested():
             result = below(input1, input2, target, *rest, **options)
-        call = caller()
-        pair, name = (input1, input2), "F.cosine_embedding_loss"
-        if same_memory(input1, input2):
-            watch("self-cosine", name, pair, lambda xs, now: self_cosine(xs[0], now=now), call)
-        watch("floored-embedding-loss", name, pair, lambda xs, now: floored_embedding_loss(*xs, now=now), call)
+        with quiet():
+            call = caller()
+            pair, name = (input1, input2), "F.cosine_embedding_loss"
+            if same_memory(input1, input2):
+                watch("self-cosine", name, pair, lambda xs, now: self_cosine(xs[0], now=now), call)
+            watch("floored-embedding-loss", name, pair, lambda xs, now: floored_embedding_loss(*xs, now=now), call)
         return result
 
     return cosine_embedding_loss
@@ -113,7 +120,8 @@ def _linalg_norm(below: Callable[..., Any]) -> Callable[..., Any]:
             return below(self, *rest, **options)
         with nested():
             result = below(self, *rest, **options)
-        _watch_order("torch.linalg.norm", self, order, result, caller())
+        with quiet():
+            _watch_order("torch.linalg.norm", self, order, result, caller())
         return result
 
     return linalg_norm
@@ -125,7 +133,8 @@ def _pairwise(below: Callable[..., Any]) -> Callable[..., Any]:
             return below(x1, x2, p, *rest, **options)
         with nested():
             result = below(x1, x2, p, *rest, **options)
-        _watch_order("F.pairwise_distance", x1, p, result, caller())
+        with quiet():
+            _watch_order("F.pairwise_distance", x1, p, result, caller())
         return result
 
     return pairwise_distance
@@ -133,8 +142,7 @@ def _pairwise(below: Callable[..., Any]) -> Callable[..., Any]:
 
 def _vector_norm(self: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     result = torch.empty(0, dtype=_real(dtype or self.dtype), device=self.device)
-    with torch._C.DisableTorchFunction():
-        torch.linalg.vector_norm(self, ord, dim, keepdim, dtype=dtype, out=result)
+    torch.linalg.vector_norm(self, ord, dim, keepdim, dtype=dtype, out=result)
     if is_inside():
         offer_norm(result)
         return result
@@ -171,8 +179,7 @@ def _watch_small_norm(x: Tensor, dim: Any, result: Tensor) -> None:
 def _acos(self: Tensor) -> Any:
     dtype = self.dtype if self.dtype.is_floating_point or self.dtype.is_complex else torch.get_default_dtype()
     result = torch.empty_like(self, dtype=dtype)
-    with torch._C.DisableTorchFunction():
-        torch.acos(self, out=result)
+    torch.acos(self, out=result)
     if not is_inside():
         watch("acos-out-of-range", "torch.acos", (self,), lambda xs, now: acos_out_of_range(xs[0], now=now), caller())
     return result
@@ -181,17 +188,17 @@ def _acos(self: Tensor) -> Any:
 def _acos_(self: Tensor) -> Any:
     if not is_inside():
         watch("acos-out-of-range", "Tensor.acos_", (self,), lambda xs, now: acos_out_of_range(xs[0], now=now), caller())
-    with torch._C.DisableTorchFunction():
-        return torch.acos(self, out=self)
+    return torch.acos(self, out=self)
 
 
 def _to(below: Callable[..., Any]) -> Callable[..., Any]:
     def to(self: Any, *rest: Any, **options: Any) -> Any:
         result = below(self, *rest, **options)
-        # A Python number that meets a half tensor arrives here as itself.
-        if result.dtype is torch.float16 and isinstance(self, Tensor) and not is_inside():
-            if self.dtype is not torch.float16 and self.dtype.is_floating_point:
-                _watch_cast(self, result)
+        with quiet():
+            # A Python number that meets a half tensor arrives here as itself.
+            if result.dtype is torch.float16 and isinstance(self, Tensor) and not is_inside():
+                if self.dtype is not torch.float16 and self.dtype.is_floating_point:
+                    _watch_cast(self, result)
         return result
 
     return to
@@ -260,9 +267,18 @@ def _register(
                 library.impl(name, kernel, _VMAP)
         for name, kernel in backend.items():
             for device in _devices():
-                library.impl(name, kernel, device)
+                library.impl(name, _quietly(kernel), device)
     undo: Callable[[], None] = library._destroy
     return undo
+
+
+def _quietly(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(kernel)
+    def run(*args: Any, **options: Any) -> Any:
+        with quiet():
+            return kernel(*args, **options)
+
+    return run
 
 
 def _has_kernel(name: str, key: str) -> bool:

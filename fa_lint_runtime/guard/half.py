@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from .callsite import Call
-from .checks.gradient import flushed_gradient
+from .checks.gradient import SMALLEST_NORMAL, flushed_gradient
 from .watch import caller, is_inside, watch
 
 __all__ = ["watch_gradient"]
 
-# The backward pass in which a small gradient was seen last: from there on, zeros are flushed ones.
+# The backward pass in which a subnormal gradient was seen last: from there on, zeros are flushed ones.
 _sinking: dict[int, int] = {}
 
 
@@ -32,7 +32,7 @@ def watch_gradient(cast: Tensor, forward: Call | None) -> None:
 
         def check(values: tuple[Tensor, ...], now: bool) -> Any:
             total, found = flushed_gradient(values[0], sinking=thread_sinks, now=now)
-            if now and found is not None:
+            if now and 0 < float(values[0].abs().max()) < SMALLEST_NORMAL:
                 _sinking[0] = task
             return total, found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -18,13 +18,14 @@ from .session import sessions_for
 from .table import EVENTS
 from .tally import Tally
 
-__all__ = ["Check", "caller", "collecting_norms", "is_inside", "nested", "offer_norm", "watch"]
+__all__ = ["Check", "caller", "collecting_norms", "is_inside", "nested", "offer_norm", "quiet", "watch"]
 
 # Given the operands as plain tensors and whether values may be looked at: the number of vectors, and what is wrong.
 Check = Callable[[tuple[Tensor, ...], bool], tuple[int, Measurement | None]]
 
 _PLAIN = (Tensor, torch.nn.Parameter)
 _EVIDENCE_CALLS = 3
+_NOTHING = nullcontext()
 _here = threading.local()
 
 
@@ -56,6 +57,11 @@ class collecting_norms(nested):
     def __exit__(self, *_: object) -> None:
         super().__exit__()
         _here.norms = self._before
+
+
+def quiet() -> AbstractContextManager[object]:
+    """Hide from the function modes of the user, which see even attributes being read; free where there are none."""
+    return torch._C.DisableTorchFunction() if torch._C._len_torch_function_stack() else _NOTHING
 
 
 def offer_norm(norm: Tensor) -> None:

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from ..measurement import Measurement
 
-__all__ = ["SMALLEST", "flushed_gradient"]
+__all__ = ["SMALLEST_NORMAL", "flushed_gradient"]
 
 # The smallest positive float16, and 16 of it: a gradient below that has at most 16 levels left, mostly 0.
-SMALLEST = 2.0**-24
-_FEW_LEVELS = 16 * SMALLEST
+_FEW_LEVELS = 16 * 2.0**-24
+SMALLEST_NORMAL = 2.0**-14
 
 
 def flushed_gradient(gradient: Tensor, *, sinking: Tensor | bool, now: bool) -> tuple[int, Measurement | None]:

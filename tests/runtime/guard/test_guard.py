@@ -257,6 +257,20 @@ def test_was_and_should_against_the_exact_cosine(a: float, b: float, seed: int) 
         assert event.was / event.should == pytest.approx(event.worst, rel=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-5, 1.0])
+def test_gradients_that_float16_loses_between_two_layers(scale: float) -> None:
+    """The output's gradient fits into float16; what the second layer sends down does not."""
+    x, first = torch.ones(4, 8), torch.full((8, 8), 0.1, requires_grad=True)
+    second = torch.full((8, 2), 1e-4, requires_grad=True)
+    with guard("record") as log:
+        with torch.autocast("cpu", torch.float16):
+            y = (x @ first) @ second
+        (y.float() * scale).sum().backward()
+        line = sys._getframe().f_lineno - 1
+    assert bool((first.grad == 0).all()) == (scale < 1)
+    assert [(e.code, e.kind, e.line) for e in log] == ([("FAL301", "gradient-flush", line)] if scale < 1 else [])
+
+
 def test_zero_vectors_have_no_true_value() -> None:
     with guard("record") as log:
         F.cosine_similarity(torch.zeros(2, 3), torch.ones(2, 3))
@@ -353,6 +367,9 @@ def test_feedback_of_the_module_must_be_saved_somewhere(tmp_path: Path) -> None:
     with guard("error"):
         torch.save(net.state_dict(), tmp_path / "a.pt")
         torch.save(net.feedback_matrices, tmp_path / "second.pt")
+    with guard("error"):
+        torch.save(net.feedback_matrices, tmp_path / "first.pt")
+        torch.save(net.state_dict(), tmp_path / "a.pt")
 
 
 def test_error_for_a_lost_feedback_comes_at_the_end(tmp_path: Path) -> None:

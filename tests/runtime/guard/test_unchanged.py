@@ -243,6 +243,7 @@ def test_subclasses_see_the_same_functions() -> None:
     assert on == off
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_modes_of_the_user_see_the_same_calls() -> None:
     from torch.overrides import TorchFunctionMode
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -262,10 +263,13 @@ def test_modes_of_the_user_see_the_same_calls() -> None:
         g = (torch.randn(2, 3) * 1e-10).requires_grad_()
         with mode:
             F.cosine_similarity(g, torch.ones(2, 3)).sum().backward()
+            traced(g.detach() + 1)
             F.normalize(g.detach()), g.detach().norm(-1), torch.acos(g.detach() + 2), g.detach().half()
         return list(seen)
 
     seen: list[str] = []
+    # Calls the norm from C++, with the modes still on their stack.
+    traced = torch.jit.trace(lambda x: torch.linalg.vector_norm(x), (torch.ones(2, 3),), check_trace=False)
     for mode in (Functions, Dispatches):
         off = told(mode())
         with guard("record") as log:
