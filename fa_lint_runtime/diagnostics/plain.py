@@ -30,8 +30,8 @@ def residual_norms(model: nn.Module, x: Any, *, layers: Layers | None = None, to
 
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
-        >>> len(residual_norms(net, torch.randn(8, 4)))
-        2
+        >>> len(residual_norms(net, torch.randn(8, 4)))  # h_0 is the input: the layers follow each other directly
+        3
     """
     inner = unwrapped(model)
     norms: list[Tensor] = []
@@ -65,7 +65,7 @@ def bp_grad_norms(
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
         >>> len(bp_grad_norms(net, torch.randn(8, 4), torch.zeros(8, dtype=torch.long)))
-        2
+        3
     """
     stats, loss = _captured(model, [(x, y)], loss_fn, layers, token)
     factor = 1.0 / stats[0].size if loss_fn is None or loss.given_reduction == "mean" else 1.0
