@@ -6,6 +6,7 @@ README or a new rule has its page and its place in the navigation at once.
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,16 @@ _API = """
 ## Reference
 
 ::: fa_lint_runtime
+"""
+
+
+_DIRECTIVE = """
+::: {0}.{1}
+    options:
+      show_root_heading: true
+      show_root_toc_entry: true
+      show_root_full_path: false
+      heading_level: 3
 """
 
 
@@ -88,13 +99,37 @@ def _readme_pages(readme: str) -> dict[str, str]:
 def site_pages() -> dict[str, str]:
     """Page → Markdown, with its links set to the pages of the site."""
     found = _readme_pages((_ROOT / "README.md").read_text(encoding="utf-8"))
-    found["the-runtime.md"] = found.get("the-runtime.md", "# The runtime\n") + _API
+    found["the-runtime.md"] = found.get("the-runtime.md", "# The runtime\n") + _API + _namesakes()
     for name, page in _ROOT_PAGES.items():
         found[page] = (_ROOT / name).read_text(encoding="utf-8")
     for name, text in pages().items():
         found[f"rules/{name}"] = text
     anchors = {_slug(line): page for page, text in found.items() for line in _headings(text)}
     return {page: _relinked(text, page, anchors) for page, text in found.items()}
+
+
+def _namesakes() -> str:
+    """Directives for the functions named like the module they live in: griffe sees the module only."""
+    package = _ROOT / "fa_lint_runtime"
+    public = _assigned(ast.parse((package / "__init__.py").read_text(encoding="utf-8")), "__all__")
+    lines = []
+    for path in sorted(package.rglob("*.py")):
+        inside = path.relative_to(_ROOT).with_suffix("").parts
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            named = node.name if isinstance(node, ast.FunctionDef | ast.ClassDef) else ""
+            if named in public and named in inside:
+                lines.append(_DIRECTIVE.format(".".join(part for part in inside if part != "__init__"), named))
+    return "".join(lines)
+
+
+def _assigned(module: ast.Module, name: str) -> set[str]:
+    """The strings in the list that is assigned to a name."""
+    lists = [
+        node.value
+        for node in module.body
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets)
+    ]
+    return {item.value for found in lists for item in ast.walk(found) if isinstance(item, ast.Constant)}
 
 
 def _headings(markdown: str) -> list[str]:
