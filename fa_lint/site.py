@@ -129,7 +129,8 @@ def _assigned(module: ast.Module, name: str) -> set[str]:
         for node in module.body
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets)
     ]
-    return {item.value for found in lists for item in ast.walk(found) if isinstance(item, ast.Constant)}
+    items = (item for found in lists for item in ast.walk(found) if isinstance(item, ast.Constant))
+    return {item.value for item in items if isinstance(item.value, str)}
 
 
 def _headings(markdown: str) -> list[str]:

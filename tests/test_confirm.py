@@ -158,7 +158,7 @@ def test_a_bad_log_is_one_clear_line(fa_lint: Lint, text: str | None, reason: st
 def test_standard_input_has_no_path(fa_lint: Lint) -> None:
     result = fa_lint("-", "--with-runtime", log(), stdin=b"x = 1\n")
     assert result.exit_code == 2
-    assert "--with-runtime needs files" in result.stderr
+    assert "--with-runtime cannot be used with standard input" in result.stderr
 
 
 def test_what_the_guard_writes_is_what_the_linter_reads(fa_lint: Lint) -> None:
