@@ -20,7 +20,7 @@ from fa_lint.modules import Imports, imports_of
 from fa_lint.parsing import on_any_stack, parse_facts
 from fa_lint.places import locate
 from fa_lint.rules import ENGINE_CODES, select
-from fa_lint.rules.base import ProjectRule, Question
+from fa_lint.rules.base import Gate, ProjectRule, Question
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import RoleNames
@@ -111,7 +111,8 @@ def _findings(
     broken: list[ParseFailure] = []
     findings: list[Finding] = []
     data = source.data if source.written is source.text else source.text.encode()
-    rules = [rule for rule in select(codes) if rule.may_match(data)]
+    known: dict[Gate, bool] = {}
+    rules = [rule for rule in select(codes) if rule.may_match(data, known)]
     tree: ast.Module | None = None
     parsed = source.parse()
     if isinstance(parsed, ParseFailure):

@@ -60,9 +60,14 @@ class CallShape:
 
 @dataclass(slots=True)
 class Outline:
-    """What the second gate knows of a file. ``tree`` is there for rules that look for a shape of their own."""
+    """What the second gate knows of a file.
+
+    ``tree``, and ``nodes`` (all of it but names and constants, parents before their parts), are there for rules that
+    look for a shape of their own.
+    """
 
     tree: ast.AST = field(default_factory=ast.Pass)
+    nodes: list[ast.AST] = field(default_factory=list)
     calls: list[CallShape] = field(default_factory=list)
     aliased: set[str] = field(default_factory=set)
     negative: set[str] = field(default_factory=set)
@@ -179,8 +184,10 @@ class _Outliner:
         stack: list[tuple[ast.AST, _Scope]] = [(tree, self._module)]
         visits = self._visits
         name, constant = ast.Name, ast.Constant
+        nodes = self.found.nodes
         while stack:
             node, self._scope = stack.pop()
+            nodes.append(node)
             kind = type(node)
             visit = visits.get(kind)
             if visit is not None:

@@ -86,9 +86,15 @@ def checked_out(path: Path, commit: str | None, scratch: Path) -> Path:
     for revision in (commit, "HEAD"):
         if revision is None:
             continue
-        archive = subprocess.run(["git", f"--git-dir={git}", "archive", revision], capture_output=True, check=False)
-        if archive.returncode == 0:
-            subprocess.run(["tar", "-x", "-C", str(target)], input=archive.stdout, check=True)
+        # Only what is linted: a mirror may lack its largest files.
+        done = False
+        for wanted in ("*.py", "*.pyi", "*.md"):
+            command = ["git", f"--git-dir={git}", "archive", revision, "--", wanted]
+            archive = subprocess.run(command, capture_output=True, check=False)
+            if archive.returncode == 0:
+                subprocess.run(["tar", "-x", "-C", str(target)], input=archive.stdout, check=True)
+                done = True
+        if done:
             return target
     return path
 

@@ -7,7 +7,7 @@ name of what is called, and look through names by their last part alone.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,7 +17,7 @@ from fa_lint.rules._measure_words import is_measure_name, may_hold_cosine, says_
 from fa_lint.rules.base import Gate
 from fa_lint.semantics.words import NORM_WORDS, words
 
-__all__ = ["ALIGNMENT_GATE", "COSINE_GATE", "Cosines", "cosines_in", "may_norm_gradients"]
+__all__ = ["ALIGNMENT_GATE", "COSINE_GATE", "Cosines", "cosines_in", "tries", "tries_norms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,9 @@ ALIGNMENT_GATE = COSINE_GATE
 _LIBRARY = frozenset("cosine_similarity CosineSimilarity safe_cosine safe_angle cosine".split())
 _PRODUCTS = frozenset("dot vdot inner matmul mm bmm mv einsum sum vecdot".split())
 _DIVISIONS = frozenset({"div", "div_", "true_divide"})
+_FUNCTIONS = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda})
+_Key = tuple[int, str]
+_SQUARES = frozenset("sqrt sqrt_ rsqrt square square_ pow pow_ mul multiply".split())
 _NO_CODE = frozenset({int, str, type(None), bytes, float, complex, bool, type(...)})
 
 
@@ -43,9 +46,12 @@ class Cosines:
     """The places of one file that may compute a cosine: ``calls`` by name, ``formula`` by quotient."""
 
     def __init__(self, tree: ast.AST) -> None:
-        self._bound: dict[str, list[ast.expr]] = {}
-        self._known: dict[tuple[str, str], bool] = {}
-        self._divisions: list[tuple[ast.expr, ast.expr]] = []
+        self._bound: dict[_Key, list[tuple[ast.expr, int]]] = {}
+        self._known: dict[_Key, frozenset[str]] = {}
+        self._divisions: list[tuple[ast.expr, ast.expr, int]] = []
+        # Scopes by number; 0 is the module, and attributes belong to it.
+        self._above: list[int] = [0]
+        self._scope = 0
         self.calls: list[ast.Call] = []
         self._visits: dict[type[ast.AST], Callable[[Any], None]] = {
             ast.Call: self._call,
@@ -59,7 +65,7 @@ class Cosines:
         self._seen: set[str] = set()
         self.named = False
         self._walk(tree)
-        self.formula = any(self._has(above, "product") and self._has(below, "root") for above, below in self._divisions)
+        self.formula = any(self._is_cosine(*division) for division in self._divisions)
 
     @property
     def found(self) -> bool:
@@ -71,25 +77,29 @@ class Cosines:
         return self.found or self.named
 
     def _walk(self, tree: ast.AST) -> None:
-        stack: list[ast.AST] = [tree]
+        stack: list[tuple[ast.AST, int]] = [(tree, 0)]
         visits = self._visits
         while stack:
-            node = stack.pop()
+            node, scope = stack.pop()
+            self._scope = scope
             if node.__class__ is ast.Name or node.__class__ is ast.Constant:
                 self._name(node)
                 continue
             visit = visits.get(node.__class__)
             if visit is not None:
                 visit(node)
+            if node.__class__ in _FUNCTIONS:
+                self._above.append(scope)
+                scope = len(self._above) - 1
             for value in node.__dict__.values():
                 kind = value.__class__
                 if kind is list:
-                    stack += [item for item in value if isinstance(item, ast.AST)]
+                    stack += [(item, scope) for item in value if isinstance(item, ast.AST)]
                 elif kind is str:
                     # The name of an attribute, a parameter, a keyword, a function.
                     self._say(value)
                 elif kind not in _NO_CODE:
-                    stack.append(value)
+                    stack.append((value, scope))
 
     def _name(self, node: Any) -> None:
         said = node.id if isinstance(node, ast.Name) else node.value
@@ -106,12 +116,12 @@ class Cosines:
         if name in _LIBRARY or (len(node.args) + len(node.keywords) > 1 and is_measure_name(name)):
             self.calls.append(node)
         elif name in _DIVISIONS and node.args:
-            self._divisions.append((node.args[0] if len(node.args) > 1 else node.func, node.args[-1]))
+            self._divisions.append((node.args[0] if len(node.args) > 1 else node.func, node.args[-1], self._scope))
 
     def _operator(self, node: ast.BinOp | ast.AugAssign) -> None:
         if isinstance(node.op, ast.Div):
             pair = (node.left, node.right) if isinstance(node, ast.BinOp) else (node.target, node.value)
-            self._divisions.append(pair)
+            self._divisions.append((*pair, self._scope))
 
     def _assign(self, node: ast.Assign | ast.AnnAssign | ast.NamedExpr) -> None:
         if node.value is not None:
@@ -129,42 +139,89 @@ class Cosines:
             for number, part in enumerate(target.elts):
                 self._bind(part, value.elts[number] if fits and isinstance(value, ast.Tuple | ast.List) else value)
         elif _last(target):
-            self._bound.setdefault(_last(target), []).append(value)
+            scope = self._scope if isinstance(target, ast.Name) else 0
+            self._bound.setdefault((scope, _last(target)), []).append((value, self._scope))
 
-    def _has(self, node: ast.expr, what: str) -> bool:
+    def _is_cosine(self, above: ast.expr, below: ast.expr, scope: int) -> bool:
+        """A product over norms: named so, or roots or sums of squares. The ratio of two sums is none."""
+        found = self._marks(below, scope)
+        is_norm = "norm" in found or "matmul" in found or {"product", "square"} <= found
+        return is_norm and bool(self._marks(above, scope) & {"product", "matmul"})
+
+    def _marks(self, node: ast.expr, scope: int) -> frozenset[str]:
+        """What stands in an expression, names looked through: a norm, a product, something squared or its root."""
+        found: set[str] = set()
         stack: list[ast.AST] = [node]
         while stack:
             top = stack.pop()
             match top:
                 case ast.BinOp(op=ast.MatMult()):
-                    return True
+                    found.add("matmul")
+                case ast.BinOp(op=ast.Pow() | ast.Mult()):
+                    found.add("square")
                 case ast.Name() | ast.Attribute():
-                    name = _last(top)
-                    # The root of a sum of squares is a norm; ``sqrt(head_dim)`` is not.
-                    if name in _PRODUCTS:
-                        return True
-                    if what == "root" and NORM_WORDS & set(words(name)):
-                        return True
-                    if self._through(name, what):
-                        return True
+                    found |= _said(_last(top))
+                    found |= self._through(top, scope)
             stack.extend(ast.iter_child_nodes(top))
-        return False
+        return frozenset(found)
 
-    def _through(self, name: str, what: str) -> bool:
-        key = (name, what)
+    def _through(self, node: ast.Name | ast.Attribute, scope: int) -> frozenset[str]:
+        name = _last(node)
+        if isinstance(node, ast.Attribute):
+            scope = 0
+        while scope and (scope, name) not in self._bound:
+            scope = self._above[scope]
+        key = (scope, name)
         if key not in self._known:
-            self._known[key] = False
-            self._known[key] = any(self._has(value, what) for value in self._bound.get(name, ()))
+            self._known[key] = frozenset()
+            marks = (self._marks(value, where) for value, where in self._bound.get(key, ()))
+            self._known[key] = frozenset().union(*marks)
         return self._known[key]
+
+
+def _said(name: str) -> set[str]:
+    found = set()
+    if name in _PRODUCTS:
+        found.add("product")
+        if name not in ("sum", "einsum"):
+            found.add("square")
+    if name in _SQUARES:
+        found.add("square")
+    if NORM_WORDS & set(words(name)):
+        found.add("norm")
+    return found
 
 
 def _last(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
-def may_norm_gradients(outline: Outline) -> bool:
-    """Is there a call of something named ``norm``?"""
-    return any(call.name in ("norm", "vector_norm") for call in outline.calls)
+def tries(outline: Outline) -> Iterator[list[ast.stmt]]:
+    """The blocks whose errors may be dropped."""
+    for node in outline.nodes:
+        match node:
+            case ast.Try(body=body) | ast.TryStar(body=body):
+                yield body
+            case ast.With(items=items, body=body):
+                called = [_last(i.context_expr.func) for i in items if isinstance(i.context_expr, ast.Call)]
+                if not _suppressing(outline).isdisjoint(called):
+                    yield body
+
+
+def _suppressing(outline: Outline) -> set[str]:
+    """``suppress`` and what it is imported as."""
+    aliases = (node for node in outline.nodes if isinstance(node, ast.alias))
+    return {"suppress"} | {a.asname for a in aliases if a.asname and a.name.endswith("suppress")}
+
+
+def tries_norms(outline: Outline) -> bool:
+    """Is anything named ``norm`` called in such a block?"""
+    return any(
+        isinstance(part, ast.Call) and _last(part.func) in ("norm", "vector_norm")
+        for body in tries(outline)
+        for statement in body
+        for part in ast.walk(statement)
+    )
 
 
 def cosines_in(outline: Outline) -> Cosines:

@@ -3,21 +3,63 @@
 from __future__ import annotations
 
 import ast
+import re
+from dataclasses import dataclass
 from functools import lru_cache
 
 from fa_lint.findings import Related
 from fa_lint.gate import Outline
-from fa_lint.rules.base import Gate, occurs
+from fa_lint.rules.base import Gate
 from fa_lint.semantics import ir
 from fa_lint.semantics.draws import DRAWING
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite
 from fa_lint.semantics.feedback_names import VOCABULARY, is_feedback_name, is_possible_name, speaks_of_feedback
 
-__all__ = ["FEEDBACK", "evidence", "is_guarded_draw", "is_repeatable", "may_hold_feedback"]
+__all__ = ["FEEDBACK", "evidence", "is_guarded_draw", "is_repeatable", "may_hold_feedback", "may_speak"]
+
+# Parts of the vocabulary that need no pattern, and patterns for the rest. Each pattern starts with letters, so that it
+# runs at memory speed; the vocabulary itself, which does not, is asked only where one of them is found.
+_PARTS = (b"feedback", b"feed_back", b"feed-back", b"feed back", b"dfa", b"drtp", b"pepita")
+_LOWER = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rb"fb_?(?:weight|matri)",
+        rb"bwd_?(?:weight|matri)",
+        rb"back(?:ward)?_?(?:weight|matri)",
+        rb"weights?_?(?:fb|bwd|backward)\b",
+        rb"matrix_?(?:fb|bwd|backward)\b",
+        rb"bias_?(?:fb|bwd|backward)\b",
+    )
+)
+_AS_WRITTEN = (
+    re.compile(rb"FA(?:(?<=[a-z\d]FA)\b|(?<=\bFA)(?:[A-Z][a-z]|_))"),
+    re.compile(rb"fa_(?<=\bfa_)[wmlc]"),
+    re.compile(rb"_fa\b"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _FeedbackGate(Gate):
+    """Open where a file of tensors speaks of feedback."""
+
+    def open_for(self, data: bytes) -> bool:
+        assert self.pattern is not None
+        if not any(literal in data for literal in self.literals) or not may_speak(data):
+            return False
+        return self.pattern.search(data) is not None
+
+
+def may_speak(data: bytes) -> bool:
+    """True wherever the vocabulary of feedback has a match, and cheap."""
+    lower = data.lower()
+    if any(part in lower for part in _PARTS) or any(pattern.search(lower) for pattern in _LOWER):
+        return True
+    return any(pattern.search(data) for pattern in _AS_WRITTEN)
+
 
 # A module has to name a library that makes tensors, and to speak of feedback.
-FEEDBACK: tuple[Gate, ...] = (occurs(b"torch", pattern=VOCABULARY.encode()),)
+FEEDBACK: tuple[Gate, ...] = (_FeedbackGate((b"torch",), re.compile(VOCABULARY.encode())),)
 _KEEPS = frozenset({"append", "extend", "insert", "setdefault"})
 _REGISTERS = frozenset({"register_buffer", "register_parameter"})
 

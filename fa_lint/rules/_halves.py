@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from fa_lint.gate import Outline
 from fa_lint.rules._taint import Taint
 from fa_lint.semantics import ir
 from fa_lint.semantics.autocast import HALF
@@ -65,12 +66,12 @@ def is_upcast(call: ir.Call, calls: Calls) -> bool:
     return method.attr in _WIDE or (method.attr in _CASTS and half_operand(outer, calls) is None)
 
 
-def may_cast(tree: ast.AST) -> bool:
+def may_cast(outline: Outline) -> bool:
     """Is anything that can hold a gradient or feedback cast to what can be fp16?"""
-    dtypes = _dtype_names(tree)
-    if not any(_cast(node, dtypes) for node in ast.walk(tree)):
+    dtypes = _dtype_names(outline)
+    if not any(_cast(node, dtypes) for node in outline.nodes):
         return False
-    taint = Taint(tree)
+    taint = Taint(outline.tree)
     for node, scope in taint.nodes:
         operand = _cast(node, dtypes)
         if operand is not None and taint.reaches(operand, scope):
@@ -86,6 +87,8 @@ def _cast(node: ast.AST, dtypes: set[str]) -> ast.AST | None:
         case ast.Call(func=ast.Attribute(attr=attr, value=value), args=args, keywords=keywords) if attr in _CASTS:
             if any(_may_be_half(part, dtypes) for part in [*args, *(k.value for k in keywords)]):
                 return value
+        case ast.Call(func=ast.Attribute(attr="half")):
+            return None
         case ast.Call(args=[first, *_], keywords=keywords):
             if _last(node.func) in dtypes or any(_may_be_half(k.value, dtypes) for k in keywords):
                 return first
@@ -102,24 +105,21 @@ def _may_be_half(node: ast.AST, dtypes: set[str]) -> bool:
     return _last(node) in dtypes
 
 
-def _dtype_names(tree: ast.AST) -> set[str]:
+def _dtype_names(outline: Outline) -> set[str]:
     """The names that can stand for fp16: its own, and those bound to them."""
     found = {"half", "float16", "HalfTensor"}
-    own = frozenset(found)
-    stack: list[ast.AST] = [tree]
-    while stack:
-        node = stack.pop()
+    own = set(found)
+    for node in outline.nodes:
         match node:
-            case ast.Assign(targets=targets, value=value) if _may_be_half(value, set(own)):
+            case ast.Assign(targets=targets, value=value) if _may_be_half(value, own):
                 found |= {_last(part) for target in targets for part in ast.walk(target)}
             case ast.Assign(targets=targets, value=ast.Tuple(elts=parts)):
-                if any(_may_be_half(part, set(own)) for part in parts):
+                if any(_may_be_half(part, own) for part in parts):
                     found |= {_last(part) for target in targets for part in ast.walk(target)}
-            case ast.AnnAssign(target=target, value=ast.expr() as value) if _may_be_half(value, set(own)):
+            case ast.AnnAssign(target=target, value=ast.expr() as value) if _may_be_half(value, own):
                 found.add(_last(target))
-            case ast.NamedExpr(target=target, value=value) if _may_be_half(value, set(own)):
+            case ast.NamedExpr(target=target, value=value) if _may_be_half(value, own):
                 found.add(_last(target))
             case ast.alias(name=name, asname=str() as local) if name.rpartition(".")[2] in own:
                 found.add(local)
-        stack.extend(ast.iter_child_nodes(node))
     return found - {""}

@@ -107,9 +107,15 @@ class Rule(ABC):
     INVALID: ClassVar[tuple[Invalid, ...]] = ()
     demonstration: ClassVar[Demonstration | None] = None
 
-    def may_match(self, data: bytes) -> bool:
-        """The first gate: can the rule fire in a file of these bytes?"""
-        return all(gate.open_for(data) for gate in self.gate)
+    def may_match(self, data: bytes, known: dict[Gate, bool] | None = None) -> bool:
+        """The first gate: can the rule fire in a file of these bytes? ``known``: the gates asked so far."""
+        known = {} if known is None else known
+        for gate in self.gate:
+            if gate not in known:
+                known[gate] = gate.open_for(data)
+            if not known[gate]:
+                return False
+        return True
 
     def may_fire(self, outline: Outline) -> bool:
         """The second gate; must not be False for a file in which the rule fires."""

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import ast
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from fa_lint.findings import Clue, Diagnostic, Finding, Level, RelatedPlace, Trace
 from fa_lint.gate import Outline
 from fa_lint.modules import Modules
+from fa_lint.rules._autocast_gate import LIBRARIES, may_be_half
 from fa_lint.rules._callers import called_names
 from fa_lint.rules.base import Invalid, ProjectRule, Question, occurs, related
 from fa_lint.semantics import ir
@@ -17,13 +16,7 @@ from fa_lint.semantics.roles import COMPUTED, Evidence, Role
 
 __all__ = ["Fp16Gradient"]
 
-_GRADIENTS = frozenset(
-    "backward grad grad_and_value jacrev jacfwd hessian jacobian vjp gradient gradients register_hook "
-    "register_backward_hook register_full_backward_hook register_full_backward_pre_hook value_and_grad "
-    "register_module_full_backward_hook".split()
-)
 _COMPUTES = "fp16 holds nothing between 0 and 6e-8, and fewer than 11 bits below 6.1e-5"
-_LIBRARIES = sys.stdlib_module_names | {"torch", "numpy", "torchvision", "tqdm", "jax", "scipy", "einops"}
 
 
 class Fp16Gradient(ProjectRule):
@@ -180,7 +173,7 @@ class Fp16Gradient(ProjectRule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        return _computes_gradients(outline.tree) or _enters_other_files(outline.tree)
+        return may_be_half(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         precision = Precision(facts)
@@ -276,48 +269,8 @@ class Fp16Gradient(ProjectRule):
             )
 
 
-def _computes_gradients(tree: ast.AST) -> bool:
-    """Is there an fp16 context to open and a gradient to take, by the last names of calls and attributes?"""
-    autocast = gradient = False
-    stack: list[ast.AST] = [tree]
-    while stack and not (autocast and gradient):
-        node = stack.pop()
-        match node:
-            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name) | ast.FunctionDef(name=name):
-                last = name.rpartition(".")[2]
-                autocast = autocast or last == "autocast"
-                gradient = gradient or last in _GRADIENTS
-        stack.extend(ast.iter_child_nodes(node))
-    return autocast and gradient
-
-
 def _is_library(name: str) -> bool:
-    return name.partition(".")[0] in _LIBRARIES
-
-
-def _enters_other_files(tree: ast.AST) -> bool:
-    """Is autocast opened in a file that imports from files of its own project?"""
-    opened = imported = False
-    stack: list[ast.AST] = [tree]
-    while stack and not (opened and imported):
-        node = stack.pop()
-        match node:
-            case ast.withitem(context_expr=ast.Call(func=func)):
-                opened = opened or _last(func) == "autocast"
-            case ast.FunctionDef(decorator_list=[_, *_] as decorators):
-                opened = opened or any(
-                    _last(d.func if isinstance(d, ast.Call) else d) == "autocast" for d in decorators
-                )
-            case ast.ImportFrom(level=level, module=module):
-                imported = imported or level > 0 or not _is_library(module or "")
-            case ast.Import(names=names):
-                imported = imported or not all(_is_library(alias.name) for alias in names)
-        stack.extend(ast.iter_child_nodes(node))
-    return opened and imported
-
-
-def _last(node: ast.expr) -> str:
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    return name.partition(".")[0] in LIBRARIES
 
 
 def _enters(call: Trace, gradient: Trace, modules: Modules) -> bool:

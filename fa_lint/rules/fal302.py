@@ -139,7 +139,7 @@ class HalfGradientCast(Rule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        return may_cast(outline.tree)
+        return may_cast(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = Calls(facts)

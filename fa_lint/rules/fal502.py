@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.gate import Outline
-from fa_lint.rules._comparison_gate import ALIGNMENT_GATE, cosines_in, may_norm_gradients
+from fa_lint.rules._comparison_gate import ALIGNMENT_GATE, cosines_in, tries, tries_norms
 from fa_lint.rules._swallowed import swallowed
 from fa_lint.rules.base import Gate, Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
@@ -138,13 +138,9 @@ class SwallowedMetricError(Rule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        if not may_norm_gradients(outline) and not cosines_in(outline).measured:
-            return False
-        return any(
-            isinstance(node, ast.Try | ast.TryStar)
-            or (isinstance(node, ast.Attribute | ast.alias) and _last(node) == "suppress")
-            for node in ast.walk(outline.tree)
-        )
+        if cosines_in(outline).measured:
+            return any(True for _ in tries(outline))
+        return tries_norms(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for found in swallowed(facts):

@@ -154,7 +154,7 @@ class SeveredGraph(Rule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        return _may_sever(outline.tree)
+        return _may_sever(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         sites = list(gradient_sites(facts, Calls(facts)))
@@ -286,12 +286,21 @@ class SeveredGraph(Rule):
         )
 
 
-def _may_sever(tree: ast.AST) -> bool:
+def _may_sever(outline: Outline) -> bool:
     """Does one function bind a name to a detached value (or under ``no_grad``) and take a gradient towards it?"""
-    takers = {"grad"} | {local for node in ast.walk(tree) for local, name in _aliases(node) if name == "grad"}
+    takers = {"grad"} | {local for node in outline.nodes for local, name in _aliases(node) if name == "grad"}
+    wanted = (
+        takers
+        | {"backward"}
+        | {local for node in outline.nodes for local, name in _aliases(node) if name == "backward"}
+    )
+    if not any(isinstance(node, ast.Call) and _last(node.func) in wanted for node in outline.nodes):
+        return False
+    backwards: set[int] = set()
+    reads: set[tuple[int, str]] = set()
     cut: set[tuple[int, str]] = set()
     towards: set[tuple[int, str]] = set()
-    stack: list[tuple[ast.AST, bool, int]] = [(tree, False, 0)]
+    stack: list[tuple[ast.AST, bool, int]] = [(outline.tree, False, 0)]
     functions = 0
     while stack:
         node, graphless, home = stack.pop()
@@ -308,12 +317,14 @@ def _may_sever(tree: ast.AST) -> bool:
             case ast.NamedExpr(target=ast.Name(id=name), value=value) if graphless or _detaches(value):
                 cut.add((home, name))
             case ast.Attribute(attr="grad", value=ast.Name(id=name)):
-                towards.add((home, name))
-            case ast.Call(func=func, args=args, keywords=keywords) if _last(func) in takers:
+                reads.add((home, name))
+            case ast.Call(func=func, args=args, keywords=keywords) if _last(func) in wanted:
+                backwards.add(home)
                 given = [*args[1:2], *(k.value for k in keywords if k.arg == "inputs")]
                 towards |= {(home, n.id) for part in given for n in ast.walk(part) if isinstance(n, ast.Name)}
         stack.extend((child, graphless, home) for child in ast.iter_child_nodes(node))
-    return not cut.isdisjoint(towards)
+    # A ``.grad`` is filled by a backward of the same function.
+    return not cut.isdisjoint(towards | {(home, name) for home, name in reads if home in backwards})
 
 
 def _last(node: ast.AST) -> str:

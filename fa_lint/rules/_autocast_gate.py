@@ -1,0 +1,137 @@
+"""The second gate of FAL301: is autocast opened around a gradient, or around a call into another file?"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable
+
+from fa_lint.gate import Outline
+
+__all__ = ["LIBRARIES", "may_be_half"]
+
+LIBRARIES = sys.stdlib_module_names | {"torch", "numpy", "torchvision", "tqdm", "jax", "scipy", "einops"}
+_GRADIENTS = frozenset(
+    "backward grad grad_and_value jacrev jacfwd hessian jacobian vjp gradient gradients register_hook "
+    "register_backward_hook register_full_backward_hook register_full_backward_pre_hook value_and_grad "
+    "register_module_full_backward_hook".split()
+)
+
+
+def may_be_half(outline: Outline) -> bool:
+    """Must not be False where the rule fires or leaves a clue; local names are matched without their scopes."""
+    openers = _names_of(outline, "autocast")
+    if not any(isinstance(n, ast.Call) and _involves(n, openers) for n in outline.nodes):
+        return False
+    gradients = set().union(*(_names_of(outline, name) for name in _GRADIENTS))
+    for node in outline.nodes:
+        match node:
+            case ast.Attribute(attr=name) if name in gradients:
+                return True
+            case ast.Call(func=ast.Name(id=name)) if name in gradients:
+                return True
+    return _enters_other_files(outline, openers)
+
+
+def _names_of(outline: Outline, name: str) -> set[str]:
+    """A name and what it is imported or assigned as; any name at all after a star import."""
+    found = {name}
+    for node in outline.nodes:
+        match node:
+            case ast.alias(name=dotted, asname=str() as local) if dotted.rpartition(".")[2] == name:
+                found.add(local)
+            case ast.Assign(targets=targets, value=value) if _last(value) in found:
+                found.update(_last(target) for target in targets)
+    return found - {""}
+
+
+def _involves(call: ast.Call, openers: set[str]) -> bool:
+    """A call of autocast, or one that is given it (``partial(torch.autocast, "cuda")``)."""
+    return _last(call.func) in openers or any(_last(arg) in openers for arg in call.args)
+
+
+def _enters_other_files(outline: Outline, openers: set[str]) -> bool:
+    """Does a block or function under autocast, or a function of the file it calls, call what is imported?"""
+    foreign, functions = _foreign(outline), _functions(outline)
+    contexts = openers | {
+        _last(target)
+        for node in outline.nodes
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Call | ast.IfExp)
+        and _mentions(node.value, openers)
+        for target in node.targets
+    }
+    contexts |= {name for name, bodies in functions.items() if any(_mentions(body, openers) for body in bodies)}
+    waiting: list[ast.AST] = []
+    for node in outline.nodes:
+        match node:
+            case ast.With(items=items, body=body) | ast.AsyncWith(items=items, body=body):
+                if any(_mentions(item.context_expr, contexts) for item in items):
+                    waiting += body
+            case ast.FunctionDef(decorator_list=decorators) | ast.ClassDef(decorator_list=decorators):
+                if any(_mentions(decorator, contexts) for decorator in decorators):
+                    waiting.append(node)
+    entered: set[str] = set()
+    while waiting:
+        for node in ast.walk(waiting.pop()):
+            if isinstance(node, ast.Call):
+                if _parts(node.func) & foreign:
+                    return True
+                name = _last(node.func)
+                if name in functions and name not in entered:
+                    entered.add(name)
+                    waiting += functions[name]
+    return False
+
+
+def _foreign(outline: Outline) -> set[str]:
+    """The names imported from other files of the project, and what is made by calling them."""
+    found: set[str] = set()
+    for node in outline.nodes:
+        match node:
+            case ast.ImportFrom(level=level, module=module, names=names):
+                if level or (module or "").partition(".")[0] not in LIBRARIES:
+                    found.update(alias.asname or alias.name for alias in names)
+            case ast.Import(names=names):
+                found.update(
+                    alias.asname or alias.name.partition(".")[0]
+                    for alias in names
+                    if alias.name.partition(".")[0] not in LIBRARIES
+                )
+    if "*" in found:
+        # A star import may bring any function.
+        found |= {_last(n.func) for n in outline.nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    made = {
+        _last(target)
+        for node in outline.nodes
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _parts(node.value.func) & found
+        for target in node.targets
+    }
+    return (found | made) - {"", "*"}
+
+
+def _functions(outline: Outline) -> dict[str, list[ast.AST]]:
+    found: dict[str, list[ast.AST]] = {}
+    for node in outline.nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.setdefault(node.name, []).append(node)
+    return found
+
+
+def _mentions(node: ast.AST, names: Iterable[str]) -> bool:
+    return any(_last(part) in names for part in ast.walk(node))
+
+
+def _parts(node: ast.AST) -> set[str]:
+    """The names in ``a.b.c``, its last method left out unless it is all there is."""
+    if isinstance(node, ast.Name):
+        return {node.id}
+    found: set[str] = set()
+    while isinstance(node, ast.Attribute):
+        node = node.value
+        found.add(_last(node))
+    return found
+
+
+def _last(node: ast.AST) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
