@@ -58,7 +58,7 @@ class CallShape:
     receiver: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Outline:
     """What the second gate knows of a file.
 
@@ -68,6 +68,7 @@ class Outline:
 
     tree: ast.AST = field(default_factory=ast.Pass)
     nodes: list[ast.AST] = field(default_factory=list)
+    data: bytes = b""
     calls: list[CallShape] = field(default_factory=list)
     aliased: set[str] = field(default_factory=set)
     negative: set[str] = field(default_factory=set)
@@ -452,6 +453,6 @@ class _Outliner:
 def outline(tree: ast.AST, data: bytes) -> Outline:
     """The outline of a parsed file; ``data`` is searched for the words that gradients come with."""
     found = _Outliner().run(tree)
-    found.tree = tree
+    found.tree, found.data = tree, data
     found.gradients = _GRADIENT.search(data) is not None
     return found

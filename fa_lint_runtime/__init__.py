@@ -27,6 +27,7 @@ __all__ = [
     "MagnitudeError",
     "MagnitudeReport",
     "MissingFeedbackError",
+    "Monitor",
     "RuntimeCheckWarning",
     "RuntimeNumericsError",
     "StoredFeedback",

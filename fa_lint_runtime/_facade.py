@@ -27,6 +27,7 @@ from .errors import CheckpointError, MagnitudeError, MissingFeedbackError, Runti
 from .feedback import Feedback
 from .inspection import Inspection, TensorEntry, inspect_checkpoint
 from .magnitude import Headroom, MagnitudeReport, assert_magnitude, check_magnitude, dtype_headroom
+from .monitor import Monitor
 from .norms import safe_norm, safe_unit
 from .output_error import output_error
 from .strictness import RuntimeCheckWarning, current_strictness, strictness
@@ -45,6 +46,7 @@ __all__ = [
     "MagnitudeError",
     "MagnitudeReport",
     "MissingFeedbackError",
+    "Monitor",
     "RuntimeCheckWarning",
     "RuntimeNumericsError",
     "StoredFeedback",

@@ -9,11 +9,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from fa_lint.gate import Outline
-from fa_lint.rules._measure_words import is_measure_name, may_hold_cosine, says_alignment
+from fa_lint.rules._measure_words import is_measure_name, may_hold_cosine, may_say_alignment, says_alignment
 from fa_lint.rules.base import Gate
 from fa_lint.semantics.words import NORM_WORDS, words
 
@@ -45,7 +45,8 @@ _NO_CODE = frozenset({int, str, type(None), bytes, float, complex, bool, type(..
 class Cosines:
     """The places of one file that may compute a cosine: ``calls`` by name, ``formula`` by quotient."""
 
-    def __init__(self, tree: ast.AST) -> None:
+    def __init__(self, outline: Outline) -> None:
+        tree = outline.tree
         self._bound: dict[_Key, list[tuple[ast.expr, int]]] = {}
         self._known: dict[_Key, frozenset[str]] = {}
         self._divisions: list[tuple[ast.expr, ast.expr, int]] = []
@@ -62,8 +63,7 @@ class Cosines:
             ast.NamedExpr: self._assign,
             ast.ImportFrom: self._import,
         }
-        self._seen: set[str] = set()
-        self.named = False
+        self._outline = outline
         self._walk(tree)
         self.formula = any(self._is_cosine(*division) for division in self._divisions)
 
@@ -71,10 +71,20 @@ class Cosines:
     def found(self) -> bool:
         return bool(self.formula or self.calls)
 
-    @property
+    @cached_property
     def measured(self) -> bool:
         """Found, or spoken of."""
-        return self.found or self.named
+        return self.found or (may_say_alignment(self._outline.data) and self._is_named)
+
+    @cached_property
+    def _is_named(self) -> bool:
+        """Does any name, or short text, speak of the alignment of something?"""
+        said: set[str] = set()
+        for node in ast.walk(self._outline.tree):
+            for value in node.__dict__.values():
+                if value.__class__ is str and len(value) < 64:
+                    said.add(value)
+        return any(says_alignment(name) for name in said)
 
     def _walk(self, tree: ast.AST) -> None:
         stack: list[tuple[ast.AST, int]] = [(tree, 0)]
@@ -83,7 +93,6 @@ class Cosines:
             node, scope = stack.pop()
             self._scope = scope
             if node.__class__ is ast.Name or node.__class__ is ast.Constant:
-                self._name(node)
                 continue
             visit = visits.get(node.__class__)
             if visit is not None:
@@ -95,21 +104,8 @@ class Cosines:
                 kind = value.__class__
                 if kind is list:
                     stack += [(item, scope) for item in value if isinstance(item, ast.AST)]
-                elif kind is str:
-                    # The name of an attribute, a parameter, a keyword, a function.
-                    self._say(value)
                 elif kind not in _NO_CODE:
                     stack.append((value, scope))
-
-    def _name(self, node: Any) -> None:
-        said = node.id if isinstance(node, ast.Name) else node.value
-        if isinstance(said, str) and len(said) < 64:
-            self._say(said)
-
-    def _say(self, name: str) -> None:
-        if not self.named and name not in self._seen:
-            self._seen.add(name)
-            self.named = says_alignment(name)
 
     def _call(self, node: ast.Call) -> None:
         name = _last(node.func)
@@ -226,9 +222,9 @@ def tries_norms(outline: Outline) -> bool:
 
 def cosines_in(outline: Outline) -> Cosines:
     """The possible cosines of a file."""
-    return _cosines(outline.tree)
+    return _cosines(outline)
 
 
 @lru_cache(maxsize=1)
-def _cosines(tree: ast.AST) -> Cosines:
-    return Cosines(tree)
+def _cosines(outline: Outline) -> Cosines:
+    return Cosines(outline)

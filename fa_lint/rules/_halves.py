@@ -18,6 +18,7 @@ _NAMES = frozenset({"float16", "half", "f2", "<f2", "torch.HalfTensor", "torch.c
 _TYPES = HALF | {"torch.HalfTensor", "torch.cuda.HalfTensor"}
 _CASTS = frozenset({"to", "type", "astype", "type_as"})
 _MAKERS = frozenset({"torch.tensor", "torch.as_tensor", "numpy.array", "numpy.asarray", "numpy.float16"})
+_BINDING = frozenset({ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.alias})
 _WIDE = frozenset({"float", "double", "bfloat16"})
 
 
@@ -68,8 +69,9 @@ def is_upcast(call: ir.Call, calls: Calls) -> bool:
 
 def may_cast(outline: Outline) -> bool:
     """Is anything that can hold a gradient or feedback cast to what can be fp16?"""
-    dtypes = _dtype_names(outline)
-    if not any(_cast(node, dtypes) for node in outline.nodes):
+    dtypes = _dtype_names([node for node in outline.nodes if node.__class__ in _BINDING])
+    calls = (node for node in outline.nodes if node.__class__ is ast.Call)
+    if not any(_cast(call, dtypes) for call in calls):
         return False
     taint = Taint(outline.tree)
     for node, scope in taint.nodes:
@@ -105,11 +107,11 @@ def _may_be_half(node: ast.AST, dtypes: set[str]) -> bool:
     return _last(node) in dtypes
 
 
-def _dtype_names(outline: Outline) -> set[str]:
+def _dtype_names(nodes: list[ast.AST]) -> set[str]:
     """The names that can stand for fp16: its own, and those bound to them."""
     found = {"half", "float16", "HalfTensor"}
     own = set(found)
-    for node in outline.nodes:
+    for node in nodes:
         match node:
             case ast.Assign(targets=targets, value=value) if _may_be_half(value, own):
                 found |= {_last(part) for target in targets for part in ast.walk(target)}

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fa_lint.gate import Outline
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.gradients import keyword
@@ -114,9 +115,9 @@ def _last_layer(made: ir.Expr | None, link: str, calls: Calls) -> bool:
 # -- the second gate --------------------------------------------------------------------------------------------------
 
 
-def may_mismatch(tree: ast.AST) -> bool:
+def may_mismatch(outline: Outline) -> bool:
     """Is a loss given what is named like a softmax somewhere, or is its input an operand of a difference?"""
-    nodes = list(ast.walk(tree))
+    nodes = outline.nodes
     losses, soft = set(_LOSS_NAMES), set(_SOFT_NAMES)
     pairs = [pair for node in nodes for pair in _pairs(node)]
     for _ in range(8):

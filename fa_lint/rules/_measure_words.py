@@ -18,6 +18,7 @@ __all__ = [
     "may_call_measure",
     "may_have_formula",
     "may_hold_cosine",
+    "may_say_alignment",
     "says_alignment",
     "subject_of_name",
 ]
@@ -66,6 +67,14 @@ def says_alignment(text: str) -> bool:
     return _NAMED.search(text) is not None
 
 
+_NAMED_BYTES = re.compile(_NAMED.pattern.encode(), re.IGNORECASE)
+
+
+def may_say_alignment(data: bytes) -> bool:
+    """The same of a whole file: False where no name in it can."""
+    return _NAMED_BYTES.search(data) is not None
+
+
 _LIBRARY = (
     b"cosine_similarity",
     b"CosineSimilarity",
@@ -102,7 +111,8 @@ def may_call_measure(data: bytes) -> bool:
 def is_measure_name(identifier: str) -> bool:
     """Does a name say cosine, angle or alignment at all? Weak: true of image registration as well."""
     found = set(words(identifier))
-    return bool(found & (_MEASURES - _VERBS) or "cosine" in identifier.lower()) and not found & _OTHER
+    said = bool(found & (_MEASURES - _VERBS)) or "cosine" in identifier.lower()
+    return said and not found & _OTHER and "loss" not in identifier.lower()
 
 
 def subject_of_name(identifier: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.gate import Outline
+from fa_lint.rules._comparison_gate import cosines_in
 from fa_lint.rules._products import division, inner_product, read_denominator
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
@@ -140,7 +141,7 @@ class TrainModeMeasurement(Rule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        return _may_compare(outline.tree)
+        return _has_modes(outline) and _may_compare(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = Calls(facts)
@@ -199,35 +200,43 @@ class TrainModeMeasurement(Rule):
         return None
 
 
-def _may_compare(tree: ast.AST) -> bool:
-    """Is there a model with a mode of its own, and a cosine: called, or a product divided by norms?"""
-    modal = cosine = product = quotient = norm = False
-    stack: list[tuple[ast.AST, bool]] = [(tree, False)]
+def _has_modes(outline: Outline) -> bool:
+    """Is a layer with a mode made, or torchvision used, anywhere? Cheap, and False for most files."""
+    for node in outline.nodes:
+        match node:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name.startswith(_MODAL):
+                return True
+            case ast.alias(name=name) | ast.ImportFrom(module=str() as name) if name.startswith("torchvision"):
+                return True
+    return False
+
+
+def _may_compare(outline: Outline) -> bool:
+    """Is there a cosine, called or by formula, and a model that holds a layer with a mode?"""
+    found = cosines_in(outline)
+    if not found.formula and not any(_names_cosine(node) for node in outline.nodes):
+        return False
+    stack: list[tuple[ast.AST, bool]] = [(outline.tree, False)]
     while stack:
         node, inside = stack.pop()
         match node:
             case ast.ClassDef():
                 inside = True
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
-                modal = modal or (inside and name.startswith(_MODAL))
+                if inside and name.startswith(_MODAL):
+                    return True
                 inside = inside or name == "Sequential"
-                quotient = quotient or name in ("div", "div_", "true_divide")
-        match node:
-            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
-                last = name.rpartition(".")[2]
-                modal = modal or name.startswith("torchvision")
-                cosine = cosine or last in ("cosine_similarity", "safe_cosine", "safe_angle")
-                product = product or last in ("dot", "vdot", "inner", "matmul", "mm", "bmm", "mv", "einsum", "sum")
-                norm = norm or "norm" in last or "sqrt" in last
-            case ast.ImportFrom(module=str() as name):
-                modal = modal or name.startswith("torchvision")
-            case ast.BinOp(op=ast.MatMult()):
-                product = True
-            case ast.BinOp(op=ast.Div()):
-                quotient = True
-            case ast.Constant(value=0.5):
-                norm = True
-        if modal and (cosine or (product and quotient and norm)):
-            return True
+            case ast.Name(id=name) | ast.alias(name=name) | ast.ImportFrom(module=str() as name):
+                if name.startswith("torchvision"):
+                    return True
         stack.extend((child, inside) for child in ast.iter_child_nodes(node))
+    return False
+
+
+def _names_cosine(node: ast.AST) -> bool:
+    match node:
+        case ast.Attribute(attr=name) | ast.alias(name=name) | ast.Call(func=ast.Name(id=name)):
+            return name.rpartition(".")[2] in ("cosine_similarity", "safe_cosine", "safe_angle")
+        case ast.ImportFrom(names=[ast.alias(name="*"), *_]):
+            return True
     return False

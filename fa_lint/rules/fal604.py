@@ -154,7 +154,7 @@ class MismatchedErrorSignal(Rule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        return may_mismatch(outline.tree)
+        return may_mismatch(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = Calls(facts)

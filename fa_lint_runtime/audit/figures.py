@@ -73,6 +73,7 @@ def layer_figure(rows: Sequence[Row], title: str, value: Callable[[LayerReport],
             axes.plot(range(depth), medians, marker="os^vDPX*"[number % 8], label=f"{row.method} ({row.model})")
     if log:
         axes.set_yscale("log")
+    axes.set_xticks(range(max((len(r.layers) for row in rows for r in row.reports), default=1)))
     axes.set_xlabel("hidden state l")
     axes.set_ylabel(title)
     if axes.lines:

@@ -82,9 +82,9 @@ def _series(path: Path, log: Sequence[Mapping[str, Any]], key: str) -> tuple[flo
         return ()
     values = []
     for number, entry in enumerate(log):
-        value = entry.get(key)
-        if value is None:
-            value = math.nan
+        if key not in entry:  # not logged in this epoch; null is what a NaN becomes in strict JSON
+            continue
+        value = math.nan if entry[key] is None else entry[key]
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise LogError(f'{path}: log[{number}]["{key}"] must be a number, got {value!r}')
         values.append(float(value))

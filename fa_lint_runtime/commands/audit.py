@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import click
+import torch
 
 from ..audit import (
     AuditConfig,
@@ -42,6 +43,7 @@ def audit(config: Path, jobs: int, dry_run: bool, html: bool | None) -> None:
     Exit code 0: every cell trustworthy. 1: one walked back, invalid, diverged or failed. 3: one inconclusive or not
     measurable. 2: usage.
     """
+    torch.set_num_threads(1)  # with two, the same cell took up to a hundred times longer on a busy machine
     try:
         settings = load_config(config)
         if dry_run:

@@ -11,7 +11,6 @@ import click
 import torch
 from torch import nn
 
-from ..dependencies import MissingDependencyError
 from ..diagnostics import DiagnosticReport, FrozenBaseline, diagnose
 from ..diagnostics.batches import Batch, call, to_batch
 from ..diagnostics.outputs import logits_of
@@ -19,7 +18,7 @@ from ..diagnostics.restore import measured
 from ..errors import RuntimeNumericsError
 from .shared import refuse, write_output
 from .targets import TargetError, resolve
-from .weights import WeightsError, load_into, read_weights
+from .weights import load_into, read_weights
 
 __all__ = ["run"]
 
@@ -89,15 +88,15 @@ def run(
             token=int(token) if token.lstrip("-").isdigit() else token,  # type: ignore[arg-type]
             device=device,
         )
-        page = report.to_html() if html_file is not None else ""
-    except (TargetError, WeightsError, RuntimeNumericsError, ValueError, TypeError, IndexError, RuntimeError) as error:
+    except (RuntimeNumericsError, ValueError, TypeError, RuntimeError) as error:
         refuse(str(error))
-    except MissingDependencyError as error:
-        refuse(str(error))
+    except Exception as error:  # what the user's forward raises
+        refuse(f"{type(error).__name__}: {error}")
+    write_output(json_file, report.to_json)
+    try:
+        write_output(html_file, report.to_html)
     except ImportError as error:
         refuse(str(error))
-    write_output(json_file, report.to_json)
-    write_output(html_file, lambda: page)
     _show(report, quiet)
     sys.exit(report.exit_code)
 

@@ -29,9 +29,11 @@ def measure(lab: Lab) -> Finding:
     held = lab.all_measured(specs)
     free = lab.all_measured(tuple(NetworkSpec(s.configuration, s.method, s.seed) for s in specs))
     before, after = (sum(m.fires_a() or m.fires_b() for m in group) for group in (free, held))
+    # Published: +5 points, and no more than the margin of (d) above frozen blocks.
     gains = [100 * (h.network.accuracy - f.network.accuracy) for h, f in zip(held, free, strict=True)]
+    ceiling = all(0 < gain < 10 for gain in gains)
     return Finding(
-        graded(before > 0 and not after, after < before),
+        graded(before > 0 and not after and ceiling, after < before),
         (
             f"(a) or (b) fires on {share(before, len(free))} without, on {share(after, len(held))} with "
             f"λ = {_LAMBDA:g}: growth at most {short(max(m.growth for m in held))}×, ‖g_L‖ at least "

@@ -33,6 +33,11 @@ def wider():
 def batches():
     return gaussian_mixture(32, noise=0.3, train=512, test=512).eval_batches(128)
 
+def rude():
+    model = factory()
+    model.out_head.register_forward_hook(lambda *_: {}["no such key"])
+    return model
+
 def regression():
     return [(x, torch.randn(len(x), 10)) for x, _ in batches()]
 
@@ -132,6 +137,7 @@ def test_run_refuses_in_one_line(tmp_path: Path, trained: TrainedRun) -> None:
     refused(run(batches="usercode:broken"), "no data here")
     refused(run(batches="usercode:regression"), "give --accuracy")
     refused(run("--layers", "nothing.*"), "nothing.*")
+    refused(run("--accuracy", 0.5, model="usercode:rude"), "KeyError: 'no such key'")
     refused(run("--feedback", "Bs"), "--feedback needs --checkpoint")
     refused(run("--json", tmp_path / "no" / "r.json"), "its folder does not exist")
     (tmp_path / "junk.pt").write_bytes(b"junk")

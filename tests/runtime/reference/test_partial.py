@@ -87,6 +87,16 @@ def test_broken_norms_never_pass(tmp_path: Path) -> None:
         assert found.exit_code == 1
 
 
+def test_epochs_that_were_not_logged_are_skipped_and_null_is_a_nan(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.json"
+    entries = [{"h_L_norm": 20.0, "g_2_norm": 1e-3}, {"lr": 0.1}]
+    path.write_text(json.dumps({"final_test_acc": 0.5, "log": entries}))
+    assert read_log(path).h_last == (20.0,)
+    assert partial(path, "--frozen", 0.2).exit_code == 0
+    path.write_text(json.dumps({"final_test_acc": 0.5, "log": [*entries, {"h_L_norm": None, "g_2_norm": 1e-3}]}))
+    assert "(a) fires" in partial(path, "--frozen", 0.2).output
+
+
 def test_what_is_not_logged_is_not_measured(tmp_path: Path) -> None:
     path = tmp_path / "bare.json"
     path.write_text('{"final_test_acc": 0.5}')
