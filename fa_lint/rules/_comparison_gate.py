@@ -80,10 +80,16 @@ class Cosines:
     def _is_named(self) -> bool:
         """Does any name, or short text, speak of the alignment of something?"""
         said: set[str] = set()
-        for node in ast.walk(self._outline.tree):
+        for node in self._outline.nodes:
             for value in node.__dict__.values():
-                if value.__class__ is str and len(value) < 64:
-                    said.add(value)
+                for item in value if value.__class__ is list else (value,):
+                    kind = item.__class__
+                    if kind is str:
+                        said.add(item)
+                    elif kind is ast.Name:
+                        said.add(item.id)
+                    elif kind is ast.Constant and item.value.__class__ is str and len(item.value) < 64:
+                        said.add(item.value)
         return any(says_alignment(name) for name in said)
 
     def _walk(self, tree: ast.AST) -> None:
@@ -212,7 +218,7 @@ def _suppressing(outline: Outline) -> set[str]:
 
 def tries_norms(outline: Outline) -> bool:
     """Is anything named ``norm`` called in such a block?"""
-    return any(
+    return bool(outline.called("norm", "vector_norm")) and any(
         isinstance(part, ast.Call) and _last(part.func) in ("norm", "vector_norm")
         for body in tries(outline)
         for statement in body

@@ -20,7 +20,7 @@ __all__ = ["FEEDBACK", "evidence", "is_guarded_draw", "is_repeatable", "may_hold
 
 # Parts of the vocabulary that need no pattern, and patterns for the rest. Each pattern starts with letters, so that it
 # runs at memory speed; the vocabulary itself, which does not, is asked only where one of them is found.
-_PARTS = (b"feedback", b"feed_back", b"feed-back", b"feed back", b"dfa", b"drtp", b"pepita")
+_PARTS = (b"feedback", b"feed_back", b"feed-back", b"feed back", b"drtp", b"pepita")
 _LOWER = tuple(
     re.compile(pattern)
     for pattern in (
@@ -33,6 +33,8 @@ _LOWER = tuple(
     )
 )
 _AS_WRITTEN = (
+    re.compile(rb"DFA"),
+    re.compile(rb"dfa(?:(?<=\bdfa)|(?<=_dfa))"),
     re.compile(rb"FA(?:(?<=[a-z\d]FA)\b|(?<=\bFA)(?:[A-Z][a-z]|_))"),
     re.compile(rb"fa_(?<=\bfa_)[wmlc]"),
     re.compile(rb"_fa\b"),
