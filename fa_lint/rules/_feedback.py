@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,12 +19,14 @@ from fa_lint.semantics.feedback_names import VOCABULARY, is_feedback_name, is_po
 
 __all__ = ["FEEDBACK", "evidence", "is_guarded_draw", "is_repeatable", "may_hold_feedback", "may_speak"]
 
-# Parts of the vocabulary that need no pattern, and patterns for the rest. Each pattern starts with letters, so that it
-# runs at memory speed; the vocabulary itself, which does not, is asked only where one of them is found.
-_PARTS = (b"feedback", b"feed_back", b"feed-back", b"feed back", b"drtp", b"pepita")
+# Each starts with letters, so that it runs at memory speed; the vocabulary itself, which does not, is asked only of the
+# lines where one of them is found.
 _LOWER = tuple(
     re.compile(pattern)
     for pattern in (
+        rb"feed[ _-]?back",
+        rb"drtp",
+        rb"pepita",
         rb"fb_?(?:weight|matri)",
         rb"bwd_?(?:weight|matri)",
         rb"back(?:ward)?_?(?:weight|matri)",
@@ -47,17 +50,27 @@ class _FeedbackGate(Gate):
 
     def open_for(self, data: bytes) -> bool:
         assert self.pattern is not None
-        if not any(literal in data for literal in self.literals) or not may_speak(data):
+        if not any(literal in data for literal in self.literals):
             return False
-        return self.pattern.search(data) is not None
+        # What is said stands on one line, around what was found cheaply.
+        for at in _candidates(data):
+            end = data.find(b"\n", at)
+            if self.pattern.search(data, data.rfind(b"\n", 0, at) + 1, end if end >= 0 else len(data)):
+                return True
+        return False
 
 
 def may_speak(data: bytes) -> bool:
     """True wherever the vocabulary of feedback has a match, and cheap."""
+    return any(True for _ in _candidates(data))
+
+
+def _candidates(data: bytes) -> Iterator[int]:
     lower = data.lower()
-    if any(part in lower for part in _PARTS) or any(pattern.search(lower) for pattern in _LOWER):
-        return True
-    return any(pattern.search(data) for pattern in _AS_WRITTEN)
+    for pattern in _LOWER:
+        yield from (match.start() for match in pattern.finditer(lower))
+    for pattern in _AS_WRITTEN:
+        yield from (match.start() for match in pattern.finditer(data))
 
 
 # A module has to name a library that makes tensors, and to speak of feedback.

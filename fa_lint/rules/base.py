@@ -69,21 +69,28 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A byte gate: one of ``literals`` must occur in a file, and so must ``pattern`` where one is given."""
+    """A byte gate: one of ``literals`` must occur in a file, and so must one of the patterns where any is given."""
 
     literals: tuple[bytes, ...]
     pattern: re.Pattern[bytes] | None = None
+    others: tuple[re.Pattern[bytes], ...] = ()
 
     def open_for(self, data: bytes) -> bool:
         # Plain searches run at memory speed; the pattern sees only the files that pass them.
         if not any(literal in data for literal in self.literals):
             return False
-        return self.pattern is None or self.pattern.search(data) is not None
+        if self.pattern is None or self.pattern.search(data) is not None:
+            return True
+        return any(other.search(data) for other in self.others)
 
 
-def occurs(*literals: bytes, pattern: bytes | None = None) -> Gate:
-    """A :class:`Gate` from literals and a regular expression."""
-    return Gate(literals, None if pattern is None else re.compile(pattern))
+def occurs(*literals: bytes, pattern: bytes | None = None, patterns: tuple[bytes, ...] = ()) -> Gate:
+    """A :class:`Gate` from literals and regular expressions, of which one must match.
+
+    Several that each begin with letters are many times faster than one with ``|``.
+    """
+    first, *others = (pattern,) if pattern is not None else patterns or (None,)
+    return Gate(literals, None if first is None else re.compile(first), tuple(re.compile(p) for p in others if p))
 
 
 class Rule(ABC):

@@ -99,7 +99,14 @@ class FlooredGradientCosine(ProjectRule):
         occurs(b"norm", b"sqrt", b".5", b"dot(", b"sum(", b"einsum", b"matmul", b"mm(", b"inner", b"abs(", b"@"),
         occurs(
             *(b"eps", b"EPS", b"Eps", b"tiny", b"TINY", b"tability", b"e-", b"E-", b".0", b"**", b"functional"),
-            pattern=rb"eps(?:\b|_|ilon)|EPS|Eps|tiny|TINY|[Ss]tability|STABILITY|\d\.?[eE]-\d|\.0\d|\*\* ?-|\bnormalize\b",
+            patterns=(
+                rb"eps(?:\b|_|ilon)",
+                *(rb"EPS", rb"Eps", rb"tiny", rb"TINY", rb"stability", rb"Stability", rb"STABILITY"),
+                *(rb"e-(?<=\de-)\d", rb"e-(?<=\d\.e-)\d", rb"E-(?<=\dE-)\d", rb"E-(?<=\d\.E-)\d"),
+                rb"\.0\d(?<=\d\.0\d)",
+                rb"\*\* ?-",
+                rb"normalize\b(?<!\wnormalize)",
+            ),
         ),
     )
 
