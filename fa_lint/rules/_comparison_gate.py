@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from fa_lint.gate import Outline
-from fa_lint.rules._measure_words import is_measure_name, may_hold_cosine, may_say_alignment, says_alignment
+from fa_lint.gate import Outline, children
+from fa_lint.rules._measure_words import is_measure_name, may_hold_cosine, says_alignment
 from fa_lint.rules.base import Gate
 from fa_lint.semantics.words import NORM_WORDS, words
 
@@ -74,9 +74,8 @@ class Cosines:
     @cached_property
     def measured(self) -> bool:
         """Found, or spoken of."""
-        return self.found or (may_say_alignment(self._outline.data) and self._is_named)
+        return self.found or self._is_named()
 
-    @cached_property
     def _is_named(self) -> bool:
         """Does any name, or short text, speak of the alignment of something?"""
         said: set[str] = set()
@@ -164,7 +163,7 @@ class Cosines:
                 case ast.Name() | ast.Attribute():
                     found |= _said(_last(top))
                     found |= self._through(top, scope)
-            stack.extend(ast.iter_child_nodes(top))
+            stack.extend(children(top))
         return frozenset(found)
 
     def _through(self, node: ast.Name | ast.Attribute, scope: int) -> frozenset[str]:

@@ -18,7 +18,6 @@ __all__ = [
     "may_call_measure",
     "may_have_formula",
     "may_hold_cosine",
-    "may_say_alignment",
     "says_alignment",
     "subject_of_name",
 ]
@@ -81,14 +80,6 @@ _NAMED = re.compile(
 def says_alignment(text: str) -> bool:
     """Does a name, or a text with names in it, speak of the cosine of something: ``grad_cos``, ``layer_angles``?"""
     return _NAMED.search(text) is not None
-
-
-_NAMED_BYTES = re.compile(_NAMED.pattern.encode(), re.IGNORECASE)
-
-
-def may_say_alignment(data: bytes) -> bool:
-    """The same of a whole file: False where no name in it can."""
-    return _NAMED_BYTES.search(data) is not None
 
 
 _LIBRARY = (

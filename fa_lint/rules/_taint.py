@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from fa_lint.gate import children
 from fa_lint.semantics.words import is_short_gradient_name, suggests
 
 __all__ = ["Scope", "Taint"]
@@ -98,7 +99,7 @@ class Taint:
                     self._inner[scope.function].add(name)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and scope.above is not None:
                 scope.bound.add(node.id)
-            stack.extend((child, inner) for child in ast.iter_child_nodes(node))
+            stack.extend((child, inner) for child in children(node))
 
     def _keys(self, scope: Scope, *nodes: ast.AST | None) -> set[str]:
         found: set[str] = set()
@@ -112,7 +113,7 @@ class Taint:
                     found.add(name)
                 case ast.Constant(value=str() as name) if name.isidentifier():
                     found.add(name)
-            stack.extend(ast.iter_child_nodes(node))
+            stack.extend(children(node))
         return found
 
     def _edge(self, sources: Iterable[str], targets: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.findings import Finding, Level, Related
-from fa_lint.gate import Outline
+from fa_lint.gate import Outline, children
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
@@ -322,7 +322,7 @@ def _may_sever(outline: Outline) -> bool:
                 backwards.add(home)
                 given = [*args[1:2], *(k.value for k in keywords if k.arg == "inputs")]
                 towards |= {(home, n.id) for part in given for n in ast.walk(part) if isinstance(n, ast.Name)}
-        stack.extend((child, graphless, home) for child in ast.iter_child_nodes(node))
+        stack.extend((child, graphless, home) for child in children(node))
     # A ``.grad`` is filled by a backward of the same function.
     return not cut.isdisjoint(towards | {(home, name) for home, name in reads if home in backwards})
 

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level, Related
-from fa_lint.gate import Outline
+from fa_lint.gate import Outline, children
 from fa_lint.rules._comparison_gate import cosines_in
 from fa_lint.rules._products import division, inner_product, read_denominator
 from fa_lint.rules.base import Invalid, Rule, occurs
@@ -229,7 +229,7 @@ def _may_compare(outline: Outline) -> bool:
             case ast.Name(id=name) | ast.alias(name=name) | ast.ImportFrom(module=str() as name):
                 if name.startswith("torchvision"):
                     return True
-        stack.extend((child, inside) for child in ast.iter_child_nodes(node))
+        stack.extend((child, inside) for child in children(node))
     return False
 
 

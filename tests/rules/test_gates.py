@@ -9,7 +9,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fa_lint.rules._feedback import may_speak
-from fa_lint.rules._measure_words import may_say_alignment, says_alignment
 from fa_lint.rules.base import Gate
 from fa_lint.rules.fal101 import NegativeNormOrder
 from fa_lint.semantics.feedback_names import VOCABULARY
@@ -31,13 +30,6 @@ def test_the_cheap_test_for_feedback_follows_the_vocabulary(before: str, said: s
 @pytest.mark.parametrize("text", ["default", "FAIL", "halfway", "backend.weightless", "defaults = fabric", ""])
 def test_other_words_are_not_feedback(text: str) -> None:
     assert not may_speak(text.encode())
-
-
-@given(AROUND, st.sampled_from("grad_cos layer_angles cosine_of_credits param_sims bp_alignment".split()), AROUND)
-def test_the_bytes_say_what_a_name_says(before: str, said: str, after: str) -> None:
-    text = before + said + after
-    if says_alignment(text):
-        assert may_say_alignment(text.encode())
 
 
 def test_a_gate_is_asked_once_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
