@@ -55,6 +55,11 @@ class Modules:
         self._imports = imports
         self._found: dict[tuple[str, str], list[str]] = {}
 
+    @property
+    def alone(self) -> bool:
+        """Is there only one file, so that what is not in it may be anywhere?"""
+        return len(self._imports) < 2
+
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
         """The paths of the modules that have a name as their last part."""

@@ -153,12 +153,33 @@ LAYER = "import torch\nfrom {source} import {base}\n\nclass LinearFA({base}):\n 
 BASE = "import torch\nfrom torch import nn\n\nclass Layer(nn.Module):\n    pass\n\nclass Recorder:\n    pass\n"
 
 
+SAVER = "import torch\ndef save(net, path):\n    torch.save(net.state_dict(), path)\n"
+
+
 @pytest.mark.parametrize(
     ("source", "base", "expected"),
     [("base", "Layer", ["layer.py:7:9 FAL402"]), ("base", "Recorder", []), ("elsewhere", "Layer", [])],
 )
 def test_a_base_class_in_another_file_says_whether_it_is_a_module(codes: Codes, source: str, base: str, expected: list[str]) -> None:
     write("base.py", BASE)
+    write("saver.py", SAVER)
     write("layer.py", LAYER.format(source=source, base=base))
     assert [c for c in codes(".") if "FAL402" in c] == expected
     assert [c for c in codes("layer.py") if "FAL402" in c] == []
+
+
+def test_where_nothing_is_ever_saved_nothing_is_lost(codes: Codes) -> None:
+    write("model.py", MODEL)
+    write("other.py", "import torch\n")
+    assert [c for c in codes(".") if "FAL402" in c] == []
+    # On its own, the file may be saved by anyone.
+    assert [c for c in codes("model.py") if "FAL402" in c] == ["model.py:7:9 FAL402"]
+    write("other.py", SAVER)
+    assert [c for c in codes(".") if "FAL402" in c] == ["model.py:7:9 FAL402"]
+    assert [c for c in codes(".") if "FAL402" in c] == ["model.py:7:9 FAL402"]  # from the cache, too
+
+
+def test_a_suppression_of_what_the_project_settles_is_used(codes: Codes) -> None:
+    write("model.py", MODEL.replace("torch.randn(n, n)", "torch.randn(n, n)  # noqa: FAL402"))
+    write("saver.py", SAVER)
+    assert codes(".") == []

@@ -7,12 +7,14 @@ from fa_lint.findings import Applicability, Clue, Diagnostic, Edit, Finding, Fix
 from fa_lint.gate import Outline
 from fa_lint.modules import Modules
 from fa_lint.rules._feedback import FEEDBACK, evidence, is_guarded_draw, is_repeatable, may_hold_feedback
+from fa_lint.rules._lost_elsewhere import SAVING
 from fa_lint.rules.base import Invalid, ProjectRule, Question
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import is_module, methods, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
 from fa_lint.semantics.feedback_stores import stores
+from fa_lint.semantics.saves import saves
 
 __all__ = ["UnregisteredFeedback"]
 
@@ -27,7 +29,8 @@ class UnregisteredFeedback(ProjectRule):
     (`weight_fa`, `feedback_matrix`, `backward_weight`) with a random draw; a matrix that only the backward pass of a
     custom `autograd.Function` reads; a matrix that an error is sent through in code named after feedback alignment.
     `self.B = torch.randn(…)` alone means nothing. Silent on buffers, parameters, `ParameterList`, modules, on what
-    the class writes in its own `state_dict` or `get_extra_state`, and on a draw right after a constant seed.
+    the class writes in its own `state_dict` or `get_extra_state`, on a draw right after a constant seed, and in a project
+    of several files of which none ever saves anything.
 
     ## Why is this bad
     `state_dict()` does not contain it and `.to(device)` does not move it, and nothing warns: `load_state_dict(strict=True)`
@@ -221,9 +224,13 @@ class UnregisteredFeedback(ProjectRule):
             related=evidence(facts, site),
         )
 
-    # -- across files: whether a base class of another file is a torch module -----------------------------------
+    # -- across files: whether anything is saved, and whether a base class of another file is a torch module ----
+
+    settles_all = True
 
     def clues(self, facts: ModuleFacts) -> Iterator[Clue]:
+        for site in _plain_sites(facts, "module"):
+            yield Clue("module feedback", self._finding(facts, site, _fix(facts, site)))
         for site in _plain_sites(facts, "object"):
             owner = facts.node(site.owner_nid)
             assert isinstance(owner, ir.ClassDef)
@@ -232,23 +239,32 @@ class UnregisteredFeedback(ProjectRule):
                 yield Clue("feedback", self._finding(facts, site, None), {"bases": bases})
 
     def question(self, clues: Sequence[Trace], modules: Modules) -> Question | None:
-        names = sorted(modules.known_as(base.rpartition(".")[2] for clue in clues for base in clue.data["bases"]))
-        return Question(tuple(f"class {name}" for name in names), tuple(names)) if names else None
+        bases = (base.rpartition(".")[2] for clue in clues for base in clue.data.get("bases", ()))
+        names = sorted(modules.known_as(bases))
+        return Question((*SAVING, *(f"class {name}" for name in names)), tuple(names)) if clues else None
 
     def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
+        for save in saves(facts)[:1]:
+            yield Clue("save", self.find(facts, facts.node(save.call), "saved here"))
         for owner in facts.names.classes:
             if owner.name in question.names and is_module(facts, owner):
-                yield Clue("module", self.find(facts, owner, "this base is a torch module"), {"class": owner.name})
+                yield Clue("base", self.find(facts, owner, "this base is a torch module"), {"class": owner.name})
 
     def settle(
         self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
     ) -> Iterator[tuple[Trace, Diagnostic]]:
-        for clue in clues:
-            for module in answers:
-                if any(
-                    modules.means(base, clue.path, module.path, module.data["class"]) for base in clue.data["bases"]
-                ):
-                    at = module.diagnostic
+        if modules.alone:
+            return
+        bases = [answer for answer in answers if answer.kind == "base"]
+        # Where nothing is ever saved, nothing is lost.
+        saved = any(answer.kind == "save" for answer in answers)
+        for clue in clues if saved else ():
+            if clue.kind == "module feedback":
+                yield clue, clue.diagnostic
+                continue
+            for base in bases:
+                if any(modules.means(name, clue.path, base.path, base.data["class"]) for name in clue.data["bases"]):
+                    at = base.diagnostic
                     place = RelatedPlace(at.path, at.start, at.end, at.message, at.cell)
                     yield clue, replace(clue.diagnostic, related=(*clue.diagnostic.related, place))
                     break
