@@ -1,8 +1,9 @@
-"""Console script ``fa-diagnose``. It lives here because ``fa_lint_runtime`` cannot be imported without torch."""
+"""Console script ``fa-diagnose``. It lives here so that it can say what is missing where torch is not installed."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 
 __all__ = ["main"]
@@ -10,6 +11,9 @@ __all__ = ["main"]
 
 def main() -> None:
     """Hand over to ``fa_lint_runtime.cli``; without torch or numpy one line on stderr and exit code 2."""
+    if any(importlib.util.find_spec(name) is None for name in ("torch", "numpy")):
+        print('fa-diagnose: fa_lint_runtime needs torch and numpy: pip install "fa-lint[runtime]"', file=sys.stderr)
+        raise SystemExit(2)
     try:
         cli = importlib.import_module("fa_lint_runtime.cli")
     except ImportError as error:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from fa_lint.findings import Applicability, Clue, Diagnostic, Edit, Finding, Fix, Level, RelatedPlace, Trace
 from fa_lint.gate import Outline
@@ -14,7 +15,7 @@ from fa_lint.semantics.classes import is_module, methods, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
 from fa_lint.semantics.feedback_stores import stores
-from fa_lint.semantics.saves import saves
+from fa_lint.semantics.saves import is_model_entry, saves
 
 __all__ = ["UnregisteredFeedback"]
 
@@ -30,7 +31,7 @@ class UnregisteredFeedback(ProjectRule):
     custom `autograd.Function` reads; a matrix that an error is sent through in code named after feedback alignment.
     `self.B = torch.randn(…)` alone means nothing. Silent on buffers, parameters, `ParameterList`, modules, on what
     the class writes in its own `state_dict` or `get_extra_state`, on a draw right after a constant seed, and in a project
-    of several files of which none ever saves anything.
+    of several files where nothing that imports the module, or is imported beside it, ever saves a model.
 
     ## Why is this bad
     `state_dict()` does not contain it and `.to(device)` does not move it, and nothing warns: `load_state_dict(strict=True)`
@@ -244,7 +245,8 @@ class UnregisteredFeedback(ProjectRule):
         return Question((*SAVING, *(f"class {name}" for name in names)), tuple(names)) if clues else None
 
     def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
-        for save in saves(facts)[:1]:
+        models = (save for save in saves(facts) if any(is_model_entry(e) or e.of == "self" for e in save.entries))
+        for save in islice(models, 1):
             yield Clue("save", self.find(facts, facts.node(save.call), "saved here"))
         for owner in facts.names.classes:
             if owner.name in question.names and is_module(facts, owner):
@@ -256,9 +258,11 @@ class UnregisteredFeedback(ProjectRule):
         if modules.alone:
             return
         bases = [answer for answer in answers if answer.kind == "base"]
-        # Where nothing is ever saved, nothing is lost.
-        saved = any(answer.kind == "save" for answer in answers)
-        for clue in clues if saved else ():
+        saving = {answer.path for answer in answers if answer.kind == "save"}
+        for clue in clues:
+            # In a program that never saves a model nothing is lost.
+            if not any(modules.together(clue.path, path) for path in saving):
+                continue
             if clue.kind == "module feedback":
                 yield clue, clue.diagnostic
                 continue

@@ -25,6 +25,16 @@ class CreditInputs:
         error: ``softmax - onehot`` in fp64 for cross-entropy, else the gradient of the summed loss at the logits.
         hidden: h_0 … h_L as the model made them, batch first.
         model: the model, in evaluation mode.
+
+    Example:
+        >>> weights = {"0": torch.ones(3, 16)}
+        >>> def credit(inputs: CreditInputs) -> dict[str, Tensor]:
+        ...     return {site: inputs.error @ b for site, b in weights.items()}
+        >>> error = torch.tensor([[0.5, -0.5, 0.0]], dtype=torch.float64)
+        >>> weights["0"] = weights["0"].double()
+        >>> batch = CreditInputs(x=None, y=None, logits=error, error=error, hidden=(), model=torch.nn.Identity())
+        >>> credit(batch)["0"].shape
+        torch.Size([1, 16])
     """
 
     x: Any

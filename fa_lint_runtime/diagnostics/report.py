@@ -43,6 +43,16 @@ class LayerReport:
         drift: agreement of gradients between samples.
         precision: resolution and headroom; None if not measured.
         alignment: Γ; None without a credit for this state (N/A, never a number).
+
+    Example:
+        >>> import torch
+        >>> from fa_lint_runtime import diagnose
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8), nn.Linear(8, 2))
+        >>> batches = [(torch.randn(16, 4), torch.randint(0, 2, (16,))) for _ in range(2)]
+        >>> layer = diagnose(net, batches, headline_acc=0.5, progress=False).layers[0]
+        >>> layer.index, layer.width, layer.alignment
+        (0, 8, None)
     """
 
     index: int
