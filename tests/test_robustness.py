@@ -113,9 +113,10 @@ def test_the_gates_are_sound_on_real_code() -> None:
     """On a sample of real files that hold a needle of any rule, gated and ungated findings are equal."""
     tried = 0
     for package in ("torch/nn", "torch/distributions", "torch/optim", "sklearn/metrics", "torch/ao", "numpy/linalg"):
-        for path in sorted((SITE / package).rglob("*.py")):
+        # Without their gates the rules take seconds a file: a part of each package.
+        for path in sorted((SITE / package).rglob("*.py"))[::3]:
             data = path.read_bytes()
-            if len(data) > 60_000 or not any(word in data for word in (b"norm", b"cos", b".sum(")):
+            if len(data) > 30_000 or not any(word in data for word in (b"norm", b"cos", b".sum(")):
                 continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -127,4 +128,4 @@ def test_the_gates_are_sound_on_real_code() -> None:
                     assert rule.may_match(data), (path, rule.code)
                     assert rule.may_fire(seen), (path, rule.code)
             tried += 1
-    assert tried > 50
+    assert tried > 20

@@ -81,7 +81,7 @@ def draw_of(facts: ModuleFacts, node: ir.Expr | None, depth: int = 0) -> Draw | 
                 return Draw("random", draw.nid, draw.seed)
             return draw
         case ir.Binary(op="*" | "/" | "+" | "-" | "@", left=left, right=right):
-            return draw_of(facts, left, depth) or draw_of(facts, right, depth)
+            return _first([draw_of(facts, left, depth), draw_of(facts, right, depth)])
         case ir.Unary(op="-", operand=value) | ir.Subscript(value=value) | ir.Starred(value=value):
             return draw_of(facts, value, depth)
         case ir.Walrus(value=value):
@@ -89,7 +89,7 @@ def draw_of(facts: ModuleFacts, node: ir.Expr | None, depth: int = 0) -> Draw | 
         case ir.Attr(attr="T" | "mT" | "data" | "Q", value=value):
             return draw_of(facts, value, depth)
         case ir.Conditional(body=body, orelse=orelse):
-            return draw_of(facts, body, depth) or draw_of(facts, orelse, depth)
+            return _first([draw_of(facts, body, depth), draw_of(facts, orelse, depth)])
         case ir.Comprehension(elements=elements):
             return draw_of(facts, elements[-1], depth)
         case ir.Sequence(items=items) | ir.Keyed(values=items):

@@ -45,7 +45,7 @@ class Watching:
         """The lines up to the one that holds ``text``."""
         said: list[str] = []
         while not said or text not in said[-1]:
-            said.append(self._lines.get(timeout=30))
+            said.append(self._lines.get(timeout=120))
         return said
 
 
