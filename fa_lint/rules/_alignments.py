@@ -91,6 +91,7 @@ class Alignments:
     def __init__(self, facts: ModuleFacts) -> None:
         self._facts = facts
         self._memo: dict[int, Alignment] = {}
+        self._round: dict[int, Alignment] = {}
         self._busy: set[int] = set()
         data = facts.text.encode()
         self._has_formulas = may_have_formula(data)
@@ -100,7 +101,7 @@ class Alignments:
         """What an expression measures, with the evidence for it; a container measures what its elements do."""
         if node is None or depth > _DEPTH or node.nid in self._busy:
             return NO_ALIGNMENT
-        known = self._memo.get(node.nid)
+        known = self._memo.get(node.nid) or self._round.get(node.nid)
         if known is not None:
             return known
         self._busy.add(node.nid)
@@ -108,8 +109,12 @@ class Alignments:
             found = self._of(node, depth + 1)
         finally:
             self._busy.discard(node.nid)
+        # An answer inside a cycle lacks what the cycle would add: good for this question only, and asked once in it, as
+        # names that are bound through each other would be asked exponentially often.
+        self._round[node.nid] = found
         if not self._busy:
             self._memo[node.nid] = found
+            self._round.clear()
         return found
 
     def operands(self, node: ir.Expr) -> tuple[ir.Expr, ir.Expr] | None:
