@@ -24,7 +24,14 @@ class Watching:
 
     def __init__(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "fa_lint", "--watch", "--output-format", "concise", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        # A job in the background of a shell is born with SIGINT ignored, and would hand that on.
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
