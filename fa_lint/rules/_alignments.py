@@ -23,6 +23,7 @@ from fa_lint.rules._measure_words import (
 from fa_lint.rules._products import division, inner_product, read_denominator
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.memory import Memory
 from fa_lint.semantics.names import Binding
 from fa_lint.semantics.roles import COMPUTED, NAMED, Evidence
 from fa_lint.semantics.words import words
@@ -31,7 +32,6 @@ __all__ = ["NO_ALIGNMENT", "SHOWN", "Alignment", "Alignments", "alignments", "ev
 
 # Between a name and a proof: the formula is in sight, what enters it is only named.
 SHOWN = 2
-_DEPTH = 24
 _COSINES = frozenset(
     "torch.nn.functional.cosine_similarity fa_lint_runtime.safe_cosine fa_lint_runtime.safe_angle "
     "sklearn.metrics.pairwise.cosine_similarity scipy.spatial.distance.cosine "
@@ -90,32 +90,16 @@ class Alignments:
 
     def __init__(self, facts: ModuleFacts) -> None:
         self._facts = facts
-        self._memo: dict[int, Alignment] = {}
-        self._round: dict[int, Alignment] = {}
-        self._busy: set[int] = set()
+        self._memory = Memory(NO_ALIGNMENT)
         data = facts.text.encode()
         self._has_formulas = may_have_formula(data)
         self._has_cosines = may_hold_cosine(data)
 
-    def of(self, node: ir.Expr | None, depth: int = 0) -> Alignment:
+    def of(self, node: ir.Expr | None) -> Alignment:
         """What an expression measures, with the evidence for it; a container measures what its elements do."""
-        if node is None or depth > _DEPTH or node.nid in self._busy:
+        if node is None:
             return NO_ALIGNMENT
-        known = self._memo.get(node.nid) or self._round.get(node.nid)
-        if known is not None:
-            return known
-        self._busy.add(node.nid)
-        try:
-            found = self._of(node, depth + 1)
-        finally:
-            self._busy.discard(node.nid)
-        # An answer inside a cycle lacks what the cycle would add: good for this question only, and asked once in it, as
-        # names that are bound through each other would be asked exponentially often.
-        self._round[node.nid] = found
-        if not self._busy:
-            self._memo[node.nid] = found
-            self._round.clear()
-        return found
+        return self._memory.ask(node.nid, lambda: self._of(node))
 
     def operands(self, node: ir.Expr) -> tuple[ir.Expr, ir.Expr] | None:
         """The two values whose cosine an expression computes on the spot."""
@@ -125,59 +109,48 @@ class Alignments:
                 return (values[0], values[1]) if len(values) == 2 else None
         return self._quotient(node)
 
-    def returned(self, function: ir.FunctionDef, index: int | None = None, depth: int = 0) -> Alignment:
+    def returned(self, function: ir.FunctionDef, index: int | None = None) -> Alignment:
         """What a function of the module returns (at ``index`` of the tuple it returns)."""
         if set(words(function.name)) & TRAINED:
             return NO_ALIGNMENT
-        found = []
-        for node in ir.walk(function.body):
-            if isinstance(node, ir.Return | ir.Yield) and self._facts.names.enclosing_function(node) is function:
-                value = node.value
-                if index is not None and isinstance(value, ir.Sequence):
-                    value = value.items[index] if index < len(value.items) else None
-                found.append(self.of(value, depth))
-        return _strongest(found)
-
-    def bound(self, binding: Binding) -> Alignment:
-        """What one binding gives its name."""
-        return self._binding(binding, 0)
+        return _strongest(self.of(value) for value in self._facts.names.returned(function, index))
 
     # -- expressions ------------------------------------------------------------------------------------------
 
-    def _of(self, node: ir.Expr, depth: int) -> Alignment:
+    def _of(self, node: ir.Expr) -> Alignment:
         match node:
             case ir.Name(id=identifier):
                 if self._facts.qualified(node) is not None:
                     return NO_ALIGNMENT
-                return self._bound(self._facts.names.reaching(node), identifier, node, depth)
+                return self._bound(self._facts.names.reaching(node), identifier, node)
             case ir.Attr(attr=attr):
                 if self._facts.qualified(node) is not None:
                     return NO_ALIGNMENT
                 if attr in ("T", "data", "values"):
-                    return self.of(node.value, depth)
-                return self._bound(self._facts.names.self_attribute(node), attr, node, depth)
+                    return self.of(node.value)
+                return self._bound(self._facts.names.self_attribute(node), attr, node)
             case ir.Subscript(value=value, index=index):
                 key = index[0].value if index and isinstance(index[0], ir.Const) else None
                 named = self._named(key, node) if isinstance(key, str) else NO_ALIGNMENT
-                return named if named.is_cosine else self.of(value, depth)
+                return named if named.is_cosine else self.of(value)
             case ir.Call():
-                return self._call(node, depth)
+                return self._call(node)
             case ir.Binary(op="/") if (pair := self._quotient(node)) is not None:
                 return self._between(*pair, node)
             case ir.Binary(op="+" | "-" | "*", left=left, right=right):
-                return _strongest([self.of(left, depth), self.of(right, depth)])
+                return _strongest([self.of(left), self.of(right)])
             case ir.Binary(op="/", left=left):
-                return self.of(left, depth)
+                return self.of(left)
             case ir.Unary(op="-" | "+", operand=value) | ir.Starred(value=value) | ir.Walrus(value=value):
-                return self.of(value, depth)
+                return self.of(value)
             case ir.Conditional(body=body, orelse=orelse):
-                return _strongest([self.of(body, depth), self.of(orelse, depth)])
+                return _strongest([self.of(body), self.of(orelse)])
             case ir.Comprehension(elements=elements):
-                return self.of(elements[-1], depth)
+                return self.of(elements[-1])
             case ir.Sequence(items=items):
-                return _strongest(self.of(item, depth) for item in items)
+                return _strongest(self.of(item) for item in items)
             case ir.Keyed(values=values):
-                return _strongest(self.of(value, depth) for value in values)
+                return _strongest(self.of(value) for value in values)
         return NO_ALIGNMENT
 
     def _named(self, identifier: str, node: ir.Node) -> Alignment:
@@ -188,13 +161,13 @@ class Alignments:
         subject = subject_of_name(identifier) if self._has_cosines else ""
         return Alignment(subject, NAMED, (Evidence(node.nid, f"named `{identifier}`"),)) if subject else NO_ALIGNMENT
 
-    def _bound(self, bindings: Iterable[Binding], identifier: str, node: ir.Node, depth: int) -> Alignment:
+    def _bound(self, bindings: Iterable[Binding], identifier: str, node: ir.Node) -> Alignment:
         named = self._named(identifier, node)
         if named.strength == COMPUTED:
             return named
         if set(words(identifier)) & TRAINED:
             return NO_ALIGNMENT
-        found = _strongest(self._binding(binding, depth) for binding in bindings)
+        found = _strongest(self.bound(binding) for binding in bindings)
         if found.is_measured:
             return found
         if found.subject == "unknown" and named.is_cosine:
@@ -202,22 +175,23 @@ class Alignments:
             return Alignment(named.subject, SHOWN, (*found.evidence, *named.evidence))
         return found if found.is_cosine else named
 
-    def _binding(self, binding: Binding, depth: int) -> Alignment:
+    def bound(self, binding: Binding) -> Alignment:
+        """What one binding gives its name."""
         value = binding.value
         if value is None or binding.how in ("with", "except", "def", "class", "import", "param"):
             return NO_ALIGNMENT
         if binding.how == "unpack" and isinstance(value, ir.Call):
             function = self._facts.names.function_called(value)
             if function is not None:
-                return self.returned(function, binding.index, depth)
-            found = self.of(value, depth)
+                return self.returned(function, binding.index)
+            found = self.of(value)
             # ``distance, angle = f(...)``: of an unseen function's results only the one called so is the angle.
             return found if found.strength > NAMED or is_measure_name(binding.name) else NO_ALIGNMENT
         if binding.how == "unpack" and not is_measure_name(binding.name):
             return NO_ALIGNMENT
         if binding.how == "iterate" and self._is_key(binding):
             return NO_ALIGNMENT
-        return self.of(value, depth)
+        return self.of(value)
 
     def _is_key(self, binding: Binding) -> bool:
         match binding.value:
@@ -227,28 +201,28 @@ class Alignments:
 
     # -- calls ------------------------------------------------------------------------------------------------
 
-    def _call(self, node: ir.Call, depth: int) -> Alignment:
+    def _call(self, node: ir.Call) -> Alignment:
         pair = self.operands(node)
         if pair is not None:
             return self._between(*pair, node)
         name = self._facts.qualified(node.func)
         if name in _ACOS and node.args:
-            return self.of(node.args[0].value, depth)
+            return self.of(node.args[0].value)
         if name in _WRAPPERS and node.args:
-            return _strongest(self.of(arg.value, depth) for arg in node.args if arg.keyword is None)
+            return _strongest(self.of(arg.value) for arg in node.args if arg.keyword is None)
         function = self._facts.names.function_called(node)
         if function is not None:
-            found = self.returned(function, None, depth)
+            found = self.returned(function, None)
             if found.is_cosine:
                 return self._at_call(found, function.name, node)
             return self._named(function.name, node)
         match node.func:
             case ir.Name(id=identifier) if identifier in _BUILTINS and not self._facts.names.bindings(node.func):
-                return _strongest(self.of(arg.value, depth) for arg in node.args)
+                return _strongest(self.of(arg.value) for arg in node.args)
             case ir.Attr(attr="acos" | "arccos", value=value) if name is None:
-                return self.of(value, depth)
+                return self.of(value)
             case ir.Attr(attr=attr, value=value) if attr in _METHODS and self._facts.qualified(value) is None:
-                return self.of(value, depth)
+                return self.of(value)
         return self._called_name(last_name(node.func), node)
 
     def _at_call(self, found: Alignment, name: str, node: ir.Call) -> Alignment:

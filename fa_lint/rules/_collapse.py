@@ -167,13 +167,11 @@ class _Finder:
         return sum(self._names.function_called(other) is function for other in self._names.calls) == 1
 
     def _returns_layers(self, function: ir.FunctionDef) -> bool:
-        for node in ir.walk(function.body):
-            if isinstance(node, ir.Return) and isinstance(node.value, ir.Name | ir.Comprehension):
-                if self._names.enclosing_function(node) is not function:
-                    continue
-                if isinstance(node.value, ir.Comprehension):
-                    return self._layers.runs_over_layers(node.value.clause)
-                return self._filled_by_layer(node.value) is not None
+        for value in self._names.returned(function):
+            if isinstance(value, ir.Comprehension):
+                return self._layers.runs_over_layers(value.clause)
+            if isinstance(value, ir.Name):
+                return self._filled_by_layer(value) is not None
         return False
 
     def _allowed(self, binding: Binding) -> set[int]:

@@ -125,7 +125,9 @@ class Layers:
                 if self._facts.qualified(func) == "torch.autograd.grad" and len(args) > 1:
                     return self._is_layered(args[1].value, depth + 1)
                 function = self._names.function_called(node)
-                return function is not None and any(self._is_layered(v, depth + 1) for v in self._returned(function))
+                return function is not None and any(
+                    self._is_layered(v, depth + 1) for v in self._names.returned(function)
+                )
             case ir.Name(id=identifier):
                 if set(words(identifier)) & _LAYERS:
                     return True
@@ -165,15 +167,6 @@ class Layers:
                     if arg.keyword == param.name or (arg.keyword is None and number == position - first):
                         given.append(arg.value)
         return bool(given) and all(self._is_layered(value, depth + 1) for value in given)
-
-    def _returned(self, function: ir.FunctionDef) -> list[ir.Expr]:
-        return [
-            node.value
-            for node in ir.walk(function.body)
-            if isinstance(node, ir.Return)
-            and node.value is not None
-            and self._names.enclosing_function(node) is function
-        ]
 
     # -- does a value live on? --------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ from fa_lint.gate import Outline
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.gradients import keyword
-from fa_lint.semantics.slices import returned
 
 __all__ = ["LogitLoss", "logit_losses", "may_mismatch", "probability"]
 
@@ -95,7 +94,7 @@ def _probability(leaf: ir.Expr, link: str, calls: Calls, depth: int) -> ir.Expr 
     layers = [_last_layer(made, link, calls) for made in calls.sources(leaf.func)]
     if layers and all(layers):
         return leaf
-    values = [value for function in calls.entered(leaf) for value in returned(function, facts)]
+    values = [value for function in calls.entered(leaf) for value in facts.names.returned(function)]
     inner = [probability(value, link, calls, depth + 1) for value in values]
     return inner[0] if inner and all(i is not None for i in inner) else None
 

@@ -194,8 +194,7 @@ def _constructed(facts: ModuleFacts, node: ir.Expr, depth: int) -> list[ir.Class
                 return [owner]
             function = facts.names.function_called(node)
             if function is not None:
-                returned = [n.value for n in ir.walk(function.body) if isinstance(n, ir.Return) and n.value is not None]
-                return [c for value in returned for c in _constructed(facts, value, depth + 1)]
+                return [c for value in facts.names.returned(function) for c in _constructed(facts, value, depth + 1)]
             if func.id in _FORWARDED:
                 return [c for a in args[:1] for c in _constructed(facts, a.value, depth + 1)]
         case ir.Call(func=ir.Attr(value=inner, attr=attr), args=args):

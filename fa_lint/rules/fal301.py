@@ -176,7 +176,7 @@ class Fp16Gradient(ProjectRule):
         return may_be_half(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        precision = Precision(facts)
+        precision = facts.derived(Precision)
         for found in precision.half_gradients():
             sure = found.certain and found.measured
             when = "" if found.certain else ", where autocast is fp16"

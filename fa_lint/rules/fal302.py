@@ -142,7 +142,7 @@ class HalfGradientCast(Rule):
         return may_cast(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        calls = Calls(facts)
+        calls = facts.derived(Calls)
         scaling = Scaling(calls)
         for call in facts.calls:
             operand = half_operand(call, calls)

@@ -141,7 +141,7 @@ class ScaledGradientNorm(Rule):
         return _scales_and_differentiates(outline.tree)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        calls = Calls(facts)
+        calls = facts.derived(Calls)
         scaling = Scaling(calls)
         for site in gradient_sites(facts, calls):
             found = slice_of(site.loss, facts)

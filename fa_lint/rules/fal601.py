@@ -157,7 +157,7 @@ class SeveredGraph(Rule):
         return _may_sever(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        sites = list(gradient_sites(facts, Calls(facts)))
+        sites = list(gradient_sites(facts, facts.derived(Calls)))
         for site in sites:
             if site.how == "grad":
                 inputs = keyword(site.call, "inputs", 1)

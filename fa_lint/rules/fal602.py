@@ -144,7 +144,7 @@ class TrainModeMeasurement(Rule):
         return _has_modes(outline) and _may_compare(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        calls = Calls(facts)
+        calls = facts.derived(Calls)
         for node, left, right in self._comparisons(facts):
             first, second = self._passes(left, calls), self._passes(right, calls)
             if not first or not second or set(first) & set(second):

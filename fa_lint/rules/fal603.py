@@ -138,7 +138,7 @@ class LegacyBackwardHook(Rule):
         return False
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        calls = Calls(facts)
+        calls = facts.derived(Calls)
         for call in facts.calls:
             if not call.args or not self._registers(call, facts):
                 continue

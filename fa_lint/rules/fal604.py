@@ -157,7 +157,7 @@ class MismatchedErrorSignal(Rule):
         return may_mismatch(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        calls = Calls(facts)
+        calls = facts.derived(Calls)
         reported: set[int] = set()
         for loss in logit_losses(calls):
             soft = probability(loss.logits, loss.link, calls)

@@ -167,11 +167,7 @@ def _of_method(facts: ModuleFacts, node: ir.Call, func: ir.Attr, depth: int) -> 
 
 
 def _returned(facts: ModuleFacts, function: ir.FunctionDef, depth: int) -> Draw | None:
-    found = []
-    for node in ir.walk(function.body):
-        if isinstance(node, ir.Return) and facts.names.enclosing_function(node) is function:
-            found.append(draw_of(facts, node.value, depth + 2))
-    return _first(found)
+    return _first([draw_of(facts, value, depth + 2) for value in facts.names.returned(function)])
 
 
 def _allocates(facts: ModuleFacts, node: ir.Call, last: str) -> bool:

@@ -148,7 +148,7 @@ def _of_call(facts: ModuleFacts, node: ir.Call, depth: int) -> str:
             return "module" if is_module(facts, owner) else "object"
         function = facts.names.function_called(node)
         if function is not None:
-            kinds = [storage_of(facts, n.value, depth + 1) for n in ir.walk(function.body) if isinstance(n, ir.Return)]
+            kinds = [storage_of(facts, value, depth + 1) for value in facts.names.returned(function)]
             return next((kind for kind in kinds if kind), "")
         return "tensor" if isinstance(node.func, ir.Attr) else "unknown"
     if name in _PARAMETERS:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.slices import returned, slice_of
+from fa_lint.semantics.memory import Memory
+from fa_lint.semantics.slices import slice_of
 from fa_lint.semantics.words import words
 
-__all__ = ["MODEL_WORDS", "is_forward", "is_loss_name", "names_a_model"]
+__all__ = ["MODEL_WORDS", "Forwards", "is_loss_name", "names_a_model"]
 
 MODEL_WORDS = frozenset(
     "model models net network nets encoder backbone decoder head classifier layer layers block blocks resnet vit bert "
@@ -50,43 +51,59 @@ def names_a_model(identifier: str) -> bool:
     return bool(set(words(identifier)) & MODEL_WORDS)
 
 
-def is_forward(node: ir.Node, facts: ModuleFacts, calls: Calls, depth: int = 0) -> bool:
-    """Does a node multiply matrices: itself, or as a call of a model or of a function that holds such a call?"""
-    if isinstance(node, ir.Binary):
-        return node.op == "@"
-    if not isinstance(node, ir.Call) or depth > 4:
+class Forwards:
+    """Answers :meth:`at`: where a module runs a network."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._facts = calls.facts
+        self._functions = Memory(False, 5)
+
+    def at(self, node: ir.Node) -> bool:
+        """Does a node multiply matrices: itself, or as a call of a model or of a function that holds such a call?"""
+        facts, calls = self._facts, self._calls
+        if isinstance(node, ir.Binary):
+            return node.op == "@"
+        if not isinstance(node, ir.Call):
+            return False
+        name = facts.qualified(node.func)
+        if name in _MATRIX_CALLS:
+            return True
+        entered = calls.entered(node)
+        if entered:
+            return any(self._within(function) for function in entered)
+        match node.func:
+            case ir.Name(id=identifier):
+                if identifier in _BUILTINS or set(words(identifier)) & _DATA_WORDS:
+                    return False
+                if name is not None or is_loss_name(identifier):
+                    return _is_given_a_model(node, facts)
+                if identifier == "self" or calls.class_of(node.func) is not None:
+                    return True
+                return _is_layer(node.func, facts, calls) or _is_callable_value(node.func, facts)
+            case ir.Attr(attr=attr, value=value):
+                if name is not None:
+                    return not name.startswith(("torch.", "numpy.")) and _is_given_a_model(node, facts)
+                if attr in _MATRIX_METHODS:
+                    return True
+                if set(words(attr)) & _DATA_WORDS:
+                    return False
+                if is_loss_name(attr):
+                    return _is_given_a_model(node, facts)
+                if isinstance(value, ir.Name) and value.id == "self":
+                    return names_a_model(attr) or attr == "forward" or _is_layer(node.func, facts, calls)
+                last = value.id if isinstance(value, ir.Name) else value.attr if isinstance(value, ir.Attr) else ""
+                return (names_a_model(last) and attr in _MODEL_METHODS) or names_a_model(attr)
+            case ir.Subscript(value=ir.Name(id=identifier) | ir.Attr(attr=identifier)):
+                return names_a_model(identifier)
         return False
-    name = facts.qualified(node.func)
-    if name in _MATRIX_CALLS:
-        return True
-    entered = calls.entered(node)
-    if entered:
-        return any(_holds_forward(function, facts, calls, depth) for function in entered)
-    match node.func:
-        case ir.Name(id=identifier):
-            if identifier in _BUILTINS or set(words(identifier)) & _DATA_WORDS:
-                return False
-            if name is not None or is_loss_name(identifier):
-                return _is_given_a_model(node, facts)
-            if identifier == "self" or calls.class_of(node.func) is not None:
-                return True
-            return _is_layer(node.func, facts, calls) or _is_callable_value(node.func, facts)
-        case ir.Attr(attr=attr, value=value):
-            if name is not None:
-                return not name.startswith(("torch.", "numpy.")) and _is_given_a_model(node, facts)
-            if attr in _MATRIX_METHODS:
-                return True
-            if set(words(attr)) & _DATA_WORDS:
-                return False
-            if is_loss_name(attr):
-                return _is_given_a_model(node, facts)
-            if isinstance(value, ir.Name) and value.id == "self":
-                return names_a_model(attr) or attr == "forward" or _is_layer(node.func, facts, calls)
-            last = value.id if isinstance(value, ir.Name) else value.attr if isinstance(value, ir.Attr) else ""
-            return (names_a_model(last) and attr in _MODEL_METHODS) or names_a_model(attr)
-        case ir.Subscript(value=ir.Name(id=identifier) | ir.Attr(attr=identifier)):
-            return names_a_model(identifier)
-    return False
+
+    def _within(self, function: ir.FunctionDef) -> bool:
+        return self._functions.ask(function.nid, lambda: self._returns_forward(function))
+
+    def _returns_forward(self, function: ir.FunctionDef) -> bool:
+        values = self._facts.names.returned(function)
+        return any(self.at(part) for value in values for part in slice_of(value, self._facts).nodes)
 
 
 def _is_given_a_model(node: ir.Call, facts: ModuleFacts) -> bool:
@@ -113,10 +130,3 @@ def _is_callable_value(func: ir.Name, facts: ModuleFacts) -> bool:
     if names_a_model(func.id) or (len(func.id) == 1 and func.id.isupper()):
         return True
     return any(b.how == "param" for b in facts.names.bindings(func)) and func.id in ("f", "fn", "func", "forward")
-
-
-def _holds_forward(function: ir.FunctionDef, facts: ModuleFacts, calls: Calls, depth: int) -> bool:
-    for value in returned(function, facts):
-        if any(is_forward(part, facts, calls, depth + 1) for part in slice_of(value, facts).nodes):
-            return True
-    return False

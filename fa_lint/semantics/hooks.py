@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
-from fa_lint.semantics.slices import returned
 
 __all__ = ["Hook", "hooks", "replaces", "uses"]
 
@@ -52,7 +51,7 @@ def hooks(node: ir.Expr, calls: Calls, depth: int = 0) -> list[Hook]:
                 found.append(Hook(hook.function, left))
         case ir.Call():
             for factory in calls.entered(node):
-                for made in returned(factory, facts):
+                for made in facts.names.returned(factory):
                     found += hooks(made, calls, depth + 1)
     return found
 
@@ -87,5 +86,5 @@ def replaces(hook: Hook, calls: Calls) -> ir.Expr | None:
     """What a hook gives back in place of the gradient; None where it gives nothing back."""
     if isinstance(hook.function, ir.Lambda):
         return None
-    values = returned(hook.function, calls.facts)
+    values = calls.facts.names.returned(hook.function)
     return next((v for v in values if not (isinstance(v, ir.Const) and v.value is None)), None)

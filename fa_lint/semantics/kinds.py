@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fa_lint.semantics import ir
+from fa_lint.semantics.memory import Memory
 from fa_lint.semantics.names import Binding, Names
 
 __all__ = ["ARRAY_LIBRARIES", "TENSOR_LIBRARIES", "Kinds"]
@@ -31,7 +32,7 @@ class Kinds:
     def __init__(self, names: Names) -> None:
         self._names = names
         self._packages = names.top_packages()
-        self._asked: set[int] = set()
+        self._memory = Memory("unknown")
         self.defines_norm = any(names.method(owner, "norm") is not None for owner in names.classes)
 
     @property
@@ -43,13 +44,7 @@ class Kinds:
         return bool(self._packages & ARRAY_LIBRARIES)
 
     def kind(self, node: ir.Expr) -> str:
-        if node.nid in self._asked:
-            return "unknown"
-        self._asked.add(node.nid)
-        try:
-            return self._kind(node)
-        finally:
-            self._asked.discard(node.nid)
+        return self._memory.ask(node.nid, lambda: self._kind(node))
 
     def _kind(self, node: ir.Expr) -> str:
         match node:

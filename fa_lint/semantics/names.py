@@ -103,6 +103,7 @@ class Names:
         self.functions: list[ir.FunctionDef] = []
         self.classes: list[ir.ClassDef] = []
         self.calls: list[ir.Call] = []
+        self._returned: dict[int, list[ir.Expr]] = defaultdict(list)
         self.imports: list[Binding] = []
         self.star_modules: list[str] = []
         self.module_scope = Scope(lowered.module, None)
@@ -138,6 +139,8 @@ class Names:
                 case ir.Call():
                     self.calls.append(node)
                     self._bind_container(scope, node)
+                case ir.Return(value=ir.Expr() as value) | ir.Yield(value=ir.Expr() as value):
+                    self._return(scope, value)
                 case _:
                     self._bind_statement(scope, node)
             stack.extend((child, inner) for child in reversed(list(ir.children(node))))
@@ -237,6 +240,12 @@ class Names:
         if isinstance(call.func, ir.Attr) and call.func.attr in ("append", "extend", "insert", "setdefault"):
             if call.args and not call.args[-1].star:
                 self._bind_item(scope, call.func.value, call.args[-1].value, call)
+
+    def _return(self, scope: Scope | None, value: ir.Expr) -> None:
+        while scope is not None and not isinstance(scope.node, ir.FunctionDef):
+            scope = scope.parent
+        if scope is not None:
+            self._returned[scope.node.nid].append(value)
 
     def _class_of(self, scope: Scope | None) -> ir.ClassDef | None:
         while scope is not None:
@@ -353,6 +362,19 @@ class Names:
             if owner is not None:
                 return self.method(owner, func.attr)
         return None
+
+    def returned(self, function: ir.FunctionDef, index: int | None = None) -> list[ir.Expr]:
+        """The values that a function gives back, by ``return`` or ``yield``, in source order.
+
+        With ``index`` that element of a value that is a tuple; a tuple without it gives nothing.
+        """
+        found: list[ir.Expr] = []
+        for value in self._returned.get(function.nid, ()):
+            if index is None or not isinstance(value, ir.Sequence):
+                found.append(value)
+            else:
+                found += value.items[index : index + 1]
+        return found
 
     def method(self, owner: ir.ClassDef, name: str) -> ir.FunctionDef | None:
         scope = self.scopes[owner.nid]

@@ -13,16 +13,20 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.autocast import Autocast, Autocasts
 from fa_lint.semantics.calls import Calls, argument
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.forward import is_forward
+from fa_lint.semantics.forward import Forwards
 from fa_lint.semantics.gradients import GradientSite, gradient_sites, keyword, read_after, stepped_after
 from fa_lint.semantics.half_facts import HalfGradient, UnscaledGradient
+from fa_lint.semantics.memory import Memory
 from fa_lint.semantics.roles import Evidence
 from fa_lint.semantics.scaling import Scaling
-from fa_lint.semantics.slices import function_of, returned, slice_of
+from fa_lint.semantics.slices import function_of, slice_of
 
 __all__ = ["HalfGradient", "Precision", "UnscaledGradient", "calls_under_fp16", "unscaled_gradients"]
 
 _DEPTH = 5
+
+# An fp16 context, and one way that leads from it to the value at hand: the ways themselves can be very many.
+_Contexts = dict[Autocast, tuple[Evidence, ...]]
 
 
 @dataclass(slots=True)
@@ -33,10 +37,10 @@ class _Trace:
     which pass its outcome on, under what their callers chose.
     """
 
-    contexts: list[tuple[Autocast, tuple[Evidence, ...]]] = field(default_factory=list)
+    contexts: _Contexts = field(default_factory=dict)
     scaled: bool = False
     open: bool = False
-    passed: list[ir.FunctionDef] = field(default_factory=list)
+    passed: dict[int, ir.FunctionDef] = field(default_factory=dict)
     dummy: ir.Node | None = None
 
 
@@ -45,10 +49,12 @@ class Precision:
 
     def __init__(self, facts: ModuleFacts) -> None:
         self.facts = facts
-        self.calls = Calls(facts)
+        self.calls = facts.derived(Calls)
         self.autocasts = Autocasts(self.calls)
+        self.forwards = Forwards(self.calls)
         self.scaling = Scaling(self.calls)
-        self._busy: set[int] = set()
+        self._traces = Memory(_Trace(), _DEPTH)
+        self._outside: Memory[_Contexts] = Memory({}, _DEPTH)
 
     def half_gradients(self) -> Iterator[HalfGradient]:
         for site in gradient_sites(self.facts, self.calls):
@@ -68,17 +74,17 @@ class Precision:
         trace = self._trace_of(site)
         if trace.scaled or self._scaled_seed(site):
             return None
-        contexts = list(trace.contexts)
+        contexts = trace.contexts
         home = function_of(site.call, self.facts)
         if not contexts and trace.open and home is not None:
-            contexts = self._outer(home, 0)
-        contexts = [c for c in contexts if not self._is_other_arm(site, c[0])]
+            contexts = self._outer(home)
+        contexts = {c: path for c, path in contexts.items() if not self._is_other_arm(site, c)}
         read = site.call if site.how != "backward" else read_after(site, self.facts, self.calls)
         step = stepped_after(site, self.facts) if read is None and not self._scales_elsewhere(home) else None
         if contexts and read is None and step is None:
             return None
         if contexts:
-            context, path = max(contexts, key=lambda found: found[0].certain)
+            context, path = max(contexts.items(), key=lambda found: found[0].certain)
             return HalfGradient(
                 site.call.nid,
                 site.label,
@@ -87,7 +93,7 @@ class Precision:
                 trace.dummy is not None,
                 self._evidence(context, path, trace, read if read is not site.call else None, step),
             )
-        deciding = [*([home] if trace.open and home is not None else []), *trace.passed]
+        deciding = [*([home] if trace.open and home is not None else []), *trace.passed.values()]
         if trace.contexts or not deciding or self._guarded(site):
             return None
         functions = tuple(dict.fromkeys(self._dotted(f) for start in deciding for f in self._callers_of(start)))
@@ -136,14 +142,14 @@ class Precision:
 
     def _trace_of(self, site: GradientSite) -> _Trace:
         if site.how != "transform":
-            return self._trace(site.loss, 0)
+            return self._trace(site.loss)
         around = self.autocasts.around(site.call)
         if around is not None and around.half:
-            return _Trace([(around, ())])
+            return _Trace({around: ()})
         trace = _Trace(open=around is None)
         for function in self._functions(site.loss):
-            for value in returned(function, self.facts):
-                self._merge(trace, self._trace(value, 1), around is None)
+            for value in self.facts.names.returned(function):
+                self._merge(trace, self._trace(value), around is None)
         return trace
 
     def _functions(self, node: ir.Expr) -> list[ir.FunctionDef]:
@@ -152,73 +158,69 @@ class Precision:
         return []
 
     def _merge(self, into: _Trace, other: _Trace, inherits: bool) -> None:
-        into.contexts += other.contexts
+        into.contexts = _joined(into.contexts, other.contexts)
         into.scaled = into.scaled or other.scaled
         into.open = into.open or (inherits and other.open)
         into.dummy = into.dummy or other.dummy
 
-    def _trace(self, value: ir.Expr, depth: int) -> _Trace:
-        trace = _Trace()
-        if depth > _DEPTH or value.nid in self._busy:
-            return trace
-        self._busy.add(value.nid)
-        try:
-            self._follow(value, trace, depth)
-        finally:
-            self._busy.discard(value.nid)
-        return trace
+    def _trace(self, value: ir.Expr) -> _Trace:
+        return self._traces.ask(value.nid, lambda: self._follow(value))
 
-    def _follow(self, value: ir.Expr, trace: _Trace, depth: int) -> None:
+    def _follow(self, value: ir.Expr) -> _Trace:
         found = slice_of(value, self.facts)
-        trace.scaled = self.scaling.factor(value)
+        trace = _Trace(scaled=self.scaling.factor(value))
         for node in found.nodes:
             if isinstance(node, ir.Call) and self.scaling.scale_call(node):
                 idle = self.scaling.dummy(node)
                 trace.dummy = trace.dummy or idle
                 trace.scaled = trace.scaled or idle is None
-            elif is_forward(node, self.facts, self.calls):
-                self._forward(node, trace, depth)
+            elif self.forwards.at(node):
+                self._forward(node, trace)
         for param in found.params:
             owner = self.facts.names.parent(param)
             for call in self.calls.callers(owner) if isinstance(owner, ir.FunctionDef) else ():
                 assert isinstance(owner, ir.FunctionDef)
                 passed = argument(call, owner, param)
-                inner = self._trace(passed, depth + 1) if passed is not None else _Trace()
+                inner = self._trace(passed) if passed is not None else _Trace()
                 if inner.scaled:
                     trace.scaled = True
                     continue
                 through = Evidence(call.nid, f"`{param.name}` is passed here")
-                trace.contexts += [(context, (*path, through)) for context, path in inner.contexts]
+                trace.contexts = _joined(trace.contexts, _through(inner.contexts, through))
                 trace.dummy = trace.dummy or inner.dummy
-                trace.passed += inner.passed
+                trace.passed |= inner.passed
                 home = function_of(call, self.facts)
                 if inner.open and home is not None:
-                    trace.passed.append(home)
+                    trace.passed[home.nid] = home
+        return trace
 
-    def _forward(self, node: ir.Node, trace: _Trace, depth: int) -> None:
+    def _forward(self, node: ir.Node, trace: _Trace) -> None:
         around = self.autocasts.around(node)
         if around is not None:
             if around.half:
-                trace.contexts.append((around, (Evidence(node.nid, "the forward pass runs under it"),)))
+                trace.contexts.setdefault(around, (Evidence(node.nid, "the forward pass runs under it"),))
             return
         entered = self.calls.entered(node) if isinstance(node, ir.Call) else []
         trace.open = trace.open or not entered
         for function in entered:
-            for value in returned(function, self.facts):
-                inner = self._trace(value, depth + 1)
+            for value in self.facts.names.returned(function):
+                inner = self._trace(value)
                 self._merge(trace, inner, True)
 
-    def _outer(self, function: ir.FunctionDef, depth: int) -> list[tuple[Autocast, tuple[Evidence, ...]]]:
+    def _outer(self, function: ir.FunctionDef) -> _Contexts:
         """The fp16 contexts that calls of a function run under."""
-        found: list[tuple[Autocast, tuple[Evidence, ...]]] = []
-        for call in self.calls.callers(function) if depth <= _DEPTH else ():
+        return self._outside.ask(function.nid, lambda: self._find_outer(function))
+
+    def _find_outer(self, function: ir.FunctionDef) -> _Contexts:
+        found: _Contexts = {}
+        for call in self.calls.callers(function):
             here = Evidence(call.nid, f"`{function.name}` is called under it")
             around = self.autocasts.around(call)
             home = function_of(call, self.facts)
             if around is not None:
-                found += [(around, (here,))] if around.half else []
+                found = _joined(found, {around: (here,)} if around.half else {})
             elif home is not None and home is not function:
-                found += [(context, (*path, here)) for context, path in self._outer(home, depth + 1)]
+                found = _joined(found, _through(self._outer(home), here))
         return found
 
     # -- branches for the other precision -----------------------------------------------------------------------
@@ -269,19 +271,27 @@ class Precision:
         } - skipped
 
 
+def _through(contexts: _Contexts, step: Evidence) -> _Contexts:
+    return {context: (*path, step) for context, path in contexts.items()}
+
+
+def _joined(first: _Contexts, second: _Contexts) -> _Contexts:
+    """All contexts of both; the way of the first counts."""
+    return first | {context: path for context, path in second.items() if context not in first}
+
+
 def unscaled_gradients(facts: ModuleFacts) -> tuple[UnscaledGradient, ...]:
     """The functions of a module that are findings once another file calls them under fp16 autocast."""
-    return tuple(Precision(facts).unscaled())
+    return tuple(facts.derived(Precision).unscaled())
 
 
 def calls_under_fp16(facts: ModuleFacts) -> Iterator[tuple[ir.Call, Autocast]]:
     """The calls of a module that run under fp16 autocast and enter no function of this module."""
-    precision = Precision(facts)
+    precision = facts.derived(Precision)
     for call in facts.calls:
         around = precision.autocasts.around(call)
         home = function_of(call, facts)
         if around is None and home is not None:
-            outer = precision._outer(home, 0)
-            around = outer[0][0] if outer else None
+            around = next(iter(precision._outer(home)), None)
         if around is not None and around.half and not precision.calls.entered(call):
             yield call, around

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from fa_lint.semantics import ir
+from fa_lint.semantics.memory import Memory
 from fa_lint.semantics.names import Binding, Names
 from fa_lint.semantics.vocabulary import (
     FEATURE_CALLS,
@@ -34,7 +35,6 @@ __all__ = ["COMPUTED", "NAMED", "NOTHING", "Evidence", "Role", "RoleNames", "Rol
 
 NAMED = 1
 COMPUTED = 3
-_DEPTH = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,47 +82,34 @@ class Roles:
     def __init__(self, names: Names, declared: RoleNames) -> None:
         self._names = names
         self._declared = declared
-        self._memo: dict[int, Role] = {}
-        self._busy: set[int] = set()
-        self._param_memo: dict[int, Role] = {}
+        self._memory = Memory(NOTHING)
+        # `n = n.view(1)` in a loop is as bare as the norm before it.
+        self._bare_norms = Memory(True)
         self._hooked = self._find_hooks()
         self._callers = self._find_callers()
 
     # -- the question -----------------------------------------------------------------------------------------
 
-    def of(self, node: ir.Expr | None, depth: int = 0) -> Role:
+    def of(self, node: ir.Expr | None) -> Role:
         """The role of an expression with the evidence for it."""
-        if node is None or depth > _DEPTH:
+        if node is None:
             return NOTHING
-        known = self._memo.get(node.nid)
-        if known is not None:
-            return known
-        if node.nid in self._busy:
-            return NOTHING
-        self._busy.add(node.nid)
-        try:
-            role = self._of(node, depth + 1)
-        finally:
-            self._busy.discard(node.nid)
-        # A question asked inside a cycle sees only part of the evidence; keep answers of finished questions alone.
-        if not self._busy:
-            self._memo[node.nid] = role
-        return role
+        return self._memory.ask(node.nid, lambda: self._of(node))
 
-    def _of(self, node: ir.Expr, depth: int) -> Role:
+    def _of(self, node: ir.Expr) -> Role:
         match node:
             case ir.Name(id=identifier):
                 if self._names.qualified(node) is not None:
                     return NOTHING
-                return self._bound(self._names.reaching(node), identifier, node, depth)
+                return self._bound(self._names.reaching(node), identifier, node)
             case ir.Attr(attr="grad", value=value) if self._names.qualified(value) is None:
                 return Role("gradient", COMPUTED, (Evidence(node.nid, "`.grad` is a gradient"),))
             case ir.Attr(attr="data" | "T" | "mT" | "H" | "mH" | "real", value=value):
-                return self.of(value, depth)
+                return self.of(value)
             case ir.Attr():
-                return self._attribute(node, depth)
+                return self._attribute(node)
             case ir.Subscript(value=value, index=index):
-                found = self.of(value, depth)
+                found = self.of(value)
                 key = index[0].value if index and isinstance(index[0], ir.Const) else None
                 if found.strength < COMPUTED and isinstance(key, str) and key.isidentifier():
                     # ``out["bp_grad"]``: the key says more than the name of the container.
@@ -130,23 +117,23 @@ class Roles:
                     return named if named.kind != "unknown" else found
                 return found
             case ir.Call():
-                return self._call(node, depth)
+                return self._call(node)
             case ir.Binary():
-                return self._binary(node, depth)
+                return self._binary(node)
             case ir.Unary(op="-" | "+", operand=value) | ir.Await(value=value) | ir.Starred(value=value):
-                return self.of(value, depth)
+                return self.of(value)
             case ir.Walrus(value=value):
-                return self.of(value, depth)
+                return self.of(value)
             case ir.Conditional(body=body, orelse=orelse):
-                return _strongest([self.of(body, depth), self.of(orelse, depth)])
+                return _strongest([self.of(body), self.of(orelse)])
             case ir.Bool(left=left, right=right):
-                return _strongest([self.of(left, depth), self.of(right, depth)])
+                return _strongest([self.of(left), self.of(right)])
             case ir.Comprehension(elements=elements):
-                return self.of(elements[-1], depth)
+                return self.of(elements[-1])
             case ir.Sequence(items=items):
-                return _strongest(self.of(item, depth) for item in items)
+                return _strongest(self.of(item) for item in items)
             case ir.Keyed(values=values):
-                return _strongest(self.of(value, depth) for value in values)
+                return _strongest(self.of(value) for value in values)
         return NOTHING
 
     def _named(self, identifier: str, node: ir.Node) -> Role:
@@ -163,29 +150,30 @@ class Roles:
 
     # -- names and attributes ---------------------------------------------------------------------------------
 
-    def _bound(self, bindings: Iterable[Binding], identifier: str, node: ir.Node, depth: int) -> Role:
+    def _bound(self, bindings: Iterable[Binding], identifier: str, node: ir.Node) -> Role:
         declared = self._named(identifier, node)
         if declared.strength == COMPUTED:
             return declared
-        found = _strongest(self._binding(binding, depth) for binding in bindings)
+        found = _strongest(self._binding(binding) for binding in bindings)
         if found.strength == COMPUTED or found.kind != "unknown":
             return found
         return declared
 
-    def _binding(self, binding: Binding, depth: int) -> Role:
+    def _binding(self, binding: Binding) -> Role:
         if binding.how == "param":
-            return self._param(binding.node, depth) if isinstance(binding.node, ir.Param) else NOTHING
+            param = binding.node
+            return self._memory.ask(param.nid, lambda: self._param(param))
         value = binding.value
         if value is None or binding.how in ("with", "except", "def", "class", "import"):
             return NOTHING
-        role = self._element(value, binding, depth) if binding.how in ("unpack", "iterate") else self.of(value, depth)
+        role = self._element(value, binding) if binding.how in ("unpack", "iterate") else self.of(value)
         if role.is_gradient and len(role.evidence) < 4:
             return Role(
                 role.kind, role.strength, (*role.evidence, Evidence(binding.node.nid, f"reaches `{binding.name}`"))
             )
         return role
 
-    def _element(self, value: ir.Expr, binding: Binding, depth: int) -> Role:
+    def _element(self, value: ir.Expr, binding: Binding) -> Role:
         index = binding.index
         while isinstance(value, ir.Call) and isinstance(value.func, ir.Name) and value.args:
             name = value.func.id
@@ -197,8 +185,8 @@ class Roles:
                 value = value.args[0].value
             elif name == "zip":
                 if index is not None and index < len(value.args) and not value.args[index].star:
-                    return self.of(value.args[index].value, depth)
-                return _strongest(self.of(arg.value, depth) for arg in value.args) if index is None else NOTHING
+                    return self.of(value.args[index].value)
+                return _strongest(self.of(arg.value) for arg in value.args) if index is None else NOTHING
             else:
                 break
         match value:
@@ -208,20 +196,20 @@ class Roles:
                 return NOTHING
             case ir.Call() if index is not None:
                 if self._is_transform_call(value, "value_and_grad"):
-                    return self.of(value, depth) if index == 1 else NOTHING
+                    return self.of(value) if index == 1 else NOTHING
                 if self._is_transform_call(value, "grad_and_value"):
-                    return self.of(value, depth) if index == 0 else NOTHING
+                    return self.of(value) if index == 0 else NOTHING
                 function = self._names.function_called(value)
                 if function is not None:
-                    return self._returned(function, index, value, depth)
-        return self.of(value, depth)
+                    return self._returned(function, index, value)
+        return self.of(value)
 
-    def _attribute(self, node: ir.Attr, depth: int) -> Role:
+    def _attribute(self, node: ir.Attr) -> Role:
         if self._names.qualified(node) is not None:
             return NOTHING
         bindings = self._names.self_attribute(node)
         if bindings:
-            return self._bound(bindings, node.attr, node, depth)
+            return self._bound(bindings, node.attr, node)
         if node.attr in ("weight", "bias"):
             return Role("weight", COMPUTED, (Evidence(node.nid, f"`.{node.attr}` of a layer"),))
         if node.attr in ("shape", "dtype", "device", "ndim", "requires_grad", "grad_fn"):
@@ -230,30 +218,30 @@ class Roles:
 
     # -- calls ------------------------------------------------------------------------------------------------
 
-    def _call(self, node: ir.Call, depth: int) -> Role:
+    def _call(self, node: ir.Call) -> Role:
         name = self._names.qualified(node.func)
         if name in GRADIENT_CALLS:
             return self._differentiated(node, name)
         if self._is_transform_call(node):
             return Role("gradient", COMPUTED, (Evidence(node.nid, "a gradient transform is applied here"),))
         if name in TRANSPARENT_CALLS:
-            return _strongest(self.of(arg.value, depth) for arg in node.args[:2] if arg.keyword is None)
+            return _strongest(self.of(arg.value) for arg in node.args[:2] if arg.keyword is None)
         if name in FEATURE_CALLS:
             return Role("feature", COMPUTED, (Evidence(node.nid, f"`{name}` gives values of order one"),))
         if name in UNIT_CALLS:
             return Role("unit", COMPUTED, (Evidence(node.nid, f"`{name}` gives unit vectors"),))
         function = self._names.function_called(node)
         if function is not None:
-            found = self._returned(function, None, node, depth)
+            found = self._returned(function, None, node)
             if found.kind != "unknown":
                 return found
             return self._named(function.name, node) if self._only_grad_named(function) else NOTHING
         if isinstance(node.func, ir.Name):
             if node.func.id in TRANSPARENT_BUILTINS and not self._names.bindings(node.func):
-                return _strongest(self.of(arg.value, depth) for arg in node.args)
+                return _strongest(self.of(arg.value) for arg in node.args)
             return self._called_name(node.func.id, node)
         if isinstance(node.func, ir.Attr):
-            return self._method(node, node.func, depth)
+            return self._method(node, node.func)
         return NOTHING
 
     def _only_grad_named(self, function: ir.FunctionDef) -> bool:
@@ -267,7 +255,7 @@ class Roles:
             return Role("feature", NAMED, (Evidence(node.nid, f"`{identifier}()` is a forward pass"),))
         return NOTHING
 
-    def _method(self, node: ir.Call, func: ir.Attr, depth: int) -> Role:
+    def _method(self, node: ir.Call, func: ir.Attr) -> Role:
         attr = func.attr
         if attr == "gradient" and isinstance(func.value, ir.Name) and "tape" in func.value.id.lower():
             return Role("gradient", COMPUTED, (Evidence(node.nid, "`tape.gradient` is a gradient"),))
@@ -278,9 +266,9 @@ class Roles:
         if self._names.qualified(func.value) is not None:
             return NOTHING
         if attr in TRANSPARENT_METHODS:
-            found = self.of(func.value, depth)
+            found = self.of(func.value)
             if found.kind == "unknown" and attr in ("add", "sub", "mul", "get", "pop", "div"):
-                return _strongest(self.of(arg.value, depth) for arg in node.args[:1])
+                return _strongest(self.of(arg.value) for arg in node.args[:1])
             return found
         return self._called_name(attr, node)
 
@@ -320,24 +308,16 @@ class Roles:
                 return Role("spatial", COMPUTED, (Evidence(node.nid, f"derivative by position `{identifier}`"),))
         return Role("gradient", COMPUTED, (Evidence(node.nid, f"`{name}` computes a gradient"),))
 
-    def _returned(self, function: ir.FunctionDef, index: int | None, call: ir.Call, depth: int) -> Role:
-        roles = []
-        for node in ir.walk(function.body):
-            value = node.value if isinstance(node, ir.Return | ir.Yield) else None
-            if value is None or self._names.enclosing_function(node) is not function:
-                continue
-            if index is not None and isinstance(value, ir.Sequence):
-                value = value.items[index] if index < len(value.items) else None
-            roles.append(self.of(value, depth))
-        role = _strongest(roles)
+    def _returned(self, function: ir.FunctionDef, index: int | None, call: ir.Call) -> Role:
+        role = _strongest(self.of(value) for value in self._names.returned(function, index))
         if role.is_gradient and role.strength == COMPUTED:
             return Role(role.kind, COMPUTED, (*role.evidence[:3], Evidence(call.nid, f"returned by `{function.name}`")))
         return role
 
     # -- operators --------------------------------------------------------------------------------------------
 
-    def _binary(self, node: ir.Binary, depth: int) -> Role:
-        left, right = self.of(node.left, depth), self.of(node.right, depth)
+    def _binary(self, node: ir.Binary) -> Role:
+        left, right = self.of(node.left), self.of(node.right)
         if node.op == "/":
             if left.is_gradient and self._is_bare_norm(node.right):
                 return Role("unit", COMPUTED, (Evidence(node.nid, "divided by its norm"),))
@@ -353,6 +333,9 @@ class Roles:
         return NOTHING
 
     def _is_bare_norm(self, node: ir.Expr) -> bool:
+        return self._bare_norms.ask(node.nid, lambda: self._find_bare_norm(node))
+
+    def _find_bare_norm(self, node: ir.Expr) -> bool:
         if isinstance(node, ir.Name):
             values = [b.value for b in self._names.reaching(node) if b.how == "value" and b.value is not None]
             return bool(values) and all(self._is_bare_norm(v) for v in values if not isinstance(v, ir.Name))
@@ -365,19 +348,14 @@ class Roles:
 
     # -- parameters -------------------------------------------------------------------------------------------
 
-    def _param(self, param: ir.Param, depth: int) -> Role:
-        known = self._param_memo.get(param.nid)
-        if known is not None:
-            return known
+    def _param(self, param: ir.Node) -> Role:
         owner = self._names.parent(param)
-        role = NOTHING
-        if isinstance(owner, ir.FunctionDef | ir.Lambda):
-            position = next(i for i, p in enumerate(owner.params) if p is param)
-            role = self._hook_param(owner, position, param)
-            if role.kind == "unknown" and isinstance(owner, ir.FunctionDef):
-                role = self._from_callers(owner, position, param, depth)
-        if not self._busy - {param.nid}:
-            self._param_memo[param.nid] = role
+        if not isinstance(param, ir.Param) or not isinstance(owner, ir.FunctionDef | ir.Lambda):
+            return NOTHING
+        position = next(i for i, p in enumerate(owner.params) if p is param)
+        role = self._hook_param(owner, position, param)
+        if role.kind == "unknown" and isinstance(owner, ir.FunctionDef):
+            return self._from_callers(owner, position, param)
         return role
 
     def _hook_param(self, owner: ir.FunctionDef | ir.Lambda, position: int, param: ir.Param) -> Role:
@@ -395,12 +373,12 @@ class Roles:
     def _is_method(self, owner: ir.FunctionDef | ir.Lambda) -> int:
         return int(bool(owner.params) and owner.params[0].name in ("self", "cls"))
 
-    def _from_callers(self, owner: ir.FunctionDef, position: int, param: ir.Param, depth: int) -> Role:
+    def _from_callers(self, owner: ir.FunctionDef, position: int, param: ir.Param) -> Role:
         roles = []
         for call in self._callers.get(owner.nid, ()):
             value = self._argument(call, position - self._is_method(owner), param.name)
             if value is not None:
-                role = self.of(value, depth)
+                role = self.of(value)
                 if role.is_gradient:
                     role = Role(
                         role.kind, role.strength, (*role.evidence[:3], Evidence(call.nid, "passed in this call"))

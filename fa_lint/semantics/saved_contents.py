@@ -93,11 +93,7 @@ def _of_call(facts: ModuleFacts, node: ir.Call, key: str, depth: int) -> list[Sa
 
 
 def _returned(facts: ModuleFacts, function: ir.FunctionDef, key: str, depth: int) -> list[SavedEntry]:
-    found = []
-    for node in ir.walk(function.body):
-        if isinstance(node, ir.Return) and node.value is not None:
-            if facts.names.enclosing_function(node) is function:
-                found += entries_of(facts, node.value, key, depth + 1)
+    found = [e for value in facts.names.returned(function) for e in entries_of(facts, value, key, depth + 1)]
     return found or [SavedEntry("value", "", key)]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fa_lint.semantics import ir
 from fa_lint.semantics.autocast import truths
 from fa_lint.semantics.calls import Calls
-from fa_lint.semantics.slices import function_of, returned, slice_of
+from fa_lint.semantics.memory import Memory
+from fa_lint.semantics.slices import function_of, slice_of
 from fa_lint.semantics.words import words
 
 __all__ = ["Scaling"]
@@ -22,6 +23,7 @@ class Scaling:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._facts = calls.facts
+        self._factors = Memory(False)
 
     def scale_call(self, node: ir.Call) -> bool:
         """Is a call the spelling of loss scaling: ``scaler.scale(loss)``, apex ``scale_loss``, and the like?"""
@@ -60,41 +62,42 @@ class Scaling:
     def _is_identity(self, function: ir.FunctionDef) -> bool:
         """Does a function return its argument on every path?"""
         given = [p for p in function.params if p.name not in ("self", "cls") and p.kind in ("plain", "posonly")]
-        values = returned(function, self._facts)
+        values = self._facts.names.returned(function)
         return bool(given and values) and all(isinstance(v, ir.Name) and v.id == given[0].name for v in values)
 
-    def factor(self, node: ir.Expr, depth: int = 0) -> bool:
+    def factor(self, node: ir.Expr) -> bool:
         """Is a loss a multiple of something by a constant above one, or by what is called a scale?"""
-        if depth > 12:
-            return False
+        return self._factors.ask(node.nid, lambda: self._find_factor(node))
+
+    def _find_factor(self, node: ir.Expr) -> bool:
         match node:
             case ir.Binary(op="*", left=left, right=right):
-                return any(self._is_factor(side) or self.factor(side, depth + 1) for side in (left, right))
+                return any(self._is_factor(side) or self.factor(side) for side in (left, right))
             case ir.Binary(op="+" | "-", left=left, right=right):
                 terms = [t for t in (left, right) if not isinstance(t, ir.Const)]
-                return all(self.factor(term, depth + 1) for term in terms)
+                return all(self.factor(term) for term in terms)
             case ir.Binary(op="/", left=left):
-                return self.factor(left, depth + 1)
+                return self.factor(left)
             case ir.Unary(operand=operand):
-                return self.factor(operand, depth + 1)
+                return self.factor(operand)
             case ir.Conditional(body=body, orelse=orelse):
-                return self.factor(body, depth + 1) or self.factor(orelse, depth + 1)
+                return self.factor(body) or self.factor(orelse)
             case ir.Call(func=ir.Attr(attr=attr, value=value), args=args) if self._facts.qualified(node.func) is None:
                 if attr in _PRODUCTS and args and self._is_factor(args[0].value):
                     return True
-                return attr in _LINEAR | _PRODUCTS and self.factor(value, depth + 1)
+                return attr in _LINEAR | _PRODUCTS and self.factor(value)
             case ir.Name():
-                return any(self._bound_factor(b.node, b.value, depth) for b in self._facts.names.reaching(node))
+                return any(self._bound_factor(b.node, b.value) for b in self._facts.names.reaching(node))
             case ir.Attr():
                 here = function_of(node, self._facts)
                 bound = [b for b in self._facts.names.self_attribute(node) if function_of(b.node, self._facts) is here]
-                return any(self._bound_factor(b.node, b.value, depth) for b in bound)
+                return any(self._bound_factor(b.node, b.value) for b in bound)
         return False
 
-    def _bound_factor(self, statement: ir.Node, value: ir.Expr | None, depth: int) -> bool:
+    def _bound_factor(self, statement: ir.Node, value: ir.Expr | None) -> bool:
         if isinstance(statement, ir.AugAssign):
             return statement.op == "*" and self._is_factor(statement.value)
-        return isinstance(statement, ir.Assign | ir.AnnAssign) and value is not None and self.factor(value, depth + 1)
+        return isinstance(statement, ir.Assign | ir.AnnAssign) and value is not None and self.factor(value)
 
     def _is_factor(self, node: ir.Expr) -> bool:
         value = self._facts.values.number(node)

@@ -8,7 +8,7 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.names import Binding
 
-__all__ = ["Slice", "function_of", "returned", "slice_of"]
+__all__ = ["Slice", "function_of", "slice_of"]
 
 _LIMIT = 4000
 
@@ -33,15 +33,6 @@ class Slice:
 
 def function_of(node: ir.Node, facts: ModuleFacts) -> ir.FunctionDef | None:
     return facts.names.enclosing_function(node)
-
-
-def returned(function: ir.FunctionDef, facts: ModuleFacts) -> list[ir.Expr]:
-    """The values a function gives back."""
-    return [
-        node.value
-        for node in ir.walk(function.body)
-        if isinstance(node, ir.Return | ir.Yield) and node.value is not None and function_of(node, facts) is function
-    ]
 
 
 def _bindings(node: ir.Name | ir.Attr, facts: ModuleFacts) -> list[Binding]:

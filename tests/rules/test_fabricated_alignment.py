@@ -11,8 +11,6 @@ from fa_lint.config import Settings
 from fa_lint.findings import Level
 from fa_lint.gate import outline
 from fa_lint.rules import registry
-from fa_lint.rules._alignments import Alignment, Alignments
-from fa_lint.semantics import ir
 from fa_lint.semantics.facts import extract
 from fa_lint.semantics.roles import RoleNames
 
@@ -114,23 +112,3 @@ def test_the_fix_marks_the_value_as_missing_and_nothing_else() -> None:
     assert row[: edit.start.column - 1] + edit.content + row[edit.end.column - 1 :] == (
         '    distance, cos[dead == 0] = 0, float("nan")  # dead'
     )
-
-
-def test_names_that_are_bound_through_each_other_are_asked_once_a_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thirty names, each bound to three of the others: a walk without memory would not end."""
-    lines = "".join(f"        x{i} = x{(i * 7 + 1) % 30} + x{(i * 11 + 2) % 30} * x{(i + 1) % 30}\n" for i in range(30))
-    code = f"import torch\ndef f(p, q, n):\n    cos = torch.cosine_similarity(p.grad, q.grad, dim=0)\n    for _ in range(n):\n{lines}    return cos\n"
-    known = Alignments(extract(code))
-    asked = 0
-    really = Alignments._of
-
-    def counting(self: Alignments, node: ir.Expr, depth: int) -> Alignment:
-        nonlocal asked
-        asked += 1
-        return really(self, node, depth)
-
-    monkeypatch.setattr(Alignments, "_of", counting)
-    names = [node for node in known._facts.nodes() if isinstance(node, ir.Name)]
-    for node in names:
-        known.of(node)
-    assert 0 < asked < 200 * len(names)

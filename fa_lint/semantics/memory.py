@@ -1,0 +1,45 @@
+"""Answers that depend on one another, in circles, too, each found once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+__all__ = ["Memory"]
+
+Answer = TypeVar("Answer")
+
+
+class Memory(Generic[Answer]):
+    """What is known of the nodes of one module where to ask about one is to ask about others.
+
+    A node that is asked about while its own answer is still being found gets ``circular``, and so does one that is
+    ``deepest`` questions away from the first. An answer found inside
+    such a circle lacks what the circle would add, so it is good for the question at hand only; but within that
+    question it is found once, as names that are bound through each other would be asked exponentially often.
+    """
+
+    def __init__(self, circular: Answer, deepest: int = 40) -> None:
+        self._circular = circular
+        self._deepest = deepest
+        self._known: dict[int, Answer] = {}
+        self._round: dict[int, Answer] = {}
+        self._open: set[int] = set()
+
+    def ask(self, nid: int, find: Callable[[], Answer]) -> Answer:
+        """The answer about node ``nid``: remembered, or ``find()``."""
+        for answers in (self._known, self._round):
+            if nid in answers:
+                return answers[nid]
+        if nid in self._open or len(self._open) > self._deepest:
+            return self._circular
+        self._open.add(nid)
+        try:
+            answer = self._round[nid] = find()
+        finally:
+            self._open.discard(nid)
+            if not self._open:
+                self._round.clear()
+        if not self._open:
+            self._known[nid] = answer
+        return answer
