@@ -13,13 +13,19 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, overload
 
+from fa_lint.astwalk import FUNCTIONS, LEAVES, children, last_name
 from fa_lint.semantics.words import NORM_WORDS, words
 
-__all__ = ["CallShape", "Outline", "children", "outline"]
+__all__ = ["CallShape", "Outline", "Scope", "outline"]
+
+_T = TypeVar("_T")
+_Node = TypeVar("_Node", bound=ast.AST)
+_Other = TypeVar("_Other", bound=ast.AST)
 
 _WATCHED = frozenset(
     "norm vector_norm normalize pairwise_distance cosine_similarity CosineSimilarity cosine_embedding_loss "
@@ -59,15 +65,36 @@ class CallShape:
 
 
 @dataclass(slots=True, eq=False)
+class Scope:
+    """The bindings of one function, each with the scope it was made in; attributes belong to the module's scope."""
+
+    above: Scope | None
+    bound: dict[str, list[tuple[ast.expr, Scope]]] = field(default_factory=dict)
+    known: dict[tuple[str, str], bool] = field(default_factory=dict)
+
+    def owner(self, node: ast.AST, module: Scope) -> Scope | None:
+        """The scope that binds a name or attribute."""
+        name = last_name(node)
+        scope: Scope | None = self if isinstance(node, ast.Name) else module
+        while scope is not None and name not in scope.bound:
+            scope = scope.above
+        return scope
+
+
+@dataclass(slots=True, eq=False)
 class Outline:
     """What the second gate knows of a file.
 
-    ``tree``, and ``nodes`` (all of it but names and constants, parents before their parts), are there for rules that
-    look for a shape of their own.
+    ``tree``, :meth:`every` and :meth:`derived` are there for rules that look for a shape of their own. ``quotients``
+    are the operands of every division, with their scope.
     """
 
     tree: ast.AST = field(default_factory=ast.Pass)
-    nodes: list[ast.AST] = field(default_factory=list)
+    data: bytes = b""
+    module: Scope = field(default_factory=lambda: Scope(None))
+    quotients: list[tuple[ast.expr, ast.expr, Scope]] = field(default_factory=list)
+    _kinds: dict[type[ast.AST], list[Any]] = field(default_factory=dict)
+    _built: dict[Callable[[Outline], Any], Any] = field(default_factory=dict)
     calls: list[CallShape] = field(default_factory=list)
     aliased: set[str] = field(default_factory=set)
     negative: set[str] = field(default_factory=set)
@@ -83,6 +110,26 @@ class Outline:
 
     def called(self, *names: str) -> list[CallShape]:
         return [call for call in self.calls if call.name in names]
+
+    @overload
+    def every(self, kind: type[_Node], /) -> list[_Node]: ...
+
+    @overload
+    def every(self, kind: type[_Node], other: type[_Other], /) -> list[_Node | _Other]: ...
+
+    @overload
+    def every(self, *kinds: type[ast.AST]) -> list[Any]: ...
+
+    def every(self, *kinds: type[ast.AST]) -> list[Any]:
+        """The nodes of these very classes, a parent before its parts; names and constants are not kept."""
+        return [node for kind in kinds for node in self._kinds.get(kind, ())]
+
+    def derived(self, build: Callable[[Outline], _T]) -> _T:
+        """``build(outline)``, built once and kept as long as the outline: what several rules ask of one file."""
+        if build not in self._built:
+            self._built[build] = build(self)
+        found: _T = self._built[build]
+        return found
 
 
 def _letter(node: ast.expr) -> str:
@@ -113,7 +160,7 @@ def _leaves(node: ast.expr) -> list[str] | None:
             case ast.BinOp(left=left, right=right):
                 stack += [left, right]
             case ast.Name() | ast.Attribute() as name:
-                found.append(_last(name))
+                found.append(last_name(name))
             case ast.Constant():
                 pass
             case _:
@@ -121,53 +168,20 @@ def _leaves(node: ast.expr) -> list[str] | None:
     return found
 
 
-def _last(node: ast.AST) -> str:
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-
-
 def _receiver(func: ast.expr) -> str:
-    return _last(func.value) if isinstance(func, ast.Attribute) else ""
-
-
-# What a node's dictionary holds besides code: positions, identifiers, contexts and operators.
-_NO_CODE = frozenset({int, str, type(None), bytes, float, complex, bool, type(...)}) | frozenset(
-    kind
-    for base in (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
-    for kind in base.__subclasses__()
-)
-
-
-def children(node: ast.AST) -> list[ast.AST]:
-    """What ``ast.iter_child_nodes`` gives, operators and contexts left out, in a third of the time."""
-    below: list[ast.AST] = []
-    for value in node.__dict__.values():
-        kind = value.__class__
-        if kind is list:
-            below += [item for item in value if isinstance(item, ast.AST)]
-        elif kind not in _NO_CODE:
-            below.append(value)
-    return below
-
-
-@dataclass(slots=True, eq=False)
-class _Scope:
-    """The bindings of one function; attributes of ``self`` belong to the module's scope."""
-
-    above: _Scope | None
-    bound: dict[str, list[ast.expr]] = field(default_factory=dict)
-    known: dict[tuple[str, str], bool] = field(default_factory=dict)
+    return last_name(func.value) if isinstance(func, ast.Attribute) else ""
 
 
 class _Outliner:
     def __init__(self) -> None:
         self.found = Outline()
-        self._module = _Scope(None)
+        self._module = self.found.module
         self._scope = self._module
-        self._quotients: list[tuple[ast.expr, ast.expr, _Scope]] = []
+        self._quotients = self.found.quotients
         self._computed: list[tuple[str, set[str]]] = []
-        self._products: list[tuple[ast.expr, _Scope]] = []
-        self._zeroed: list[tuple[ast.expr, _Scope]] = []
-        self._sums_tested: list[tuple[ast.expr, _Scope]] = []
+        self._products: list[tuple[ast.expr, Scope]] = []
+        self._zeroed: list[tuple[ast.expr, Scope]] = []
+        self._sums_tested: list[tuple[ast.expr, Scope]] = []
         self._visits: dict[type[ast.AST], Callable[[Any], None]] = {
             ast.ImportFrom: self._import,
             ast.Import: self._import,
@@ -182,22 +196,22 @@ class _Outliner:
         }
 
     def run(self, tree: ast.AST) -> Outline:
-        stack: list[tuple[ast.AST, _Scope]] = [(tree, self._module)]
+        stack: list[tuple[ast.AST, Scope]] = [(tree, self._module)]
         visits = self._visits
-        name, constant = ast.Name, ast.Constant
-        nodes = self.found.nodes
+        kinds: dict[type[ast.AST], list[ast.AST]] = defaultdict(list)
         while stack:
             node, self._scope = stack.pop()
-            nodes.append(node)
-            kind = type(node)
+            kind = node.__class__
+            kinds[kind].append(node)
             visit = visits.get(kind)
             if visit is not None:
                 visit(node)
             inner = self._scope
-            if kind is ast.FunctionDef or kind is ast.AsyncFunctionDef or kind is ast.Lambda:
-                inner = _Scope(inner)
+            if kind in FUNCTIONS:
+                inner = Scope(inner)
             # Most nodes are names and constants: nothing below them, and nothing to visit.
-            stack += [(c, inner) for c in children(node) if c.__class__ is not name and c.__class__ is not constant]
+            stack += [(part, inner) for part in children(node) if part.__class__ not in LEAVES]
+        self.found._kinds = kinds
         for side, scope in self._sums_tested:
             self._scope = scope
             self.found.zero_test = self.found.zero_test or self._sums(side)
@@ -210,6 +224,8 @@ class _Outliner:
                 self.found.normalized_product = self.found.normalized_product or self._is_normalized(part)
         self.found.negative.update(name for name, leaves in self._computed if leaves <= self.found.numeric)
         self._judge()
+        # Bound methods of their own object are a circle, and would keep the tree until the next collection.
+        self._visits.clear()
         return self.found
 
     def _import(self, node: ast.ImportFrom | ast.Import) -> None:
@@ -237,7 +253,7 @@ class _Outliner:
             *zip(node.kwonlyargs, node.kw_defaults, strict=True),
         ]:
             if default is not None:
-                self._scope.bound.setdefault(parameter.arg, []).append(default)
+                self._scope.bound.setdefault(parameter.arg, []).append((default, self._scope))
                 self._note(parameter.arg, default)
 
     def _note(self, name: str, value: ast.expr) -> None:
@@ -277,7 +293,7 @@ class _Outliner:
                     stack += [left, right]
                 case ast.Name(id=name) if name not in seen:
                     seen.add(name)
-                    stack += [value for value in self._scope.bound.get(name, ()) if isinstance(value, ast.Call)]
+                    stack += [value for value, _ in self._scope.bound.get(name, ()) if isinstance(value, ast.Call)]
         return False
 
     def _is_normalized(self, node: ast.expr) -> bool:
@@ -285,7 +301,7 @@ class _Outliner:
         stack: list[ast.AST] = [node]
         while stack:
             top = stack.pop()
-            if isinstance(top, ast.Call) and (_last(top.func) == "normalize" or self._calls_alias(top)):
+            if isinstance(top, ast.Call) and (last_name(top.func) == "normalize" or self._calls_alias(top)):
                 return True
             if isinstance(top, ast.Name) and self._through(self._is_normalized, top):
                 return True
@@ -319,10 +335,10 @@ class _Outliner:
         return False
 
     def _call(self, node: ast.Call) -> None:
-        name = _last(node.func)
+        name = last_name(node.func)
         if name in _WATCHED:
             letters = "".join(_letter(arg) for arg in node.args)
-            names = tuple(" ".join(_leaves(arg) or ()) if _letter(arg) == "o" else _last(arg) for arg in node.args)
+            names = tuple(" ".join(_leaves(arg) or ()) if _letter(arg) == "o" else last_name(arg) for arg in node.args)
             keywords = frozenset(keyword.arg or "**" for keyword in node.keywords)
             self.found.calls.append(
                 CallShape(name, isinstance(node.func, ast.Attribute), letters, names, keywords, _receiver(node.func))
@@ -336,8 +352,8 @@ class _Outliner:
             self._quotients.append((above, node.args[-1], self._scope))
 
     def _bind(self, targets: list[ast.expr], value: ast.expr) -> None:
-        if _last(value) in _WATCHED and self._is_library(value):
-            self.found.aliased.add(_last(value))
+        if last_name(value) in _WATCHED and self._is_library(value):
+            self.found.aliased.add(last_name(value))
         for target in targets:
             if isinstance(target, ast.Subscript):
                 if isinstance(value, ast.Constant) and value.value == 0:
@@ -346,17 +362,17 @@ class _Outliner:
             parts = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
             values = value.elts if isinstance(value, ast.Tuple | ast.List) and len(value.elts) == len(parts) else None
             for number, part in enumerate(parts):
-                name = _last(part)
+                name = last_name(part)
                 if name:
                     given = values[number] if values is not None else value
                     owner = self._scope if isinstance(part, ast.Name) else self._module
-                    owner.bound.setdefault(name, []).append(given)
+                    owner.bound.setdefault(name, []).append((given, self._scope))
                     self._note(name, given)
 
     def _is_library(self, node: ast.expr) -> bool:
         if isinstance(node, ast.Attribute):
             return _receiver(node) not in ("self", "cls")
-        return _last(node) in self.found.imported
+        return last_name(node) in self.found.imported
 
     # -- quotients: the same shapes as rules/_products.py, with "contains" for "is" -------------------------------
 
@@ -371,16 +387,19 @@ class _Outliner:
 
     def _through(self, test: Callable[[ast.expr], bool], node: ast.AST) -> bool:
         """Does any value bound to a name pass ``test``? Each name is asked once; a cycle counts as no."""
-        name = _last(node)
-        owner: _Scope | None = self._scope if isinstance(node, ast.Name) else self._module
-        while owner is not None and name not in owner.bound:
-            owner = owner.above
+        name = last_name(node)
+        owner = self._scope.owner(node, self._module)
         if owner is None:
             return False
         key = (test.__name__, name)
         if key not in owner.known:
             owner.known[key] = False
-            owner.known[key] = any(test(value) for value in owner.bound[name])
+            asking = self._scope
+            for value, self._scope in owner.bound[name]:
+                if test(value):
+                    owner.known[key] = True
+                    break
+            self._scope = asking
         return owner.known[key]
 
     def _is_floored(self, node: ast.expr) -> bool:
@@ -395,9 +414,9 @@ class _Outliner:
                 inside = [*args, *(keyword.value for keyword in keywords)]
                 if isinstance(func, ast.Attribute):
                     inside.append(func.value)
-                if _last(func) in _FLOORS and any(self._is_floor(part) for part in inside):
+                if last_name(func) in _FLOORS and any(self._is_floor(part) for part in inside):
                     return any(self._has_root(part) for part in inside)
-                if _last(func) in _PEELED:
+                if last_name(func) in _PEELED:
                     return any(self._is_floored(part) for part in inside)
             case ast.Name() | ast.Attribute():
                 return self._through(self._is_floored, node)
@@ -410,7 +429,7 @@ class _Outliner:
             case ast.Constant(value=float() as value):
                 return 0 < value <= 1e-2
             case ast.Name() | ast.Attribute():
-                if _EPS_NAME.search(_last(node)):
+                if _EPS_NAME.search(last_name(node)):
                     return True
                 return self._through(self._is_floor, node)
             case ast.BinOp(op=ast.Pow() | ast.Div() | ast.Mult()):
@@ -453,6 +472,6 @@ class _Outliner:
 def outline(tree: ast.AST, data: bytes) -> Outline:
     """The outline of a parsed file; ``data`` is searched for the words that gradients come with."""
     found = _Outliner().run(tree)
-    found.tree = tree
+    found.tree, found.data = tree, data
     found.gradients = _GRADIENT.search(data) is not None
     return found

@@ -6,6 +6,7 @@ import ast
 import sys
 from collections.abc import Iterable
 
+from fa_lint.astwalk import last_name
 from fa_lint.gate import Outline
 
 __all__ = ["LIBRARIES", "may_be_half"]
@@ -21,63 +22,55 @@ _GRADIENTS = frozenset(
 def may_be_half(outline: Outline) -> bool:
     """Must not be False where the rule fires or leaves a clue; local names are matched without their scopes."""
     openers = _names_of(outline, "autocast")
-    if not any(isinstance(n, ast.Call) and _involves(n, openers) for n in outline.nodes):
+    if not any(_involves(call, openers) for call in outline.every(ast.Call)):
         return False
     gradients = set().union(*(_names_of(outline, name) for name in _GRADIENTS))
-    for node in outline.nodes:
-        match node:
-            case ast.Attribute(attr=name) if name in gradients:
-                return True
-            case ast.Call(func=ast.Name(id=name)) if name in gradients:
-                return True
+    if any(node.attr in gradients for node in outline.every(ast.Attribute)):
+        return True
+    if any(isinstance(call.func, ast.Name) and call.func.id in gradients for call in outline.every(ast.Call)):
+        return True
     return _enters_other_files(outline, openers)
 
 
 def _names_of(outline: Outline, name: str) -> set[str]:
     """A name and what it is imported or assigned as; any name at all after a star import."""
     found = {name}
-    for node in outline.nodes:
-        match node:
-            case ast.alias(name=dotted, asname=str() as local) if dotted.rpartition(".")[2] == name:
-                found.add(local)
-            case ast.Assign(targets=targets, value=value) if _last(value) in found:
-                found.update(_last(target) for target in targets)
+    found |= {a.asname for a in outline.every(ast.alias) if a.asname and a.name.rpartition(".")[2] == name}
+    for node in outline.every(ast.Assign):
+        if last_name(node.value) in found:
+            found.update(last_name(target) for target in node.targets)
     return found - {""}
 
 
 def _involves(call: ast.Call, openers: set[str]) -> bool:
     """A call of autocast, or one that is given it (``partial(torch.autocast, "cuda")``)."""
-    return _last(call.func) in openers or any(_last(arg) in openers for arg in call.args)
+    return last_name(call.func) in openers or any(last_name(arg) in openers for arg in call.args)
 
 
 def _enters_other_files(outline: Outline, openers: set[str]) -> bool:
     """Does a block or function under autocast, or a function of the file it calls, call what is imported?"""
     foreign, functions = _foreign(outline), _functions(outline)
     contexts = openers | {
-        _last(target)
-        for node in outline.nodes
-        if isinstance(node, ast.Assign)
-        and isinstance(node.value, ast.Call | ast.IfExp)
-        and _mentions(node.value, openers)
+        last_name(target)
+        for node in outline.every(ast.Assign)
+        if isinstance(node.value, ast.Call | ast.IfExp) and _mentions(node.value, openers)
         for target in node.targets
     }
     contexts |= {name for name, bodies in functions.items() if any(_mentions(body, openers) for body in bodies)}
     waiting: list[ast.AST] = []
-    for node in outline.nodes:
-        match node:
-            case ast.With(items=items, body=body) | ast.AsyncWith(items=items, body=body):
-                if any(_mentions(item.context_expr, contexts) for item in items):
-                    waiting += body
-            case ast.FunctionDef(decorator_list=decorators) | ast.ClassDef(decorator_list=decorators):
-                if any(_mentions(decorator, contexts) for decorator in decorators):
-                    waiting.append(node)
+    for block in outline.every(ast.With, ast.AsyncWith):
+        if any(_mentions(item.context_expr, contexts) for item in block.items):
+            waiting += block.body
+    for definition in outline.every(ast.FunctionDef, ast.ClassDef):
+        if any(_mentions(decorator, contexts) for decorator in definition.decorator_list):
+            waiting.append(definition)
     entered: set[str] = set()
     while waiting:
         for node in ast.walk(waiting.pop()):
             if isinstance(node, ast.Call):
                 if _parts(node.func) & foreign:
                     return True
-                name = _last(node.func)
+                name = last_name(node.func)
                 if name in functions and name not in entered:
                     entered.add(name)
                     waiting += functions[name]
@@ -87,7 +80,7 @@ def _enters_other_files(outline: Outline, openers: set[str]) -> bool:
 def _foreign(outline: Outline) -> set[str]:
     """The names imported from other files of the project, and what is made by calling them."""
     found: set[str] = set()
-    for node in outline.nodes:
+    for node in outline.every(ast.ImportFrom, ast.Import):
         match node:
             case ast.ImportFrom(level=level, module=module, names=names):
                 if level or (module or "").partition(".")[0] not in LIBRARIES:
@@ -100,11 +93,11 @@ def _foreign(outline: Outline) -> set[str]:
                 )
     if "*" in found:
         # A star import may bring any function.
-        found |= {_last(n.func) for n in outline.nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+        found |= {call.func.id for call in outline.every(ast.Call) if isinstance(call.func, ast.Name)}
     made = {
-        _last(target)
-        for node in outline.nodes
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _parts(node.value.func) & found
+        last_name(target)
+        for node in outline.every(ast.Assign)
+        if isinstance(node.value, ast.Call) and _parts(node.value.func) & found
         for target in node.targets
     }
     return (found | made) - {"", "*"}
@@ -112,14 +105,13 @@ def _foreign(outline: Outline) -> set[str]:
 
 def _functions(outline: Outline) -> dict[str, list[ast.AST]]:
     found: dict[str, list[ast.AST]] = {}
-    for node in outline.nodes:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            found.setdefault(node.name, []).append(node)
+    for node in outline.every(ast.FunctionDef, ast.AsyncFunctionDef):
+        found.setdefault(node.name, []).append(node)
     return found
 
 
 def _mentions(node: ast.AST, names: Iterable[str]) -> bool:
-    return any(_last(part) in names for part in ast.walk(node))
+    return any(last_name(part) in names for part in ast.walk(node))
 
 
 def _parts(node: ast.AST) -> set[str]:
@@ -129,9 +121,5 @@ def _parts(node: ast.AST) -> set[str]:
     found: set[str] = set()
     while isinstance(node, ast.Attribute):
         node = node.value
-        found.add(_last(node))
+        found.add(last_name(node))
     return found
-
-
-def _last(node: ast.AST) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""

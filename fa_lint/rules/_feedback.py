@@ -6,8 +6,8 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
+from fa_lint.astwalk import last_name
 from fa_lint.findings import Related
 from fa_lint.gate import Outline
 from fa_lint.rules.base import Gate
@@ -79,16 +79,21 @@ _KEEPS = frozenset({"append", "extend", "insert", "setdefault"})
 _REGISTERS = frozenset({"register_buffer", "register_parameter"})
 
 
+_TELLING = (
+    *(ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.For, ast.comprehension),
+    *(ast.FunctionDef, ast.Call, ast.ClassDef),
+)
+
+
 def may_hold_feedback(outline: Outline) -> bool:
     """Is anything stored under a name that feedback can have, or passed to a custom autograd function?"""
-    return _may_hold(outline.tree)
+    return outline.derived(_may_hold)
 
 
-@lru_cache(maxsize=1)
-def _may_hold(tree: ast.AST) -> bool:
+def _may_hold(outline: Outline) -> bool:
     kept: list[tuple[set[str], ast.AST]] = []
     function = applied = registered = False
-    for node in ast.walk(tree):
+    for node in outline.every(*_TELLING):
         match node:
             case ast.Assign(targets=targets, value=value):
                 kept.append(({name for target in targets for name in _names(target)}, value))
@@ -107,7 +112,7 @@ def _may_hold(tree: ast.AST) -> bool:
                     registered = registered or any(_is_candidate(name) for name in named)
                 applied = applied or attr == "apply"
             case ast.ClassDef(bases=bases):
-                function = function or any(_last(base).endswith("Function") for base in bases)
+                function = function or any(last_name(base).endswith("Function") for base in bases)
     return (function and applied) or registered or any(_is_candidate(name) for name in _drawn(kept))
 
 
@@ -126,7 +131,7 @@ def _drawn(kept: list[tuple[set[str], ast.AST]]) -> set[str]:
 
 
 def _mentioned(value: ast.AST) -> frozenset[str]:
-    return frozenset(_last(node) for node in ast.walk(value) if isinstance(node, ast.Name | ast.Attribute))
+    return frozenset(last_name(node) for node in ast.walk(value) if isinstance(node, ast.Name | ast.Attribute))
 
 
 def _makes(name: str) -> bool:
@@ -145,10 +150,6 @@ def _names(target: ast.expr) -> set[str]:
             case ast.Tuple(elts=parts) | ast.List(elts=parts):
                 stack += parts
     return found
-
-
-def _last(node: ast.AST) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _is_candidate(name: str) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from typing import Any
 
+from fa_lint.astwalk import last_name
 from fa_lint.gate import Outline
 from fa_lint.rules._taint import Taint
 from fa_lint.semantics import ir
@@ -18,7 +20,7 @@ _NAMES = frozenset({"float16", "half", "f2", "<f2", "torch.HalfTensor", "torch.c
 _TYPES = HALF | {"torch.HalfTensor", "torch.cuda.HalfTensor"}
 _CASTS = frozenset({"to", "type", "astype", "type_as"})
 _MAKERS = frozenset({"torch.tensor", "torch.as_tensor", "numpy.array", "numpy.asarray", "numpy.float16"})
-_BINDING = frozenset({ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.alias})
+_BINDING = (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.alias)
 _WIDE = frozenset({"float", "double", "bfloat16"})
 
 
@@ -69,19 +71,17 @@ def is_upcast(call: ir.Call, calls: Calls) -> bool:
 
 def may_cast(outline: Outline) -> bool:
     """Is anything that can hold a gradient or feedback cast to what can be fp16?"""
-    dtypes = _dtype_names([node for node in outline.nodes if node.__class__ in _BINDING])
-    calls = (node for node in outline.nodes if node.__class__ is ast.Call)
-    if not any(_cast(call, dtypes) for call in calls):
+    bindings = outline.every(*_BINDING)
+    dtypes = _names_for({"half", "float16", "HalfTensor"}, bindings, _NAMES)
+    makers = _names_for({"tensor", "as_tensor", "array", "asarray"}, bindings)
+    if not any(_cast(call, dtypes, makers) for call in outline.every(ast.Call)):
         return False
-    taint = Taint(outline.tree)
-    for node, scope in taint.nodes:
-        operand = _cast(node, dtypes)
-        if operand is not None and taint.reaches(operand, scope):
-            return True
-    return False
+    taint = outline.derived(Taint)
+    operands = ((_cast(call, dtypes, makers), scope) for call, scope in taint.calls)
+    return any(operand is not None and taint.reaches(operand, scope) for operand, scope in operands)
 
 
-def _cast(node: ast.AST, dtypes: set[str]) -> ast.AST | None:
+def _cast(node: ast.Call, dtypes: set[str], makers: set[str]) -> ast.AST | None:
     """The operand of what can be a cast to fp16."""
     match node:
         case ast.Call(func=ast.Attribute(attr="half", value=value), args=[]):
@@ -92,36 +92,35 @@ def _cast(node: ast.AST, dtypes: set[str]) -> ast.AST | None:
         case ast.Call(func=ast.Attribute(attr="half")):
             return None
         case ast.Call(args=[first, *_], keywords=keywords):
-            if _last(node.func) in dtypes or any(_may_be_half(k.value, dtypes) for k in keywords):
+            name = last_name(node.func)
+            if name in dtypes or (name in makers and any(_may_be_half(k.value, dtypes) for k in keywords)):
                 return first
     return None
-
-
-def _last(node: ast.AST) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _may_be_half(node: ast.AST, dtypes: set[str]) -> bool:
     if isinstance(node, ast.Constant):
         return node.value in _NAMES
-    return _last(node) in dtypes
+    return last_name(node) in dtypes
 
 
-def _dtype_names(nodes: list[ast.AST]) -> set[str]:
-    """The names that can stand for fp16: its own, and those bound to them."""
-    found = {"half", "float16", "HalfTensor"}
-    own = set(found)
-    for node in nodes:
+def _names_for(own: set[str], bindings: list[Any], spelt: frozenset[str] = frozenset()) -> set[str]:
+    """The names that can stand for what is called ``own`` (or written as a string of ``spelt``)."""
+
+    def means(node: ast.AST) -> bool:
+        return node.value in spelt if isinstance(node, ast.Constant) else last_name(node) in own
+
+    found = set(own)
+    for node in bindings:
         match node:
-            case ast.Assign(targets=targets, value=value) if _may_be_half(value, own):
-                found |= {_last(part) for target in targets for part in ast.walk(target)}
-            case ast.Assign(targets=targets, value=ast.Tuple(elts=parts)):
-                if any(_may_be_half(part, own) for part in parts):
-                    found |= {_last(part) for target in targets for part in ast.walk(target)}
-            case ast.AnnAssign(target=target, value=ast.expr() as value) if _may_be_half(value, own):
-                found.add(_last(target))
-            case ast.NamedExpr(target=target, value=value) if _may_be_half(value, own):
-                found.add(_last(target))
+            case ast.Assign(targets=targets, value=value) if means(value):
+                found |= {last_name(part) for target in targets for part in ast.walk(target)}
+            case ast.Assign(targets=targets, value=ast.Tuple(elts=parts)) if any(map(means, parts)):
+                found |= {last_name(part) for target in targets for part in ast.walk(target)}
+            case ast.AnnAssign(target=target, value=ast.expr() as value) if means(value):
+                found.add(last_name(target))
+            case ast.NamedExpr(target=target, value=value) if means(value):
+                found.add(last_name(target))
             case ast.alias(name=name, asname=str() as local) if name.rpartition(".")[2] in own:
                 found.add(local)
     return found - {""}

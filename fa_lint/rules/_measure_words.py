@@ -82,6 +82,19 @@ def says_alignment(text: str) -> bool:
     return _NAMED.search(text) is not None
 
 
+# Where a name that speaks of an alignment can be, at the least: no longer than this on either side.
+_TELLING = re.compile(rb"cos|angle|align|sim", re.IGNORECASE)
+_AROUND = 64
+
+
+def says_alignment_anywhere(data: bytes) -> bool:
+    """Does anything in a file speak of the cosine of something?"""
+    for found in _TELLING.finditer(data):
+        if says_alignment(data[max(found.start() - _AROUND, 0) : found.end() + _AROUND].decode("latin-1")):
+            return True
+    return False
+
+
 _LIBRARY = (
     b"cosine_similarity",
     b"CosineSimilarity",

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
+from fa_lint.astwalk import last_name
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.gate import Outline
 from fa_lint.rules.base import Invalid, Rule, occurs
@@ -22,6 +24,7 @@ _NORMS = frozenset(
 )
 _CLIPS = frozenset({"clip_grad_norm_", "clip_grad_norm", "get_total_norm"})
 _KEEPING = frozenset("detach clone float double cpu to flatten view reshape mean sum contiguous cuda numpy".split())
+_GRADIENT = re.compile(rb"backward|grad")
 
 
 class ScaledGradientNorm(Rule):
@@ -138,7 +141,7 @@ class ScaledGradientNorm(Rule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        return _scales_and_differentiates(outline.tree)
+        return _scales_and_differentiates(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = facts.derived(Calls)
@@ -300,21 +303,11 @@ class ScaledGradientNorm(Rule):
         return False
 
 
-def _scales_and_differentiates(tree: ast.AST) -> bool:
+def _scales_and_differentiates(outline: Outline) -> bool:
     """Is a loss scaled, is a gradient taken, and is there a norm or a sum to use it in?"""
-    scaled = gradient = used = False
-    stack: list[ast.AST] = [tree]
-    while stack and not (scaled and gradient and used):
-        node = stack.pop()
-        match node:
-            case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name), args=[_, *_]):
-                scaled = scaled or name == "scale" or "scale_loss" in name or "loss_scal" in name or name == "scaler"
-        match node:
-            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
-                last = name.rpartition(".")[2]
-                gradient = gradient or last in ("backward", "grad")
-                used = used or "norm" in last
-            case ast.BinOp(op=ast.Add() | ast.Sub()):
-                used = True
-        stack.extend(ast.iter_child_nodes(node))
-    return scaled and gradient and used
+    if _GRADIENT.search(outline.data) is None:
+        return False
+    names = (last_name(call.func) for call in outline.every(ast.Call) if call.args)
+    if not any(name in ("scale", "scaler") or "scale_loss" in name or "loss_scal" in name for name in names):
+        return False
+    return b"norm" in outline.data or any(isinstance(n.op, ast.Add | ast.Sub) for n in outline.every(ast.BinOp))

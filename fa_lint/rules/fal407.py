@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from fa_lint.astwalk import last_name
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.gate import Outline
 from fa_lint.rules.base import Invalid, Rule, occurs
@@ -118,11 +119,12 @@ class ParameterRecreatedInForward(Rule):
 
     def may_fire(self, outline: Outline) -> bool:
         table: dict[str, list[ast.FunctionDef]] = {}
-        for node in ast.walk(outline.tree):
-            if isinstance(node, ast.ClassDef):
-                for inner in node.body:
-                    if isinstance(inner, ast.FunctionDef):
-                        table.setdefault(inner.name, []).append(inner)
+        if not any(last_name(call.func) == "Parameter" for call in outline.every(ast.Call)):
+            return False
+        for owner in outline.every(ast.ClassDef):
+            for inner in owner.body:
+                if isinstance(inner, ast.FunctionDef):
+                    table.setdefault(inner.name, []).append(inner)
         waiting, seen = [name for name in _ENTRIES if name in table], set(_ENTRIES)
         while waiting:
             for function in table[waiting.pop()]:

@@ -106,12 +106,8 @@ class UncheckedPartialLoad(Rule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        for node in ast.walk(outline.tree):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and node.func.attr == "load_state_dict"
-            ):
+        for node in outline.every(ast.Call):
+            if isinstance(node.func, ast.Attribute) and node.func.attr == "load_state_dict":
                 if len(node.args) > 1 or any(keyword.arg == "strict" for keyword in node.keywords):
                     return True
         return False

@@ -4,8 +4,9 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fa_lint.astwalk import children, last_name
 from fa_lint.findings import Finding, Level, Related
-from fa_lint.gate import Outline, children
+from fa_lint.gate import Outline
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
@@ -288,47 +289,53 @@ class SeveredGraph(Rule):
 
 def _may_sever(outline: Outline) -> bool:
     """Does one function bind a name to a detached value (or under ``no_grad``) and take a gradient towards it?"""
-    takers = {"grad"} | {local for node in outline.nodes for local, name in _aliases(node) if name == "grad"}
-    wanted = (
-        takers
-        | {"backward"}
-        | {local for node in outline.nodes for local, name in _aliases(node) if name == "backward"}
-    )
-    if not any(isinstance(node, ast.Call) and _last(node.func) in wanted for node in outline.nodes):
+    aliases = [pair for node in outline.every(ast.alias, ast.Assign) for pair in _aliases(node)]
+    wanted = {"grad", "backward"} | {local for local, name in aliases if name in ("grad", "backward")}
+    taken = [call.lineno for call in outline.every(ast.Call) if last_name(call.func) in wanted]
+    if not taken:
         return False
-    backwards: set[int] = set()
-    reads: set[tuple[int, str]] = set()
-    cut: set[tuple[int, str]] = set()
-    towards: set[tuple[int, str]] = set()
-    stack: list[tuple[ast.AST, bool, int]] = [(outline.tree, False, 0)]
-    functions = 0
+    # What a function binds and differentiates stands in its own lines: most functions need no second look.
+    cut = [node.lineno for node in outline.every(ast.Attribute) if node.attr in ("detach", "data")]
+    cut += [
+        node.lineno for node in outline.every(ast.With) if any(_opens_graphless(i.context_expr) for i in node.items)
+    ]
+    homes: list[ast.AST] = [outline.tree]
+    for function in outline.every(ast.FunctionDef, ast.AsyncFunctionDef):
+        rows = range(function.lineno, (function.end_lineno or function.lineno) + 1)
+        if any(row in rows for row in taken) and any(row in rows for row in cut):
+            homes.append(function)
+    return any(_severs(home, wanted) for home in homes)
+
+
+def _severs(home: ast.AST, wanted: set[str]) -> bool:
+    """Of one function, or of the module, without the functions inside."""
+    backward = False
+    reads: set[str] = set()
+    cut: set[str] = set()
+    towards: set[str] = set()
+    stack: list[tuple[ast.AST, bool]] = [(part, False) for part in children(home)]
     while stack:
-        node, graphless, home = stack.pop()
+        node, graphless = stack.pop()
         match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                continue
             case ast.With(items=items):
                 graphless = graphless or any(_opens_graphless(item.context_expr) for item in items)
-            case ast.FunctionDef() | ast.AsyncFunctionDef():
-                functions += 1
-                graphless, home = False, functions
             case ast.Assign(targets=targets, value=value) if graphless or _detaches(value):
-                cut |= {(home, n.id) for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+                cut |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value) if graphless or _detaches(value):
-                cut.add((home, name))
+                cut.add(name)
             case ast.NamedExpr(target=ast.Name(id=name), value=value) if graphless or _detaches(value):
-                cut.add((home, name))
+                cut.add(name)
             case ast.Attribute(attr="grad", value=ast.Name(id=name)):
-                reads.add((home, name))
-            case ast.Call(func=func, args=args, keywords=keywords) if _last(func) in wanted:
-                backwards.add(home)
+                reads.add(name)
+            case ast.Call(func=func, args=args, keywords=keywords) if last_name(func) in wanted:
+                backward = True
                 given = [*args[1:2], *(k.value for k in keywords if k.arg == "inputs")]
-                towards |= {(home, n.id) for part in given for n in ast.walk(part) if isinstance(n, ast.Name)}
-        stack.extend((child, graphless, home) for child in children(node))
+                towards |= {n.id for part in given for n in ast.walk(part) if isinstance(n, ast.Name)}
+        stack += [(part, graphless) for part in children(node)]
     # A ``.grad`` is filled by a backward of the same function.
-    return not cut.isdisjoint(towards | {(home, name) for home, name in reads if home in backwards})
-
-
-def _last(node: ast.AST) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return not cut.isdisjoint(towards | (reads if backward else set()))
 
 
 def _aliases(node: ast.AST) -> list[tuple[str, str]]:
@@ -337,7 +344,7 @@ def _aliases(node: ast.AST) -> list[tuple[str, str]]:
         case ast.alias(name=name, asname=str() as local):
             return [(local, name.rpartition(".")[2])]
         case ast.Assign(targets=targets, value=ast.Name() | ast.Attribute() as value):
-            return [(_last(target), _last(value)) for target in targets]
+            return [(last_name(target), last_name(value)) for target in targets]
     return []
 
 
@@ -346,4 +353,4 @@ def _detaches(value: ast.AST) -> bool:
 
 
 def _opens_graphless(node: ast.AST) -> bool:
-    return _last(node.func if isinstance(node, ast.Call) else node) in _GRAPHLESS_NAMES
+    return last_name(node.func if isinstance(node, ast.Call) else node) in _GRAPHLESS_NAMES

@@ -3,8 +3,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from fa_lint.astwalk import last_name
 from fa_lint.findings import Finding, Level, Related
-from fa_lint.gate import Outline, children
+from fa_lint.gate import Outline
 from fa_lint.rules._comparison_gate import cosines_in
 from fa_lint.rules._products import division, inner_product, read_denominator
 from fa_lint.rules.base import Invalid, Rule, occurs
@@ -19,6 +20,7 @@ __all__ = ["TrainModeMeasurement"]
 _COSINES = frozenset(
     "torch.nn.functional.cosine_similarity fa_lint_runtime.safe_cosine fa_lint_runtime.safe_angle".split()
 )
+_COSINE_NAMES = frozenset({"cosine_similarity", "safe_cosine", "safe_angle"})
 # The layers and functions that act otherwise in train mode, under their own names; an alias of one is not followed.
 _MODAL = tuple(
     "Dropout AlphaDropout FeatureAlphaDropout BatchNorm SyncBatchNorm LazyBatchNorm RReLU dropout batch_norm".split()
@@ -141,7 +143,7 @@ class TrainModeMeasurement(Rule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        return _has_modes(outline) and _may_compare(outline)
+        return _may_compare(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = facts.derived(Calls)
@@ -200,43 +202,23 @@ class TrainModeMeasurement(Rule):
         return None
 
 
-def _has_modes(outline: Outline) -> bool:
-    """Is a layer with a mode made, or torchvision used, anywhere? Cheap, and False for most files."""
-    for node in outline.nodes:
-        match node:
-            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name.startswith(_MODAL):
-                return True
-            case ast.alias(name=name) | ast.ImportFrom(module=str() as name) if name.startswith("torchvision"):
-                return True
-    return False
-
-
 def _may_compare(outline: Outline) -> bool:
     """Is there a cosine, called or by formula, and a model that holds a layer with a mode?"""
-    found = cosines_in(outline)
-    if not found.formula and not any(_names_cosine(node) for node in outline.nodes):
+    vision = b"torchvision" in outline.data
+    modal = [call.lineno for call in outline.every(ast.Call) if last_name(call.func).startswith(_MODAL)]
+    if not (vision or modal):
         return False
-    stack: list[tuple[ast.AST, bool]] = [(outline.tree, False)]
-    while stack:
-        node, inside = stack.pop()
-        match node:
-            case ast.ClassDef():
-                inside = True
-            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
-                if inside and name.startswith(_MODAL):
-                    return True
-                inside = inside or name == "Sequential"
-            case ast.Name(id=name) | ast.alias(name=name) | ast.ImportFrom(module=str() as name):
-                if name.startswith("torchvision"):
-                    return True
-        stack.extend((child, inside) for child in children(node))
-    return False
+    if not cosines_in(outline).formula and not _names_cosine(outline):
+        return False
+    holders: list[ast.ClassDef | ast.Call] = [*outline.every(ast.ClassDef)]
+    holders += [call for call in outline.every(ast.Call) if last_name(call.func) == "Sequential"]
+    return vision or any(h.lineno <= row <= (h.end_lineno or h.lineno) for h in holders for row in modal)
 
 
-def _names_cosine(node: ast.AST) -> bool:
-    match node:
-        case ast.Attribute(attr=name) | ast.alias(name=name) | ast.Call(func=ast.Name(id=name)):
-            return name.rpartition(".")[2] in ("cosine_similarity", "safe_cosine", "safe_angle")
-        case ast.ImportFrom(names=[ast.alias(name="*"), *_]):
-            return True
-    return False
+def _names_cosine(outline: Outline) -> bool:
+    names = [
+        *(node.attr for node in outline.every(ast.Attribute)),
+        *(node.name.rpartition(".")[2] for node in outline.every(ast.alias)),
+        *(call.func.id for call in outline.every(ast.Call) if isinstance(call.func, ast.Name)),
+    ]
+    return "*" in names or not _COSINE_NAMES.isdisjoint(names)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from fa_lint.astwalk import last_name
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level, Related
 from fa_lint.gate import Outline
 from fa_lint.rules.base import Invalid, Rule, occurs
@@ -128,14 +129,7 @@ class LegacyBackwardHook(Rule):
     )
 
     def may_fire(self, outline: Outline) -> bool:
-        stack: list[ast.AST] = [outline.tree]
-        while stack:
-            node = stack.pop()
-            match node:
-                case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in _FULL:
-                    return True
-            stack.extend(ast.iter_child_nodes(node))
-        return False
+        return any(last_name(call.func) in _FULL for call in outline.every(ast.Call))
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = facts.derived(Calls)
