@@ -80,6 +80,8 @@ def analyse(
             row = source.row(finding.start)
             result.diagnostics.append(locate(finding, source, facts, (row, row)))
     result.diagnostics.sort(key=lambda d: d.sort_key)
+    if facts is not None:
+        facts.forget()
     return result
 
 
@@ -95,7 +97,9 @@ def answers_of(path: str, data: bytes, rule: ProjectRule, question: Question, de
         return []
     clues = list(rule.answers(facts, question))
     suppressions = read_suppressions(source, bool(clues))
-    return [_trace(clue, source, facts, suppressions) for clue in clues]
+    found = [_trace(clue, source, facts, suppressions) for clue in clues]
+    facts.forget()
+    return found
 
 
 def _trace(clue: Clue, source: Source, facts: ModuleFacts | None, suppressions: list[Suppression]) -> Trace:

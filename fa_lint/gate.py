@@ -196,21 +196,24 @@ class _Outliner:
         }
 
     def run(self, tree: ast.AST) -> Outline:
-        stack: list[tuple[ast.AST, Scope]] = [(tree, self._module)]
         visits = self._visits
         kinds: dict[type[ast.AST], list[ast.AST]] = defaultdict(list)
-        while stack:
-            node, self._scope = stack.pop()
-            kind = node.__class__
-            kinds[kind].append(node)
-            visit = visits.get(kind)
-            if visit is not None:
-                visit(node)
-            inner = self._scope
-            if kind in FUNCTIONS:
-                inner = Scope(inner)
-            # Most nodes are names and constants: nothing below them, and nothing to visit.
-            stack += [(part, inner) for part in children(node) if part.__class__ not in LEAVES]
+        functions: list[tuple[ast.AST, Scope]] = [(tree, self._module)]
+        for function, scope in functions:
+            self._scope = scope
+            stack = [part for part in children(function) if part.__class__ not in LEAVES]
+            while stack:
+                node = stack.pop()
+                kind = node.__class__
+                kinds[kind].append(node)
+                visit = visits.get(kind)
+                if visit is not None:
+                    visit(node)
+                if kind in FUNCTIONS:
+                    functions.append((node, Scope(scope)))
+                else:
+                    # Most nodes are names and constants: nothing below them, and nothing to visit.
+                    stack += [part for part in children(node) if part.__class__ not in LEAVES]
         self.found._kinds = kinds
         for side, scope in self._sums_tested:
             self._scope = scope

@@ -49,6 +49,8 @@ _SKIPPED = frozenset(
     "trailing_comma separator type_parameters posonly_ind relative default_indent default_newline encoding "
     "has_trailing_newline".split()
 )
+# Expressions that are rendered with nothing around them but their parentheses.
+_PLAIN = (cst.Name, cst.Attribute, cst.Call, cst.Subscript, cst.BinaryOperation, cst.UnaryOperation)
 # One table: an operator's libcst class name is the only part of it a rule reads.
 _OPERATORS = {
     "Add": "+", "Subtract": "-", "Multiply": "*", "Divide": "/", "FloorDivide": "//", "Modulo": "%", "Power": "**",
@@ -116,6 +118,15 @@ class Lowered:
     def span(self, node: ir.Node) -> tuple[int, int]:
         """Character offsets of a node, without the parentheses and layout around it."""
         return self._resolved()[node.nid]
+
+    def source(self, node: ir.Node) -> str | None:
+        """The text of an expression without asking for positions; None where they are there, or are needed."""
+        tree = self._nodes[node.nid] if self._nodes is not None else None
+        if self._tree is None or not isinstance(tree, _PLAIN) or tree.lpar:
+            return None
+        text = self._tree.code_for_node(tree)
+        # Rendered by itself, a second line would stand less far in.
+        return text if "\n" not in text and "\r" not in text else None
 
     def _resolved(self) -> list[tuple[int, int]]:
         if self._spans is None:

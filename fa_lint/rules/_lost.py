@@ -21,8 +21,8 @@ _FORWARDED = frozenset({"DataParallel", "DistributedDataParallel", "compile", "p
 
 def lost_feedback(facts: ModuleFacts) -> Iterator[tuple[Save, list[FeedbackSite]]]:
     """Each save of a model, with the feedback beside it or unregistered inside it that no save writes."""
-    written = saves(facts)
-    sites = [site for site in feedback_sites(facts) if can_be_lost(facts, site, written)]
+    written = facts.derived(saves)
+    sites = [site for site in facts.derived(feedback_sites) if can_be_lost(facts, site, written)]
     if not sites:
         return
     for save in written:

@@ -40,8 +40,8 @@ SAVING = (
 
 def kept_feedback(facts: ModuleFacts) -> Iterator[tuple[FeedbackSite, dict[str, Any]]]:
     """The feedback that a save elsewhere can lose, with what the other files have to know of it."""
-    written = saves(facts)
-    for site in feedback_sites(facts):
+    written = facts.derived(saves)
+    for site in facts.derived(feedback_sites):
         if site.owner_kind in ("module", "object") and can_be_lost(facts, site, written):
             owner = facts.node(site.owner_nid)
             assert isinstance(owner, ir.ClassDef)
@@ -77,7 +77,7 @@ def _makers(facts: ModuleFacts, owner: ir.ClassDef) -> list[str]:
 
 def describe_save(facts: ModuleFacts, names: Sequence[str]) -> Iterator[tuple[Save, dict[str, Any]]]:
     """The saves of a module: what each entry was made from, and which of ``names`` it writes."""
-    for save in saves(facts):
+    for save in facts.derived(saves):
         entries = [entry for entry in save.entries if is_model_entry(entry) or entry.of == "self"]
         if save.parameter is None:
             yield (

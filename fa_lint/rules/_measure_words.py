@@ -64,7 +64,16 @@ _SPEAKS = tuple(
         rb"Alignments?(?:_|\b)",
     )
 )
-_CALLED = re.compile(rb"(?:\w_cos|[cC]osine\w*|cos_?sim\w*|[aA]ngles?|[aA]lignments?)(?:_\w*)?\s*\(")
+_CALLED = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rb"_cos(?<=\w_cos)(?:_\w*)?\s*\(",
+        rb"osine(?<=[cC]osine)\w*\s*\(",
+        rb"cos_?sim\w*\s*\(",
+        rb"ngle(?<=[aA]ngle)s?(?:_\w*)?\s*\(",
+        rb"lignment(?<=[aA]lignment)s?(?:_\w*)?\s*\(",
+    )
+)
 _QUOTIENT = re.compile(rb"[\w)\]]\s*/=?\s*[\w(]|\.div_?\(|true_divide")
 _PRODUCTS = (b"dot(", b"@", b"sum(", b"mm(", b"einsum(", b"inner(", b"matmul(", b"mv(")
 
@@ -124,8 +133,7 @@ def may_have_formula(data: bytes) -> bool:
 def may_call_measure(data: bytes) -> bool:
     """Can a file call a function of unknown make that is named after a cosine, in a context of gradients?"""
     about = b"grad" in data or b"credit" in data or b"feedback" in data
-    about = about and any(word in data for word in (b"_cos", b"osine", b"cossim", b"angle", b"Angle", b"lignment"))
-    return about and _CALLED.search(data) is not None
+    return about and any(pattern.search(data) for pattern in _CALLED)
 
 
 def is_measure_name(identifier: str) -> bool:

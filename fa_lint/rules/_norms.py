@@ -8,13 +8,19 @@ from dataclasses import dataclass
 
 from fa_lint.findings import Applicability, Edit, Fix
 from fa_lint.gate import CallShape, Outline
+from fa_lint.rules.base import occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
-__all__ = ["NORM_NAMES", "NORM_PATTERN", "NormCall", "dim_fix", "hidden", "norm_calls", "order_slots"]
+__all__ = ["NORM_GATE", "NORM_NAMES", "NormCall", "dim_fix", "hidden", "norm_calls", "order_slots"]
 
 # Starts with a literal, so that it runs at memory speed: ``norm`` and ``normalize`` as words, and ``vector_norm``.
-NORM_PATTERN = rb"norm(?:(?<!\wnorm)|(?<=vector_norm))(?:alize)?\b|pairwise_distance"
+NORM_GATE = (
+    occurs(
+        *(b"norm", b"pairwise_distance"),
+        patterns=(rb"norm(?:(?<!\wnorm)|(?<=vector_norm))(?:alize)?\b", rb"pairwise_distance"),
+    ),
+)
 # A format specification after an expression in an f-string.
 _FORMAT = re.compile(r"\s*:")
 NORM_NAMES = ("norm", "vector_norm", "normalize", "pairwise_distance")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
 from fa_lint.gate import Outline
-from fa_lint.rules._norms import NORM_NAMES, NORM_PATTERN, NormCall, dim_fix, hidden, norm_calls, order_slots
-from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
+from fa_lint.rules._norms import NORM_GATE, NORM_NAMES, NormCall, dim_fix, hidden, norm_calls, order_slots
+from fa_lint.rules.base import Demonstration, Invalid, Rule
 from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["NegativeNormOrder"]
@@ -66,7 +66,7 @@ class NegativeNormOrder(Rule):
     pitfall = "P1"
     runtime = "fa_lint_runtime.safe_norm"
     fixable = "unsafe"
-    gate = (occurs(b"norm", b"pairwise_distance", pattern=NORM_PATTERN),)
+    gate = NORM_GATE
 
     demonstration = Demonstration(
         setup="import torch\nx = torch.ones(4, 3)",

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
 from fa_lint.gate import Outline
-from fa_lint.rules._norms import NORM_NAMES, NORM_PATTERN, NormCall, dim_fix, hidden, norm_calls, order_slots
-from fa_lint.rules.base import Invalid, Rule, occurs
+from fa_lint.rules._norms import NORM_GATE, NORM_NAMES, NormCall, dim_fix, hidden, norm_calls, order_slots
+from fa_lint.rules.base import Invalid, Rule
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.values import UNKNOWN, is_number
@@ -62,7 +62,7 @@ class DimAsNormOrder(Rule):
     pitfall = "P1"
     runtime = "fa_lint_runtime.safe_norm"
     fixable = "unsafe"
-    gate = (occurs(b"norm", pattern=NORM_PATTERN),)
+    gate = NORM_GATE
 
     VALID = (
         "import numpy as np\ndef f(axis): return axis / np.linalg.norm(axis)",

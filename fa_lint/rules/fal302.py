@@ -80,7 +80,12 @@ class HalfGradientCast(Rule):
             b"np.",
             b"numpy",
             b"tensor(",
-            pattern=rb"(?i)grad|credit|costate|jac|hessian|vjp|tape|feedback|_fa\b|fa_|_fb|fb_|backward",
+            patterns=(
+                *(rb"grad", rb"Grad", rb"GRAD", rb"backward", rb"Backward", rb"credit", rb"Credit", rb"CREDIT"),
+                *(rb"costate", rb"Costate", rb"COSTATE", rb"jac", rb"Jac", rb"JAC", rb"hessian", rb"Hessian", rb"vjp"),
+                *(rb"VJP", rb"tape", rb"Tape", rb"feedback", rb"Feedback", rb"FEEDBACK", rb"_fa\b", rb"_FA\b"),
+                *(rb"fa_", rb"FA_", rb"_fb", rb"_FB", rb"fb_", rb"FB_"),
+            ),
         ),
     )
 

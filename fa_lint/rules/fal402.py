@@ -245,7 +245,9 @@ class UnregisteredFeedback(ProjectRule):
         return Question((*SAVING, *(f"class {name}" for name in names)), tuple(names)) if clues else None
 
     def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
-        models = (save for save in saves(facts) if any(is_model_entry(e) or e.of == "self" for e in save.entries))
+        models = (
+            save for save in facts.derived(saves) if any(is_model_entry(e) or e.of == "self" for e in save.entries)
+        )
         for save in islice(models, 1):
             yield Clue("save", self.find(facts, facts.node(save.call), "saved here"))
         for owner in facts.names.classes:
@@ -276,7 +278,7 @@ class UnregisteredFeedback(ProjectRule):
 
 def _plain_sites(facts: ModuleFacts, kind: str) -> Iterator[FeedbackSite]:
     """The fixed feedback that objects of a kind keep outside any state."""
-    for site in feedback_sites(facts):
+    for site in facts.derived(feedback_sites):
         if site.owner_kind != kind or site.storage not in _PLAIN or site.carried or is_repeatable(site):
             continue
         # Drawn at every forward, there is no fixed matrix to keep.

@@ -150,7 +150,7 @@ class RedrawnFeedback(Rule):
         return may_hold_feedback(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        for site in feedback_sites(facts):
+        for site in facts.derived(feedback_sites):
             if site.drawn != "random":
                 continue
             if site.owner_kind == "module":

@@ -118,7 +118,7 @@ class UninitialisedFeedback(Rule):
         return may_hold_feedback(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        for site in feedback_sites(facts):
+        for site in facts.derived(feedback_sites):
             if site.drawn != "uninitialised" or not site.certain or site.owner_kind == "foreign":
                 continue
             if _is_written(facts, site) or _is_swept(facts, site):

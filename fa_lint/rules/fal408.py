@@ -160,7 +160,7 @@ def _is_read(facts: ModuleFacts, name: ir.Name) -> bool:
 
 def _feedback(facts: ModuleFacts) -> tuple[Related, ...]:
     """Where feedback comes from in this module: a draw, a class or a function of that name, an import."""
-    sites = feedback_sites(facts)
+    sites = facts.derived(feedback_sites)
     if sites:
         return evidence(facts, sites[0])
     named: list[ir.ClassDef | ir.FunctionDef] = [*facts.names.classes, *facts.names.functions]

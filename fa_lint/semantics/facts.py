@@ -67,8 +67,11 @@ class ModuleFacts:
 
     def source(self, node: ir.Node) -> str:
         """The text of a node."""
-        start, end = self.span(node)
-        return self.text[start:end]
+        text = self._lowered.source(node)
+        if text is None:
+            start, end = self.span(node)
+            text = self.text[start:end]
+        return text
 
     def qualified(self, node: ir.Expr) -> str | None:
         return self.names.qualified(node)
@@ -82,6 +85,10 @@ class ModuleFacts:
             self._built[build] = build(self)
         found: _T = self._built[build]
         return found
+
+    def forget(self) -> None:
+        """Drop what was derived: it holds these facts, and such circles keep a whole tree until it is collected."""
+        self._built.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"text": self.text, "_lowered": self._lowered, "_declared": self._declared, "names": self.names}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import chain, is_module, owner_of, reached, unknown_bases
@@ -74,7 +73,6 @@ class FeedbackSite:
         return self.owner_kind == "module" and self.storage in REGISTERED
 
 
-@lru_cache(maxsize=4)
 def feedback_sites(facts: ModuleFacts) -> tuple[FeedbackSite, ...]:
     """The feedback of a module, in source order."""
     if not mentions_feedback(facts.text):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import owner_of
@@ -81,7 +80,6 @@ def is_model_entry(entry: SavedEntry) -> bool:
     return entry.what == "object" and bool(last & _MODEL_WORDS) and not last & _NOT_MODELS
 
 
-@lru_cache(maxsize=4)
 def saves(facts: ModuleFacts) -> tuple[Save, ...]:
     """Every save of a module, in source order; a helper that saves its parameter gives one for each call of it here."""
     found: list[Save] = []
