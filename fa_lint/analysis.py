@@ -146,7 +146,9 @@ def _findings(
     if tree is not None:
         result.imports = imports_of(tree)
         shape = outline(tree, data) if rules else None
-        rules = [rule for rule in rules if shape is None or rule.may_fire(shape)]
+        if shape is not None:
+            rules = [rule for rule in rules if rule.may_fire(shape)]
+            shape.forget()
         if rules:
             facts = parse_facts(source, tree, declared)
             if isinstance(facts, ParseFailure):

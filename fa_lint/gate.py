@@ -94,6 +94,7 @@ class Outline:
     module: Scope = field(default_factory=lambda: Scope(None))
     quotients: list[tuple[ast.expr, ast.expr, Scope]] = field(default_factory=list)
     _kinds: dict[type[ast.AST], list[Any]] = field(default_factory=dict)
+    _scopes: list[Scope] = field(default_factory=list)
     _built: dict[Callable[[Outline], Any], Any] = field(default_factory=dict)
     calls: list[CallShape] = field(default_factory=list)
     aliased: set[str] = field(default_factory=set)
@@ -130,6 +131,12 @@ class Outline:
             self._built[build] = build(self)
         found: _T = self._built[build]
         return found
+
+    def forget(self) -> None:
+        """Open the circles that would keep the tree until the next collection; there is nothing to ask after that."""
+        self._built.clear()
+        for scope in self._scopes:
+            scope.bound.clear()
 
 
 def _letter(node: ast.expr) -> str:
@@ -215,6 +222,7 @@ class _Outliner:
                     # Most nodes are names and constants: nothing below them, and nothing to visit.
                     stack += [part for part in children(node) if part.__class__ not in LEAVES]
         self.found._kinds = kinds
+        self.found._scopes = [scope for _, scope in functions]
         for side, scope in self._sums_tested:
             self._scope = scope
             self.found.zero_test = self.found.zero_test or self._sums(side)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from fa_lint import markdown
+from fa_lint.astwalk import children
 from fa_lint.findings import Place
 from fa_lint.notebook import Cell, Notebook, NotebookError
 
@@ -168,7 +169,7 @@ class Source:
             if depth > deepest:
                 deepest = depth
                 row = next((node.lineno for node in level if isinstance(node, ast.expr)), row)
-            level = [child for node in level for child in ast.iter_child_nodes(node)]
+            level = [child for node in level for child in children(node)]
         return deepest, row, levels
 
     def offset_of(self, row: int | None, column: int | None) -> int:

@@ -69,8 +69,8 @@ def _fields(kind: type[cst.CSTNode]) -> tuple[str, ...]:
 
 
 @cache
-def _is_code(kind: type[cst.CSTNode]) -> bool:
-    return not issubclass(kind, _LAYOUT)
+def _is_code(kind: type[Any]) -> bool:
+    return issubclass(kind, cst.CSTNode) and not issubclass(kind, _LAYOUT)
 
 
 def _preorder(root: cst.CSTNode) -> tuple[list[cst.CSTNode], list[int]]:
@@ -83,13 +83,14 @@ def _preorder(root: cst.CSTNode) -> tuple[list[cst.CSTNode], list[int]]:
         nodes.append(node)
         parents.append(parent)
         below: list[cst.CSTNode] = []
-        for name in _fields(type(node)):
+        for name in _fields(node.__class__):
             value = getattr(node, name)
-            if isinstance(value, (list, tuple)):
-                below.extend(v for v in value if isinstance(v, cst.CSTNode) and _is_code(type(v)))
-            elif isinstance(value, cst.CSTNode) and _is_code(type(value)):
+            kind = value.__class__
+            if kind is tuple or kind is list:
+                below += [item for item in value if _is_code(item.__class__)]
+            elif _is_code(kind):
                 below.append(value)
-        stack.extend((child, number) for child in reversed(below))
+        stack += [(child, number) for child in reversed(below)]
     return nodes, parents
 
 

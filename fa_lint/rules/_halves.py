@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from fa_lint.astwalk import last_name
 from fa_lint.gate import Outline
@@ -14,6 +15,7 @@ from fa_lint.semantics.calls import Calls
 
 __all__ = ["SUBNORMAL", "half_operand", "is_upcast", "may_cast"]
 
+_T = TypeVar("_T")
 # The smallest normal fp16 number: below it there are fewer than 11 bits.
 SUBNORMAL = 2.0**-14
 _NAMES = frozenset({"float16", "half", "f2", "<f2", "torch.HalfTensor", "torch.cuda.HalfTensor", "float16_t"})
@@ -74,11 +76,19 @@ def may_cast(outline: Outline) -> bool:
     bindings = outline.every(*_BINDING)
     dtypes = _names_for({"half", "float16", "HalfTensor"}, bindings, _NAMES)
     makers = _names_for({"tensor", "as_tensor", "array", "asarray"}, bindings)
-    if not any(_cast(call, dtypes, makers) for call in outline.every(ast.Call)):
+    if not any(True for _ in _casts(((call, None) for call in outline.every(ast.Call)), dtypes, makers)):
         return False
     taint = outline.derived(Taint)
-    operands = ((_cast(call, dtypes, makers), scope) for call, scope in taint.calls)
-    return any(operand is not None and taint.reaches(operand, scope) for operand, scope in operands)
+    return any(taint.reaches(operand, scope) for operand, scope in _casts(taint.calls, dtypes, makers))
+
+
+def _casts(calls: Iterable[tuple[ast.Call, _T]], dtypes: set[str], makers: set[str]) -> Iterator[tuple[ast.AST, _T]]:
+    """The operands of what can be casts, each with what came along."""
+    telling = {"half", *_CASTS, *dtypes, *makers}
+    for call, along in calls:
+        operand = _cast(call, dtypes, makers) if last_name(call.func) in telling else None
+        if operand is not None:
+            yield operand, along
 
 
 def _cast(node: ast.Call, dtypes: set[str], makers: set[str]) -> ast.AST | None:

@@ -91,16 +91,17 @@ def says_alignment(text: str) -> bool:
     return _NAMED.search(text) is not None
 
 
-# Where a name that speaks of an alignment can be, at the least: no longer than this on either side.
-_TELLING = re.compile(rb"cos|angle|align|sim", re.IGNORECASE)
-_AROUND = 64
-
-
 def says_alignment_anywhere(data: bytes) -> bool:
     """Does anything in a file speak of the cosine of something?"""
-    for found in _TELLING.finditer(data):
-        if says_alignment(data[max(found.start() - _AROUND, 0) : found.end() + _AROUND].decode("latin-1")):
-            return True
+    lower = data.lower()
+    for word in (b"cos", b"angle", b"align", b"sim"):
+        at = lower.find(word)
+        while at >= 0:
+            end = lower.find(b"\n", at)
+            end = end if end >= 0 else len(lower)
+            if says_alignment(data[lower.rfind(b"\n", 0, at) + 1 : end].decode("latin-1")):
+                return True
+            at = lower.find(word, end)
     return False
 
 

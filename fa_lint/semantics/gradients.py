@@ -86,13 +86,10 @@ def _is_class(node: ir.Name, facts: ModuleFacts) -> bool:
     return facts.names.class_named(node) is not None
 
 
-def grad_reads(facts: ModuleFacts) -> Iterator[ir.Attr]:
+def grad_reads(facts: ModuleFacts) -> list[ir.Attr]:
     """Every read of ``.grad`` that looks at the gradient: no test for None, no clearing, no target of an assignment."""
-    for node in facts.nodes():
-        if not (isinstance(node, ir.Attr) and node.attr == "grad" and facts.qualified(node.value) is None):
-            continue
-        if not _is_housekeeping(node, facts):
-            yield node
+    found = (node for node in facts.nodes() if isinstance(node, ir.Attr) and node.attr == "grad")
+    return [node for node in found if facts.qualified(node.value) is None and not _is_housekeeping(node, facts)]
 
 
 def _is_housekeeping(node: ir.Attr, facts: ModuleFacts) -> bool:
@@ -137,7 +134,7 @@ def read_after(site: GradientSite, facts: ModuleFacts, calls: Calls) -> ir.Node 
         outer = function_of(call, facts)
         if outer is not None:
             around.add(outer.nid)
-    for read in grad_reads(facts):
+    for read in facts.derived(grad_reads):
         owner = function_of(read, facts)
         if owner is None or owner is home:
             if (owner is home and read.nid > site.call.nid) or (owner is None and home is not None):
