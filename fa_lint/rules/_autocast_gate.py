@@ -43,8 +43,20 @@ def _names_of(outline: Outline, name: str) -> set[str]:
 
 
 def _involves(call: ast.Call, openers: set[str]) -> bool:
-    """A call of autocast, or one that is given it (``partial(torch.autocast, "cuda")``)."""
-    return last_name(call.func) in openers or any(last_name(arg) in openers for arg in call.args)
+    """A call of autocast that can mean fp16, or one that is given it (``partial(torch.autocast, "cuda")``)."""
+    if last_name(call.func) not in openers:
+        return any(last_name(arg) in openers for arg in call.args)
+    # What is unpacked is not followed, and is not taken for fp16.
+    return not any(isinstance(arg, ast.Starred) for arg in call.args) and not any(map(_denies, call.keywords))
+
+
+def _denies(keyword: ast.keyword) -> bool:
+    match keyword:
+        case ast.keyword(arg=None) | ast.keyword(arg="enabled", value=ast.Constant(value=False)):
+            return True
+        case ast.keyword(arg="dtype", value=ast.Attribute(attr="bfloat16" | "float32")):
+            return True
+    return False
 
 
 def _enters_other_files(outline: Outline, openers: set[str]) -> bool:
