@@ -22,7 +22,8 @@ _NAMES = frozenset({"float16", "half", "f2", "<f2", "torch.HalfTensor", "torch.c
 _TYPES = HALF | {"torch.HalfTensor", "torch.cuda.HalfTensor"}
 _CASTS = frozenset({"to", "type", "astype", "type_as"})
 _MAKERS = frozenset({"torch.tensor", "torch.as_tensor", "numpy.array", "numpy.asarray", "numpy.float16"})
-_BINDING = (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.alias)
+_BINDING = (ast.Assign, ast.AnnAssign, ast.NamedExpr)
+_BOUND = frozenset({ast.Name, ast.Attribute, ast.Constant, ast.Tuple})
 _WIDE = frozenset({"float", "double", "bfloat16"})
 
 
@@ -73,7 +74,8 @@ def is_upcast(call: ir.Call, calls: Calls) -> bool:
 
 def may_cast(outline: Outline) -> bool:
     """Is anything that can hold a gradient or feedback cast to what can be fp16?"""
-    bindings = outline.every(*_BINDING)
+    bindings = [node for node in outline.every(*_BINDING) if node.value.__class__ in _BOUND]
+    bindings += [node for node in outline.every(ast.alias) if node.asname]
     dtypes = _names_for({"half", "float16", "HalfTensor"}, bindings, _NAMES)
     makers = _names_for({"tensor", "as_tensor", "array", "asarray"}, bindings)
     if not any(True for _ in _casts(((call, None) for call in outline.every(ast.Call)), dtypes, makers)):

@@ -40,7 +40,8 @@ _OTHER = frozenset(
     "loss losses schedule scheduler annealing lr decay warmup reg penalty cost margin fn func function weighting "
     "threshold thresh tol target targets mask config cfg enabled use num count n path file dir key keys name names "
     "type mode plot fig ax step every corpus ocr text word token sequence tokens words alignment_heads aligner "
-    "embedding emb positional rope head heads sum_sq lambda coef coeff".split()
+    "embedding emb positional rope head heads sum_sq lambda coef coeff set bytes ptr memory pad padding contract "
+    "layout".split()
 )
 
 
