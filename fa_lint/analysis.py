@@ -208,7 +208,7 @@ def _unreadable(error: SourceError) -> Diagnostic:
 def _logical_rows(finding: Finding, source: Source, facts: ModuleFacts | None) -> Rows:
     """First and last row of the logical line a finding stands on."""
     first, last = source.row(finding.start), source.row(max(finding.end - 1, finding.start))
-    statement = _statement_at(finding.start, facts) if facts is not None else None
+    statement = facts.statement_at(finding.start) if facts is not None else None
     if facts is None or statement is None:
         return first, last
     begin = facts.span(statement)[0]
@@ -227,16 +227,6 @@ def _logical_rows(finding: Finding, source: Source, facts: ModuleFacts | None) -
 
 def _is_body(node: ir.Node) -> bool:
     return isinstance(node, ir.Block | ir.Handler | ir.Case | ir.If | ir.FunctionDef | ir.ClassDef)
-
-
-def _statement_at(offset: int, facts: ModuleFacts) -> ir.Stmt | None:
-    found: ir.Stmt | None = None
-    for node in facts.nodes():
-        if isinstance(node, ir.Stmt):
-            start, end = facts.span(node)
-            if start <= offset < end:
-                found = node
-    return found
 
 
 def _silenced(code: str, rows: Rows, suppressions: list[Suppression]) -> bool:

@@ -35,9 +35,9 @@ def parse_facts(source: Source, tree: ast.Module | None, declared: RoleNames) ->
         deep = levels > _DEEP
     try:
         facts = (
-            _on_a_deep_stack(lambda: _resolved(extract(source.text, declared, source.is_snippets)))
+            _on_a_deep_stack(lambda: _resolved(extract(source.text, declared, source.is_snippets, tree)))
             if deep
-            else extract(source.text, declared, source.is_snippets)
+            else extract(source.text, declared, source.is_snippets, tree)
         )
     except libcst.ParserSyntaxError as error:
         return ParseFailure(error.message.split("\n")[0], source.offset_of(error.raw_line, error.raw_column + 1))

@@ -52,13 +52,9 @@ def locate(finding: Finding, source: Source, facts: ModuleFacts | None, rows: tu
 
 def _scope(offset: int, facts: ModuleFacts) -> str:
     """The functions and classes around an offset, outermost first: ``Probe.gamma``."""
-    names = []
-    for node in facts.nodes():
-        if isinstance(node, ir.FunctionDef | ir.ClassDef):
-            start, end = facts.span(node)
-            if start <= offset < end:
-                names.append(node.name)
-    return ".".join(names)
+    statement = facts.statement_at(offset)
+    around = [statement, *facts.names.ancestors(statement)] if statement is not None else []
+    return ".".join(node.name for node in reversed(around) if isinstance(node, ir.FunctionDef | ir.ClassDef))
 
 
 def _frame(source: Source, first: int, last: int) -> tuple[tuple[int, str], ...]:

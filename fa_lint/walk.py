@@ -8,14 +8,15 @@ Positions are rendered only when a rule first asks for one.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, TypeVar
 
 import libcst as cst
-from libcst.metadata import MetadataWrapper, PositionProvider
 
+from fa_lint.positions import Positions
 from fa_lint.semantics import ir
 
 __all__ = ["Lowered", "lower"]
@@ -97,17 +98,16 @@ def _preorder(root: cst.CSTNode) -> tuple[list[cst.CSTNode], list[int]]:
 class Lowered:
     """A lowered module, its parent table, and the positions of its nodes.
 
-    Positions are character offsets ``(start, end)`` into the text and are computed on the first demand: most files
-    that pass the gate hold no finding, and rendering a module costs twice its parse.
+    Positions are character offsets ``(start, end)`` into the text and are computed on demand: most files that pass the
+    gate hold no finding.
     """
 
-    def __init__(self, tree: cst.Module, text: str) -> None:
-        self._tree: cst.Module | None = tree
-        self._text: str | None = text
-        self._spans: list[tuple[int, int]] | None = None
-        self._nodes: list[cst.CSTNode] | None
-        self._nodes, parents = _preorder(tree)
-        self.module, kept = _Lowering(self._nodes).run()
+    def __init__(self, module: cst.Module, text: str, tree: ast.Module | None = None) -> None:
+        nodes, parents = _preorder(module)
+        self._source: _Source | None = _Source(module, nodes, text, tree)
+        self._positions: Positions | None = None
+        self._spans: list[tuple[int, int]] = []
+        self.module, kept = _Lowering(nodes).run()
         # A parent that the lowering folded away (an Element, an Index) hands its children to its own parent.
         self.parents = parents
         for number in range(1, len(parents)):
@@ -118,63 +118,47 @@ class Lowered:
 
     def span(self, node: ir.Node) -> tuple[int, int]:
         """Character offsets of a node, without the parentheses and layout around it."""
-        return self._resolved()[node.nid]
+        return self._spans[node.nid] if self._source is None else self._located(self._source).span(node.nid)
+
+    def near(self, offset: int) -> range:
+        """Numbers among which are those of all statements around an offset, but for classes and the module."""
+        return range(len(self._spans)) if self._source is None else self._located(self._source).near(offset)
 
     def source(self, node: ir.Node) -> str | None:
-        """The text of an expression without asking for positions; None where they are there, or are needed."""
-        tree = self._nodes[node.nid] if self._nodes is not None else None
-        if self._tree is None or not isinstance(tree, _PLAIN) or tree.lpar:
+        """The text of an expression without asking for positions; None where they are needed."""
+        tree = self._source.nodes[node.nid] if self._source is not None else None
+        if self._source is None or not isinstance(tree, _PLAIN) or tree.lpar:
             return None
-        text = self._tree.code_for_node(tree)
+        text = self._source.module.code_for_node(tree)
         # Rendered by itself, a second line would stand less far in.
         return text if "\n" not in text and "\r" not in text else None
 
-    def _resolved(self) -> list[tuple[int, int]]:
-        if self._spans is None:
-            assert self._tree is not None
-            assert self._text is not None
-            assert self._nodes is not None
-            starts = _line_starts(self._text)
-            ranges = MetadataWrapper(self._tree, unsafe_skip_copy=True).resolve(PositionProvider)
-            spans = []
-            for node in self._nodes:
-                found = ranges.get(node)
-                if found is None:
-                    spans.append((0, 0))
-                else:
-                    spans.append(
-                        (
-                            starts[found.start.line - 1] + found.start.column,
-                            starts[found.end.line - 1] + found.end.column,
-                        )
-                    )
-            self._spans = spans
-            self._tree = self._text = self._nodes = None
-        return self._spans
+    def _located(self, source: _Source) -> Positions:
+        if self._positions is None:
+            self._positions = Positions(source.module, source.nodes, source.text, source.tree)
+        return self._positions
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"module": self.module, "parents": self.parents, "_spans": self._resolved()}
+        spans = self._spans if self._source is None else self._located(self._source).all()
+        return {"module": self.module, "parents": self.parents, "_spans": spans}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _tree=None, _text=None, _nodes=None)
+        self.__dict__.update(state, _source=None, _positions=None)
 
 
-def _line_starts(text: str) -> list[int]:
-    starts = [0]
-    position = 0
-    while True:
-        found = min((p for p in (text.find("\n", position), text.find("\r", position)) if p >= 0), default=-1)
-        if found < 0:
-            # libcst may place the end of a module one line below its last.
-            starts.append(len(text))
-            return starts
-        position = found + (2 if text.startswith("\r\n", found) else 1)
-        starts.append(position)
+@dataclass(slots=True)
+class _Source:
+    """What positions are made from."""
+
+    module: cst.Module
+    nodes: list[cst.CSTNode]
+    text: str
+    tree: ast.Module | None
 
 
-def lower(tree: cst.Module, text: str) -> Lowered:
-    """Lower a parsed module; ``text`` is what was parsed, for the positions."""
-    return Lowered(tree, text)
+def lower(module: cst.Module, text: str, tree: ast.Module | None = None) -> Lowered:
+    """Lower a parsed module; ``text`` and ``tree``, the interpreter's own, are for the positions."""
+    return Lowered(module, text, tree)
 
 
 def _dotted(node: cst.CSTNode | None) -> str:

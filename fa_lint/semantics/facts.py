@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -73,6 +74,16 @@ class ModuleFacts:
             text = self.text[start:end]
         return text
 
+    def statement_at(self, offset: int) -> ir.Stmt | None:
+        """The innermost statement around an offset."""
+        # What stands before or between the statements of a class, only a look at all of them shows.
+        for numbers in (self._lowered.near(offset), range(len(self.names.nodes))):
+            around = [node for number in numbers if isinstance(node := self.names.nodes[number], ir.Stmt)]
+            found = [node for node in around if self.span(node)[0] <= offset < self.span(node)[1]]
+            if found:
+                return found[-1]
+        return None
+
     def qualified(self, node: ir.Expr) -> str | None:
         return self.names.qualified(node)
 
@@ -98,14 +109,17 @@ class ModuleFacts:
         self._derive()
 
 
-def extract(text: str, declared: RoleNames | None = None, snippets: bool = False) -> ModuleFacts:
+def extract(
+    text: str, declared: RoleNames | None = None, snippets: bool = False, tree: ast.Module | None = None
+) -> ModuleFacts:
     """Parse and lower ``text``; raises ``libcst.ParserSyntaxError`` where it is not Python.
 
-    In ``snippets`` the usual names of the array libraries (``torch``, ``np``, ``F``) mean them without an import.
+    ``tree`` is the interpreter's own, where there is one: it makes positions cheap. In ``snippets`` the usual names of
+    the array libraries (``torch``, ``np``, ``F``) mean them without an import.
     """
     # Imported here: most runs parse few files or none, and libcst is the slowest import of the linter.
     import libcst
 
     from fa_lint.walk import lower
 
-    return ModuleFacts(lower(libcst.parse_module(text), text), text, declared or RoleNames(), snippets)
+    return ModuleFacts(lower(libcst.parse_module(text), text, tree), text, declared or RoleNames(), snippets)
