@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
 from fa_lint.astwalk import FUNCTIONS, LEAVES, children, last_name
-from fa_lint.semantics.words import NORM_WORDS, words
+from fa_lint.semantics.words import EPS_WORDS, NORM_WORDS, words
 
 __all__ = ["CallShape", "Outline", "Scope", "outline"]
 
@@ -36,7 +36,6 @@ _SIGNED = re.compile(
     r"(?<!requires_)(?<!no_)grad|credit|costate|weight|bias|param|state_dict|kernel|theta", re.IGNORECASE
 )
 _TRANSPARENT = frozenset({"cat", "stack", "concat", "copy", "deepcopy", "parameters_to_vector", "chain", "grad"})
-_EPS_NAME = re.compile(r"eps|tiny|stability", re.IGNORECASE)
 _FLOORS = frozenset({"clamp", "clamp_", "clamp_min", "clamp_min_", "maximum", "max", "clip", "fmax", "finfo"})
 _PRODUCTS = frozenset({"dot", "vdot", "inner", "matmul", "mm", "bmm", "mv", "einsum", "sum", "vecdot"})
 _DIVISIONS = frozenset({"div", "div_", "divide", "true_divide"})
@@ -440,7 +439,7 @@ class _Outliner:
             case ast.Constant(value=float() as value):
                 return 0 < value <= 1e-2
             case ast.Name() | ast.Attribute():
-                if _EPS_NAME.search(last_name(node)):
+                if not EPS_WORDS.isdisjoint(words(last_name(node))):
                     return True
                 return self._through(self._is_floor, node)
             case ast.BinOp(op=ast.Pow() | ast.Div() | ast.Mult()):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.words import NORM_WORDS, words
+from fa_lint.semantics.words import EPS_WORDS, NORM_WORDS, words
 
 __all__ = [
     "Denominator",
@@ -38,7 +38,6 @@ _SHAPING = frozenset(
     "item unsqueeze squeeze view reshape detach flatten clone cpu numpy to float double t contiguous expand "
     "sum mean".split()
 )
-_EPS_WORDS = frozenset({"eps", "epsilon", "tiny", "stability"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +235,7 @@ def _floor(node: ir.Expr, facts: ModuleFacts) -> tuple[float | None, ir.Expr] | 
     if isinstance(node, ir.Name | ir.Attr) and facts.qualified(node) is not None:
         return None  # a constant of another module: its value is not in sight
     name = node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
-    return (None, node) if set(words(name)) & _EPS_WORDS else None
+    return (None, node) if set(words(name)) & EPS_WORDS else None
 
 
 def _merge(left: Denominator, right: Denominator) -> Denominator:

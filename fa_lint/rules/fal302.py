@@ -71,7 +71,10 @@ class HalfGradientCast(Rule):
     pitfall = "P3"
     runtime = "fa_lint_runtime.check_magnitude"
     gate = (
-        occurs(b"half", b"float16", b"HalfTensor", b"f2"),
+        occurs(
+            *(b"half", b"float16", b"HalfTensor", b"f2"),
+            patterns=(rb"half\b(?<!\whalf)", rb"float16(?<!bfloat16)", rb"HalfTensor", rb"f2['\"](?<=['\"<]f2['\"])"),
+        ),
         occurs(
             b".half()",
             b"to(",

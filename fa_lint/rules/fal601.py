@@ -82,7 +82,8 @@ class SeveredGraph(Rule):
     runtime = "fa_lint_runtime.check_magnitude"
     gate = (
         occurs(b"detach", b".data", b"no_grad", b"inference_mode"),
-        occurs(b"grad(", b".grad"),
+        # `grad(…)`, `x.grad` and `from torch.autograd import grad as g`, but not `no_grad()`.
+        occurs(b"grad", patterns=(rb"grad\((?<!_grad\()", rb"\.grad\b", rb"grad\b(?<=[\s,(]grad)")),
     )
 
     VALID = (

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-__all__ = ["NORM_WORDS", "is_short_gradient_name", "suggests", "words"]
+__all__ = ["EPS_WORDS", "NORM_WORDS", "is_short_gradient_name", "suggests", "words"]
 
 NORM_WORDS = frozenset({"norm", "norms"})
+EPS_WORDS = frozenset({"eps", "epsilon", "tiny", "stability"})
 _SPLIT = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 
 _GRADIENT = frozenset({"grad", "grads", "gradient", "gradients"})
