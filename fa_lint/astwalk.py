@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["FUNCTIONS", "LEAVES", "children", "last_name"]
+__all__ = ["FUNCTIONS", "LEAVES", "USUAL", "children", "last_name"]
 
 FUNCTIONS = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda})
 LEAVES = frozenset({ast.Name, ast.Constant})
@@ -17,7 +17,7 @@ _NO_CODE = frozenset({int, str, type(None), bytes, float, complex, bool, type(..
     for kind in base.__subclasses__()
 )
 # Nine in ten nodes that have parts are of these classes.
-_USUAL: dict[type[ast.AST], Callable[[Any], list[Any]]] = {
+USUAL: dict[type[ast.AST], Callable[[Any], list[Any]]] = {
     ast.Assign: lambda node: [*node.targets, node.value],
     ast.Attribute: lambda node: [node.value],
     ast.BinOp: lambda node: [node.left, node.right],
@@ -41,7 +41,7 @@ def children(node: ast.AST) -> list[Any]:
 
     The list may be the tree's own: it is not to be changed.
     """
-    usual = _USUAL.get(node.__class__)
+    usual = USUAL.get(node.__class__)
     if usual is not None:
         return usual(node)
     below: list[Any] = []

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
-from fa_lint.astwalk import FUNCTIONS, LEAVES, children, last_name
+from fa_lint.astwalk import FUNCTIONS, LEAVES, USUAL, children, last_name
 from fa_lint.semantics.words import EPS_WORDS, NORM_WORDS, words
 
 __all__ = ["CallShape", "Outline", "Scope", "outline"]
@@ -96,7 +96,7 @@ class Outline:
     _scopes: list[Scope] = field(default_factory=list)
     _built: dict[Callable[[Outline], Any], Any] = field(default_factory=dict)
     calls: list[CallShape] = field(default_factory=list)
-    aliased: set[str] = field(default_factory=set)
+    aliased: dict[str, set[str]] = field(default_factory=dict)
     negative: set[str] = field(default_factory=set)
     numeric: set[str] = field(default_factory=set)
     gradients: bool = False
@@ -219,7 +219,8 @@ class _Outliner:
                     functions.append((node, Scope(scope)))
                 else:
                     # Most nodes are names and constants: nothing below them, and nothing to visit.
-                    stack += [part for part in children(node) if part.__class__ not in LEAVES]
+                    parts = USUAL[kind](node) if kind in USUAL else children(node)
+                    stack += [part for part in parts if part.__class__ not in LEAVES]
         self.found._kinds = kinds
         self.found._scopes = [scope for _, scope in functions]
         for side, scope in self._sums_tested:
@@ -241,7 +242,9 @@ class _Outliner:
     def _import(self, node: ast.ImportFrom | ast.Import) -> None:
         self.found.imported.update((n.asname or n.name).partition(".")[0] for n in node.names)
         self.found.functional.update(n.asname for n in node.names if n.asname and n.name.endswith("functional"))
-        self.found.aliased.update(n.name for n in node.names if n.asname and n.name in _WATCHED)
+        for alias in node.names:
+            if alias.asname and alias.name in _WATCHED:
+                self.found.aliased.setdefault(alias.name, set()).add(alias.asname)
 
     def _operator(self, node: ast.BinOp) -> None:
         if isinstance(node.op, ast.Div):
@@ -362,8 +365,6 @@ class _Outliner:
             self._quotients.append((above, node.args[-1], self._scope))
 
     def _bind(self, targets: list[ast.expr], value: ast.expr) -> None:
-        if last_name(value) in _WATCHED and self._is_library(value):
-            self.found.aliased.add(last_name(value))
         for target in targets:
             if isinstance(target, ast.Subscript):
                 if isinstance(value, ast.Constant) and value.value == 0:
@@ -378,6 +379,8 @@ class _Outliner:
                     owner = self._scope if isinstance(part, ast.Name) else self._module
                     owner.bound.setdefault(name, []).append((given, self._scope))
                     self._note(name, given)
+                    if last_name(given) in _WATCHED and self._is_library(given):
+                        self.found.aliased.setdefault(last_name(given), set()).add(name)
 
     def _is_library(self, node: ast.expr) -> bool:
         if isinstance(node, ast.Attribute):

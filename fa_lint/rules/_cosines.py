@@ -47,7 +47,7 @@ def may_clamp(outline: Outline) -> bool:
             return False
         return len(call.positional) < (2 if call.name == "CosineSimilarity" else 4) or "*" in call.positional
 
-    return bool(outline.aliased & set(_NAMES)) or any(bare(call) for call in outline.called(*_NAMES))
+    return not outline.aliased.keys().isdisjoint(_NAMES) or any(bare(call) for call in outline.called(*_NAMES))
 
 
 def clamped_cosines(facts: ModuleFacts) -> Iterator[CosineCall]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fa_lint.astwalk import last_name
 from fa_lint.findings import Applicability, Edit, Fix
 from fa_lint.gate import CallShape, Outline
 from fa_lint.rules.base import occurs
@@ -137,8 +139,16 @@ def order_slots(shape: CallShape) -> list[tuple[str, str]]:
 
 
 def hidden(outline: Outline) -> bool:
-    """May a norm be called under another name, or with unpacked arguments?"""
-    return bool(outline.aliased & set(NORM_NAMES))
+    """May a norm be called under another name?"""
+    known = set().union(*(outline.aliased.get(name, ()) for name in NORM_NAMES))
+    if not known:
+        return False
+    # An alias can get an alias.
+    for _ in range(3):
+        for node in outline.every(ast.Assign):
+            if last_name(node.value) in known:
+                known |= {last_name(target) for target in node.targets} - {""}
+    return any(last_name(call.func) in known for call in outline.every(ast.Call))
 
 
 def _must_be_scalar(call: ir.Call, facts: ModuleFacts) -> bool:

@@ -109,7 +109,7 @@ class UnclampedAcos(Rule):
 
     def may_fire(self, outline: Outline) -> bool:
         names = ("acos", "arccos", "acos_", "arccos_")
-        return bool(outline.called(*names) or outline.aliased & set(names))
+        return bool(outline.called(*names)) or not outline.aliased.keys().isdisjoint(names)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for call in facts.calls:
