@@ -182,8 +182,12 @@ def _run(
             if collecting:
                 gc.enable()
         return
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=_context(), initializer=gc.disable) as pool:
-        waiting = {pool.submit(_analyse_chunk, chunk, declared): chunk for chunk in _chunks(todo)}
+    # What the workers are born with is not sent to them: a fork has the files already.
+    chunks = list(_chunks(todo))
+    with ProcessPoolExecutor(
+        min(workers, len(todo)), mp_context=_context(), initializer=_be_worker, initargs=(chunks, declared)
+    ) as pool:
+        waiting = {pool.submit(_analyse_numbered, number): chunk for number, chunk in enumerate(chunks)}
         for future in as_completed(waiting):
             try:
                 found = future.result()
@@ -216,6 +220,21 @@ def _chunks(todo: list[_Job]) -> Iterable[list[_Job]]:
             chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+_inherited: tuple[list[list[_Job]], RoleNames] = ([], RoleNames())
+
+
+def _be_worker(chunks: list[list[_Job]], declared: RoleNames) -> None:
+    global _inherited
+    _inherited = (chunks, declared)
+    gc.freeze()
+    gc.disable()
+
+
+def _analyse_numbered(number: int) -> list[FileResult]:
+    chunks, declared = _inherited
+    return _analyse_chunk(chunks[number], declared)
 
 
 def _analyse_chunk(chunk: list[_Job], declared: RoleNames) -> list[FileResult]:
