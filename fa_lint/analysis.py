@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from fa_lint.findings import (
@@ -17,10 +17,10 @@ from fa_lint.findings import (
 )
 from fa_lint.gate import outline
 from fa_lint.modules import Imports, imports_of
-from fa_lint.parsing import on_any_stack, parse_facts
+from fa_lint.parsing import on_any_stack, parse_facts, quick_facts, says_nothing
 from fa_lint.places import locate
 from fa_lint.rules import ENGINE_CODES, select
-from fa_lint.rules.base import Gate, ProjectRule, Question
+from fa_lint.rules.base import Gate, ProjectRule, Question, Rule
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import RoleNames
@@ -92,7 +92,11 @@ def answers_of(path: str, data: bytes, rule: ProjectRule, question: Question, de
     except SourceError:
         return []
     parsed = source.parse()
-    facts = parse_facts(source, parsed, declared) if not isinstance(parsed, ParseFailure) else None
+    if isinstance(parsed, ParseFailure):
+        return []
+    if says_nothing([lambda facts: rule.answers(facts, question)], quick_facts(source, parsed, declared)):
+        return []
+    facts = parse_facts(source, parsed, declared)
     if not isinstance(facts, ModuleFacts):
         return []
     clues = list(rule.answers(facts, question))
@@ -149,6 +153,8 @@ def _findings(
         if shape is not None:
             rules = [rule for rule in rules if rule.may_fire(shape)]
             shape.forget()
+        if rules and not broken and says_nothing(_questions(rules), quick_facts(source, tree, declared)):
+            rules = []
         if rules:
             facts = parse_facts(source, tree, declared)
             if isinstance(facts, ParseFailure):
@@ -167,6 +173,13 @@ def _findings(
         except Exception as error:  # one broken rule must not cost the user the others
             result.problems.append(f"{source.path}: rule {rule.code} failed: {type(error).__name__}: {error}")
     return findings, clues, facts, not broken and not result.problems
+
+
+def _questions(rules: Iterable[Rule]) -> Iterator[Callable[[ModuleFacts], Iterable[object]]]:
+    for rule in rules:
+        yield rule.check
+        if isinstance(rule, ProjectRule):
+            yield rule.clues
 
 
 def _without_broken_cells(source: Source) -> tuple[Source, list[ParseFailure]]:

@@ -8,11 +8,12 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from fa_lint.quick import NoLayout, quick_lower
 from fa_lint.semantics.facts import ModuleFacts, extract
 from fa_lint.semantics.roles import RoleNames
 from fa_lint.source import ParseFailure, Source
 
-__all__ = ["on_any_stack", "parse_facts"]
+__all__ = ["on_any_stack", "parse_facts", "quick_facts", "says_nothing"]
 
 _T = TypeVar("_T")
 # Above this nesting the lossless parser and its position pass need more stack than a thread has by default.
@@ -44,6 +45,26 @@ def parse_facts(source: Source, tree: ast.Module | None, declared: RoleNames) ->
     except RecursionError:
         return ParseFailure("nested too deeply to analyse", 0)
     return facts
+
+
+def quick_facts(source: Source, tree: ast.Module, declared: RoleNames) -> ModuleFacts | None:
+    """Facts without a lossless parse; None where only that can tell."""
+    try:
+        return ModuleFacts(quick_lower(tree, source.text), source.text, declared, source.is_snippets)
+    except (NoLayout, RecursionError):
+        return None
+
+
+def says_nothing(asks: Iterable[Callable[[ModuleFacts], Iterable[object]]], facts: ModuleFacts | None) -> bool:
+    """Is nothing found in quick facts? Then nothing is to be found; what they cannot say counts as something."""
+    if facts is None:
+        return False
+    try:
+        return not any(True for ask in asks for _ in ask(facts))
+    except Exception:  # a broken rule is reported by the run that counts
+        return False
+    finally:
+        facts.forget()
 
 
 def _resolved(facts: ModuleFacts) -> ModuleFacts:

@@ -13,6 +13,7 @@ from fa_lint.semantics.roles import Role, RoleNames, Roles
 from fa_lint.semantics.values import Values
 
 if TYPE_CHECKING:
+    from fa_lint.quick import QuickLowered
     from fa_lint.walk import Lowered
 
 __all__ = ["ModuleFacts", "extract"]
@@ -28,7 +29,7 @@ class ModuleFacts:
     stands for.
     """
 
-    def __init__(self, lowered: Lowered, text: str, declared: RoleNames, snippets: bool = False) -> None:
+    def __init__(self, lowered: Lowered | QuickLowered, text: str, declared: RoleNames, snippets: bool = False) -> None:
         self.text = text
         self._lowered = lowered
         self._declared = declared

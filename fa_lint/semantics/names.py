@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fa_lint.semantics import ir
 
 if TYPE_CHECKING:
+    from fa_lint.quick import QuickLowered
     from fa_lint.walk import Lowered
 
 __all__ = ["Binding", "Names", "Scope"]
@@ -95,7 +96,7 @@ class Scope:
 class Names:
     """Scopes, bindings and qualified names of one module."""
 
-    def __init__(self, lowered: Lowered, snippets: bool = False) -> None:
+    def __init__(self, lowered: Lowered | QuickLowered, snippets: bool = False) -> None:
         self._parents = lowered.parents
         self.nodes: list[ir.Node | None] = [None] * len(lowered.parents)
         self.scopes: dict[int, Scope] = {}
