@@ -208,16 +208,16 @@ class _Lowering:
         """``x[a, b]`` has two indices, ``x[(a, b)]`` has one."""
         if not isinstance(node, ast.Tuple) or not node.elts:
             return [self.made(node)]
-        if any(isinstance(part, ast.Starred) for part in node.elts):
-            raise NoLayout
         first = node.elts[0]
+        # To libcst a starred index is an index.
+        several = [part.value if isinstance(part, ast.Starred) else part for part in node.elts]
         if (node.lineno, node.col_offset) == (first.lineno, first.col_offset):
-            return self.all(node.elts)
+            return self.all(several)
         start, end = self._text.span(node)
         inner, after = self._text.span(first)
         opened = self._text.text[start:inner].count("(")
         closed = self._text.text[after:end].partition(",")[0].count(")")
-        return [self.made(node)] if opened > closed else self.all(node.elts)
+        return [self.made(node)] if opened > closed else self.all(several)
 
     def conditional(self, node: ast.If) -> ir.If:
         orelse: Any = None
