@@ -1,6 +1,6 @@
 """Cheap gates: which rules can possibly fire in a file, before libcst is asked.
 
-Two gates (``quick.py`` is the third), both sound (they may let a clean file pass, they never hold back one with a finding):
+Two gates, and ``quick.py`` is the third. All are sound: a clean file may pass, one with a finding is never held back:
 
 1. a byte pattern per rule, over the raw file;
 2. the *outline*: one pass over the interpreter's own ``ast`` (ten times faster than a lossless parse, and needed

@@ -18,7 +18,9 @@ from fa_lint.discovery import discover
 from fa_lint.engine import lint
 from fa_lint.fixes import fix_data
 from fa_lint.gate import outline
+from fa_lint.quick import NoLayout, quick_lower
 from fa_lint.rules import registry
+from fa_lint.semantics import ir
 from fa_lint.semantics.facts import extract
 from fa_lint.source import ParseFailure, Source
 
@@ -52,6 +54,28 @@ def test_every_rule_sees_every_construct(code: str) -> None:
     for node in facts.nodes():
         start, end = facts.span(node)
         assert 0 <= start <= end <= len(code)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(code=hypothesmith.from_node())
+def test_both_lowerings_call_the_same_things(code: str) -> None:
+    """Of the interpreter's tree and of libcst's: the same calls, names and attributes, in the same order."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tree = ast.parse(code)
+    try:
+        quick = quick_lower(tree, code).module
+    except (NoLayout, RecursionError):
+        return
+    assert _said(quick.body) == _said(extract(code).module.body)
+
+
+def _said(node: ir.Node) -> list[str]:
+    found = sorted(
+        (part for part in ir.walk(node) if isinstance(part, ir.Name | ir.Attr | ir.Call)), key=lambda part: part.nid
+    )
+    return [f"{type(part).__name__} {getattr(part, 'id', getattr(part, 'attr', ''))}" for part in found]
 
 
 @settings(max_examples=200, deadline=None)
