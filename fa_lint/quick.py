@@ -131,6 +131,7 @@ class _Lowering:
     def __init__(self, text: _Text) -> None:
         self._text = text
         self.origins: dict[int, ast.AST] = {}
+        self._f_strings = 0
 
     def statements(self, body: Sequence[ast.stmt]) -> list[ir.Stmt]:
         return [self.made(node) for node in body]
@@ -146,7 +147,9 @@ class _Lowering:
         if build is None:
             raise NoLayout
         found = build(self, node)
-        self.origins[id(found)] = node
+        # Before 3.12 the interpreter does not know where the parts of an f-string stand.
+        if not self._f_strings:
+            self.origins[id(found)] = node
         return found
 
     def maybe(self, node: ast.AST | None) -> Any:
@@ -236,7 +239,10 @@ class _Lowering:
         return ir.Opaque(0, [self.made(node.value), *spec])
 
     def f_string(self, node: ast.JoinedStr) -> ir.FString:
-        return ir.FString(0, [ir.Opaque(0, []) if isinstance(v, ast.Constant) else self.made(v) for v in node.values])
+        self._f_strings += 1
+        parts = [ir.Opaque(0, []) if isinstance(v, ast.Constant) else self.made(v) for v in node.values]
+        self._f_strings -= 1
+        return ir.FString(0, parts)
 
 
 def _binary(lo: _Lowering, n: ast.BinOp) -> ir.Binary:

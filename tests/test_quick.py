@@ -115,6 +115,10 @@ def test_text_and_spans() -> None:
     assert facts.source(call.args[0].value) == "a + 1"
     with pytest.raises(NoLayout):
         facts.span(call.args[0])
+    formatted = _quick("x = f'{g(1):>3}'\n")
+    assert formatted is not None
+    with pytest.raises(NoLayout):
+        formatted.span(formatted.calls[0])
     accented = _quick("\ré = g('ü→', 1) + 2\r\n")
     assert accented is not None
     assert accented.source(accented.calls[0]) == "g('ü→', 1)"
