@@ -40,7 +40,9 @@ class _DefaultGroup(click.Group):
         if not incomplete.startswith("-"):
             for param in check.params:
                 offered += param.shell_complete(checking, incomplete) if isinstance(param, click.Argument) else []
-        return own + [item for item in offered if item.value not in seen]
+        found = own + [item for item in offered if item.value not in seen]
+        # click's script for bash drops what came before a path.
+        return sorted(found, key=lambda item: item.type == "plain")
 
 
 @click.group(cls=_DefaultGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -28,7 +28,7 @@ _START = ("Two commands", "What it finds")
 _SPLIT = "Integrations"
 _LEFT_OUT = ("Licence",)
 _ROOT_PAGES = {"CHECKLIST.md": "checklist.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
-               "SECURITY.md": "security.md"}  # fmt: skip
+               "SECURITY.md": "security.md", "docs/REPRODUCTION.md": "reproduction.md"}  # fmt: skip
 _FENCE = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^)\s]+)\)")
 _API = """
@@ -201,9 +201,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """The pages; those of the rules take the place of the files in ``docs/rules``, whose links are the repository's."""
     from mkdocs.structure.files import File
 
+    # What lies in the folder is the repository's: its links do not lead to pages.
+    for existing in list(files.documentation_pages()):
+        files.remove(existing)
     for page, text in site_pages().items():
-        existing = files.get_file_from_path(page)
-        if existing is not None:
-            files.remove(existing)
         files.append(File.generated(config, page, content=text))
     return files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 from pathlib import Path
@@ -62,3 +63,16 @@ def test_runtime_functions_that_are_named_exist() -> None:
 def test_readme_lists_every_code() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert {code for code in [*registry(), *ENGINE_CODES] if code not in readme} == set()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHECKLIST.md", "CONTRIBUTING.md"])
+def test_code_stands_between_fences_and_is_code(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    outside, *rest = re.split(r"(?m)^```", text)
+    assert len(rest) % 2 == 0, "a fence is not closed"
+    prose = [outside, *(part.partition("\n")[2] for part in rest[1::2])]
+    assert not [line for part in prose for line in part.splitlines() if re.match(r"(=======|<<<<<<<|>>>>>>>|import |\$ )", line)]
+    for block in rest[::2]:
+        language, _, code = block.partition("\n")
+        if language.strip() == "python":
+            ast.parse(code)

@@ -48,7 +48,15 @@ def test_the_script_of_each_shell(shell: str) -> None:
     assert "_FA_LINT_COMPLETE" in done.stdout
 
 
-def test_in_bash() -> None:
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("explain", "FAL20"), ["FAL201", "FAL202", "FAL203", "FAL204", "FAL205"]),
+        (("ex",), ["explain"]),
+        (("src",), []),
+    ],
+)
+def test_in_bash(words: tuple[str, ...], offered: list[str]) -> None:
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("no bash")
@@ -56,11 +64,12 @@ def test_in_bash() -> None:
     script = """
         export PATH="$PWD/bin:$PATH"
         eval "$(_FA_LINT_COMPLETE=bash_source fa-lint)"
-        COMP_WORDS=(fa-lint explain FAL20); COMP_CWORD=2
-        $(complete -p fa-lint | sed 's/.*-F \\([^ ]*\\) .*/\\1/') fa-lint FAL20 explain
+        compopt() { :; }    # only readline can be told where paths belong
+        COMP_WORDS=(fa-lint "$@"); COMP_CWORD=$#
+        $(complete -p fa-lint | sed 's/.*-F \\([^ ]*\\) .*/\\1/') fa-lint "${!#}" fa-lint
         printf '%s\\n' "${COMPREPLY[@]}"
     """
-    done = subprocess.run([bash, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([bash, "-c", script, "bash", *words], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == ""
-    assert done.stdout.split() == ["FAL201", "FAL202", "FAL203", "FAL204", "FAL205"]
+    assert done.stdout.split() == offered
     assert Path("bin/fa-lint").exists()
