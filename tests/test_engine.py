@@ -14,6 +14,7 @@ import fa_lint.engine as engine
 from fa_lint.analysis import analyse
 from fa_lint.config import Settings
 from fa_lint.engine import Report, lint, lint_text
+from fa_lint.semantics.roles import RoleNames
 from tests.conftest import MIXED, SAFE, UNSAFE, write
 
 
@@ -130,3 +131,31 @@ def test_reports_count() -> None:
     assert (report.files, report.cached, report.parsed) == (2, 0, 1)
     assert report.seconds > 0
     assert lint_text("a.py", UNSAFE.encode(), Settings()).diagnostics == report.diagnostics
+
+
+@pytest.mark.parametrize(
+    ("names", "code", "codes"),
+    [
+        (
+            RoleNames(feedback=("W_back*",)),
+            "import torch\nfrom torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+            "        self.W_back1 = torch.randn(3, 3)\nnet = Net()\ntorch.save(net.state_dict(), 'a.pt')\n",
+            {"FAL401", "FAL402"},
+        ),
+        (
+            RoleNames(credit=("teach[a-z]*_signal",)),
+            "import torch\ndef f(teaching_signal): return teaching_signal.half()\n",
+            {"FAL302"},
+        ),
+        (
+            RoleNames(alignment=("quality_*",)),
+            "import torch\nfrom lib import measure\ndef f(p):\n    quality_l = measure(p)\n    return quality_l if p.ok else 0.0\n",
+            {"FAL405"},
+        ),
+    ],
+)
+def test_names_that_a_project_declares_open_the_gates(names: RoleNames, code: str, codes: set[str]) -> None:
+    all_codes = Settings(root=os.getcwd()).codes
+    assert analyse("a.py", code.encode(), all_codes, RoleNames()).diagnostics == []
+    assert {d.code for d in analyse("a.py", code.encode(), all_codes, names).diagnostics} == codes
+    assert analyse("a.py", b"import torch\n", all_codes, names).diagnostics == []

@@ -75,7 +75,7 @@ class FeedbackSite:
 
 def feedback_sites(facts: ModuleFacts) -> tuple[FeedbackSite, ...]:
     """The feedback of a module, in source order."""
-    if not mentions_feedback(facts.text):
+    if not (mentions_feedback(facts.text) or facts.declared.feedback):
         return ()
     table = stores(facts)
     uses = feedback_uses(facts) if table else Uses({}, {}, {})
