@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import NamedTuple
 
 __all__ = ["Call", "Site", "caller", "keywords_at", "site_of"]
 
@@ -30,7 +31,8 @@ _NAMES = {
     "Module.half": "Module.half",
 }
 
-_internal: dict[CodeType, bool] = {}
+# By identity: to hash a code object takes longer the longer its function is. Kept alive, so that no id comes back.
+_internal: dict[int, tuple[CodeType, bool]] = {}
 _torch_folder = ""
 
 
@@ -45,18 +47,17 @@ class Site:
     end_column: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Where a watched call came from: its frame's code and instruction, and the torch frames in between."""
 
     code: CodeType
     instruction: int
     between: tuple[FrameType, ...]
-    line: int
 
     @property
-    def key(self) -> tuple[CodeType, int]:
-        return self.code, self.instruction
+    def key(self) -> tuple[int, int]:
+        """The same for each call from one place, as long as the process lives."""
+        return id(self.code), self.instruction
 
     @property
     def is_direct(self) -> bool:
@@ -89,17 +90,20 @@ def _is_internal(code: CodeType) -> bool:
     )
 
 
-def caller(depth: int = 1) -> Call | None:
-    """The user's call that led here, None on a thread that has no Python frame of theirs (CUDA's backward threads)."""
-    frame: FrameType | None = sys._getframe(depth + 1)
+def caller() -> Call | None:
+    """The user's call that led to the hook that asks.
+
+    None on a thread that has no Python frame of theirs (CUDA's backward threads).
+    """
+    frame: FrameType | None = sys._getframe(2)
     between: list[FrameType] = []
     while frame is not None:
         code = frame.f_code
-        known = _internal.get(code)
+        known = _internal.get(id(code))
         if known is None:
-            known = _internal[code] = _is_internal(code)
-        if not known:
-            return Call(code, frame.f_lasti, tuple(between), frame.f_lineno)
+            known = _internal[id(code)] = code, _is_internal(code)
+        if not known[1]:
+            return Call(code, frame.f_lasti, tuple(between))
         between.append(frame)
         frame = frame.f_back
     return None
@@ -112,9 +116,9 @@ def site_of(call: Call | None) -> Site:
     try:
         place = next(islice(call.code.co_positions(), call.instruction // 2, None))
     except StopIteration:
-        place = (call.line, None, None, None)
+        place = (None, None, None, None)
     line, end_line, start, end = place
-    line = line or call.line
+    line = line or call.code.co_firstlineno
     file = call.code.co_filename
     return Site(file, line, end_line or line, _column(file, line, start), _column(file, end_line or line, end))
 
@@ -129,20 +133,24 @@ def _column(file: str, line: int, offset: int | None) -> int:
 
 def keywords_at(call: Call | None) -> frozenset[str]:
     """The keywords of the call as written in the source; empty where there is no source."""
-    if call is None:
+    written = _expression_at(call)
+    if not isinstance(written, ast.Call):
         return frozenset()
+    return frozenset(keyword.arg for keyword in written.keywords if keyword.arg)
+
+
+def _expression_at(call: Call | None) -> ast.expr | None:
+    if call is None:
+        return None
     site = site_of(call)
     if not site.column:
-        return frozenset()
+        return None
     lines = [linecache.getline(site.file, row) for row in range(site.line, site.end_line + 1)]
     if not all(lines):
-        return frozenset()
+        return None
     lines[-1] = lines[-1][: site.end_column - 1]
     lines[0] = lines[0][site.column - 1 :]
     try:
-        expression = ast.parse(f"({''.join(lines)}\n)", mode="eval").body
+        return ast.parse(f"({''.join(lines)}\n)", mode="eval").body
     except SyntaxError:
-        return frozenset()
-    if not isinstance(expression, ast.Call):
-        return frozenset()
-    return frozenset(keyword.arg for keyword in expression.keywords if keyword.arg)
+        return None

@@ -3,22 +3,17 @@
 A hook at the dispatcher sees a call whatever name it came by: ``from … import``, an entry of a list, a partial, a
 thread, a backward hook, a recomputation, ``torch.func``, ``torch.jit``. It never sees compiled code. Each kernel calls
 what was there before, with the same arguments, and returns its result untouched.
-
-Source: https://docs.pytorch.org/docs/stable/library.html (``Library.impl``).
 """
 
 from __future__ import annotations
 
-import functools
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import DispatchKey
 
-from .callsite import Call, keywords_at
+from .callsite import Call, caller, keywords_at
 from .casts import is_asked_for
 from .checks.acos import acos_out_of_range
 from .checks.cast import flushed
@@ -31,19 +26,12 @@ from .checks.self_cosine import same_memory, self_cosine
 from .evidence import in_backward
 from .half import watch_gradient
 from .measurement import Measurement
-from .watch import caller, collecting_norms, is_inside, nested, offer_norm, quiet, watch
+from .registration import Kernel, Wrapper, register
+from .watch import collecting_norms, is_inside, nested, offer_norm, quiet, watch
 
 __all__ = ["install", "install_casts"]
 
-_aten = torch.ops.aten
-# Where vmap takes composite functions apart.
-_VMAP = "FuncTorchBatchedDecomposition"
 _NORMALIZE = torch.nn.functional.normalize.__code__
-
-
-def _composite(op: Any) -> Callable[..., Any]:
-    """What aten itself does, one level down in the dispatcher."""
-    return functools.partial(op._op_dk, DispatchKey.CompositeImplicitAutograd)
 
 
 def _look_at_cosine(
@@ -68,7 +56,7 @@ def _look_at_cosine(
         watch("zero-by-zero", name, pair, lambda xs, now: undefined_cosine(xs[0], xs[1], out, now=now), call)
 
 
-def _cosine(below: Callable[..., Any]) -> Callable[..., Any]:
+def _cosine(below: Kernel) -> Kernel:
     def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Any:
         if is_inside():
             return below(x1, x2, dim, eps)
@@ -85,7 +73,7 @@ def _wrapped(x: Tensor) -> bool:
     return bool(torch._C._functorch.is_functorch_wrapped_tensor(x))
 
 
-def _embedding_loss(below: Callable[..., Any]) -> Callable[..., Any]:
+def _embedding_loss(below: Kernel) -> Kernel:
     def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, *rest: Any, **options: Any) -> Any:
         if is_inside():
             return below(input1, input2, target, *rest, **options)
@@ -113,7 +101,7 @@ def _watch_order(name: str, x: Tensor, order: Any, result: Any, call: Call | Non
     watch("negative-norm-order", name, (x,), lambda xs, now: negative_order(xs[0], float(order), out, now=now), call)
 
 
-def _linalg_norm(below: Callable[..., Any]) -> Callable[..., Any]:
+def _linalg_norm(below: Kernel) -> Kernel:
     def linalg_norm(self: Tensor, *rest: Any, **options: Any) -> Any:
         order = rest[0] if rest else options.get("ord")
         if is_inside() or not _is_wrong_order(order):
@@ -127,7 +115,7 @@ def _linalg_norm(below: Callable[..., Any]) -> Callable[..., Any]:
     return linalg_norm
 
 
-def _pairwise(below: Callable[..., Any]) -> Callable[..., Any]:
+def _pairwise(below: Kernel) -> Kernel:
     def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, *rest: Any, **options: Any) -> Any:
         if is_inside() or not _is_wrong_order(p):
             return below(x1, x2, p, *rest, **options)
@@ -191,7 +179,7 @@ def _acos_(self: Tensor) -> Any:
     return torch.acos(self, out=self)
 
 
-def _to(below: Callable[..., Any]) -> Callable[..., Any]:
+def _to(below: Kernel) -> Kernel:
     def to(self: Any, *rest: Any, **options: Any) -> Any:
         result = below(self, *rest, **options)
         with quiet():
@@ -215,74 +203,30 @@ def _watch_cast(x: Tensor, result: Tensor) -> None:
         watch_gradient(result, call)
 
 
-_COMPOSITE: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+_COMPOSITE: dict[str, Wrapper] = {
     "cosine_similarity": _cosine,
     "cosine_embedding_loss": _embedding_loss,
     "linalg_norm": _linalg_norm,
     "pairwise_distance": _pairwise,
 }
-_CASTS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+_CASTS: dict[str, Wrapper] = {
     "to.dtype": _to,
     "to.device": _to,
     "to.other": _to,
     "to.dtype_layout": _to,
 }
-_BACKEND: dict[str, Callable[..., Any]] = {
+_BACKEND: dict[str, Kernel] = {
     "linalg_vector_norm": _vector_norm,
     "acos": _acos,
     "acos_": _acos_,
 }
 
 
-def _devices() -> Sequence[str]:
-    return ("CPU", "CUDA") if torch.cuda.is_available() else ("CPU",)
-
-
 def install() -> Callable[[], None]:
     """Register every hook but those of casts; the function returned takes them out and restores what was there."""
-    return _register(_COMPOSITE, _BACKEND)
+    return register(_COMPOSITE, _BACKEND)
 
 
 def install_casts() -> Callable[[], None]:
     """Register the hooks of casts. See ``casts``."""
-    return _register(_CASTS, {})
-
-
-def _register(
-    composite: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]], backend: dict[str, Callable[..., Any]]
-) -> Callable[[], None]:
-    library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
-    # torch says once that a kernel is being replaced, which is what is wanted here.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name, wrapper in composite.items():
-            packet, _, overload = name.partition(".")
-            op = getattr(getattr(_aten, packet), overload or "default")
-            kernel = wrapper(_composite(op))
-            for device in _devices():
-                library.impl(name, kernel, f"Autograd{device}")
-                # Inference tensors have no autograd key.
-                library.impl(name, kernel, device)
-            if _has_kernel(name, _VMAP):
-                library.impl(name, kernel, _VMAP)
-        for name, kernel in backend.items():
-            for device in _devices():
-                library.impl(name, _quietly(kernel), device)
-    undo: Callable[[], None] = library._destroy
-    return undo
-
-
-def _quietly(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(kernel)
-    def run(*args: Any, **options: Any) -> Any:
-        with quiet():
-            return kernel(*args, **options)
-
-    return run
-
-
-def _has_kernel(name: str, key: str) -> bool:
-    try:
-        return bool(torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{name}", key))
-    except RuntimeError:
-        return False
+    return register(_CASTS)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from . import saves, session
-from .callsite import site_of
+from .callsite import caller, site_of
 from .checks.division import zero_by_zero
 from .evidence import in_backward, remember_grads, remember_leaves
 from .exchange import exchange
-from .watch import caller, is_inside, watch
+from .watch import is_inside, nested, watch
 
 __all__ = ["install"]
 
@@ -67,7 +67,8 @@ def _divide(name: str) -> Callable[[], None]:
         if type(other) is not Tensor or is_inside():
             return below(self, other)
         before = self.detach().clone() if name == "__itruediv__" else self
-        result = below(self, other)
+        with nested():
+            result = below(self, other)
         call = caller()
         if call is not None and call.is_direct and not in_backward():
             watch("zero-by-zero", "division", (before, other), lambda xs, now: zero_by_zero(*xs, now=now), call)

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .callsite import Call
+from .callsite import Call, caller
 from .checks.gradient import SMALLEST_NORMAL, flushed_gradient
-from .watch import caller, is_inside, watch
+from .watch import is_inside, watch
 
 __all__ = ["watch_gradient"]
 

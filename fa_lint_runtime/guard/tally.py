@@ -38,13 +38,12 @@ class Tally:
 
     def add(self, found: Measurement, operands: tuple[Tensor, ...]) -> None:
         """Take a measurement whose numbers may be looked at now."""
-        numbers = {name: _number(getattr(found, name)) for name in _FIELDS}
         self.calls += 1
         self.count += int(found.count)
-        if self._is_worse(numbers):
+        if self._is_worse(_number(found.worst)):
+            self.values = {name: _number(getattr(found, name)) for name in _FIELDS}
             if found.examine is not None:
-                numbers["was"], numbers["should"] = found.examine()
-            self.values = numbers
+                self.values["was"], self.values["should"] = found.examine()
             self._describe(found, operands)
 
     def defer(self, found: Measurement, operands: tuple[Tensor, ...]) -> None:
@@ -76,7 +75,7 @@ class Tally:
             }
             if numbers["was"] is None:
                 numbers["should"] = None
-            if count and self._is_worse(numbers):
+            if count and self._is_worse(numbers["worst"]):
                 self.values = numbers
             self.calls += int(calls)
             self.count += int(count)
@@ -91,11 +90,11 @@ class Tally:
             detail=self.detail, backward=self.backward, **self.values,
         )  # fmt: skip
 
-    def _is_worse(self, numbers: dict[str, float | None]) -> bool:
+    def _is_worse(self, worst: float | None) -> bool:
         if not self.values:
             return True
-        old, new = self.values["worst"], numbers["worst"]
-        return new is not None and (old is None or new < old)
+        known = self.values["worst"]
+        return worst is not None and (known is None or worst < known)
 
     def _describe(self, found: Measurement, operands: tuple[Tensor, ...]) -> None:
         self.shapes = tuple(tuple(x.shape) for x in operands)

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from .callsite import caller
+from .casts import METHODS, CastSwitch
 from .checks.cast import flushed
 from .checks.division import zero_by_zero
-from .watch import caller, is_inside, watch
+from .watch import is_inside, watch
 
 __all__ = ["ThoroughMode"]
 
@@ -24,6 +26,10 @@ _skip_one = getattr(torch._C, "_skip_one_hop_torch_function", None)
 
 class ThoroughMode(TorchFunctionMode):
     """Sees every function and method of torch that user code calls, on this thread and in its backward passes."""
+
+    def __init__(self, casts: CastSwitch) -> None:
+        super().__init__()
+        self.casts = casts
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         handler = _HANDLERS.get(func)
@@ -42,8 +48,11 @@ def _run_user_code(mode: ThoroughMode, func: Callable[..., Any], types: Any, arg
 def _division(mode: ThoroughMode, func: Callable[..., Any], types: Any, args: Any, options: Any) -> Any:
     result = func(*args, **options)
     operands = args[:2]
+    # Every optimizer divides by numbers.
+    if len(operands) < 2 or not (isinstance(operands[0], Tensor) and isinstance(operands[1], Tensor)):
+        return result
     call = caller()
-    if len(operands) == 2 and all(isinstance(x, Tensor) for x in operands) and call is not None and call.is_direct:
+    if call is not None and call.is_direct:
         watch("zero-by-zero", "torch.div", operands, lambda xs, now: zero_by_zero(*xs, now=now), call)
     return result
 
@@ -63,6 +72,10 @@ def _copy(mode: ThoroughMode, func: Callable[..., Any], types: Any, args: Any, o
     return result
 
 
+def _cast(mode: ThoroughMode, func: Callable[..., Any], types: Any, args: Any, options: Any) -> Any:
+    return mode.casts.call(func, args, options)
+
+
 _DIVISIONS = (
     torch.div, torch.divide, torch.true_divide, torch.Tensor.div, torch.Tensor.divide, torch.Tensor.true_divide,
 )  # fmt: skip
@@ -70,5 +83,6 @@ _RUNS_USER_CODE = (torch.Tensor.backward, torch.autograd.grad, torch.autograd.ba
 _HANDLERS: dict[Any, Callable[..., Any]] = {
     torch.Tensor.copy_: _copy,
     **dict.fromkeys(_DIVISIONS, _division),
+    **{getattr(torch._C.TensorBase, name): _cast for name in METHODS},
     **dict.fromkeys(_RUNS_USER_CODE, _run_user_code),
 }

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import callsite, functorch
+from . import functorch
 from .callsite import Call
 from .evidence import in_backward, is_gradient
 from .measurement import Measurement
@@ -18,7 +18,7 @@ from .session import sessions_for
 from .table import EVENTS
 from .tally import Tally
 
-__all__ = ["Check", "caller", "collecting_norms", "is_inside", "nested", "offer_norm", "quiet", "watch"]
+__all__ = ["Check", "collecting_norms", "is_inside", "nested", "offer_norm", "quiet", "watch"]
 
 # Given the operands as plain tensors and whether values may be looked at: the number of vectors, and what is wrong.
 Check = Callable[[tuple[Tensor, ...], bool], tuple[int, Measurement | None]]
@@ -26,36 +26,43 @@ Check = Callable[[tuple[Tensor, ...], bool], tuple[int, Measurement | None]]
 _PLAIN = (Tensor, torch.nn.Parameter)
 _EVIDENCE_CALLS = 3
 _NOTHING = nullcontext()
-_here = threading.local()
+
+
+class _Here(threading.local):
+    depth = 0
+    norms: list[Tensor] | None = None
+
+
+_here = _Here()
 
 
 def is_inside() -> bool:
     """Whether this thread is within a watched call or a check: what it calls there is not the user's doing."""
-    return getattr(_here, "depth", 0) > 0
+    return _here.depth > 0
 
 
 class nested:
     """What is called within is not the user's doing."""
 
     def __enter__(self) -> None:
-        _here.depth = getattr(_here, "depth", 0) + 1
+        _here.depth += 1
 
     def __exit__(self, *_: object) -> None:
         _here.depth -= 1
 
 
-class collecting_norms(nested):
+class collecting_norms:
     """Nested, and gives the norms that are computed within."""
 
-    def __enter__(self) -> list[Tensor]:  # type: ignore[override]
-        super().__enter__()
-        self._before = getattr(_here, "norms", None)
+    def __enter__(self) -> list[Tensor]:
+        _here.depth += 1
+        self._before = _here.norms
         taken: list[Tensor] = []
         _here.norms = taken
         return taken
 
     def __exit__(self, *_: object) -> None:
-        super().__exit__()
+        _here.depth -= 1
         _here.norms = self._before
 
 
@@ -66,9 +73,8 @@ def quiet() -> AbstractContextManager[object]:
 
 def offer_norm(norm: Tensor) -> None:
     """A norm was computed within; whoever collects may have it."""
-    taken = getattr(_here, "norms", None)
-    if taken is not None:
-        taken.append(norm)
+    if _here.norms is not None:
+        _here.norms.append(norm)
 
 
 def watch(kind: str, function: str, operands: tuple[Tensor, ...], check: Check, call: Call | None) -> None:
@@ -82,15 +88,17 @@ def watch(kind: str, function: str, operands: tuple[Tensor, ...], check: Check, 
     if not sessions or not sessions[0].is_due(kind, call):
         return
     first = sessions[0]
-    if not all(type(x) in _PLAIN and not x.is_meta and x.layout is torch.strided for x in operands):
-        first.note("no plain dense tensors")
-        return
+    now = not first.deferred
+    for x in operands:
+        if type(x) not in _PLAIN or x.is_meta or x.layout is not torch.strided:
+            first.note("no plain dense tensors")
+            return
+        now = now and x.is_cpu
     event = None
     try:
         wrapped = _any_wrapped(operands)
-        with nested(), _unnoticed(wrapped):
+        with _unnoticed(wrapped):
             values = functorch.physical(operands) if wrapped else operands
-            now = all(x.is_cpu for x in operands) and not first.deferred
             total, found = check(values, now)
             for session in sessions:
                 session.look(kind, call, total)
@@ -121,18 +129,19 @@ def _any_wrapped(operands: tuple[Tensor, ...]) -> bool:
 
 
 class _unnoticed:
-    """Without autograd, function modes, and, where there are any, dispatch modes and transforms of ``torch.func``."""
+    """Nested, without autograd, and, where there are any, modes of the user and transforms of ``torch.func``."""
 
     def __init__(self, wrapped: bool) -> None:
         self._wrapped = wrapped
         self._stack: ExitStack | None = None
 
     def __enter__(self) -> None:
-        self._functions = torch._C.DisableTorchFunction()
-        self._functions.__enter__()
+        _here.depth += 1
         self._grad = torch.is_grad_enabled()
         torch._C._set_grad_enabled(False)
-        if torch._C._len_torch_dispatch_stack() or self._wrapped:
+        self._functions = quiet()
+        self._functions.__enter__()
+        if self._wrapped or torch._C._len_torch_dispatch_stack():
             from torch.utils._python_dispatch import _disable_current_modes
 
             self._stack = ExitStack()
@@ -142,10 +151,6 @@ class _unnoticed:
     def __exit__(self, *error: Any) -> None:
         if self._stack is not None:
             self._stack.close()
-        torch._C._set_grad_enabled(self._grad)
         self._functions.__exit__(*error)
-
-
-def caller() -> Call | None:
-    """The user's call that led to the hook that asks."""
-    return callsite.caller(2)
+        torch._C._set_grad_enabled(self._grad)
+        _here.depth -= 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -32,23 +34,25 @@ def clamped_cosine(
 
     Source: ``cosine_similarity`` in ATen/native/Distance.cpp clamps each norm with ``clamp_min_(eps)``.
     """
+    floor = eps
     if taken is None and (a.ndim != b.ndim or a.shape[dim] != b.shape[dim]):
         a, b = broadcast(a, b)
     na, nb = taken or (norms(a, dim, now=now), norms(b, dim, now=now))
     if not now:
         return _deferred(na, nb, eps, result)
-    total = na.numel() if na.shape == nb.shape else broadcast(na, nb)[0].numel()
+    total = broadcast(na, nb)[0].numel() if result is None else result.numel()
     if total == 0:
         return 0, None
+    eps = _as_stored(eps, na.dtype)
     smallest_a, smallest_b = float(na.min()), float(nb.min())
     if min(smallest_a, smallest_b) >= eps:
         return total, None
     if min(smallest_a, smallest_b) < DEFAULT_UNDERFLOW and taken is not None and a.dtype != torch.float64:
-        return clamped_cosine(a, b, dim, eps, result, now=True)
+        return clamped_cosine(a, b, dim, floor, result, now=True)
     if smallest_b >= eps and na.numel() == total:
-        shares, worst, count = None, smallest_a / eps, (na < eps).sum()
+        shares, worst, count = None, smallest_a / eps, _below(na, eps)
     elif smallest_a >= eps and nb.numel() == total:
-        shares, worst, count = None, smallest_b / eps, (nb < eps).sum()
+        shares, worst, count = None, smallest_b / eps, _below(nb, eps)
     else:
         shares = _shares(na, nb, eps)
         worst, count = float(shares.min()), (shares < 1).sum()
@@ -59,9 +63,20 @@ def clamped_cosine(
         return (float(result.reshape(-1)[index]) if result is not None else should * worst), should
 
     smallest = min(smallest_a, smallest_b)
-    found = Measurement("clamped-cosine", count, total, worst, magnitude=smallest, detail=f"{eps:g}")
+    found = Measurement("clamped-cosine", count, total, worst, magnitude=smallest, detail=f"{floor:g}")
     found.examine = examine
     return total, found
+
+
+@lru_cache
+def _as_stored(eps: float, dtype: torch.dtype) -> float:
+    """The nearest value that norms can have: 1e-8 of float32 is not below the 1e-8 that it was clamped with."""
+    return float(torch.tensor(eps, dtype=dtype))
+
+
+def _below(norms: Tensor, eps: float) -> Tensor | int:
+    """How many norms are smaller. Often all are, and that is seen at half the price."""
+    return norms.numel() if float(norms.max()) < eps else (norms < eps).sum()
 
 
 def _shares(na: Tensor, nb: Tensor, eps: float) -> Tensor:

@@ -10,18 +10,20 @@ from ..measurement import Measurement
 
 __all__ = ["same_memory", "self_cosine"]
 
+_PLAIN = (Tensor, torch.nn.Parameter)
+
 
 def same_memory(a: Tensor, b: Tensor) -> bool:
     """Same storage, offset, shape, strides and dtype. Needs no values."""
     if a is b:
         return True
-    if a.shape != b.shape or a.dtype != b.dtype or not (_is_plain(a) and _is_plain(b)):
+    if not (_has_address(a) and _has_address(b)) or a.data_ptr() != b.data_ptr() or a.data_ptr() == 0:
         return False
-    return a.data_ptr() == b.data_ptr() != 0 and a.stride() == b.stride()
+    return a.dtype == b.dtype and a.shape == b.shape and a.stride() == b.stride()
 
 
-def _is_plain(x: Tensor) -> bool:
-    return type(x) in (Tensor, torch.nn.Parameter) and x.layout is torch.strided and not (x.is_meta or is_wrapped(x))
+def _has_address(x: Tensor) -> bool:
+    return type(x) in _PLAIN and x.layout is torch.strided and not is_wrapped(x)
 
 
 def self_cosine(a: Tensor, *, now: bool) -> tuple[int, Measurement | None]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor, acos, nn
+from torch import Tensor, acos, divide, nn
 from torch.linalg import vector_norm
 from torch.nn.functional import cosine_similarity, normalize
 from torch.utils.checkpoint import checkpoint
@@ -128,6 +128,44 @@ def test_thorough_sees_more_spellings_also_in_backward() -> None:
         program()
     assert plain.codes == []
     assert sorted(event.code for event in thorough) == ["FAL302", "FAL405", "FAL405"]
+
+
+def test_thorough_sees_a_cast_that_nothing_announced() -> None:
+    stored = [torch.Tensor.half]
+    with guard("record", thorough=True) as log:
+        stored[0](SMALL)
+        stored[0](SMALL)
+    assert [(event.code, event.calls) for event in log] == [("FAL302", 1), ("FAL302", 1)]
+
+
+QUOTIENTS = [torch.div, functools.partial(torch.true_divide, torch.zeros(2))]
+ZERO = torch.zeros(2)
+
+
+def test_thorough_sees_divisions_by_any_name() -> None:
+    with guard("record", thorough=True) as log:
+        QUOTIENTS[0](ZERO, ZERO)
+        QUOTIENTS[1](ZERO)
+        divide(ZERO, ZERO)
+        ZERO.divide(ZERO)
+        ZERO / ZERO
+    assert [(event.code, event.calls, event.count) for event in log] == [("FAL405", 1, 2)] * 5
+
+
+@pytest.mark.filterwarnings("ignore:cov")
+def test_thorough_leaves_alone_what_torch_divides_on_the_way() -> None:
+    x = torch.full((3,), float("nan"))
+    with guard("record", thorough=True) as log:
+        assert torch.nanmean(x).isnan()
+        assert x.nanmean().isnan()
+        assert torch.corrcoef(torch.ones(2, 4)).isnan().any()
+        torch.ones(2) / ZERO
+        torch.div(x, x)
+        torch.div(ZERO, 3.0)
+        F.normalize(torch.zeros(2, 2))
+        torch.zeros(2, 2, dtype=torch.float16).copy_(FIXED)
+    assert not log
+    assert not log.unchecked
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -265,6 +265,7 @@ def test_modes_of_the_user_see_the_same_calls() -> None:
             F.cosine_similarity(g, torch.ones(2, 3)).sum().backward()
             traced(g.detach() + 1)
             F.normalize(g.detach()), g.detach().norm(-1), torch.acos(g.detach() + 2), g.detach().half()
+            torch.div(g.detach(), g.detach().norm()), torch.empty(2, 3, dtype=torch.float16).copy_(g.detach())
         return list(seen)
 
     seen: list[str] = []
@@ -272,10 +273,50 @@ def test_modes_of_the_user_see_the_same_calls() -> None:
     traced = torch.jit.trace(lambda x: torch.linalg.vector_norm(x), (torch.ones(2, 3),), check_trace=False)
     for mode in (Functions, Dispatches):
         off = told(mode())
-        with guard("record") as log:
-            on = told(mode())
-        assert on == off
-        assert log.codes == ["FAL101", "FAL202", "FAL204", "FAL302"]
+        for thorough in (False, True):
+            with guard("record", thorough=thorough) as log:
+                on = told(mode())
+            assert on == off
+            assert log.codes == ["FAL101", "FAL202", "FAL204", "FAL302"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_derivatives_of_what_thorough_hooks() -> None:
+    """Of any order and either direction, batched, of every kind of operand."""
+
+    def f(a: Tensor, b: Tensor) -> Tensor:
+        buffer = torch.zeros(3, dtype=torch.float32)
+        buffer.copy_(a / b.exp())
+        return torch.div(buffer.to(torch.float64), 3).sum() / a.sum() + (a.half() / 2).float().sum()
+
+    def results() -> list[Tensor]:
+        torch.manual_seed(0)
+        a, b = torch.randn(3, requires_grad=True), torch.randn(3, requires_grad=True)
+        [g] = torch.autograd.grad(f(a, b), a, create_graph=True)
+        g.square().sum().backward()
+        rows = torch.randn(4, 3)
+        assert a.grad is not None
+        assert b.grad is not None
+        with torch.inference_mode():
+            inference = f(rows[0], rows[1]).clone()
+        return [
+            g.detach(), a.grad, b.grad, inference,
+            torch.func.jvp(f, (a.detach(), b.detach()), (rows[0], rows[1]))[1],
+            torch.func.jacrev(torch.func.grad(lambda x: (x / x.exp()).sum()))(rows[0]),
+            torch.vmap(lambda x: x / x.sum())(rows),
+            torch.vmap(torch.func.grad(lambda x: (x.half() / x.sum()).sum().float()))(rows),
+            torch.div(rows, 3, rounding_mode="floor"), torch.arange(3) / torch.tensor(2),
+            torch.div(rows[:, ::2], rows[:, ::2], out=torch.empty(0)), rows.T / rows.T.contiguous(),
+        ]  # fmt: skip
+
+    off = results()
+    with guard("record", thorough=True) as log:
+        on = results()
+    assert identical(off, on)
+    assert [x.stride() for x in off] == [x.stride() for x in on]
+    assert [x.dtype for x in off] == [x.dtype for x in on]
+    assert not log
+    assert not log.unchecked
 
 
 def test_nothing_is_left_behind() -> None:
