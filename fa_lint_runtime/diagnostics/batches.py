@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -127,17 +128,31 @@ def call(model: nn.Module, x: Any, **extra: Any) -> Any:
 def fingerprints(batch: Batch) -> Tensor:
     """One int64 a sample that equal samples share: a wrapping sum of the bits of ``x`` times fixed odd numbers.
 
-    Shape (size,), on the CPU of the caller's choice; different samples collide with probability about 2^-63.
+    Shape (size,), on the device of ``x``; different samples collide with probability about 2^-63.
     """
     total = torch.zeros(batch.size, dtype=torch.int64)
     for number, tensor in enumerate(tensors_of(batch.x)):
         if not tensor.ndim or tensor.shape[0] != batch.size:
             continue
-        bits = tensor.detach().reshape(batch.size, -1)
-        if bits.dtype.is_floating_point:
-            kind = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[bits.dtype.itemsize]
-            bits = bits.contiguous().view(kind)
-        generator = torch.Generator().manual_seed(number)
-        weights = torch.randint(-(2**62), 2**62, (bits.shape[1],), generator=generator) * 2 + 1
-        total = total.to(bits.device) + (bits.to(torch.int64) * weights.to(bits.device)).sum(1)
+        words = _words(tensor.detach().reshape(batch.size, -1))
+        weights = _odd_numbers(number, words.shape[1]).to(words.device)
+        # A product of matrices of integers reads everything once; torch has it on the CPU only.
+        own = words @ weights if words.is_cpu else (words * weights).sum(1)
+        total = total.to(words.device) + own
     return total
+
+
+def _words(rows: Tensor) -> Tensor:
+    """The bits of (n, k) as int64: eight bytes a number where a row has a multiple of eight, else a number each."""
+    rows = rows.contiguous()
+    if rows.shape[1] * rows.dtype.itemsize % 8 == 0 and rows.dtype != torch.bool:
+        misplaced = rows.storage_offset() * rows.dtype.itemsize % 8
+        return (rows.clone() if misplaced else rows).view(torch.int64)
+    if rows.dtype.is_floating_point or rows.dtype.is_complex:
+        rows = rows.view({1: torch.int8, 2: torch.int16, 4: torch.int32}[rows.dtype.itemsize])
+    return rows.to(torch.int64)
+
+
+@lru_cache(maxsize=16)
+def _odd_numbers(seed: int, count: int) -> Tensor:
+    return torch.randint(-(2**62), 2**62, (count,), generator=torch.Generator().manual_seed(seed)) * 2 + 1

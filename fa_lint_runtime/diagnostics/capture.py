@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ def norms64(x: Tensor) -> Tensor:
     """fp64 L2 norms of the rows of (B, d), of any magnitude; (B,)."""
     x = x.detach()
     if x.dtype != torch.float64 and x.numel() <= _SMALL:
-        small: Tensor = torch.linalg.vector_norm(x.to(torch.float64), dim=-1)
+        small: Tensor = torch.linalg.vector_norm(x, dim=-1, dtype=torch.float64)
         return small
     if type(x) is Tensor and x.is_cpu:
         return blocked.norm(x, x.ndim - 1)
@@ -88,26 +89,26 @@ class Rows:
         return [Rows(*parts) for parts in zip(self.vectors, self.norms, self.inverse, strict=True)]
 
 
-def as_rows(x: Tensor) -> Rows:
-    """(…, B, d) of any floating-point dtype and magnitude."""
+def as_rows(x: Tensor, given: torch.dtype | None = None) -> Rows:
+    """(…, B, d) of any magnitude; ``given`` is the dtype the numbers had before ``x``, if another."""
     x = x.detach()
-    if x.dtype == torch.float64 and not _is_moderate(x):
+    wide = x.to(torch.float64)
+    norms = length = torch.linalg.vector_norm(wide, dim=-1)
+    # Squares of narrower numbers neither under- nor overflow in fp64.
+    if (given or x.dtype) == torch.float64 and not _are_moderate(norms):
         norms = norms64(x)
         scale = composite.power_of_two_scale(norms)
         wide, length = x * scale.unsqueeze(-1), norms * scale
-    else:  # squares of narrower numbers neither under- nor overflow in fp64
-        wide = x.to(torch.float64)
-        norms = length = torch.linalg.vector_norm(wide, dim=-1)
     inverse = torch.where((length > 0) & (length < math.inf), 1.0 / length, 0.0)
     return Rows(wide, norms, inverse)
 
 
-def _is_moderate(x: Tensor) -> bool:
-    """No square of an fp64 entry under- or overflows. Looked at on a CPU only: elsewhere it would be a host sync."""
-    if not x.is_cpu:
+def _are_moderate(norms: Tensor) -> bool:
+    """No square that counts under- or overflowed in these fp64 norms. On a CPU only: elsewhere a host sync."""
+    if not norms.is_cpu or norms.numel() == 0:
         return False
-    low, high = x.abs().amax(-1).aminmax()
-    return bool((low > 1e-140) & (high < 1e140))
+    low, high = norms.aminmax()
+    return float(low) > 1e-140 and float(high) < 1e140
 
 
 def group_sums(rows: Rows, groups: int) -> list[GroupSums]:
@@ -117,12 +118,13 @@ def group_sums(rows: Rows, groups: int) -> list[GroupSums]:
     """
     size = rows.norms.shape[-1]
     groups = min(groups, size)
-    of = torch.arange(size, device=rows.norms.device) * groups // size
-    member = (of == torch.arange(groups, device=of.device).unsqueeze(1)).to(torch.float64)
+    member = _membership(size, groups, rows.norms.device)
     defined = rows.inverse > 0
     top = torch.where(defined, rows.norms, 0.0).amax(-1)
     relative = torch.where(defined, rows.norms / top.unsqueeze(-1), 0.0)
-    weights = torch.stack([rows.inverse, rows.inverse * relative], -2).unsqueeze(-2) * member
+    weights = torch.stack([rows.inverse, rows.inverse * relative], -2).unsqueeze(-2)
+    if groups > 1:
+        weights = weights * member
     both = (weights.flatten(-3, -2) @ rows.vectors).to(torch.float32)
     counts = torch.stack([defined.to(torch.float64), relative * relative], -2) @ member.mT
     return [
@@ -131,20 +133,34 @@ def group_sums(rows: Rows, groups: int) -> list[GroupSums]:
     ]
 
 
-def stacked(vectors: Sequence[Tensor | None], missing: Rows) -> list[tuple[list[int], Rows]]:
-    """Rows of several layers, small layers of one width together; None (no gradient) becomes ``missing`` of width 1."""
+@lru_cache(maxsize=8)
+def _membership(size: int, groups: int, device: torch.device) -> Tensor:
+    """(groups, size): 1 where a sample belongs to a group."""
+    of = torch.arange(size, device=device) * groups // size
+    return (of == torch.arange(groups, device=device).unsqueeze(1)).to(torch.float64)
+
+
+def _absent(size: int, device: torch.device) -> Rows:
+    """Of width 1, without a direction, every norm NaN."""
+    zeros = torch.zeros(1, size, dtype=torch.float64, device=device)
+    return Rows(zeros.unsqueeze(-1), torch.full_like(zeros, float("nan")), zeros)
+
+
+def stacked(vectors: Sequence[Tensor | None], size: int, device: torch.device) -> list[tuple[list[int], Rows]]:
+    """Rows of several layers, small layers of one width together; None is a layer without a gradient."""
     found: list[tuple[list[int], Rows]] = []
     together: dict[tuple[torch.Size, torch.dtype], list[int]] = {}
     for index, x in enumerate(vectors):
         if x is None:
-            found.append(([index], missing))
+            found.append(([index], _absent(size, device)))
         elif x.numel() > _SMALL // 8:
             found.append(([index], as_rows(x.unsqueeze(0))))
         else:
             together.setdefault((x.shape, x.dtype), []).append(index)
     for indices in together.values():
-        layers = [x for i in indices if (x := vectors[i]) is not None]
-        found.append((indices, as_rows(torch.stack(layers))))
+        layers = [x.detach() for i in indices if (x := vectors[i]) is not None]
+        wide = layers[0].new_empty((len(layers), *layers[0].shape), dtype=torch.float64)
+        found.append((indices, as_rows(torch.stack(layers, out=wide), layers[0].dtype)))
     return found
 
 
@@ -275,11 +291,9 @@ class Capture:
         logits = run(self.model, plan, tracked_inputs(batch.x), on_hidden)
         gradients, error = gradients_at(self.loss, logits, batch, edges)
         raw = [self._pooled(g, position) for position, g in enumerate(gradients)]
-        missing = torch.full((batch.size,), float("nan"), dtype=torch.float64, device=logits.device)
-        absent = Rows(missing.new_zeros(1, batch.size, 1), missing.unsqueeze(0), torch.zeros_like(missing).unsqueeze(0))
         rows: dict[int, Rows] = {}
         sums: dict[int, GroupSums] = {}
-        for indices, together in stacked(raw, absent):
+        for indices, together in stacked(raw, batch.size, logits.device):
             rows.update(zip(indices, together.each(), strict=True))
             sums.update(zip(indices, group_sums(together, self.groups), strict=True))
         error_rows = as_rows(error.reshape(1, batch.size, -1))
@@ -302,7 +316,7 @@ class Capture:
             logits=logits.detach().to(torch.float64) if classes else None,
             target=batch.y if classes else None,
             fingerprints=fingerprints(batch),
-            other_tokens=torch.stack([_is_read_elsewhere(g, missing) for g in gradients]),
+            other_tokens=_read_elsewhere(gradients, logits.device),
             reached=tuple(g is not None for g in raw),
             hidden_dtypes=tuple(dtypes),
             widths=tuple(shapes),
@@ -376,10 +390,12 @@ def _moments(gradient: Rows, unit_error: Tensor, width: int) -> Moments:
     return Moments(vectors.mT @ (errors * weights.unsqueeze(1)), errors.mT @ errors, used.sum().to(torch.float64))
 
 
-def _is_read_elsewhere(gradient: Tensor | None, like: Tensor) -> Tensor:
-    if gradient is None or gradient.ndim != 3:
-        return torch.zeros((), dtype=torch.bool, device=like.device)
-    return gradient.detach().any()
+def _read_elsewhere(gradients: Sequence[Tensor | None], device: torch.device) -> Tensor:
+    found = torch.zeros(len(gradients), dtype=torch.bool, device=device)
+    for index, gradient in enumerate(gradients):
+        if gradient is not None and gradient.ndim == 3:
+            found[index] = gradient.detach().any()
+    return found
 
 
 def credit_signals(credits: Credits, inputs: CreditInputs) -> dict[str, Tensor]:

@@ -71,12 +71,14 @@ def drift(batches: Sequence[GroupSums], alpha: float) -> LayerDrift:
     ``rho = |mu|^2 / E|g|^2``: 0.5 at B = 128 means rho = 0.0078 (../shared/SCIENCE.md, section 4).
     """
     directions = [b.raw.to(torch.float64).sum(0) for b in batches]
-    top = max((float(b.scale) for b in batches), default=1.0)
-    relative = [float(b.scale) / top if top > 0 else 0.0 for b in batches]
-    unit = torch.cat([b.unit.to(torch.float64) for b in batches])
-    raw = torch.cat([b.raw.to(torch.float64) * r for b, r in zip(batches, relative, strict=True)])
+    scales = torch.stack([b.scale for b in batches])
+    top = scales.max()
+    relative = torch.where(top > 0, scales / top, 0.0)
+    relative = relative.repeat_interleave(torch.tensor([len(b.counts) for b in batches]))
+    unit = torch.cat([b.unit for b in batches]).to(torch.float64)
+    raw = torch.cat([b.raw for b in batches]).to(torch.float64) * relative.unsqueeze(1)
     counts = torch.cat([b.counts for b in batches]).numpy()
-    energy = torch.cat([b.energy * r**2 for b, r in zip(batches, relative, strict=True)]).numpy()
+    energy = (torch.cat([b.energy for b in batches]) * relative**2).numpy()
     return LayerDrift(
         stability=batch_directions_stability(directions),
         rho_energy=_grouped(raw, energy, counts, alpha, ratio=True),
@@ -128,13 +130,12 @@ def error_drift(
         return ErrorDrift(own, NAN, NAN, NAN)
     first = torch.cat([z[0::2] for z, _ in pieces]), torch.cat([y[0::2] for _, y in pieces])
     bias = refitted_bias(*first)
-    before, after = [], []
-    for logits, target in pieces:
-        old, new = error(logits[1::2], target[1::2]), error(logits[1::2] + bias, target[1::2])
-        if old is None or new is None or not len(old):
-            return ErrorDrift(own, NAN, NAN, NAN)
-        before.append(old.sum(0))
-        after.append(new.sum(0))
+    other = torch.cat([z[1::2] for z, _ in pieces]), torch.cat([y[1::2] for _, y in pieces])
+    old, new = error(*other), error(other[0] + bias, other[1])
+    sizes = [len(z) // 2 for z, _ in pieces]
+    if old is None or new is None or not all(sizes):
+        return ErrorDrift(own, NAN, NAN, NAN)
+    before, after = ([part.sum(0) for part in torch.split(errors, sizes)] for errors in (old, new))
     energy, left = (float(torch.stack(sums).sum(0).square().sum()) for sums in (before, after))
     share = 1 - left / energy if energy > 0 else NAN
     halves = batch_directions_stability(before)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from zoo import GPT, ZOO, C, NoContract, ResidualMLP, VisionTransformer, images, tokens, vectors
 
 from fa_lint_runtime import Feedback, bp_grad_norms, diagnose, residual_norms
-from fa_lint_runtime.diagnostics.batches import Batch
-from fa_lint_runtime.diagnostics.capture import BatchStatistics, Capture
+from fa_lint_runtime.diagnostics.batches import Batch, fingerprints
+from fa_lint_runtime.diagnostics.capture import BatchStatistics, Capture, as_rows
 from fa_lint_runtime.diagnostics.losses import summed_loss
 from fa_lint_runtime.diagnostics.restore import measured, unwrapped
 from fa_lint_runtime.diagnostics.taps import Plan, make_plan, run
@@ -291,3 +291,29 @@ def test_data_parallel_wrappers_are_looked_through() -> None:
     model = copy.deepcopy(ResidualMLP())
     batches = [(vectors(8), torch.randint(0, C, (8,))) for _ in range(2)]
     assert repr(diagnose(nn.DataParallel(model), batches, 0.5).layers) == repr(diagnose(model, batches, 0.5).layers)
+
+
+@pytest.mark.parametrize("width", [1, 3, 8, 13, 64])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.bfloat16, torch.float32])
+def test_fingerprints_know_equal_samples_wherever_they_lie(width: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(width)
+    x = torch.randint(0, 2 if dtype == torch.bool else 100, (N, width), generator=generator).to(dtype)
+    x[3] = x[1]
+    own = fingerprints(Batch(x, None, N)).tolist()
+    assert own[3] == own[1]
+    assert len(set(own)) == len({tuple(row) for row in x.tolist()})
+    # The same values in the middle of a storage, transposed, and in another order.
+    shifted = torch.cat([x.flatten()[:1], x.flatten()])[1:].view(N, width)
+    assert fingerprints(Batch(shifted, None, N)).tolist() == own
+    assert fingerprints(Batch(x.mT.contiguous().mT, None, N)).tolist() == own
+    assert fingerprints(Batch(x.flip(0), None, N)).tolist() == own[::-1]
+    assert fingerprints(Batch((x, x), None, N)).tolist() != own
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-300, 1e-160, 1e-20, 1.0, 1e150, 1e300])
+def test_rows_in_fp64_have_a_direction_at_any_magnitude(scale: float) -> None:
+    x = torch.tensor([[3.0, 4.0], [5.0, 12.0]], dtype=torch.float64) * scale
+    rows = as_rows(torch.stack([x, torch.ones_like(x)]))
+    true = torch.tensor([5.0, 13.0], dtype=torch.float64) * scale
+    assert torch.allclose(rows.norms[0], true, rtol=1e-15, atol=0.0)
+    assert torch.allclose(rows.unit[0].norm(dim=-1), (true > 0).double(), rtol=1e-15, atol=0.0)
