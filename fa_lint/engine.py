@@ -239,7 +239,7 @@ def _analyse_numbered(number: int) -> list[FileResult]:
 
 def _analyse_chunk(chunk: list[_Job], declared: RoleNames) -> list[FileResult]:
     found = [_guarded(job, declared) for job in chunk]
-    # What has been lowered is garbage with cycles; without it there is next to nothing to collect.
+    # The collector is off here: whatever still holds itself goes now, after files that were lowered.
     if any(result.parsed for result in found):
         gc.collect(0)
     return found

@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
 from fa_lint.astwalk import FUNCTIONS, LEAVES, USUAL, children, last_name
+from fa_lint.semantics.derived import Derived
 from fa_lint.semantics.words import EPS_WORDS, NORM_WORDS, words
 
 __all__ = ["CallShape", "Outline", "Scope", "outline"]
 
-_T = TypeVar("_T")
 _Node = TypeVar("_Node", bound=ast.AST)
 _Other = TypeVar("_Other", bound=ast.AST)
 
@@ -81,7 +81,7 @@ class Scope:
 
 
 @dataclass(slots=True, eq=False)
-class Outline:
+class Outline(Derived):
     """What the second gate knows of a file.
 
     ``tree``, :meth:`every` and :meth:`derived` are there for rules that look for a shape of their own. ``quotients``
@@ -94,7 +94,6 @@ class Outline:
     quotients: list[tuple[ast.expr, ast.expr, Scope]] = field(default_factory=list)
     _kinds: dict[type[ast.AST], list[Any]] = field(default_factory=dict)
     _scopes: list[Scope] = field(default_factory=list)
-    _built: dict[Callable[[Outline], Any], Any] = field(default_factory=dict)
     calls: list[CallShape] = field(default_factory=list)
     aliased: dict[str, set[str]] = field(default_factory=dict)
     negative: set[str] = field(default_factory=set)
@@ -124,16 +123,12 @@ class Outline:
         """The nodes of these very classes, a parent before its parts; names and constants are not kept."""
         return [node for kind in kinds for node in self._kinds.get(kind, ())]
 
-    def derived(self, build: Callable[[Outline], _T]) -> _T:
-        """``build(outline)``, built once and kept as long as the outline: what several rules ask of one file."""
-        if build not in self._built:
-            self._built[build] = build(self)
-        found: _T = self._built[build]
-        return found
+    def __post_init__(self) -> None:
+        super().__init__()
 
     def forget(self) -> None:
-        """Open the circles that would keep the tree until the next collection; there is nothing to ask after that."""
-        self._built.clear()
+        """There is nothing to ask after that."""
+        super().forget()
         for scope in self._scopes:
             scope.bound.clear()
 

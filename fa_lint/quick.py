@@ -202,10 +202,11 @@ class _Lowering:
         return ir.Comprehension(0, kind, self.all(elements), self.clause(node.generators))
 
     def boolean(self, node: ast.BoolOp) -> ir.Expr:
+        left: ir.Expr
         left, *rest = self.all(node.values)
         for right in rest:
             left = ir.Bool(0, _OPERATORS[node.op.__class__], left, right)
-        return left  # type: ignore[no-any-return]
+        return left
 
     def index(self, node: ast.expr) -> list[ir.Expr]:
         """``x[a, b]`` has two indices, ``x[(a, b)]`` has one."""

@@ -17,7 +17,7 @@ from fa_lint.rules._measure_words import is_measure_name, may_hold_cosine, says_
 from fa_lint.rules.base import Gate
 from fa_lint.semantics.words import NORM_WORDS, words
 
-__all__ = ["ALIGNMENT_GATE", "COSINE_GATE", "Cosines", "cosines_in", "tries", "tries_norms"]
+__all__ = ["COSINE_GATE", "Cosines", "cosines_in", "tries", "tries_norms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,6 @@ class _CosineGate(Gate):
 
 _IMPORTS = (b"import",)
 COSINE_GATE: tuple[Gate, ...] = (_CosineGate(_IMPORTS),)
-ALIGNMENT_GATE = COSINE_GATE
 _LIBRARY = frozenset("cosine_similarity CosineSimilarity safe_cosine safe_angle cosine".split())
 _PRODUCTS = frozenset("dot vdot inner matmul mm bmm mv einsum sum vecdot".split())
 _SQUARES = frozenset("sqrt sqrt_ rsqrt square square_ pow pow_ mul multiply".split())

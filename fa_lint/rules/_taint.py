@@ -100,14 +100,13 @@ class Taint:
         flows = self._flows
         while stack:
             node, scope, sinks = stack.pop()
-            kind = node.__class__
-            if kind is ast.Name:
+            if isinstance(node, ast.Name):
                 if sinks:
                     flows.append((scope, node, sinks))
-                if scope.above is not None and isinstance(node.ctx, ast.Store):  # type: ignore[attr-defined]
-                    scope.bound.add(node.id)  # type: ignore[attr-defined]
-            elif kind is ast.Constant:
-                if sinks and isinstance(node.value, str):  # type: ignore[attr-defined]
+                if scope.above is not None and isinstance(node.ctx, ast.Store):
+                    scope.bound.add(node.id)
+            elif isinstance(node, ast.Constant):
+                if sinks and isinstance(node.value, str):
                     flows.append((scope, node, sinks))
             else:
                 stack += self._parts(node, scope, sinks)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level, Related
 from fa_lint.gate import Outline
 from fa_lint.rules._alignments import Alignment, evidence
-from fa_lint.rules._comparison_gate import ALIGNMENT_GATE, cosines_in
+from fa_lint.rules._comparison_gate import COSINE_GATE, cosines_in
 from fa_lint.rules._fabricated import fabrications
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.semantics import ir
@@ -65,7 +65,7 @@ class FabricatedAlignment(Rule):
     pitfall = "P6.5"
     runtime = "fa_lint_runtime.safe_cosine"
     fixable = "unsafe"
-    gate = ALIGNMENT_GATE
+    gate = COSINE_GATE
 
     VALID = (
         "import torch\ndef f(p, q):\n    c = torch.cosine_similarity(p.grad, q.grad, dim=1)\n    c[c != c] = float('nan')\n    return c",

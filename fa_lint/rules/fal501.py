@@ -6,7 +6,7 @@ from fa_lint.findings import Finding, Level, Related
 from fa_lint.gate import Outline
 from fa_lint.rules._alignments import evidence
 from fa_lint.rules._collapse import collapses
-from fa_lint.rules._comparison_gate import ALIGNMENT_GATE, cosines_in
+from fa_lint.rules._comparison_gate import COSINE_GATE, cosines_in
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -61,7 +61,7 @@ class CollapsedLayers(Rule):
     level = Level.WARNING
     pitfall = "P5"
     runtime = "fa_lint_runtime.safe_cosine"
-    gate = (*ALIGNMENT_GATE, occurs(b"mean", b"median", b"sum(", b"+=", b"average", b"break"))
+    gate = (*COSINE_GATE, occurs(b"mean", b"median", b"sum(", b"+=", b"average", b"break"))
 
     VALID = (
         "import torch\ndef f(model, credit):\n    found = []\n    for n, p in model.named_parameters():\n"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.gate import Outline
-from fa_lint.rules._comparison_gate import ALIGNMENT_GATE, cosines_in, tries, tries_norms
+from fa_lint.rules._comparison_gate import COSINE_GATE, cosines_in, tries, tries_norms
 from fa_lint.rules._swallowed import swallowed
 from fa_lint.rules.base import Gate, Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
@@ -17,7 +17,7 @@ class _Any(Gate):
     """Open where an alignment is spoken of, or a norm beside a gradient."""
 
     def open_for(self, data: bytes) -> bool:
-        return ALIGNMENT_GATE[0].open_for(data) or (b"grad" in data and b"norm(" in data)
+        return COSINE_GATE[0].open_for(data) or (b"grad" in data and b"norm(" in data)
 
 
 class SwallowedMetricError(Rule):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from fa_lint.semantics import ir
+from fa_lint.semantics.derived import Derived
 from fa_lint.semantics.kinds import Kinds
 from fa_lint.semantics.names import Names
 from fa_lint.semantics.roles import Role, RoleNames, Roles
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ModuleFacts", "extract"]
 
-_T = TypeVar("_T")
 
-
-class ModuleFacts:
+class ModuleFacts(Derived):
     """The façade the rules see.
 
     ``text`` is the module's source; ``calls`` its calls in source order; ``names``, ``values``, ``kinds`` and
@@ -37,10 +36,10 @@ class ModuleFacts:
         self._derive()
 
     def _derive(self) -> None:
+        super().__init__()
         self.values = Values(self.names)
         self.kinds = Kinds(self.names)
         self.roles = Roles(self.names, self._declared)
-        self._built: dict[Callable[[ModuleFacts], Any], Any] = {}
 
     @property
     def declared(self) -> RoleNames:
@@ -90,17 +89,6 @@ class ModuleFacts:
 
     def role(self, node: ir.Expr | None) -> Role:
         return self.roles.of(node)
-
-    def derived(self, build: Callable[[ModuleFacts], _T]) -> _T:
-        """``build(facts)``, built once and kept as long as the facts: what several rules ask of one module."""
-        if build not in self._built:
-            self._built[build] = build(self)
-        found: _T = self._built[build]
-        return found
-
-    def forget(self) -> None:
-        """Drop what was derived: it holds these facts, and such circles keep a whole tree until it is collected."""
-        self._built.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"text": self.text, "_lowered": self._lowered, "_declared": self._declared, "names": self.names}

@@ -66,7 +66,7 @@ def reference(layers: Sequence[LayerFigures], precision: Precision) -> Outcome:
         return Outcome("reference", title, "not measured", NAN, NAN, text, action, essential=True)
     error = precision.derivative_error
     if precision.false_backward:
-        names = ", ".join(precision.custom_functions) or "a backward hook"
+        names = ", ".join(precision.custom_functions) or "a hook or function of its own"
         text = f"the backward pass is not the derivative of the forward pass (off by {error:.2g}; {names})"
         action = "what autograd returns here is the method's own credit; load the weights into a plain backprop twin"
         return Outcome("reference", title, "not measured", error, _TOLERANCE, text, action, essential=True)
@@ -75,6 +75,11 @@ def reference(layers: Sequence[LayerFigures], precision: Precision) -> Outcome:
         text = f"no graph leads from the loss to {len(cut)} of {len(layers)} hidden states ({names})"
         action = "the model detaches them: evaluate the backprop twin"
         return Outcome("reference", title, "not measured", NAN, NAN, text, action, essential=True)
+    if math.isnan(error) and precision.hooks:
+        names = ", ".join(precision.hooks[:3])
+        text = f"backward hooks ({names}) may replace it, and that could not be checked: {precision.missing}"
+        action = "load the weights into a plain backprop twin"
+        return Outcome("reference", title, "not measured", NAN, _TOLERANCE, text, action, essential=True)
     if math.isnan(error):
         text = f"not checked against a central difference: {precision.missing}"
         return Outcome("reference", title, "information", NAN, _TOLERANCE, text, "")

@@ -29,7 +29,7 @@ from .original import original_outcomes
 from .outcomes import Outcome, verdict_of
 from .outputs import Token, samples_first
 from .parameters import parameter_cosines
-from .precision import Precision, measure_precision
+from .precision import PRECISE, Precision, measure_precision
 from .report import AlignmentReport, DiagnosticReport, LayerReport, Provenance
 from .restore import is_sharded, measured, unwrapped
 from .stability import drift, error_drift
@@ -40,7 +40,6 @@ from .thresholds import DiagnosticThresholds, as_thresholds
 __all__ = ["diagnose"]
 
 _PROBED = 3  # samples of the forward that finds the hidden states
-_PRECISE = 8  # samples run again in fp64
 _GROUPS = 32  # for intervals over samples
 _NO_CREDIT = "no feedback or credit given: Γ is N/A, never a number"
 
@@ -176,7 +175,7 @@ class _Session:
             loss=self.loss,
             token=token,
             groups=max(1, _GROUPS // len(batches)),
-            rows=_PRECISE,
+            rows=PRECISE,
         )
         self.kind, self.digest, self.draws = "", "", 0
         self.seed: int | None = None
@@ -247,9 +246,8 @@ class _Session:
         """fp64 checks on the first samples of batch 0."""
         if is_sharded(self.model):
             return Precision((), 0, NAN, (), "parameters are sharded (FSDP2)")
-        first = self.batch(0).head(_PRECISE)
         rows = [None if g is None else g.to(self.device) for g in stats[0].first_rows]
-        return measure_precision(self.model, self.plan, self.loss, first, self.token, rows, stats[0].size)
+        return measure_precision(self.model, self.plan, self.loss, self.batch(0), self.token, rows)
 
     def parameter_cosines(self, stats: Sequence[BatchStatistics]) -> dict[int, float]:
         """Local against BP updates on batch 0."""

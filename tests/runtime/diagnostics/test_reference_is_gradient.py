@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 from zoo import NoContract, ResidualBlock, ResidualMLP, tokens, vectors
@@ -94,6 +95,77 @@ def test_a_backward_hook_that_replaces_gradients_is_no_reference() -> None:
     model = NoContract()
     model.blocks[2].register_full_backward_hook(lambda _m, grads, _out: (torch.randn_like(grads[0]),))
     assert measured(model).verdict == "not measurable"
+
+
+class HookedFeedback(nn.Module):
+    """Direct feedback by tensor hooks, as light TinyDFA: the matrix is fp32, so that no backward pass runs in fp64."""
+
+    def __init__(self, lean: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(7 if i == 0 else 16, 16) for i in range(3))
+        self.head = nn.Linear(16, 5)
+        self.lean = lean
+        self.matrix = torch.randn(16, 16) * 0.25
+
+    def _replace(self, grad: Tensor) -> Tensor:
+        other = torch.mm(grad, self.matrix.to(grad.device))
+        return self.lean * grad + (1 - self.lean) * other * (grad.norm() / other.norm())
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.tanh(layer(x))
+            if x.requires_grad:
+                x.register_hook(self._replace)
+        return self.head(x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("lean", [0.0, 0.5])
+def test_hooks_that_do_not_run_in_fp64_are_checked_all_the_same(lean: float) -> None:
+    report = measured(HookedFeedback(lean))
+    assert report.verdict == "not measurable"
+    assert "is not the derivative" in reference(report)[1]
+
+
+def test_an_honest_network_whose_backward_stays_in_fp32_passes() -> None:
+    class Cast(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):  # type: ignore[no-untyped-def]
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, grad):  # type: ignore[no-untyped-def]
+            return torch.mm(grad, 2 * torch.eye(grad.shape[1]))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(7 if i == 0 else 16, 16) for i in range(3))
+            self.head = nn.Linear(16, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = Cast.apply(torch.tanh(layer(x)))
+            return self.head(x)  # type: ignore[no-any-return]
+
+    report = measured(Net())
+    assert reference(report)[0] == "passes"
+    assert report.provenance is not None
+    assert report.provenance.derivative_error < 1e-5
+
+
+def test_a_hook_that_wants_its_own_batch_size_and_whose_forward_casts_is_not_measurable() -> None:
+    class Casts(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.float()
+
+    model = NoContract()
+    model.blocks[0].register_full_backward_hook(lambda _m, grads, _out: (grads[0] * 1.0,))
+    model.out_head = nn.Sequential(Casts(), model.out_head)
+    report = measured(model)
+    state, text = reference(report)
+    assert state == "not measured"
+    assert "backward hooks (blocks.0) may replace it" in text
+    assert report.verdict == "not measurable"
 
 
 def test_detached_hidden_states_are_not_measurable() -> None:
