@@ -29,6 +29,11 @@ class Blocks:
     source: str
     alike: bool
 
+    def without(self, name: str) -> Blocks:
+        """All but one of them."""
+        rest = {other: module for other, module in self.modules.items() if other != name}
+        return Blocks(rest, _described(rest), self.alike)
+
 
 def follows_contract(model: nn.Module) -> bool:
     """True if ``model(x, return_hidden=True)`` is on offer: it returns ``(logits, [h_0, …, h_L])``."""

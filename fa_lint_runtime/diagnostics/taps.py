@@ -144,6 +144,13 @@ class _Trace:
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     after: list[tuple[nn.Module, Tensor]] = field(default_factory=list)
+    logits: Tensor | None = None
+
+    def head(self) -> str | None:
+        """The block, called once, whose output is what the model returns."""
+        name, made = self.names[-1], self.outputs[-1]
+        is_head = self.logits is not None and _same_value(made, self.logits) and self.names.count(name) == 1
+        return name if is_head else None
 
 
 def make_plan(model: nn.Module, layers: Layers | None, probe: Batch) -> Plan:
@@ -155,14 +162,19 @@ def make_plan(model: nn.Module, layers: Layers | None, probe: Batch) -> Plan:
     if layers is None and follows_contract(model):
         return _contract_plan(model, probe)
     blocks = find_blocks(model, layers)
-    trace = _traced(model, blocks, probe)
+    trace, caveats = _traced(model, blocks, probe), []
     if not trace.inputs:
         raise ValueError(f"none of the blocks is called in the forward pass: {blocks.source}")
+    head = trace.head()
+    if layers is None and head is not None and len(set(trace.names)) > 1:
+        caveats.append(f"{head} makes the logits: it is taken for the head, not for a block")
+        blocks = blocks.without(head)
+        trace = _traced(model, blocks, probe)
     mode = _mode(trace, blocks)
     count = len(trace.names)
     names, producers = _numbered(trace.names), list(trace.modules)
     hidden = list(trace.outputs)
-    final, caveats = None, []
+    final = None
     if mode != "outputs of layers":
         names, producers = [f"input of {trace.names[0]}", *names], [None, *producers]  # type: ignore[list-item]
         hidden = [trace.inputs[0], *trace.outputs]
@@ -245,7 +257,7 @@ def _traced(model: nn.Module, blocks: Blocks, probe: Batch) -> _Trace:
         for module in model.modules():
             if id(module) not in inside and module is not model:
                 stack.callback(module.register_forward_pre_hook(elsewhere, with_kwargs=True, prepend=True).remove)
-        call(model, probe.x)
+        trace.logits = logits_of(call(model, probe.x))
     if len(trace.outputs) != len(trace.inputs):
         raise ValueError(f"a block takes or returns no floating-point tensor of 2 dimensions or more: {blocks.source}")
     return trace

@@ -317,3 +317,30 @@ def test_rows_in_fp64_have_a_direction_at_any_magnitude(scale: float) -> None:
     true = torch.tensor([5.0, 13.0], dtype=torch.float64) * scale
     assert torch.allclose(rows.norms[0], true, rtol=1e-15, atol=0.0)
     assert torch.allclose(rows.unit[0].norm(dim=-1), (true > 0).double(), rtol=1e-15, atol=0.0)
+
+
+def test_a_block_that_makes_the_logits_is_the_head() -> None:
+    """As in target-propagation code: every layer a block, the last one included, and layers that are never called."""
+
+    class Stages(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stages = nn.Sequential(
+                nn.Sequential(nn.Linear(7, 8), nn.Tanh()),
+                nn.Sequential(nn.Linear(8, 8), nn.Tanh()),
+                nn.Sequential(nn.Linear(8, C)),
+            )
+            self.feedback = nn.Linear(C, 8)
+
+        def forward(self, x: Tensor) -> Any:
+            return {"logits": self.stages(x)}
+
+    batches = [(vectors(16), torch.randint(0, C, (16,))) for _ in range(3)]
+    report = diagnose(Stages(), batches, 0.2, progress=False)
+    assert [layer.name for layer in report.layers] == ["input of stages.0", "stages.0", "stages.1"]
+    assert report.provenance is not None
+    assert "stages.2 makes the logits" in report.provenance.caveats[0]
+    # Whoever names the layers gets them.
+    named = diagnose(Stages(), batches, 0.2, layers="stages.*", progress=False)
+    assert named.layers[-1].name == "stages.2"
+    assert named.layers[-1].credit_per_error == pytest.approx(1.0)
