@@ -124,11 +124,11 @@ class Outline(Derived):
         return [node for kind in kinds for node in self._kinds.get(kind, ())]
 
     def __post_init__(self) -> None:
-        super().__init__()
+        Derived.__init__(self)  # with slots, a dataclass is another class than ``super()`` knows
 
     def forget(self) -> None:
         """There is nothing to ask after that."""
-        super().forget()
+        Derived.forget(self)
         for scope in self._scopes:
             scope.bound.clear()
 
