@@ -196,7 +196,8 @@ def alignment(
         return Outcome("alignment", title, "not measured", NAN, t.alpha, text, "")
     aligned = [i for i, a in decided if a.decision == "aligned"]
     best = min(a.p_holm for _, a in decided)
-    text = f"{len(aligned)} of {len(decided)} layers differ from fresh feedback (least Holm p = {best:.2g})"
+    which = "layers beyond layer 0" if decided[0][0] > 0 else "layers"
+    text = f"{len(aligned)} of {len(decided)} {which} differ from fresh feedback (least Holm p = {best:.2g})"
     opposed = [i for i, a in decided if a.decision == "opposed"]
     if opposed:
         text += f"; layers {opposed} are opposed"
