@@ -119,7 +119,7 @@ class guard:
             if self._thorough:
                 from .thorough import ThoroughMode
 
-                stack.enter_context(ThoroughMode(install.casts))
+                stack.enter_context(ThoroughMode())
             self._entered.append((running, stack.pop_all()))
         return running.log
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from .exchange import exchange
 
-__all__ = ["METHODS", "CastSwitch", "is_asked_for"]
+__all__ = ["CastSwitch", "is_asked_for"]
 
-METHODS = ("half", "to", "type", "type_as")
+_METHODS = ("half", "to", "type", "type_as")
 _asked = threading.local()
 _TYPE_NAMES = frozenset({"torch.HalfTensor", "torch.cuda.HalfTensor"})
 
@@ -31,15 +31,20 @@ def is_asked_for() -> bool:
 class _Method:
     """Stands in for a method of ``torch.Tensor``: equal to it, so that tables keyed by it still answer."""
 
-    def __init__(self, below: Any, switch: CastSwitch) -> None:
+    def __init__(self, below: Any, turn_on: Callable[[], None]) -> None:
         self._below = below
-        self._switch = switch
+        self._turn_on = turn_on
         self.__name__, self.__qualname__, self.__doc__ = below.__name__, below.__qualname__, below.__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or not (self.__name__ == "half" or _asks_for_half(args, kwargs)):
             return self._below(*args, **kwargs)
-        return self._switch.call(self._below, args, kwargs)
+        self._turn_on()
+        before, _asked.now = is_asked_for(), True
+        try:
+            return self._below(*args, **kwargs)
+        finally:
+            _asked.now = before
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self, instance)
@@ -72,31 +77,20 @@ class CastSwitch:
         self._install_hook = install_hook
         self._undo: list[Callable[[], None]] = []
         self._lock = threading.Lock()
-        self.is_on = False
+        self._on = False
 
     def turn_on(self) -> None:
         """From here on every cast of aten passes the hook."""
-        if self.is_on:
+        if self._on:
             return
         with self._lock:
-            if not self.is_on:
-                self.is_on = True
+            if not self._on:
+                self._on = True
                 self._undo.append(self._install_hook())
-
-    def call(self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call a method that casts, with the hook on if it asks for float16."""
-        if not (method.__name__ == "half" or _asks_for_half(args, kwargs)):
-            return method(*args, **kwargs)
-        self.turn_on()
-        before, _asked.now = is_asked_for(), True
-        try:
-            return method(*args, **kwargs)
-        finally:
-            _asked.now = before
 
     def install(self) -> Callable[[], None]:
         """Watch for the first sign; the function returned undoes everything."""
-        for name in METHODS:
+        for name in _METHODS:
             if name not in vars(torch.Tensor):
                 self._undo.append(self._replace(name))
         self._undo.append(exchange(torch.autocast.__enter__, self._autocast_enter))
@@ -105,12 +99,12 @@ class CastSwitch:
         return self._restore
 
     def _replace(self, name: str) -> Callable[[], None]:
-        setattr(torch.Tensor, name, _Method(getattr(torch.Tensor, name), self))
+        setattr(torch.Tensor, name, _Method(getattr(torch.Tensor, name), self.turn_on))
         return lambda: delattr(torch.Tensor, name)
 
     def _autocast_enter(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def enter(region: Any) -> Any:
-            if not self.is_on and getattr(region, "fast_dtype", None) is torch.float16 and region._enabled:
+            if not self._on and getattr(region, "fast_dtype", None) is torch.float16 and region._enabled:
                 self.turn_on()
             return original(region)
 
@@ -119,7 +113,6 @@ class CastSwitch:
     def _restore(self) -> None:
         while self._undo:
             self._undo.pop()()
-        self.is_on = False
 
 
 def _is_half_autocast(device: str) -> bool:

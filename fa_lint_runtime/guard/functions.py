@@ -13,7 +13,7 @@ from .callsite import caller, site_of
 from .checks.division import zero_by_zero
 from .evidence import in_backward, remember_grads, remember_leaves
 from .exchange import exchange
-from .watch import is_inside, nested, watch
+from .watch import is_inside, nested, quiet, watch
 
 __all__ = ["install"]
 
@@ -66,7 +66,10 @@ def _divide(name: str) -> Callable[[], None]:
     def divide(self: Tensor, other: Any) -> Any:
         if type(other) is not Tensor or is_inside():
             return below(self, other)
-        before = self.detach().clone() if name == "__itruediv__" else self
+        before = self
+        if name == "__itruediv__":
+            with quiet():
+                before = self.detach().clone()
         with nested():
             result = below(self, other)
         call = caller()

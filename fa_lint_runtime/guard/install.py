@@ -8,9 +8,8 @@ from collections.abc import Callable
 from . import dispatcher, evidence, functions
 from .casts import CastSwitch
 
-__all__ = ["acquire", "casts", "is_installed", "release"]
+__all__ = ["acquire", "is_installed", "release"]
 
-casts = CastSwitch(dispatcher.install_casts)
 _lock = threading.Lock()
 _users = 0
 _undo: list[Callable[[], None]] = []
@@ -23,7 +22,7 @@ def acquire() -> None:
         if _users == 0:
             _undo.append(dispatcher.install())
             _undo.append(functions.install())
-            _undo.append(casts.install())
+            _undo.append(CastSwitch(dispatcher.install_casts).install())
         _users += 1
 
 

@@ -14,10 +14,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .callsite import caller
-from .casts import METHODS, CastSwitch
 from .checks.cast import flushed
 from .checks.division import zero_by_zero
-from .watch import is_inside, watch
+from .watch import is_inside, quiet, watch
 
 __all__ = ["ThoroughMode"]
 
@@ -26,10 +25,6 @@ _skip_one = getattr(torch._C, "_skip_one_hop_torch_function", None)
 
 class ThoroughMode(TorchFunctionMode):
     """Sees every function and method of torch that user code calls, on this thread and in its backward passes."""
-
-    def __init__(self, casts: CastSwitch) -> None:
-        super().__init__()
-        self.casts = casts
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         handler = _HANDLERS.get(func)
@@ -59,21 +54,13 @@ def _division(mode: ThoroughMode, func: Callable[..., Any], types: Any, args: An
 
 def _copy(mode: ThoroughMode, func: Callable[..., Any], types: Any, args: Any, options: Any) -> Any:
     result = func(*args, **options)
-    if len(args) > 1 and isinstance(args[1], Tensor) and result.dtype is torch.float16:
-        source = args[1]
-        if source.dtype is not torch.float16 and source.dtype.is_floating_point and source.shape == result.shape:
-            watch(
-                "half-flush",
-                "Tensor.copy_",
-                (source, result),
-                lambda xs, now: flushed("half-flush", *xs, now=now),
-                caller(),
-            )
+    with quiet():
+        if len(args) > 1 and isinstance(args[1], Tensor) and result.dtype is torch.float16:
+            source = args[1]
+            if source.dtype is not torch.float16 and source.dtype.is_floating_point and source.shape == result.shape:
+                pair = source, result
+                watch("half-flush", "Tensor.copy_", pair, lambda xs, now: flushed("half-flush", *xs, now=now), caller())
     return result
-
-
-def _cast(mode: ThoroughMode, func: Callable[..., Any], types: Any, args: Any, options: Any) -> Any:
-    return mode.casts.call(func, args, options)
 
 
 _DIVISIONS = (
@@ -83,6 +70,5 @@ _RUNS_USER_CODE = (torch.Tensor.backward, torch.autograd.grad, torch.autograd.ba
 _HANDLERS: dict[Any, Callable[..., Any]] = {
     torch.Tensor.copy_: _copy,
     **dict.fromkeys(_DIVISIONS, _division),
-    **{getattr(torch._C.TensorBase, name): _cast for name in METHODS},
     **dict.fromkeys(_RUNS_USER_CODE, _run_user_code),
 }

@@ -84,6 +84,14 @@ def watch(kind: str, function: str, operands: tuple[Tensor, ...], check: Check, 
         GuardError: mode ``"error"``.
         Warning: mode ``"warn"`` under a filter that turns warnings into errors.
     """
+    if torch._C._len_torch_function_stack():
+        with torch._C.DisableTorchFunction():
+            _look(kind, function, operands, check, call)
+    else:
+        _look(kind, function, operands, check, call)
+
+
+def _look(kind: str, function: str, operands: tuple[Tensor, ...], check: Check, call: Call | None) -> None:
     sessions = sessions_for(kind)
     if not sessions or not sessions[0].is_due(kind, call):
         return
@@ -129,7 +137,7 @@ def _any_wrapped(operands: tuple[Tensor, ...]) -> bool:
 
 
 class _unnoticed:
-    """Nested, without autograd, and, where there are any, modes of the user and transforms of ``torch.func``."""
+    """Nested, without autograd, and, where there are any, dispatch modes and transforms of ``torch.func``."""
 
     def __init__(self, wrapped: bool) -> None:
         self._wrapped = wrapped
@@ -139,8 +147,6 @@ class _unnoticed:
         _here.depth += 1
         self._grad = torch.is_grad_enabled()
         torch._C._set_grad_enabled(False)
-        self._functions = quiet()
-        self._functions.__enter__()
         if self._wrapped or torch._C._len_torch_dispatch_stack():
             from torch.utils._python_dispatch import _disable_current_modes
 
@@ -151,6 +157,5 @@ class _unnoticed:
     def __exit__(self, *error: Any) -> None:
         if self._stack is not None:
             self._stack.close()
-        self._functions.__exit__(*error)
         torch._C._set_grad_enabled(self._grad)
         _here.depth -= 1

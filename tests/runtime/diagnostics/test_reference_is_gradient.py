@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
 from zoo import NoContract, ResidualBlock, ResidualMLP, tokens, vectors
 
 from fa_lint_runtime import DiagnosticReport, diagnose
+from fa_lint_runtime.diagnostics.precision import _settled
 
 
 class FixedFeedback(torch.autograd.Function):
@@ -124,6 +127,15 @@ def test_hooks_that_do_not_run_in_fp64_are_checked_all_the_same(lean: float) -> 
     report = measured(HookedFeedback(lean))
     assert report.verdict == "not measurable"
     assert "is not the derivative" in reference(report)[1]
+
+
+@pytest.mark.parametrize(
+    ("at_h0", "at_roots", "settled"), [(0.2, 0.07, 0.2), (0.2, 0.3, 0.3), (0.2, 1e-6, 1e-6), (0.2, float("nan"), None)]
+)
+def test_a_second_opinion_acquits_only_if_it_is_clear(at_h0: float, at_roots: float, settled: float | None) -> None:
+    """0.07: light TinyDFA, whose credit leans towards the gradient."""
+    found = _settled(at_h0, at_roots)
+    assert math.isnan(found) if settled is None else found == settled
 
 
 def test_an_honest_network_whose_backward_stays_in_fp32_passes() -> None:
