@@ -198,7 +198,7 @@ class BatchStatistics:
         correct: (B,) bool, None if the targets are no classes.
         logits, target: (B, C) fp64 and (B,) where small enough to refit the biases of the head, else None.
         fingerprints: (B,) int64.
-        other_tokens: (L + 1,) bool: a position that ``token`` does not read has a gradient.
+        other_tokens: (L + 1,) bool: some position of (B, T, d) has a gradient, whether or not ``token`` reads it.
         reached: a graph leads from the loss to h_l.
         hidden_dtypes: of h_l.
         widths: of the pooled h_l.
@@ -316,7 +316,7 @@ class Capture:
             logits=logits.detach().to(torch.float64) if classes else None,
             target=batch.y if classes else None,
             fingerprints=fingerprints(batch),
-            other_tokens=_read_elsewhere(gradients, logits.device),
+            other_tokens=_read_anywhere(gradients, logits.device),
             reached=tuple(g is not None for g in raw),
             hidden_dtypes=tuple(dtypes),
             widths=tuple(shapes),
@@ -390,7 +390,7 @@ def _moments(gradient: Rows, unit_error: Tensor, width: int) -> Moments:
     return Moments(vectors.mT @ (errors * weights.unsqueeze(1)), errors.mT @ errors, used.sum().to(torch.float64))
 
 
-def _read_elsewhere(gradients: Sequence[Tensor | None], device: torch.device) -> Tensor:
+def _read_anywhere(gradients: Sequence[Tensor | None], device: torch.device) -> Tensor:
     found = torch.zeros(len(gradients), dtype=torch.bool, device=device)
     for index, gradient in enumerate(gradients):
         if gradient is not None and gradient.ndim == 3:

@@ -18,6 +18,7 @@ from fa_lint_runtime.diagnostics.batches import Batch, fingerprints
 from fa_lint_runtime.diagnostics.capture import BatchStatistics, Capture, as_rows
 from fa_lint_runtime.diagnostics.losses import summed_loss
 from fa_lint_runtime.diagnostics.restore import measured, unwrapped
+from fa_lint_runtime.diagnostics.stability import batch_directions_stability, error_drift
 from fa_lint_runtime.diagnostics.taps import Plan, make_plan, run
 
 N = 6
@@ -344,3 +345,34 @@ def test_a_block_that_makes_the_logits_is_the_head() -> None:
     named = diagnose(Stages(), batches, 0.2, layers="stages.*", progress=False)
     assert named.layers[-1].name == "stages.2"
     assert named.layers[-1].credit_per_error == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("scale", "read"), [(1.0, True), (0.0, False)])
+def test_a_position_that_nobody_reads_is_told_from_a_dead_layer(scale: float, read: bool) -> None:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(nn.Linear(8, 8) for _ in range(2))
+            self.head = nn.Linear(8, C)
+
+        def forward(self, x: Tensor) -> Any:
+            for block in self.blocks:
+                x = torch.tanh(block(x))
+            return self.head(x[:, -1] * scale)
+
+    batches = [(torch.randn(16, 4, 8), torch.randint(0, C, (16,))) for _ in range(2)]
+    first = diagnose(Last(), batches, 0.2, token="cls", progress=False).layers[0]
+    assert first.gradient_norm == 0.0
+    assert first.other_tokens is read
+
+
+def test_error_drift_of_batches_of_unlike_size() -> None:
+    batches = [Batch(vectors(n), torch.randint(0, C, (n,)), n) for n in (6, 10, 31)]
+    model = ResidualMLP()
+    loss = summed_loss(None, torch.zeros(N, C), batches[0].y)
+    with measured(model, track_parameters=True):
+        plan = make_plan(model, None, batches[0].head(3))
+        stats = [Capture(model, plan, loss)(batch, i) for i, batch in enumerate(batches)]
+    found = error_drift(stats, loss.error, 0.05)
+    halves = [error[1::2].sum(0) for s in stats if (error := loss.error(s.logits, s.target)) is not None]
+    assert found.halves_stability == pytest.approx(batch_directions_stability(halves), rel=1e-12)
