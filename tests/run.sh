@@ -13,11 +13,12 @@ ruff format --check fa_lint
 mypy
 # By file, on two cores; one thread a process, as two torch thread pools would fight for them.
 export OMP_NUM_THREADS=1
-python -m pytest tests/runtime -q -n 2 --dist loadfile
+# With its profile "ci", hypothesis draws the same examples on every machine; a bare pytest draws new ones.
+python -m pytest tests/runtime -q --hypothesis-profile ci -n 2 --dist loadfile
 python -m pytest --doctest-modules fa_lint fa_lint_runtime -q
-python -m pytest tests --ignore tests/runtime -m slow -q -n 2
+python -m pytest tests --ignore tests/runtime -m slow -q --hypothesis-profile ci -n 2
 # Last, so that the count of the whole linter suite closes the log; slow tests would crawl under the tracer.
 coverage erase
-coverage run -m pytest tests --ignore tests/runtime -m "not slow" -q -n 2 --dist loadfile
+coverage run -m pytest tests --ignore tests/runtime -m "not slow" -q --hypothesis-profile ci -n 2 --dist loadfile
 coverage combine -q
 coverage report --fail-under 95

@@ -16,7 +16,8 @@ from fa_lint.positions import Positions
 from fa_lint.semantics.facts import extract
 from fa_lint.walk import _preorder
 
-_FILES = sorted([*(Path(__file__).parent.parent / "fixtures").rglob("*.py"), *Path(fa_lint.__file__).parent.rglob("*.py"), Path(json.__file__)])
+_PLACES = [Path(__file__).parent.parent / "fixtures", Path(fa_lint.__file__).parent, Path(json.__file__).parent]
+_FILES = [path for place in _PLACES for path in sorted(place.rglob("*.py")) if path.name != "broken.py"]
 _ODD = {
     "tabs": "class A:\n\tx = 1\n\n\t@f(\n\t\t1)\n\tdef g(self):\n\t\treturn (1,\n\t\t\t2)\n",
     "one line": "class A: x = 1; y = f(2)\nclass B: pass\n",
@@ -58,7 +59,7 @@ def test_odd_layouts_have_the_positions_of_the_whole(name: str) -> None:
 
 
 def test_real_files_have_the_positions_of_the_whole() -> None:
-    assert sum(_agree(path.read_text()) for path in random.Random(1).sample(_FILES, 25)) > 10_000
+    assert sum(_agree(path.read_text(encoding="utf-8")) for path in _FILES[::5]) > 10_000
 
 
 def test_a_node_is_found_without_rendering_the_rest() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
-import random
 import warnings
 from dataclasses import fields
 from pathlib import Path
@@ -26,7 +25,7 @@ from fa_lint.walk import Lowered, lower
 
 _ROOT = Path(__file__).parent.parent
 _PLACES = [_ROOT / "fixtures", Path(fa_lint.__file__).parent, _ROOT / "tests", Path(json.__file__).parent]
-_FILES = sorted(path for place in _PLACES for path in place.rglob("*.py"))
+_FILES = [path for place in _PLACES for path in sorted(place.rglob("*.py")) if path.name != "broken.py"]
 
 _Row = tuple[str, str, str]
 
@@ -90,10 +89,10 @@ def test_constructs(code: str) -> None:
 
 def test_real_files() -> None:
     seen = 0
-    for path in random.Random(2).sample(_FILES, 60):
+    for path in _FILES:
         with contextlib.suppress(NoLayout):
             seen += _agree(path.read_text(encoding="utf-8"))
-    assert seen > 20_000
+    assert seen > 100_000
 
 
 @pytest.mark.parametrize("code", ["match x:\n    case [1, *y]: pass"])
