@@ -144,7 +144,8 @@ def _sign(value: float, bar: float) -> str:
 
 def _timed(name: str, count: int, pairs: int) -> tuple[float, float]:
     model, batches, width = problem(name, count)
-    feedback = Feedback.dfa([width] * len(model.blocks), 10, seed=0)  # type: ignore[arg-type]
+    depth = sum(1 for _ in model.get_submodule("blocks").children())
+    feedback = Feedback.dfa([width] * depth, 10, seed=0)
 
     def base() -> None:
         unit(model, batches)

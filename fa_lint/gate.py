@@ -80,7 +80,7 @@ class Scope:
         return scope
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Outline(Derived):
     """What the second gate knows of a file.
 
@@ -124,11 +124,11 @@ class Outline(Derived):
         return [node for kind in kinds for node in self._kinds.get(kind, ())]
 
     def __post_init__(self) -> None:
-        Derived.__init__(self)  # with slots, a dataclass is another class than ``super()`` knows
+        super().__init__()
 
     def forget(self) -> None:
         """There is nothing to ask after that."""
-        Derived.forget(self)
+        super().forget()
         for scope in self._scopes:
             scope.bound.clear()
 

@@ -155,4 +155,5 @@ def _words(rows: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _odd_numbers(seed: int, count: int) -> Tensor:
-    return torch.randint(-(2**62), 2**62, (count,), generator=torch.Generator().manual_seed(seed)) * 2 + 1
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(-(2**62), 2**62, (count,), generator=generator, device="cpu") * 2 + 1

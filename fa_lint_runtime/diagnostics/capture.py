@@ -28,7 +28,7 @@ from .taps import Plan, run
 __all__ = ["Alignments", "BatchStatistics", "Capture", "Credits", "norms64"]
 
 
-_SMALL = 1 << 20  # elements up to which an fp64 copy costs less than the care to avoid it
+_SMALL = 1 << 20  # elements up to which the plain way costs less than to go block by block
 
 
 def norms64(x: Tensor) -> Tensor:

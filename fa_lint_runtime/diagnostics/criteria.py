@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from .alignment import LayerAlignment
+from .derivative import AGREES as _TOLERANCE
 from .margin import Margin
 from .outcomes import Outcome, State
-from .precision import AGREES as _TOLERANCE
 from .precision import Precision
 from .report import LayerReport as LayerFigures
 from .stability import ErrorDrift

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .functorch import is_wrapped
+from .functorch import has_memory
 
 __all__ = ["forget", "in_backward", "is_gradient", "remember_grads", "remember_leaves"]
 
@@ -57,17 +57,13 @@ def is_gradient(operands: Iterable[Tensor]) -> bool:
     """Whether any operand lies in the memory of a known gradient, or autograd is running."""
     if in_backward():
         return True
-    places = {x.untyped_storage().data_ptr() for x in operands if _has_memory(x)} - {0}
+    places = {x.untyped_storage().data_ptr() for x in operands if has_memory(x)} - {0}
     known = list(_results.values())
     for reference in list(_leaves.values()):
         leaf = reference()
         if leaf is not None and leaf.grad is not None:
             known.append(leaf.grad)
-    return any(_has_memory(g) and g.untyped_storage().data_ptr() in places for g in known)
-
-
-def _has_memory(x: Tensor) -> bool:
-    return type(x) is Tensor and x.layout is torch.strided and not is_wrapped(x)
+    return any(has_memory(g) and g.untyped_storage().data_ptr() in places for g in known)
 
 
 def forget() -> None:

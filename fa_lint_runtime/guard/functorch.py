@@ -5,12 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["is_wrapped", "physical"]
+__all__ = ["PLAIN", "has_memory", "is_wrapped", "physical"]
+
+PLAIN = (Tensor, torch.nn.Parameter)
 
 
 def is_wrapped(x: Tensor) -> bool:
     """Whether a transform of ``torch.func`` has wrapped this tensor."""
     return bool(torch._C._functorch.is_functorch_wrapped_tensor(x))
+
+
+def has_memory(x: Tensor) -> bool:
+    """Whether it is a plain tensor over one piece of memory, so that addresses can be compared."""
+    return type(x) in PLAIN and x.layout is torch.strided and not is_wrapped(x)
 
 
 def _layers(x: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:

@@ -75,8 +75,6 @@ def _devices() -> Sequence[str]:
 def _quietly(kernel: Kernel) -> Kernel:
     @functools.wraps(kernel)
     def run(*args: Any, **options: Any) -> Any:
-        if not torch._C._len_torch_function_stack():
-            return kernel(*args, **options)
         with quiet():
             return kernel(*args, **options)
 

@@ -23,7 +23,6 @@ __all__ = ["Check", "collecting_norms", "is_inside", "nested", "offer_norm", "qu
 # Given the operands as plain tensors and whether values may be looked at: the number of vectors, and what is wrong.
 Check = Callable[[tuple[Tensor, ...], bool], tuple[int, Measurement | None]]
 
-_PLAIN = (Tensor, torch.nn.Parameter)
 _EVIDENCE_CALLS = 3
 _NOTHING = nullcontext()
 
@@ -84,10 +83,7 @@ def watch(kind: str, function: str, operands: tuple[Tensor, ...], check: Check, 
         GuardError: mode ``"error"``.
         Warning: mode ``"warn"`` under a filter that turns warnings into errors.
     """
-    if torch._C._len_torch_function_stack():
-        with torch._C.DisableTorchFunction():
-            _look(kind, function, operands, check, call)
-    else:
+    with quiet():
         _look(kind, function, operands, check, call)
 
 
@@ -98,7 +94,7 @@ def _look(kind: str, function: str, operands: tuple[Tensor, ...], check: Check, 
     first = sessions[0]
     now = not first.deferred
     for x in operands:
-        if type(x) not in _PLAIN or x.is_meta or x.layout is not torch.strided:
+        if type(x) not in functorch.PLAIN or x.is_meta or x.layout is not torch.strided:
             first.note("no plain dense tensors")
             return
         now = now and x.is_cpu

@@ -34,7 +34,6 @@ def clamped_cosine(
 
     Source: ``cosine_similarity`` in ATen/native/Distance.cpp clamps each norm with ``clamp_min_(eps)``.
     """
-    floor = eps
     if taken is None and (a.ndim != b.ndim or a.shape[dim] != b.shape[dim]):
         a, b = broadcast(a, b)
     na, nb = taken or (norms(a, dim, now=now), norms(b, dim, now=now))
@@ -43,27 +42,27 @@ def clamped_cosine(
     total = broadcast(na, nb)[0].numel() if result is None else result.numel()
     if total == 0:
         return 0, None
-    eps = _as_stored(eps, na.dtype)
+    floor = _as_stored(eps, na.dtype)
     smallest_a, smallest_b = float(na.min()), float(nb.min())
-    if min(smallest_a, smallest_b) >= eps:
+    if min(smallest_a, smallest_b) >= floor:
         return total, None
     if min(smallest_a, smallest_b) < DEFAULT_UNDERFLOW and taken is not None and a.dtype != torch.float64:
-        return clamped_cosine(a, b, dim, floor, result, now=True)
-    if smallest_b >= eps and na.numel() == total:
-        shares, worst, count = None, smallest_a / eps, _below(na, eps)
-    elif smallest_a >= eps and nb.numel() == total:
-        shares, worst, count = None, smallest_b / eps, _below(nb, eps)
+        return clamped_cosine(a, b, dim, eps, result, now=True)
+    if smallest_b >= floor and na.numel() == total:
+        shares, worst, count = None, smallest_a / floor, _below(na, floor)
+    elif smallest_a >= floor and nb.numel() == total:
+        shares, worst, count = None, smallest_b / floor, _below(nb, floor)
     else:
-        shares = _shares(na, nb, eps)
+        shares = _shares(na, nb, floor)
         worst, count = float(shares.min()), (shares < 1).sum()
 
     def examine() -> tuple[float, float]:
-        index = int((_shares(na, nb, eps) if shares is None else shares).argmin())
+        index = int((_shares(na, nb, floor) if shares is None else shares).argmin())
         should = float(_true_cosine(a, b, dim, index))
         return (float(result.reshape(-1)[index]) if result is not None else should * worst), should
 
     smallest = min(smallest_a, smallest_b)
-    found = Measurement("clamped-cosine", count, total, worst, magnitude=smallest, detail=f"{floor:g}")
+    found = Measurement("clamped-cosine", count, total, worst, magnitude=smallest, detail=f"{eps:g}")
     found.examine = examine
     return total, found
 
@@ -71,7 +70,7 @@ def clamped_cosine(
 @lru_cache
 def _as_stored(eps: float, dtype: torch.dtype) -> float:
     """The nearest value that norms can have: 1e-8 of float32 is not below the 1e-8 that it was clamped with."""
-    return float(torch.tensor(eps, dtype=dtype))
+    return float(torch.tensor(eps, dtype=dtype, device="cpu"))
 
 
 def _below(norms: Tensor, eps: float) -> Tensor | int:

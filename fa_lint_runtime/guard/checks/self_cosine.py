@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from ..functorch import is_wrapped
+from ..functorch import has_memory
 from ..measurement import Measurement
 
 __all__ = ["same_memory", "self_cosine"]
-
-_PLAIN = (Tensor, torch.nn.Parameter)
 
 
 def same_memory(a: Tensor, b: Tensor) -> bool:
     """Same storage, offset, shape, strides and dtype. Needs no values."""
     if a is b:
         return True
-    if not (_has_address(a) and _has_address(b)) or a.data_ptr() != b.data_ptr() or a.data_ptr() == 0:
+    if not (has_memory(a) and has_memory(b)) or a.data_ptr() != b.data_ptr() or a.data_ptr() == 0:
         return False
     return a.dtype == b.dtype and a.shape == b.shape and a.stride() == b.stride()
-
-
-def _has_address(x: Tensor) -> bool:
-    return type(x) in _PLAIN and x.layout is torch.strided and not is_wrapped(x)
 
 
 def self_cosine(a: Tensor, *, now: bool) -> tuple[int, Measurement | None]:

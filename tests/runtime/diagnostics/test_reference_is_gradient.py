@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zoo import NoContract, ResidualBlock, ResidualMLP, tokens, vectors
 
 from fa_lint_runtime import DiagnosticReport, diagnose
-from fa_lint_runtime.diagnostics.precision import _settled
+from fa_lint_runtime.diagnostics.derivative import _settled
 
 
 class FixedFeedback(torch.autograd.Function):
@@ -99,13 +99,28 @@ def test_a_backward_hook_that_replaces_gradients_is_no_reference() -> None:
     assert measured(model).verdict == "not measurable"
 
 
-class HookedFeedback(nn.Module):
+class Layers(nn.Module):
+    """Three layers of tanh; what stands after each is up to subclasses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(7 if i == 0 else 16, 16) for i in range(3))
+        self.head = nn.Linear(16, 5)
+
+    def after(self, h: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = self.after(torch.tanh(layer(x)))
+        return self.head(x)  # type: ignore[no-any-return]
+
+
+class HookedFeedback(Layers):
     """Direct feedback by tensor hooks, as light TinyDFA: the matrix is fp32, so that no backward pass runs in fp64."""
 
     def __init__(self, lean: float) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(7 if i == 0 else 16, 16) for i in range(3))
-        self.head = nn.Linear(16, 5)
         self.lean = lean
         self.matrix = torch.randn(16, 16) * 0.25
 
@@ -113,12 +128,10 @@ class HookedFeedback(nn.Module):
         other = torch.mm(grad, self.matrix.to(grad.device))
         return self.lean * grad + (1 - self.lean) * other * (grad.norm() / other.norm())
 
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers:
-            x = torch.tanh(layer(x))
-            if x.requires_grad:
-                x.register_hook(self._replace)
-        return self.head(x)  # type: ignore[no-any-return]
+    def after(self, h: Tensor) -> Tensor:
+        if h.requires_grad:
+            h.register_hook(self._replace)
+        return h
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -150,18 +163,11 @@ def test_an_honest_network_whose_backward_stays_in_fp32_passes() -> None:
         def backward(ctx, grad):  # type: ignore[no-untyped-def]
             return torch.mm(grad, 2 * torch.eye(grad.shape[1]))
 
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = nn.ModuleList(nn.Linear(7 if i == 0 else 16, 16) for i in range(3))
-            self.head = nn.Linear(16, 5)
+    class Doubled(Layers):
+        def after(self, h: Tensor) -> Tensor:
+            return Cast.apply(h)  # type: ignore[no-any-return]
 
-        def forward(self, x: Tensor) -> Tensor:
-            for layer in self.layers:
-                x = Cast.apply(torch.tanh(layer(x)))
-            return self.head(x)  # type: ignore[no-any-return]
-
-    report = measured(Net())
+    report = measured(Doubled())
     assert reference(report)[0] == "passes"
     assert report.provenance is not None
     assert report.provenance.derivative_error < 1e-5
@@ -210,6 +216,26 @@ def test_an_early_reader_is_no_false_alarm() -> None:
     assert reference(report)[0] == "passes"
     assert report.provenance is not None
     assert report.provenance.derivative_error < 1e-6
+
+
+def test_an_early_reader_with_nothing_to_move_before_it_is_left_open() -> None:
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Parameter(torch.randn(11, 8)), nn.Linear(8, 5)
+            self.blocks = nn.ModuleList(ResidualBlock() for _ in range(2))
+
+        def forward(self, ids: Tensor) -> Tensor:
+            h = self.table[ids].mean(1)
+            early = torch.tanh(3 * h)
+            for block in self.blocks:
+                h = h + block(h)
+            return self.head(h + early)  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    report = diagnose(Table(), [(tokens(16), torch.randint(0, 5, (16,))) for _ in range(3)], 0.5)
+    assert reference(report)[0] == "information"
+    assert report.verdict != "not measurable"
 
 
 def test_an_early_reader_behind_an_embedding_is_no_false_alarm() -> None:
