@@ -49,6 +49,8 @@ def rewrite(found: Iterable[Diagnostic], change: Change, *, diff_colour: str | N
             done.findings += count
         except FixError as error:
             done.problems.append(str(error))
+        except BrokenPipeError:  # nobody reads the diff any more; click ends the run
+            raise
         except OSError as error:
             done.problems.append(f"{path}: not fixed: {error.strerror or error}")
     for problem in done.problems:

@@ -314,6 +314,24 @@ def test_a_file_that_vanishes_before_its_fix(fa_lint: Lint, monkeypatch: pytest.
     assert "fa-lint: error: a.py: not fixed: No such file or directory" in result.stderr
 
 
+@pytest.mark.parametrize("options", [[], ["--diff"]])
+def test_a_reader_that_closes_the_pipe_ends_the_run_without_a_word(tmp_path: Path, options: list[str]) -> None:
+    for number in range(40):
+        (tmp_path / f"a{number}.py").write_text(SAFE)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as out:
+        done = subprocess.run(
+            [sys.executable, "-m", "fa_lint", str(tmp_path), *options],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 # -- output -------------------------------------------------------------------------------------------------------
 
 
