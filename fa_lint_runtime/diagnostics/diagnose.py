@@ -32,8 +32,8 @@ from .parameters import parameter_cosines
 from .precision import PRECISE, Precision, measure_precision
 from .report import AlignmentReport, DiagnosticReport, LayerReport, Provenance
 from .restore import is_sharded, measured, unwrapped
-from .stability import drift, error_drift
-from .statistics import NAN, median
+from .stability import drifts, error_drift
+from .statistics import NAN, median, medians
 from .taps import make_plan, run
 from .thresholds import DiagnosticThresholds, as_thresholds
 
@@ -165,9 +165,7 @@ class _Session:
     ) -> None:
         self.model, self.batches, self.device, self.limits, self.token = model, batches, device, limits, token
         self.probe = self.batch(0).head(_PROBED)
-        self.plan = make_plan(model, layers, self.probe)
-        with torch.no_grad():
-            self.logits = run(model, self.plan, self.probe.x, lambda _index, _h: None)
+        self.plan, self.logits = make_plan(model, layers, self.probe)
         self.loss: SummedLoss = summed_loss(loss_fn, self.logits, self.probe.y)
         self.capture = Capture(
             model=model,
@@ -302,8 +300,8 @@ class _Builder:
         report = DiagnosticReport(
             method_name=method_name,
             notes=notes,
-            residual_norms=[median(h) for h in stats[0].hidden_norms],
-            bp_grad_norms=[median(g) / stats[0].size for g in stats[0].gradient_norms],
+            residual_norms=medians(stats[0].hidden_norms),
+            bp_grad_norms=[norm / stats[0].size for norm in medians(stats[0].gradient_norms)],
             stability_layer=stability_layer,
             cross_batch_stability=layers[stability_layer].drift.stability,
             headline_acc=headline,
@@ -342,6 +340,7 @@ class _Builder:
     def _layers(self, aligned: dict[int, LayerAlignment]) -> tuple[LayerReport, ...]:
         plan, first = self.session.plan, self.stats[0]
         sizes = layer_sizes(self.stats)
+        drifting = drifts(list(zip(*(s.gradients for s in self.stats), strict=True)), self.session.limits.alpha)
         return tuple(
             LayerReport(
                 index=index,
@@ -349,7 +348,7 @@ class _Builder:
                 width=first.widths[index],
                 dtype=str(first.hidden_dtypes[index]).removeprefix("torch."),
                 **vars(sizes[index]),
-                drift=drift([s.gradients[index] for s in self.stats], self.session.limits.alpha),
+                drift=drifting[index],
                 precision=self.precision.layers[index] if self.precision.layers else None,
                 alignment=aligned.get(index),
             )

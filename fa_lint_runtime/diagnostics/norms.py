@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from .capture import BatchStatistics
-from .statistics import NAN, median
+from .statistics import NAN, medians
 
 __all__ = ["LayerSizes", "layer_sizes"]
 
@@ -47,28 +48,29 @@ def layer_sizes(stats: Sequence[BatchStatistics]) -> list[LayerSizes]:
     """
     hidden, gradient = joined(stats, "hidden_norms"), joined(stats, "gradient_norms")
     error = joined(stats, "error_norms")
-    dtypes = stats[0].hidden_dtypes
-    medians = [median(h) for h in hidden]
-    found = []
-    for index, (h, g) in enumerate(zip(hidden, gradient, strict=True)):
-        per_error = torch.where(error > 0, g / error, float("nan"))
-        usable = ~torch.isnan(per_error)
-        growth = NAN if index == 0 or not medians[index - 1] > 0 else medians[index] / medians[index - 1]
-        broken = ~torch.isfinite(h)
-        if all(s.reached[index] for s in stats):
-            broken |= ~torch.isfinite(g)
-        undefined = ~torch.isfinite(g) | (g == 0)
-        found.append(
-            LayerSizes(
-                hidden_norm=medians[index],
-                gradient_norm=median(g),
-                credit_per_error=median(per_error[usable]),
-                elasticity=median((per_error * h)[usable]),
-                growth=growth,
-                absorption=growth * unit_roundoff(dtypes[index]),
-                undefined_share=float(undefined.double().mean()),
-                nonfinite_share=float(broken.double().mean()),
-                other_tokens=any(bool(s.other_tokens[index]) for s in stats),
-            )
+    per_error = torch.where(error > 0, gradient / error, float("nan"))
+    usable = ~torch.isnan(per_error)
+    reached = torch.tensor([all(s.reached[index] for s in stats) for index in range(len(hidden))])
+    of_hidden, of_gradient = medians(hidden), medians(gradient)
+    growth = [NAN, *(after / before if before > 0 else NAN for before, after in pairwise(of_hidden))]
+    infinite = ~torch.isfinite(gradient)
+    return [
+        LayerSizes(*sizes)
+        for sizes in zip(
+            of_hidden,
+            of_gradient,
+            medians(per_error, usable),
+            medians(per_error * hidden, usable),
+            growth,
+            [times * unit_roundoff(dtype) for times, dtype in zip(growth, stats[0].hidden_dtypes, strict=True)],
+            _shares(infinite | (gradient == 0)),
+            _shares(~torch.isfinite(hidden) | (infinite & reached.unsqueeze(1))),
+            torch.stack([s.other_tokens for s in stats]).any(0).tolist(),
+            strict=True,
         )
-    return found
+    ]
+
+
+def _shares(found: Tensor) -> list[float]:
+    shares: list[float] = found.double().mean(1).tolist()
+    return shares

@@ -37,7 +37,7 @@ def residual_norms(model: nn.Module, x: Any, *, layers: Layers | None = None, to
     norms: list[Tensor] = []
     with measured(inner, track_parameters=False):
         batch = to_batch((x, None), 0).to(_home(inner))
-        plan = make_plan(inner, layers, batch.head(3))
+        plan, _ = make_plan(inner, layers, batch.head(3))
         with torch.no_grad():
             run(
                 inner,
@@ -121,9 +121,7 @@ def _captured(
     home = _home(inner)
     with measured(inner, track_parameters=True):
         probe = to_batch(batches[0], 0).to(home).head(3)
-        plan = make_plan(inner, layers, probe)
-        with torch.no_grad():
-            logits = run(inner, plan, probe.x, lambda _index, _h: None)
+        plan, logits = make_plan(inner, layers, probe)
         loss = summed_loss(loss_fn, logits, probe.y)
         capture = Capture(inner, plan, loss, token=token, groups=1)
         return [capture(to_batch(b, i).to(home), i) for i, b in enumerate(batches)], loss

@@ -20,13 +20,14 @@ from .capture import gradients_at
 from .derivative import AGREES, error_of_gradient, error_of_rows
 from .losses import SummedLoss
 from .outputs import Token, pool, samples_first
-from .statistics import NAN, median
+from .statistics import NAN, medians
 from .taps import Plan, run
 from .wide import FAILURES, InFp64, device_of, in_fp64
 
 __all__ = ["PRECISE", "LayerHeadroom", "LayerPrecision", "Precision", "measure_precision"]
 
 PRECISE = 8  # samples run again
+_NARROW = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -115,17 +116,11 @@ def measure_precision(
         missing = f"the model does not run in fp64: {_first_line(error)}"
         difference = error_of_rows(model, plan, loss, whole, token, working[0] if working else None)
         return Precision((), 0, difference, (), missing, _hooked(model))
-    layers = [
-        LayerPrecision(
-            NAN if g is None or w is None else _resolution(w, g),
-            () if g is None else tuple(_headroom(g, h, batch_size, t) for t in (torch.float16, torch.bfloat16)),
-        )
-        for g, h, w in zip(fp64, hidden, working, strict=True)
-    ]
+    layers = _layers(fp64, hidden, working, batch_size)
     difference, missing = error_of_gradient(
         wide, plan, loss, x, lambda at: first if at is x else _gradients(wide, plan, loss, at, token)[-1]
     )
-    return Precision(tuple(layers), batch.size, difference, custom, missing)
+    return Precision(layers, batch.size, difference, custom, missing)
 
 
 def _first_line(error: Exception) -> str:
@@ -136,26 +131,48 @@ def _hooked(model: nn.Module) -> tuple[str, ...]:
     return tuple(name for name, m in model.named_modules() if m._backward_hooks or m._backward_pre_hooks)
 
 
-def _resolution(working: Tensor, wide: Tensor) -> float:
+def _layers(
+    wide: Sequence[Tensor | None], hidden: Sequence[Tensor], working: Sequence[Tensor | None], batch_size: int
+) -> tuple[LayerPrecision, ...]:
+    """Of every hidden state; those of one shape together."""
+    found = [LayerPrecision(NAN, ())] * len(wide)
+    together: dict[tuple[torch.Size, bool], list[int]] = {}
+    for index, (g, w) in enumerate(zip(wide, working, strict=True)):
+        if g is not None:
+            together.setdefault((g.shape, w is not None), []).append(index)
+    for (_, known), indices in together.items():
+        gradients = torch.stack([g for i in indices if (g := wide[i]) is not None])
+        states = torch.stack([hidden[i] for i in indices])
+        resolutions = [NAN] * len(indices)
+        if known:
+            resolutions = _resolutions(torch.stack([w for i in indices if (w := working[i]) is not None]), gradients)
+        headrooms = zip(*(_headrooms(gradients / batch_size, states, t) for t in _NARROW), strict=True)
+        for index, resolution, headroom in zip(indices, resolutions, headrooms, strict=True):
+            found[index] = LayerPrecision(resolution, headroom)
+    return tuple(found)
+
+
+def _resolutions(working: Tensor, wide: Tensor) -> list[float]:
+    """Of layers of one shape, (k, n, d)."""
     cosines = safe_cosine(working.to(torch.float64), wide)
     # Zero in both is exact; zero in one of them is a direction lost.
-    lost = torch.isnan(cosines) & (wide != 0).any(1)
-    return median(torch.where(lost, 0.0, cosines)[lost | ~torch.isnan(cosines)])
+    lost = torch.isnan(cosines) & (wide != 0).any(-1)
+    return medians(torch.where(lost, 0.0, cosines), lost | ~torch.isnan(cosines))
 
 
-def _headroom(gradient: Tensor, hidden: Tensor, batch_size: int, dtype: torch.dtype) -> LayerHeadroom:
-    scaled = gradient / batch_size
+def _headrooms(gradients: Tensor, hidden: Tensor, dtype: torch.dtype) -> list[LayerHeadroom]:
+    """Of layers of one shape, (k, n, d)."""
     info = torch.finfo(dtype)
     half_smallest = float(info.smallest_normal) * float(info.eps) / 2
-    entries = scaled.abs().flatten()
-    used = entries[torch.isfinite(entries) & (entries > 0)]
-    middle = median(used)
-    return LayerHeadroom(
-        dtype=str(dtype).removeprefix("torch."),
-        bits=math.log2(middle / half_smallest) if middle > 0 else NAN,
-        flushed_share=float((used.to(dtype) == 0).sum()) / max(1, entries.numel()),
-        overflow_share=float(torch.isinf(hidden.to(dtype)).double().mean()),
-    )
+    entries = gradients.abs().flatten(1)
+    used = torch.isfinite(entries) & (entries > 0)
+    flushed = (used & (entries.to(dtype) == 0)).double().mean(1)
+    overflow = torch.isinf(hidden.to(dtype)).double().flatten(1).mean(1)
+    name = str(dtype).removeprefix("torch.")
+    return [
+        LayerHeadroom(name, math.log2(middle / half_smallest) if middle > 0 else NAN, *shares)
+        for middle, *shares in zip(medians(entries, used), flushed.tolist(), overflow.tolist(), strict=True)
+    ]
 
 
 def _gradients(

@@ -7,17 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .capture import BatchStatistics, GroupSums
-from .statistics import NAN, Estimate, jackknife
+from .statistics import NAN, Estimate, Floats, jackknife
 
-__all__ = ["ErrorDrift", "LayerDrift", "batch_directions_stability", "drift", "error_drift"]
-
-Floats = npt.NDArray[np.float64]
+__all__ = ["ErrorDrift", "LayerDrift", "batch_directions_stability", "drift", "drifts", "error_drift"]
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,30 @@ class ErrorDrift:
 
 def batch_directions_stability(sums: Sequence[Tensor]) -> float:
     """Mean pairwise cosine of vectors (d,); NaN with fewer than two, or where one has no direction."""
-    if len(sums) < 2:
-        return NAN
-    rows = torch.stack(list(sums)).to(torch.float64)
-    rows = rows / rows.norm(dim=1, keepdim=True)
-    count = len(rows)
+    return _stability(torch.stack(list(sums)).unsqueeze(0))[0]
+
+
+def _stability(sums: Tensor) -> list[float]:
+    """Of every layer of (k, batches, d)."""
+    rows = sums.to(torch.float64)
+    rows = rows / rows.norm(dim=-1, keepdim=True)
+    count = rows.shape[1]
+    if count < 2:
+        return [NAN] * len(rows)
     gram = rows @ rows.mT
-    return float((gram.sum() - gram.diagonal().sum()) / (count * (count - 1)))
+    alone = gram.diagonal(dim1=1, dim2=2).sum(1)
+    found: list[float] = ((gram.sum((1, 2)) - alone) / (count * (count - 1))).tolist()
+    return found
+
+
+def drifts(layers: Sequence[Sequence[GroupSums]], alpha: float) -> list[LayerDrift]:
+    """:func:`drift` of several layers."""
+    found: dict[int, LayerDrift] = {}
+    widths = [tuple(b.raw.shape for b in batches) for batches in layers]
+    for shapes in dict.fromkeys(widths):
+        alike = [index for index, own in enumerate(widths) if own == shapes]
+        found.update(zip(alike, _drifts([layers[index] for index in alike], alpha), strict=True))
+    return [found[index] for index in range(len(layers))]
 
 
 def drift(batches: Sequence[GroupSums], alpha: float) -> LayerDrift:
@@ -70,36 +84,51 @@ def drift(batches: Sequence[GroupSums], alpha: float) -> LayerDrift:
     If gradients are independent with mean mu, the original statistic expects ``B rho / (1 + (B - 1) rho)`` with
     ``rho = |mu|^2 / E|g|^2``: 0.5 at B = 128 means rho = 0.0078 (../shared/SCIENCE.md, section 4).
     """
-    directions = [b.raw.to(torch.float64).sum(0) for b in batches]
-    scales = torch.stack([b.scale for b in batches])
-    top = scales.max()
-    relative = torch.where(top > 0, scales / top, 0.0)
-    relative = relative.repeat_interleave(torch.tensor([len(b.counts) for b in batches]))
-    unit = torch.cat([b.unit for b in batches]).to(torch.float64)
-    raw = torch.cat([b.raw for b in batches]).to(torch.float64) * relative.unsqueeze(1)
-    counts = torch.cat([b.counts for b in batches]).numpy()
-    energy = (torch.cat([b.energy for b in batches]) * relative**2).numpy()
-    return LayerDrift(
-        stability=batch_directions_stability(directions),
-        rho_energy=_grouped(raw, energy, counts, alpha, ratio=True),
-        rho_direction=_grouped(unit, counts, counts, alpha, ratio=False),
+    return _drifts([batches], alpha)[0]
+
+
+def _drifts(layers: Sequence[Sequence[GroupSums]], alpha: float) -> list[LayerDrift]:
+    """Of layers whose sums have the same shapes."""
+
+    def joined(name: str) -> Tensor:
+        return torch.stack([torch.cat([getattr(b, name) for b in batches]) for batches in layers]).to(torch.float64)
+
+    sizes = torch.tensor([len(b.counts) for b in layers[0]])
+    scales = torch.stack([torch.stack([b.scale for b in batches]) for batches in layers])
+    top = scales.amax(1, keepdim=True)
+    relative = torch.where(top > 0, scales / top, 0.0).repeat_interleave(sizes, 1)
+    raw, counts = joined("raw"), joined("counts").numpy()
+    batch = torch.arange(len(sizes)).repeat_interleave(sizes)
+    directions = raw.new_zeros(len(layers), len(sizes), raw.shape[2]).index_add_(1, batch, raw)
+    energy = (joined("energy") * relative**2).numpy()
+    parts = zip(
+        _stability(directions),
+        _grouped(raw * relative.unsqueeze(2), energy, counts, alpha, ratio=True),
+        _grouped(joined("unit"), counts, counts, alpha, ratio=False),
+        strict=True,
     )
+    return [LayerDrift(*part) for part in parts]
 
 
-def _grouped(sums: Tensor, own: Floats, counts: Floats, alpha: float, *, ratio: bool) -> Estimate:
-    """``sum_{i != j} <v_i, v_j> / (n (n - 1))`` (over the mean square, if ``ratio``) from sums over groups."""
+def _grouped(sums: Tensor, own: Floats, counts: Floats, alpha: float, *, ratio: bool) -> list[Estimate]:
+    """``sum_{i != j} <v_i, v_j> / (n (n - 1))`` (over the mean square, if ``ratio``) from sums over groups.
+
+    Args:
+        sums: (k, G, d) of k layers.
+        own, counts: (k, G) squares and numbers of what was summed.
+    """
     gram = (sums @ sums.mT).numpy()
-    total, per_group = gram.sum(), gram.sum(1)
+    per_group = gram.sum(2)
+    total, squares, n = (x.sum(1, keepdims=True) for x in (per_group, own, counts))
 
-    def value(square: Floats | float, diagonal: Floats | float, n: Floats | float) -> Floats:
+    def value(square: Floats, diagonal: Floats, n: Floats) -> Floats:
         with np.errstate(invalid="ignore", divide="ignore"):
             mean_product = (square - diagonal) / (n * (n - 1.0))
-            return np.asarray(mean_product / (diagonal / n) if ratio else mean_product)
+            return mean_product / (diagonal / n) if ratio else mean_product
 
-    whole = float(value(total, own.sum(), counts.sum()))
-    used = counts > 0
-    left = total - 2 * per_group + gram.diagonal()
-    return jackknife(whole, value(left[used], own.sum() - own[used], counts.sum() - counts[used]), alpha)
+    left = total - 2 * per_group + gram.diagonal(axis1=1, axis2=2)
+    without = value(left, squares - own, n - counts)
+    return jackknife(value(total, squares, n)[:, 0], without, counts > 0, alpha)
 
 
 def refitted_bias(logits: Tensor, target: Tensor, steps: int = 20) -> Tensor:

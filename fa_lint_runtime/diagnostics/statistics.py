@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -20,10 +21,12 @@ __all__ = [
     "jackknife",
     "median",
     "median_interval",
+    "medians",
     "student_quantile",
 ]
 
 NAN = float("nan")
+Floats = npt.NDArray[np.float64]
 _RESAMPLED = 2_000_000  # indices drawn at a time
 
 
@@ -50,14 +53,32 @@ def median(values: Tensor) -> float:
         >>> median(torch.tensor([3.0, 1.0]))
         2.0
     """
-    count = values.numel()
-    if count == 0 or bool(torch.isnan(values).any()):
-        return NAN
-    middle = (count - 1) // 2, count // 2
-    low, high = np.partition(values.detach().cpu().to(torch.float64).numpy().ravel(), middle)[list(middle)].tolist()
-    return float(low if low == high else low + (high - low) / 2)
+    return medians(values.reshape(1, -1))[0]
 
 
+def medians(table: Tensor, used: Tensor | None = None) -> list[float]:
+    """:func:`median` of each row of (k, n), of its ``used`` entries.
+
+    Example:
+        >>> medians(torch.tensor([[3.0, 1.0], [2.0, 2.0]]))
+        [2.0, 2.0]
+    """
+    if used is not None and not bool(used.all()):
+        return [median(row[mask]) for row, mask in zip(table, used, strict=True)]
+    rows = table.detach().cpu().to(torch.float64).numpy()
+    count = rows.shape[1]
+    if count == 0:
+        return [NAN] * len(rows)
+    middle = [(count - 1) // 2, count // 2]
+    low, high = np.partition(rows, middle, axis=1)[:, middle].T
+    with np.errstate(invalid="ignore"):
+        between = np.where(low == high, low, low + (high - low) / 2)
+    between[np.isnan(rows).any(1)] = NAN
+    found: list[float] = between.tolist()
+    return found
+
+
+@lru_cache(maxsize=64)
 def student_quantile(probability: float, degrees: int) -> float:
     """Quantile of Student's t. Hill, "Algorithm 396: Student's t-quantiles" (CACM, 1970) to three terms; normal for 0.
 
@@ -78,20 +99,28 @@ def student_quantile(probability: float, degrees: int) -> float:
     return z + first / n + second / n**2 + third / n**3 + fourth / n**4
 
 
-def jackknife(whole: float, without: npt.NDArray[np.float64], alpha: float) -> Estimate:
-    """Interval from delete-one-group values: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), ch. 11.
+def jackknife(whole: Floats, without: Floats, used: npt.NDArray[np.bool_], alpha: float) -> list[Estimate]:
+    """Intervals from delete-one-group values: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), ch. 11.
 
     Args:
-        whole: the statistic on everything.
-        without: (G,) the statistic without each group in turn.
+        whole: (k,) statistics on everything.
+        without: (k, G) each without each group in turn.
+        used: (k, G) groups that hold anything.
         alpha: 1 - coverage.
     """
-    count = len(without)
-    if count < 2 or not np.isfinite(without).all() or not math.isfinite(whole):
-        return Estimate(whole)
-    spread = math.sqrt((count - 1) / count * float(np.square(without - without.mean()).sum()))
-    half = student_quantile(1 - alpha / 2, count - 1) * spread
-    return Estimate(whole, whole - half, whole + half)
+    counts = used.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        centre = np.where(used, without, 0.0).sum(1) / counts
+        squares = np.where(used, np.square(without - centre[:, None]), 0.0).sum(1)
+        spread = np.sqrt((counts - 1) / counts * squares)
+    found = []
+    for value, deviation, count in zip(whole.tolist(), spread.tolist(), counts.tolist(), strict=True):
+        if count < 2 or not math.isfinite(deviation) or not math.isfinite(value):
+            found.append(Estimate(value))
+            continue
+        half = student_quantile(1 - alpha / 2, count - 1) * deviation
+        found.append(Estimate(value, value - half, value + half))
+    return found
 
 
 def bootstrap_mean(columns: Sequence[Tensor], resamples: int, alpha: float, seed: int) -> list[Estimate]:

@@ -144,17 +144,19 @@ class _Trace:
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     after: list[tuple[nn.Module, Tensor]] = field(default_factory=list)
-    logits: Tensor | None = None
+    logits: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def head(self) -> str | None:
         """The block, called once, whose output is what the model returns."""
         name, made = self.names[-1], self.outputs[-1]
-        is_head = self.logits is not None and _same_value(made, self.logits) and self.names.count(name) == 1
+        is_head = _same_value(made, self.logits) and self.names.count(name) == 1
         return name if is_head else None
 
 
-def make_plan(model: nn.Module, layers: Layers | None, probe: Batch) -> Plan:
-    """Run a few samples through the model and decide where its hidden states are. Inside ``measured``.
+def make_plan(model: nn.Module, layers: Layers | None, probe: Batch) -> tuple[Plan, Tensor]:
+    """Run a few samples through the model and decide where its hidden states are. Also their logits, without a graph.
+
+    Inside ``measured``.
 
     Raises:
         ValueError: no blocks, or a hidden state without a batch dimension.
@@ -186,7 +188,7 @@ def make_plan(model: nn.Module, layers: Layers | None, probe: Batch) -> Plan:
         else:
             names, producers = names[:-1], producers[:-1]
             caveats.append("no module takes the result of the last block: h_L is not observed")
-    return Plan(
+    plan = Plan(
         mode=mode,
         source=blocks.source,
         names=tuple(names),
@@ -197,14 +199,15 @@ def make_plan(model: nn.Module, layers: Layers | None, probe: Batch) -> Plan:
         batch_dims=tuple(_batch_dim(h, name, probe.size, model) for h, name in zip(hidden, names, strict=True)),
         caveats=tuple(caveats),
     )
+    return plan, trace.logits.detach()
 
 
-def _contract_plan(model: nn.Module, probe: Batch) -> Plan:
+def _contract_plan(model: nn.Module, probe: Batch) -> tuple[Plan, Tensor]:
     result = call(model, probe.x, return_hidden=True)
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], list | tuple):
         raise ValueError("model(x, return_hidden=True) must return (logits, [h_0, …, h_L]); give layers=… to use hooks")
     with torch.no_grad():
-        own, other = logits_of(call(model, probe.x)), logits_of(result[0])
+        own, other = logits_of(call(model, probe.x)), logits_of(result[0]).detach()
     # Two calls of one network: equal up to the rounding of another kernel. NaN equals NaN here.
     if own.shape != other.shape or not torch.allclose(own, other, rtol=1e-3, atol=1e-5, equal_nan=True):
         raise ValueError(
@@ -223,7 +226,7 @@ def _contract_plan(model: nn.Module, probe: Batch) -> Plan:
             names[index + 1], modules[index + 1] = f"blocks.{index}", block
     dims = tuple(_batch_dim(h, name, probe.size, model) for h, name in zip(hidden, names, strict=True))
     source = f"original contract: return_hidden=True gives {len(hidden)} hidden states"
-    return Plan("contract", source, tuple(names), tuple(modules), batch_dims=dims)
+    return Plan("contract", source, tuple(names), tuple(modules), batch_dims=dims), other
 
 
 def _traced(model: nn.Module, blocks: Blocks, probe: Batch) -> _Trace:

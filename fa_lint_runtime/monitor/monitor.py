@@ -18,7 +18,7 @@ from ..diagnostics.distributed import rank_and_world
 from ..diagnostics.losses import LossFunction, summed_loss
 from ..diagnostics.outputs import Token
 from ..diagnostics.restore import is_sharded, measured, unwrapped
-from ..diagnostics.taps import make_plan, run
+from ..diagnostics.taps import make_plan
 from ..diagnostics.thresholds import as_thresholds
 from ..strictness import RuntimeCheckWarning
 from .reading import MonitorVerdict, Reading, Turn, judged
@@ -129,9 +129,7 @@ class Monitor:
 
     def _configured(self, model: nn.Module, batch: Batch) -> Capture:
         probe = batch.head(3)
-        plan = make_plan(model, self._layers, probe)
-        with torch.no_grad():
-            logits = run(model, plan, probe.x, lambda _index, _h: None)
+        plan, logits = make_plan(model, self._layers, probe)
         capture = Capture(model, plan, summed_loss(self._loss_fn, logits, probe.y), token=self._token, groups=1)
         if self._feedback is not None:
             _, matrices = effective_matrices(self._feedback, logits.device)

@@ -35,7 +35,7 @@ MODES = {
 def captured(model: nn.Module, batch: Batch, layers: Any) -> tuple[Plan, BatchStatistics]:
     """Whole gradients of one batch: every token, every row."""
     with measured(model, track_parameters=True):
-        plan = make_plan(model, layers, batch.head(3))
+        plan, _ = make_plan(model, layers, batch.head(3))
         capture = Capture(model, plan, summed_loss(None, torch.zeros(N, C), batch.y), token="all", rows=N)
         return plan, capture(batch, 0)
 
@@ -371,7 +371,7 @@ def test_error_drift_of_batches_of_unlike_size() -> None:
     model = ResidualMLP()
     loss = summed_loss(None, torch.zeros(N, C), batches[0].y)
     with measured(model, track_parameters=True):
-        plan = make_plan(model, None, batches[0].head(3))
+        plan, _ = make_plan(model, None, batches[0].head(3))
         stats = [Capture(model, plan, loss)(batch, i) for i, batch in enumerate(batches)]
     found = error_drift(stats, loss.error, 0.05)
     halves = [error[1::2].sum(0) for s in stats if (error := loss.error(s.logits, s.target)) is not None]
