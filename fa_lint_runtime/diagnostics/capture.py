@@ -49,20 +49,22 @@ class GroupSums:
     Attributes:
         unit: (m, d) of unit vectors (zero and non-finite ones left out).
         raw: (m, d) of the vectors divided by ``scale``.
-        scale: 0-dim fp64.
-        counts: (m,) vectors with a direction.
-        energy: (m,) fp64 sums of squared norms over ``scale**2``.
+        scale: 0-dim fp64, the largest norm.
+        norms: (B,) fp64 of the vectors that were summed; 0 of those left out.
     """
 
     unit: Tensor
     raw: Tensor
     scale: Tensor
-    counts: Tensor
-    energy: Tensor
+    norms: Tensor
 
     def cpu(self) -> GroupSums:
         """On the CPU."""
-        return GroupSums(self.unit.cpu(), self.raw.cpu(), self.scale.cpu(), self.counts.cpu(), self.energy.cpu())
+        return GroupSums(self.unit.cpu(), self.raw.cpu(), self.scale.cpu(), self.norms.cpu())
+
+    def group_of_each(self) -> Tensor:
+        """(B,) int64: the group each sample is in."""
+        return _group_of_each(len(self.norms), len(self.unit), self.norms.device)
 
 
 @dataclass(frozen=True)
@@ -118,41 +120,46 @@ def group_sums(rows: Rows, groups: int) -> list[GroupSums]:
     """
     size = rows.norms.shape[-1]
     groups = min(groups, size)
-    member = _membership(size, groups, rows.norms.device)
-    defined = rows.inverse > 0
-    top = torch.where(defined, rows.norms, 0.0).amax(-1)
-    relative = torch.where(defined, rows.norms / top.unsqueeze(-1), 0.0)
-    weights = torch.stack([rows.inverse, rows.inverse * relative], -2).unsqueeze(-2)
+    norms = torch.where(rows.inverse > 0, rows.norms, 0.0)
+    top = norms.amax(-1, keepdim=True)
+    relative = norms / torch.where(top > 0, top, 1.0)
+    weights = torch.stack([rows.inverse, rows.inverse * relative], -2)
     if groups > 1:
-        weights = weights * member
-    both = (weights.flatten(-3, -2) @ rows.vectors).to(torch.float32)
-    counts = torch.stack([defined.to(torch.float64), relative * relative], -2) @ member.mT
+        weights = (weights.unsqueeze(-2) * _membership(size, groups, norms.device)).flatten(-3, -2)
+    both = (weights @ rows.vectors).to(torch.float32)
     return [
-        GroupSums(sums[:groups], sums[groups:], scale, count[0], count[1])
-        for sums, scale, count in zip(both, top, counts, strict=True)
+        GroupSums(sums[:groups], sums[groups:], scale, own)
+        for sums, scale, own in zip(both, top.squeeze(-1), norms, strict=True)
     ]
+
+
+@lru_cache(maxsize=8)
+def _group_of_each(size: int, groups: int, device: torch.device) -> Tensor:
+    return torch.arange(size, device=device) * groups // size
 
 
 @lru_cache(maxsize=8)
 def _membership(size: int, groups: int, device: torch.device) -> Tensor:
     """(groups, size): 1 where a sample belongs to a group."""
-    of = torch.arange(size, device=device) * groups // size
+    of = _group_of_each(size, groups, device)
     return (of == torch.arange(groups, device=device).unsqueeze(1)).to(torch.float64)
 
 
-def _absent(size: int, device: torch.device) -> Rows:
-    """Of width 1, without a direction, every norm NaN."""
+def _absent(size: int, width: int, device: torch.device) -> Rows:
+    """Without a direction, every norm NaN."""
     zeros = torch.zeros(1, size, dtype=torch.float64, device=device)
-    return Rows(zeros.unsqueeze(-1), torch.full_like(zeros, float("nan")), zeros)
+    return Rows(zeros.unsqueeze(-1).expand(-1, -1, width), torch.full_like(zeros, float("nan")), zeros)
 
 
-def stacked(vectors: Sequence[Tensor | None], size: int, device: torch.device) -> list[tuple[list[int], Rows]]:
+def stacked(
+    vectors: Sequence[Tensor | None], widths: Sequence[int], size: int, device: torch.device
+) -> list[tuple[list[int], Rows]]:
     """Rows of several layers, small layers of one width together; None is a layer without a gradient."""
     found: list[tuple[list[int], Rows]] = []
     together: dict[tuple[torch.Size, torch.dtype], list[int]] = {}
     for index, x in enumerate(vectors):
         if x is None:
-            found.append(([index], _absent(size, device)))
+            found.append(([index], _absent(size, widths[index], device)))
         elif x.numel() > _SMALL // 8:
             found.append(([index], as_rows(x.unsqueeze(0))))
         else:
@@ -276,6 +283,7 @@ class Capture:
         dtypes: list[torch.dtype] = []
         shapes: list[int] = []
         kept: list[Tensor] = []
+        prints = fingerprints(batch)  # ahead of the forward, which then finds x in the cache
         wants_hidden = self.credits is not None and self.credits.function is not None
 
         def on_hidden(position: int, h: Tensor) -> None:
@@ -293,7 +301,7 @@ class Capture:
         raw = [self._pooled(g, position) for position, g in enumerate(gradients)]
         rows: dict[int, Rows] = {}
         sums: dict[int, GroupSums] = {}
-        for indices, together in stacked(raw, batch.size, logits.device):
+        for indices, together in stacked(raw, shapes, batch.size, logits.device):
             rows.update(zip(indices, together.each(), strict=True))
             sums.update(zip(indices, group_sums(together, self.groups), strict=True))
         error_rows = as_rows(error.reshape(1, batch.size, -1))
@@ -315,7 +323,7 @@ class Capture:
             correct=logits.detach().argmax(1) == batch.y if classes else None,
             logits=logits.detach().to(torch.float64) if classes else None,
             target=batch.y if classes else None,
-            fingerprints=fingerprints(batch),
+            fingerprints=prints,
             other_tokens=_read_anywhere(gradients, logits.device),
             reached=tuple(g is not None for g in raw),
             hidden_dtypes=tuple(dtypes),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from .capture import BatchStatistics, GroupSums
 from .statistics import NAN, Estimate, Floats, jackknife
 
-__all__ = ["ErrorDrift", "LayerDrift", "batch_directions_stability", "drift", "drifts", "error_drift"]
+__all__ = ["ErrorDrift", "LayerDrift", "batch_directions_stability", "drifts", "error_drift"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,11 @@ def _stability(sums: Tensor) -> list[float]:
 
 
 def drifts(layers: Sequence[Sequence[GroupSums]], alpha: float) -> list[LayerDrift]:
-    """:func:`drift` of several layers."""
+    """Drift of every layer, from its group sums batch by batch. Intervals: delete-one-group jackknife.
+
+    If gradients are independent with mean mu, the original statistic expects ``B rho / (1 + (B - 1) rho)`` with
+    ``rho = |mu|^2 / E|g|^2``: 0.5 at B = 128 means rho = 0.0078 (../shared/SCIENCE.md, section 4).
+    """
     found: dict[int, LayerDrift] = {}
     widths = [tuple(b.raw.shape for b in batches) for batches in layers]
     for shapes in dict.fromkeys(widths):
@@ -78,29 +83,28 @@ def drifts(layers: Sequence[Sequence[GroupSums]], alpha: float) -> list[LayerDri
     return [found[index] for index in range(len(layers))]
 
 
-def drift(batches: Sequence[GroupSums], alpha: float) -> LayerDrift:
-    """Drift from the group sums of one layer, batch by batch. Intervals: delete-one-group jackknife.
-
-    If gradients are independent with mean mu, the original statistic expects ``B rho / (1 + (B - 1) rho)`` with
-    ``rho = |mu|^2 / E|g|^2``: 0.5 at B = 128 means rho = 0.0078 (../shared/SCIENCE.md, section 4).
-    """
-    return _drifts([batches], alpha)[0]
-
-
 def _drifts(layers: Sequence[Sequence[GroupSums]], alpha: float) -> list[LayerDrift]:
     """Of layers whose sums have the same shapes."""
 
     def joined(name: str) -> Tensor:
         return torch.stack([torch.cat([getattr(b, name) for b in batches]) for batches in layers]).to(torch.float64)
 
-    sizes = torch.tensor([len(b.counts) for b in layers[0]])
+    sizes = [len(b.unit) for b in layers[0]]
+    batch = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    starts = accumulate(sizes, initial=0)
+    group = torch.cat([start + b.group_of_each() for b, start in zip(layers[0], starts, strict=False)])
+
+    def summed(values: Tensor, of: Tensor, count: int) -> Tensor:
+        return values.new_zeros(len(layers), count, *values.shape[2:]).index_add_(1, of, values)
+
+    raw, norms = joined("raw"), joined("norms")
     scales = torch.stack([torch.stack([b.scale for b in batches]) for batches in layers])
     top = scales.amax(1, keepdim=True)
-    relative = torch.where(top > 0, scales / top, 0.0).repeat_interleave(sizes, 1)
-    raw, counts = joined("raw"), joined("counts").numpy()
-    batch = torch.arange(len(sizes)).repeat_interleave(sizes)
-    directions = raw.new_zeros(len(layers), len(sizes), raw.shape[2]).index_add_(1, batch, raw)
-    energy = (joined("energy") * relative**2).numpy()
+    top = torch.where(top > 0, top, 1.0)
+    relative = (scales / top)[:, batch]
+    directions = summed(raw, batch, len(sizes))
+    energy = summed((norms / top).square(), group, len(batch)).numpy()
+    counts = summed((norms > 0).to(torch.float64), group, len(batch)).numpy()
     parts = zip(
         _stability(directions),
         _grouped(raw * relative.unsqueeze(2), energy, counts, alpha, ratio=True),
@@ -153,7 +157,7 @@ def error_drift(
     stats: Sequence[BatchStatistics], error: Callable[[Tensor, Tensor], Tensor | None], alpha: float
 ) -> ErrorDrift:
     """Drift of the output error, and what is left of it once the biases of the head are right."""
-    own = drift([s.error for s in stats], alpha)
+    (own,) = drifts([[s.error for s in stats]], alpha)
     pieces = [(s.logits, s.target) for s in stats if s.logits is not None and s.target is not None]
     if len(pieces) < len(stats) or not all(bool(torch.isfinite(z).all()) for z, _ in pieces):
         return ErrorDrift(own, NAN, NAN, NAN)

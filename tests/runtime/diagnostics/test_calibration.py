@@ -13,7 +13,7 @@ from training import CLASSES, DEPTH, WIDTH, accuracy, batches, trained
 from fa_lint_runtime import CreditInputs, Feedback, diagnose, safe_cosine
 from fa_lint_runtime.diagnostics.capture import as_rows, group_sums
 from fa_lint_runtime.diagnostics.null import FeedbackNull, Moments
-from fa_lint_runtime.diagnostics.stability import drift
+from fa_lint_runtime.diagnostics.stability import drifts
 from fa_lint_runtime.diagnostics.statistics import bootstrap_mean
 from fa_lint_runtime.feedback import Kind
 
@@ -116,7 +116,7 @@ def test_coverage_of_rho(common: float, tail: str) -> None:
     direction = float((many / many.norm(dim=1, keepdim=True)).mean(0).square().sum())
     hits = np.zeros(2)
     for _ in range(repeats):
-        found = drift([group_sums(as_rows(b.unsqueeze(0)), 4)[0] for b in sample(n).split(128)], 0.05)
+        (found,) = drifts([[group_sums(as_rows(b.unsqueeze(0)), 4)[0] for b in sample(n).split(128)]], 0.05)
         hits += [
             found.rho_energy.low <= energy <= found.rho_energy.high,
             found.rho_direction.low <= direction <= found.rho_direction.high,
@@ -131,7 +131,7 @@ def test_the_original_stability_is_a_function_of_the_batch_size_and_rho_is_not()
     g[:, 0] += 0.5  # rho = 0.25 / 32.25
     rho = 0.25 / 32.25
     for size in (16, 64, 256):
-        found = drift([group_sums(as_rows(b.unsqueeze(0)), 4)[0] for b in g.split(size)], 0.05)
+        (found,) = drifts([[group_sums(as_rows(b.unsqueeze(0)), 4)[0] for b in g.split(size)]], 0.05)
         assert found.stability == pytest.approx(size * rho / (1 + (size - 1) * rho), abs=0.06)
         assert found.rho_energy.value == pytest.approx(rho, abs=0.002)
 

@@ -218,6 +218,33 @@ def test_an_early_reader_is_no_false_alarm() -> None:
     assert report.provenance.derivative_error < 1e-6
 
 
+def test_a_network_that_detaches_in_some_batches_is_not_measurable() -> None:
+    class Sometimes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Linear(7, 8), nn.Linear(8, 5)
+            self.blocks = nn.ModuleList(ResidualBlock() for _ in range(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.embed(x)
+            for block in self.blocks:
+                h = h + block(h)
+                h = h.detach() if bool(x.detach()[0, 0] > 0) and block is self.blocks[0] else h
+            return self.head(h)  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    batches = [(vectors(16), torch.randint(0, 5, (16,))) for _ in range(4)]
+    for index, (x, _) in enumerate(batches):
+        x[0, 0] = 1.0 if index == 2 else -1.0
+    report = diagnose(Sometimes(), batches, 0.5)
+    assert report.verdict == "not measurable"
+    state, text = reference(report)
+    assert state == "not measured"
+    assert text == "no graph leads from the loss to 2 of 4 hidden states in some batches (input of blocks.0, blocks.0)"
+    assert [math.isnan(layer.gradient_norm) for layer in report.layers] == [True, True, False, False]
+    assert [layer.undefined_share for layer in report.layers] == [0.25, 0.25, 0.0, 0.0]
+
+
 def test_an_early_reader_with_nothing_to_move_before_it_is_left_open() -> None:
     class Table(nn.Module):
         def __init__(self) -> None:
