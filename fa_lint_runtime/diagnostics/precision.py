@@ -146,7 +146,7 @@ def _layers(
         resolutions = [NAN] * len(indices)
         if known:
             resolutions = _resolutions(torch.stack([w for i in indices if (w := working[i]) is not None]), gradients)
-        headrooms = zip(*(_headrooms(gradients / batch_size, states, t) for t in _NARROW), strict=True)
+        headrooms = _headrooms(gradients / batch_size, states)
         for index, resolution, headroom in zip(indices, resolutions, headrooms, strict=True):
             found[index] = LayerPrecision(resolution, headroom)
     return tuple(found)
@@ -160,19 +160,22 @@ def _resolutions(working: Tensor, wide: Tensor) -> list[float]:
     return medians(torch.where(lost, 0.0, cosines), lost | ~torch.isnan(cosines))
 
 
-def _headrooms(gradients: Tensor, hidden: Tensor, dtype: torch.dtype) -> list[LayerHeadroom]:
-    """Of layers of one shape, (k, n, d)."""
-    info = torch.finfo(dtype)
-    half_smallest = float(info.smallest_normal) * float(info.eps) / 2
+def _headrooms(gradients: Tensor, hidden: Tensor) -> list[tuple[LayerHeadroom, ...]]:
+    """Of layers of one shape, (k, n, d), each for every narrow dtype."""
     entries = gradients.abs().flatten(1)
     used = torch.isfinite(entries) & (entries > 0)
-    flushed = (used & (entries.to(dtype) == 0)).double().mean(1)
-    overflow = torch.isinf(hidden.to(dtype)).double().flatten(1).mean(1)
-    name = str(dtype).removeprefix("torch.")
-    return [
-        LayerHeadroom(name, math.log2(middle / half_smallest) if middle > 0 else NAN, *shares)
-        for middle, *shares in zip(medians(entries, used), flushed.tolist(), overflow.tolist(), strict=True)
-    ]
+    middles = medians(entries, used)
+    found = []
+    for dtype in _NARROW:
+        info = torch.finfo(dtype)
+        half_smallest = float(info.smallest_normal) * float(info.eps) / 2
+        bits = [math.log2(middle / half_smallest) if middle > 0 else NAN for middle in middles]
+        flushed = (used & (entries.to(dtype) == 0)).double().mean(1)
+        overflow = torch.isinf(hidden.to(dtype)).double().flatten(1).mean(1)
+        name = str(dtype).removeprefix("torch.")
+        rows = zip(bits, flushed.tolist(), overflow.tolist(), strict=True)
+        found.append([LayerHeadroom(name, *row) for row in rows])
+    return list(zip(*found, strict=True))
 
 
 def _gradients(
