@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -97,11 +98,26 @@ def _buffers(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _attributes(model: nn.Module) -> Iterator[None]:
-    """Plain attributes that forward passes replace: counters, caches, stored activations with their whole graph."""
+    """Plain attributes that forward passes replace: counters, caches, stored activations with their whole graph.
+
+    Also what is in the lists, dicts, sets and deques among them: forward passes append to those.
+    """
     kept = [(module, dict(module.__dict__)) for module in model.modules()]
+    filled = [
+        (value, value.copy())
+        for _, attributes in kept
+        for name, value in attributes.items()
+        if type(value) in _CONTAINERS and name not in _OF_TORCH
+    ]
     try:
         yield
     finally:
+        for container, content in filled:
+            container.clear()
+            if isinstance(container, list | deque):
+                container.extend(content)
+            else:
+                container.update(content)
         for module, attributes in kept:
             for name in set(module.__dict__) - set(attributes):
                 del module.__dict__[name]
@@ -148,6 +164,8 @@ def _random_states(model: nn.Module) -> Iterator[None]:
 
 
 _MISSING = object()
+_CONTAINERS = (list, dict, set, deque)
+_OF_TORCH = frozenset(nn.Module().__dict__)  # parameters, buffers, hooks: others look after them
 
 
 class _NoCheckpoint:

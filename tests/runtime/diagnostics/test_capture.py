@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import random
 from typing import Any
@@ -150,6 +151,28 @@ def test_buffers_and_random_states_that_the_model_itself_touches_come_back() -> 
     assert model.last is last
     assert model.seen is None
     assert "seen" not in vars(model)
+
+
+def test_containers_that_a_forward_fills_hold_what_they_held() -> None:
+    class Filling(NoContract):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen, self.cache, self.sizes = ["before"], {"before": 1}, {1}
+            self.bridge = collections.deque(["a", "b", "c"], maxlen=3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out = super().forward(x)
+            self.seen.append(out)
+            self.cache["before"] = self.cache["out"] = out
+            self.sizes.add(len(x))
+            self.bridge.append(out)
+            return out
+
+    model = Filling()
+    held = model.seen, model.cache, model.sizes, model.bridge
+    diagnose(model, [(vectors(N), torch.randint(0, C, (N,))) for _ in range(2)], 0.5)
+    assert all(a is b for a, b in zip(held, (model.seen, model.cache, model.sizes, model.bridge), strict=True))
+    assert held == (["before"], {"before": 1}, {1}, collections.deque(["a", "b", "c"], maxlen=3))
 
 
 def test_an_exception_in_the_model_leaves_no_trace_either() -> None:
