@@ -19,7 +19,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from ..kernels import blocked, composite
 from .batches import Batch, fingerprints
 from .credits import CreditFunction, CreditInputs, Pairing
-from .losses import SummedLoss
+from .losses import IGNORED, SummedLoss
 from .null import FeedbackNull, FrameNull, FrameSums, Moments
 from .outputs import Token, pool, samples_first
 from .restore import tracked_inputs
@@ -202,8 +202,7 @@ class BatchStatistics:
         error_norms: (B,) fp64.
         gradients: group sums of the gradients; error: of the output error.
         alignments: (l, site) to cosines.
-        correct: (B,) bool, None if the targets are no classes.
-        logits, target: (B, C) fp64 and (B,) where small enough to refit the biases of the head, else None.
+        logits, target: (B, C) fp64 and (B,) integers where small enough to refit the biases of the head, else None.
         fingerprints: (B,) int64.
         other_tokens: (L + 1,) bool: some position of (B, T, d) has a gradient, whether or not ``token`` reads it.
         reached: a graph leads from the loss to h_l.
@@ -220,7 +219,6 @@ class BatchStatistics:
     gradients: tuple[GroupSums, ...]
     error: GroupSums
     alignments: dict[tuple[int, str], Alignments]
-    correct: Tensor | None
     logits: Tensor | None
     target: Tensor | None
     fingerprints: Tensor
@@ -229,6 +227,14 @@ class BatchStatistics:
     hidden_dtypes: tuple[torch.dtype, ...]
     widths: tuple[int, ...]
     first_rows: tuple[Tensor | None, ...] = ()
+
+    def classified(self) -> tuple[Tensor, Tensor] | None:
+        """Logits and targets without the samples that cross-entropy ignores; None where targets are no classes."""
+        if self.logits is None or self.target is None:
+            return None
+        used = self.target != IGNORED
+        logits, target = self.logits[used], self.target[used].to(torch.int64)
+        return (logits, target) if bool(((target >= 0) & (target < logits.shape[1])).all()) else None
 
 
 @dataclass
@@ -320,7 +326,6 @@ class Capture:
             gradients=tuple(sums[index] for index in range(plan.count)),
             error=group_sums(error_rows, self.groups)[0],
             alignments=alignments,
-            correct=logits.detach().argmax(1) == batch.y if classes else None,
             logits=logits.detach().to(torch.float64) if classes else None,
             target=batch.y if classes else None,
             fingerprints=prints,
@@ -464,6 +469,21 @@ def gradients_at(
     return [None if edge is None else next(given) for edge in edges], error
 
 
+def check_widths(stats: Sequence[BatchStatistics], names: Sequence[str]) -> None:
+    """Refuse hidden states of another width in another batch: there is no common direction to ask for.
+
+    Raises:
+        ValueError: there are such.
+    """
+    for found in stats:
+        for name, first, other in zip(names, stats[0].widths, found.widths, strict=True):
+            if first != other:
+                raise ValueError(
+                    f"hidden state {name} has {first} numbers a sample in batch {stats[0].index} and {other} in batch "
+                    f'{found.index}: give batches of one length, or token="mean"'
+                )
+
+
 def to_cpu(stats: BatchStatistics) -> BatchStatistics:
     """Statistics of one batch on the CPU: the only transfer, after all batches have been queued."""
 
@@ -479,7 +499,6 @@ def to_cpu(stats: BatchStatistics) -> BatchStatistics:
         gradients=tuple(g.cpu() for g in stats.gradients),
         error=stats.error.cpu(),
         alignments={key: a.cpu() for key, a in stats.alignments.items()},
-        correct=move(stats.correct),
         logits=move(stats.logits),
         target=move(stats.target),
         fingerprints=stats.fingerprints.cpu(),

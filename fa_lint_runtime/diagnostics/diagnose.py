@@ -16,7 +16,7 @@ from .._version import __version__
 from . import criteria
 from .alignment import LayerAlignment, aggregate, alignments
 from .batches import Batch, as_batches, to_batch
-from .capture import BatchStatistics, Capture, Credits, named_signals, to_cpu
+from .capture import BatchStatistics, Capture, Credits, check_widths, named_signals, to_cpu
 from .credits import CreditFunction, CreditInputs, FeedbackSource, as_feedback, effective_matrices, pair
 from .discovery import Layers
 from .distributed import gathered, rank_and_world, share
@@ -238,7 +238,9 @@ class _Session:
             found = self.capture(self.batch(index), index)
             if counts:
                 own.append(found)
-        return gathered([to_cpu(s) for s in own], lambda s: s.index)
+        stats = gathered([to_cpu(s) for s in own], lambda s: s.index)
+        check_widths(stats, self.plan.names)
+        return stats
 
     def precision(self, stats: Sequence[BatchStatistics]) -> Precision:
         """fp64 checks on the first samples of batch 0."""
@@ -435,12 +437,13 @@ class _Builder:
             caveats.append(
                 f"batches of unlike size ({min(sizes)} to {max(sizes)}): (c) of the original grows with size"
             )
-        correct = [s.correct for s in stats if s.correct is not None]
+        correct = [pair[0].argmax(1) == pair[1] for s in stats if (pair := s.classified()) is not None]
         accuracy = float(torch.cat(correct).double().mean()) if len(correct) == len(stats) else NAN
-        samples = sum(sizes)
-        slack = 4 * math.sqrt(max(accuracy * (1 - accuracy), 1 / samples) / samples) if accuracy == accuracy else 0.0
-        if accuracy == accuracy and abs(accuracy - headline) > slack + 0.005:
-            caveats.append(f"accuracy on these batches is {accuracy:.3f}, the headline says {headline:.3f}")
+        if math.isfinite(accuracy):
+            counted = sum(map(len, correct))
+            slack = 4 * math.sqrt(max(accuracy * (1 - accuracy), 1 / counted) / counted)
+            if abs(accuracy - headline) > slack + 0.005:
+                caveats.append(f"accuracy on these batches is {accuracy:.3f}, the headline says {headline:.3f}")
         if self.precision.missing:
             caveats.append(f"precision: {self.precision.missing}")
         return Provenance(
@@ -451,7 +454,7 @@ class _Builder:
             dtype=str(session.logits.dtype).removeprefix("torch."),
             device=str(session.device),
             batches=len(stats),
-            samples=samples,
+            samples=sum(sizes),
             batch_sizes=sizes,
             measured_accuracy=accuracy,
             output_error=median(joined(stats, "error_norms")),

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from ..output_error import error_of
 
-__all__ = ["LossFunction", "SummedLoss", "summed_loss"]
+__all__ = ["IGNORED", "LossFunction", "SummedLoss", "summed_loss"]
 
 LossFunction = Callable[[Tensor, Any], Tensor]
 
 _CROSS_ENTROPY = "cross-entropy"
-_IGNORED = -100
+IGNORED = -100  # the class index that cross-entropy leaves out
 
 
 class SummedLoss:
@@ -47,15 +47,17 @@ class SummedLoss:
         if self._function is not None:
             return None
         rows, target = _rows(logits.detach(), y)
-        ignored = target == _IGNORED
+        ignored = target == IGNORED
         error = error_of(rows.to(torch.float64), torch.where(ignored, 0, target))
         return torch.where(ignored.unsqueeze(-1), 0.0, error).reshape(logits.shape)
 
 
 def _rows(logits: Tensor, y: Any) -> tuple[Tensor, Tensor]:
-    if not isinstance(y, Tensor) or y.dtype.is_floating_point:
+    if not isinstance(y, Tensor) or y.dtype not in (torch.int64, torch.uint8):
         kind = str(y.dtype) if isinstance(y, Tensor) else type(y).__name__
-        raise TypeError(f"cross-entropy needs integer class indices as y, got {kind}; give loss_fn for other targets")
+        raise TypeError(
+            f"cross-entropy needs integer class indices (y.long()) as y, got {kind}; give loss_fn for other targets"
+        )
     if logits.shape[:-1] != y.shape:
         raise ValueError(
             f"cross-entropy needs logits (..., C) and y (...), got {tuple(logits.shape)} and {tuple(y.shape)}; "
@@ -68,7 +70,7 @@ def _is_plain_cross_entropy(loss_fn: LossFunction, y: Any) -> bool:
     if not isinstance(y, Tensor) or y.dtype.is_floating_point:
         return False
     if isinstance(loss_fn, nn.CrossEntropyLoss):
-        return loss_fn.weight is None and loss_fn.label_smoothing == 0.0 and loss_fn.ignore_index == _IGNORED
+        return loss_fn.weight is None and loss_fn.label_smoothing == 0.0 and loss_fn.ignore_index == IGNORED
     return loss_fn is F.cross_entropy
 
 

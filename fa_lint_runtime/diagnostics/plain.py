@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .batches import as_batches, to_batch
-from .capture import BatchStatistics, Capture, norms64
+from .capture import BatchStatistics, Capture, check_widths, norms64
 from .discovery import Layers
 from .losses import LossFunction, SummedLoss, summed_loss
 from .outputs import Token, pool, samples_first
@@ -124,4 +124,6 @@ def _captured(
         plan, logits = make_plan(inner, layers, probe)
         loss = summed_loss(loss_fn, logits, probe.y)
         capture = Capture(inner, plan, loss, token=token, groups=1)
-        return [capture(to_batch(b, i).to(home), i) for i, b in enumerate(batches)], loss
+        stats = [capture(to_batch(b, i).to(home), i) for i, b in enumerate(batches)]
+        check_widths(stats, plan.names)
+        return stats, loss

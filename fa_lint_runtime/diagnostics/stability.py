@@ -127,7 +127,7 @@ def _grouped(sums: Tensor, own: Floats, counts: Floats, alpha: float, *, ratio: 
 
     def value(square: Floats, diagonal: Floats, n: Floats) -> Floats:
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean_product = (square - diagonal) / (n * (n - 1.0))
+            mean_product = np.where(n > 1, (square - diagonal) / (n * (n - 1.0)), NAN)
             return mean_product / (diagonal / n) if ratio else mean_product
 
     left = total - 2 * per_group + gram.diagonal(axis1=1, axis2=2)
@@ -158,15 +158,14 @@ def error_drift(
 ) -> ErrorDrift:
     """Drift of the output error, and what is left of it once the biases of the head are right."""
     (own,) = drifts([[s.error for s in stats]], alpha)
-    pieces = [(s.logits, s.target) for s in stats if s.logits is not None and s.target is not None]
-    if len(pieces) < len(stats) or not all(bool(torch.isfinite(z).all()) for z, _ in pieces):
+    pieces = [pair for s in stats if (pair := s.classified()) is not None and bool(torch.isfinite(pair[0]).all())]
+    sizes = [len(z) // 2 for z, _ in pieces]
+    if len(pieces) < len(stats) or not all(sizes):
         return ErrorDrift(own, NAN, NAN, NAN)
     first = torch.cat([z[0::2] for z, _ in pieces]), torch.cat([y[0::2] for _, y in pieces])
-    bias = refitted_bias(*first)
     other = torch.cat([z[1::2] for z, _ in pieces]), torch.cat([y[1::2] for _, y in pieces])
-    old, new = error(*other), error(other[0] + bias, other[1])
-    sizes = [len(z) // 2 for z, _ in pieces]
-    if old is None or new is None or not all(sizes):
+    old, new = error(*other), error(other[0] + refitted_bias(*first), other[1])
+    if old is None or new is None:
         return ErrorDrift(own, NAN, NAN, NAN)
     before, after = ([part.sum(0) for part in torch.split(errors, sizes)] for errors in (old, new))
     energy, left = (float(torch.stack(sums).sum(0).square().sum()) for sums in (before, after))
