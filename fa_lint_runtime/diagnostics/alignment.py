@@ -114,7 +114,7 @@ def alignments(
     seed: int,
 ) -> dict[int, LayerAlignment]:
     """Hidden state to its alignment; states without a credit of their own are absent."""
-    keys = [key for key in pairing.trained if key in stats[0].alignments]
+    keys = [key for key in pairing.trained if all(key in s.alignments for s in stats)]
     cosines = {key: torch.cat([s.alignments[key].cosines for s in stats]) for key in keys}
     means = bootstrap_mean([cosines[key] for key in keys], resamples, alpha, seed)
     nulls = {key: _null([s.alignments[key].null for s in stats], feedback.get(key[1]), alpha) for key in keys}
@@ -127,7 +127,7 @@ def alignments(
         other = original.get(index)
         elsewhere = (index, other) if other is not None and other != site else None
         original_gamma = NAN
-        if elsewhere in stats[0].alignments:
+        if elsewhere is not None and all(elsewhere in s.alignments for s in stats):
             original_gamma = float(torch.cat([s.alignments[elsewhere].cosines for s in stats]).nanmean())
         found[index] = LayerAlignment(
             site=site,

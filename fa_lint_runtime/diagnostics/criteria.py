@@ -190,6 +190,12 @@ def alignment(
     title = "credit is aligned beyond layer 0"
     if not found:
         return Outcome("alignment", title, "not measured", NAN, t.alpha, missing, "")
+    # The sum of unit credits is finite unless one of them is not; with fewer than two of them nothing is mismatched.
+    broken = [i for i, a in zip(indices, found, strict=True) if a.undefined_share > 0 and math.isnan(a.mismatched)]
+    if broken:
+        text = f"the credit of layers {broken} is not finite, or zero in every sample"
+        action = "find the overflow or the dead credit first; Γ of the samples that are left means nothing"
+        return Outcome("alignment", title, "invalid", NAN, t.alpha, text, action)
     blocks = [(i, a) for i, a in zip(indices, found, strict=True) if i > 0] or list(zip(indices, found, strict=True))
     decided = [(i, a) for i, a in blocks if a.decision != "undefined"]
     if not decided:

@@ -367,7 +367,7 @@ class _Builder:
             cosines = [
                 torch.cat([s.alignments[key].cosines for s in self.stats])
                 for key in credits.pairing.original
-                if key in self.stats[0].alignments
+                if all(key in s.alignments for s in self.stats)
             ]
             if cosines:
                 other = aggregate([float(c.nanmean()) for c in cosines], [float(c.nanmedian()) for c in cosines])

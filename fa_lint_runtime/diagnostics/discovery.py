@@ -51,10 +51,13 @@ def find_blocks(model: nn.Module, layers: Layers | None) -> Blocks:
 
     Raises:
         ValueError: nothing matches; says what there is.
+        TypeError: neither names nor modules.
     """
     if layers is None:
         return _row_of_blocks(model) or _plain_layers(model)
     names = {module: name for name, module in model.named_modules()}
+    if not isinstance(layers, Sequence) or not all(isinstance(item, str | nn.Module) for item in layers):
+        raise TypeError(f"layers takes a glob or a sequence of names and modules, got {layers!r}")
     wanted = [layers] if isinstance(layers, str) else list(layers)
     found: dict[str, nn.Module] = {}
     for item in wanted:

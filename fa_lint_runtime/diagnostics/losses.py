@@ -83,8 +83,10 @@ def summed_loss(loss_fn: LossFunction | None, logits: Tensor, y: Any) -> SummedL
 
     Raises:
         ValueError: neither a sum, nor a mean, nor one value a sample.
-        TypeError: it does not return a tensor.
+        TypeError: it is no function, or does not return a tensor.
     """
+    if loss_fn is not None and not callable(loss_fn):
+        raise TypeError(f"loss_fn must be a function of (logits, y), got {loss_fn!r}")
     if loss_fn is None or _is_plain_cross_entropy(loss_fn, y):
         return SummedLoss(None, "sum", "mean" if loss_fn is None else getattr(loss_fn, "reduction", "mean"))
     declared = getattr(loss_fn, "reduction", None)

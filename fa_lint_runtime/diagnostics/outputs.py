@@ -12,6 +12,7 @@ from torch import Tensor
 __all__ = ["Token", "first_hidden", "logits_of", "pool", "samples_first"]
 
 Token = Literal["cls", "last", "mean", "all"] | int
+_NAMED = ("cls", "last", "mean", "all")
 
 
 def _walk(value: Any) -> Iterator[Tensor]:
@@ -75,6 +76,8 @@ def pool(h: Tensor, token: Token) -> Tensor:
         >>> pool(torch.zeros(4, 7, 16), "cls").shape, pool(torch.zeros(4, 3, 5, 5), "cls").shape
         (torch.Size([4, 16]), torch.Size([4, 75]))
     """
+    if token not in _NAMED and (isinstance(token, bool) or not isinstance(token, int)):
+        raise ValueError(f'token must be "cls", "last", "mean", "all" or an index, got {token!r}')
     if h.ndim == 1:
         return h.unsqueeze(1)
     if h.ndim != 3:
@@ -87,9 +90,7 @@ def pool(h: Tensor, token: Token) -> Tensor:
         return h.mean(1)
     if token == "all":
         return h.flatten(1)
-    if isinstance(token, int) and not isinstance(token, bool):
-        return h[:, token]
-    raise ValueError(f'token must be "cls", "last", "mean", "all" or an index, got {token!r}')
+    return h[:, token]
 
 
 def place(vectors: Tensor, like: Tensor, batch_dim: int, token: Token) -> Tensor:

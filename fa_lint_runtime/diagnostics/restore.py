@@ -21,6 +21,9 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """The user's module inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel`` wrappers.
 
     ``DistributedDataParallel`` would expect its gradient hooks to fire, and they never do in a diagnostic.
+
+    Raises:
+        TypeError: no ``nn.Module``, or one of TorchScript.
     """
     inner: object = model
     while True:
@@ -29,7 +32,10 @@ def unwrapped(model: nn.Module) -> nn.Module:
         elif isinstance(compiled := getattr(inner, "_orig_mod", None), nn.Module):
             inner = compiled
         else:
-            assert isinstance(inner, nn.Module)
+            if not isinstance(inner, nn.Module):
+                raise TypeError(f"model must be an nn.Module, got {type(inner).__name__}")
+            if isinstance(inner, torch.jit.ScriptModule):
+                raise TypeError("TorchScript calls no hooks: give the nn.Module that this model was made from")
             return inner
 
 

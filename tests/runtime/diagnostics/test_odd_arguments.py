@@ -1,0 +1,95 @@
+"""What `diagnose` says to arguments of the wrong kind, and to credits that are no direction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from zoo import C, NoContract, ResidualMLP, vectors
+
+from fa_lint_runtime import Feedback, diagnose
+
+WIDTH, SITES = 8, 3
+
+
+def batches(count: int = 3) -> list[tuple[Tensor, Tensor]]:
+    return [(vectors(16), torch.randint(0, C, (16,))) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "expected"),
+    [
+        ({"token": "first"}, ValueError, "token must be \"cls\", \"last\", \"mean\", \"all\" or an index, got 'first'"),
+        ({"token": True}, ValueError, "token must be"),
+        ({"layers": 3}, TypeError, "layers takes a glob or a sequence of names and modules, got 3"),
+        ({"layers": ["blocks.0", 1]}, TypeError, "layers takes a glob or a sequence of names and modules"),
+        ({"loss_fn": "mse"}, TypeError, r"loss_fn must be a function of \(logits, y\), got 'mse'"),
+    ],
+)
+def test_arguments_of_the_wrong_kind(arguments: dict[str, Any], error: type[Exception], expected: str) -> None:
+    with pytest.raises(error, match=expected):
+        diagnose(NoContract(), batches(), 0.5, **arguments)
+
+
+def test_a_model_that_is_no_module() -> None:
+    with pytest.raises(TypeError, match=r"model must be an nn\.Module, got function"):
+        diagnose(lambda x: x, batches(), 0.5)  # type: ignore[arg-type]
+
+
+def outcome(report: Any) -> tuple[str, str]:
+    (found,) = [o for o in report.criteria if o.name == "alignment"]
+    return found.state, found.text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_a_credit_without_a_direction_is_invalid(value: float) -> None:
+    def credit(given: Any) -> list[Tensor]:
+        signals = [torch.randn(len(given.y), WIDTH) for _ in range(SITES)]
+        signals[1] = torch.full_like(signals[1], value)
+        return signals
+
+    report = diagnose(ResidualMLP(depth=SITES), batches(), 0.5, credit=credit)
+    assert outcome(report) == ("invalid", "the credit of layers [2] is not finite, or zero in every sample")
+    assert report.verdict == "invalid"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_one_sample_whose_credit_is_not_finite_is_invalid_one_without_credit_is_not(value: float) -> None:
+    def credit(given: Any) -> list[Tensor]:
+        signals = [torch.randn(len(given.y), WIDTH) for _ in range(SITES)]
+        signals[1][1, 0 if value else slice(None)] = value
+        return signals
+
+    report = diagnose(ResidualMLP(depth=SITES), batches(), 0.5, credit=credit)
+    assert (report.verdict == "invalid") is (value != 0)
+    (layer,) = [x for x in report.layers if x.index == 2]
+    assert layer.alignment is not None
+    assert layer.alignment.undefined_share == pytest.approx(1 / 16)
+
+
+def test_feedback_in_a_network_that_detaches_in_some_batches() -> None:
+    class Sometimes(NoContract):
+        def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+            h = self.embed(x)
+            for index, block in enumerate(self.blocks):
+                h = h + block(h)
+                h = h.detach() if index == 0 and bool(x.detach()[0, 0] > 0) else h
+            return self.out_head(self.out_ln(h))  # type: ignore[no-any-return]
+
+    given = batches(4)
+    for index, (x, _) in enumerate(given):
+        x[0, 0] = 1.0 if index == 2 else -1.0
+    model = Sometimes()
+    report = diagnose(model, given, 0.5, feedback=Feedback.dfa([WIDTH] * len(model.blocks), C, seed=0))
+    assert report.verdict == "not measurable"
+    assert report.layers[0].alignment is None
+    assert report.layers[-1].alignment is not None
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_traced_model() -> None:
+    traced = torch.jit.trace(NoContract().eval(), vectors(4))
+    with pytest.raises(TypeError, match=r"TorchScript calls no hooks: give the nn\.Module"):
+        diagnose(traced, batches(), 0.5)
