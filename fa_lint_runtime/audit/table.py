@@ -55,7 +55,8 @@ def _median(values: Sequence[float]) -> float:
 
 
 def _gamma(report: DiagnosticReport) -> float:
-    return _median([layer.alignment.gamma.value for layer in report.layers[1:] if layer.alignment is not None])
+    own = [layer.alignment for layer in report.layers[1:] if layer.alignment is not None]
+    return _median([a.gamma.value for a in own if a.decision != "undefined"])
 
 
 def _aligned(reports: Sequence[DiagnosticReport]) -> str:

@@ -16,7 +16,9 @@ from .credits import Pairing
 from .null import FeedbackNull, FrameNull, FrameSums, Moments
 from .statistics import NAN, Estimate, bootstrap_mean, holm, median, median_interval
 
-__all__ = ["Aggregations", "Decision", "LayerAlignment", "aggregate", "alignments"]
+__all__ = ["DEAD", "Aggregations", "Decision", "LayerAlignment", "aggregate", "alignments"]
+
+DEAD = 0.5  # share of samples without a direction from which on a layer has none
 
 Decision = Literal["aligned", "opposed", "not distinguishable", "undefined"]
 
@@ -34,7 +36,7 @@ class LayerAlignment:
             central ``1 - alpha``.
         z, p: distance from the null in its standard deviations; two-sided p-value.
         p_holm: p after Holm over all layers.
-        decision: from ``p_holm`` alone.
+        decision: from ``p_holm`` alone; undefined where half of the samples or more have no cosine.
         mismatched: mean cosine of the credit of one sample with the gradient of another: drift, not credit.
         undefined_share: samples without a cosine (zero or non-finite vectors), left out.
         original_site, original_gamma: what the original's pairing compares, where it is another.
@@ -124,6 +126,7 @@ def alignments(
     for key, mean, p_holm in zip(keys, means, adjusted, strict=True):
         index, site = key
         null = nulls[key]
+        undefined = float(torch.isnan(cosines[key]).double().mean())
         other = original.get(index)
         elsewhere = (index, other) if other is not None and other != site else None
         original_gamma = NAN
@@ -141,9 +144,9 @@ def alignments(
             z=null.z,
             p=null.p,
             p_holm=p_holm,
-            decision=_decided(p_holm, null.statistic, alpha),
+            decision=_decided(p_holm if undefined < DEAD else NAN, null.statistic, alpha),
             mismatched=_mismatched(stats, key, cosines[key]),
-            undefined_share=float(torch.isnan(cosines[key]).double().mean()),
+            undefined_share=undefined,
             original_site=other if elsewhere else None,
             original_gamma=original_gamma,
             parameter_cosine=parameter_cosines.get(index, NAN),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .alignment import LayerAlignment
+from .alignment import DEAD, LayerAlignment
 from .derivative import AGREES as _TOLERANCE
 from .margin import Margin
 from .outcomes import Outcome, State
@@ -40,17 +40,17 @@ def finite(layers: Sequence[LayerFigures], duplicates: str) -> Outcome:
         text = f"{worst.nonfinite_share:.1%} of samples hold an inf or a NaN in layer {worst.index} ({worst.name})"
         action = "find the overflow or the divergence first; no figure of a broken network means anything"
         return Outcome("finite", title, "invalid", worst.nonfinite_share, 0.0, text, action)
-    dead = [x for x in layers if x.undefined_share >= 0.5 and not math.isnan(x.gradient_norm)]
+    dead = [x for x in layers if x.undefined_share >= DEAD and not math.isnan(x.gradient_norm)]
     if dead and dead[0].other_tokens:
         text = f"the loss does not see the chosen token of layer {dead[0].index} ({dead[0].name}), but others of it"
         action = 'choose the position that the head reads, for example token="last" or token="mean"'
-        return Outcome("finite", title, "not measured", dead[0].undefined_share, 0.5, text, action, essential=True)
+        return Outcome("finite", title, "not measured", dead[0].undefined_share, DEAD, text, action, essential=True)
     if dead:
         text = (
             f"{dead[0].undefined_share:.1%} of samples have a zero gradient at layer {dead[0].index} ({dead[0].name})"
         )
         action = "no gradient arrives: a dead head, a saturated softmax or a dtype that flushed it; use fp32 or scale"
-        return Outcome("finite", title, "invalid", dead[0].undefined_share, 0.5, text, action)
+        return Outcome("finite", title, "invalid", dead[0].undefined_share, DEAD, text, action)
     if duplicates:
         return Outcome("finite", title, "invalid", NAN, NAN, duplicates, "give disjoint batches")
     return Outcome("finite", title, "passes", 0.0, 0.0, "no inf, no NaN, no dead layer, no repeated batch", "")
@@ -184,18 +184,32 @@ def resolution(layers: Sequence[LayerFigures], precision: Precision, t: Diagnost
 
 
 def alignment(
-    found: Sequence[LayerAlignment], indices: Sequence[int], missing: str, t: DiagnosticThresholds
+    found: Sequence[LayerAlignment],
+    indices: Sequence[int],
+    broken: Sequence[int],
+    missing: str,
+    t: DiagnosticThresholds,
 ) -> Outcome:
-    """Does Γ owe anything to training beyond layer 0? From the fresh-feedback null only."""
+    """Does Γ owe anything to training beyond layer 0? From the fresh-feedback null only.
+
+    Args:
+        found, indices: alignments, and the hidden state each belongs to.
+        broken: hidden states whose credit holds an inf or a NaN.
+        missing: why there is no alignment.
+        t: thresholds.
+    """
     title = "credit is aligned beyond layer 0"
     if not found:
         return Outcome("alignment", title, "not measured", NAN, t.alpha, missing, "")
-    # The sum of unit credits is finite unless one of them is not; with fewer than two of them nothing is mismatched.
-    broken = [i for i, a in zip(indices, found, strict=True) if a.undefined_share > 0 and math.isnan(a.mismatched)]
     if broken:
-        text = f"the credit of layers {broken} is not finite, or zero in every sample"
-        action = "find the overflow or the dead credit first; Γ of the samples that are left means nothing"
+        text = f"the credit of layers {list(broken)} holds an inf or a NaN"
+        action = "find the overflow first; Γ of the samples that are left means nothing"
         return Outcome("alignment", title, "invalid", NAN, t.alpha, text, action)
+    dead = {i: a.undefined_share for i, a in zip(indices, found, strict=True) if a.undefined_share >= DEAD}
+    if dead:
+        text = f"the credit of layers {list(dead)} is zero in {min(dead.values()):.0%} of samples or more"
+        action = "no credit arrives there: it vanishes or is rounded away; Γ of the samples that are left means nothing"
+        return Outcome("alignment", title, "fires", max(dead.values()), DEAD, text, action)
     blocks = [(i, a) for i, a in zip(indices, found, strict=True) if i > 0] or list(zip(indices, found, strict=True))
     decided = [(i, a) for i, a in blocks if a.decision != "undefined"]
     if not decided:

@@ -400,7 +400,7 @@ class _Builder:
             found.elasticity(layers, t),
             found.resolution(layers, self.precision, t),
             found.shared_direction(layers, report.error_drift, t) if report.error_drift else None,
-            found.alignment([aligned[i] for i in indices], indices, missing, t),
+            found.alignment([aligned[i] for i in indices], indices, self._broken_credits(aligned), missing, t),
         ]
         if reference.state == "not measured":
             text = "needs the gradient"
@@ -415,6 +415,11 @@ class _Builder:
             found.margin(report.margin, t),
         ]
         return tuple(outcome for outcome in outcomes if outcome is not None)
+
+    def _broken_credits(self, aligned: dict[int, LayerAlignment]) -> list[int]:
+        """A sum of unit credits is finite unless one of them is not."""
+        sums = {i: [s.alignments[i, a.site].credit_sum for s in self.stats] for i, a in aligned.items()}
+        return [i for i, own in sorted(sums.items()) if not bool(torch.isfinite(torch.stack(own)).all())]
 
     def _duplicates(self) -> str:
         prints = [s.fingerprints for s in self.stats]
