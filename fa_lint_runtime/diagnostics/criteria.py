@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .alignment import DEAD, LayerAlignment
+from .alignment import DEAD
 from .derivative import AGREES as _TOLERANCE
 from .margin import Margin
 from .outcomes import Outcome, State
@@ -183,34 +183,31 @@ def resolution(layers: Sequence[LayerFigures], precision: Precision, t: Diagnost
     return Outcome("resolution", title, state, value, t.min_resolution, text, action if state == "fires" else "")
 
 
-def alignment(
-    found: Sequence[LayerAlignment],
-    indices: Sequence[int],
-    broken: Sequence[int],
-    missing: str,
-    t: DiagnosticThresholds,
-) -> Outcome:
+def alignment(layers: Sequence[LayerFigures], broken: Sequence[int], missing: str, t: DiagnosticThresholds) -> Outcome:
     """Does Γ owe anything to training beyond layer 0? From the fresh-feedback null only.
 
     Args:
-        found, indices: alignments, and the hidden state each belongs to.
+        layers: with their alignments.
         broken: hidden states whose credit holds an inf or a NaN.
         missing: why there is no alignment.
         t: thresholds.
     """
     title = "credit is aligned beyond layer 0"
+    found = {x.index: x.alignment for x in layers if x.alignment is not None}
     if not found:
         return Outcome("alignment", title, "not measured", NAN, t.alpha, missing, "")
     if broken:
         text = f"the credit of layers {list(broken)} holds an inf or a NaN"
         action = "find the overflow first; Γ of the samples that are left means nothing"
         return Outcome("alignment", title, "invalid", NAN, t.alpha, text, action)
-    dead = {i: a.undefined_share for i, a in zip(indices, found, strict=True) if a.undefined_share >= DEAD}
+    # Where the gradient itself is zero, the credit is not to blame.
+    alive = [x.index for x in layers if x.undefined_share < DEAD]
+    dead = {i: a.undefined_share for i, a in found.items() if i in alive and a.undefined_share >= DEAD}
     if dead:
         text = f"the credit of layers {list(dead)} is zero in {min(dead.values()):.0%} of samples or more"
         action = "no credit arrives there: it vanishes or is rounded away; Γ of the samples that are left means nothing"
         return Outcome("alignment", title, "fires", max(dead.values()), DEAD, text, action)
-    blocks = [(i, a) for i, a in zip(indices, found, strict=True) if i > 0] or list(zip(indices, found, strict=True))
+    blocks = [(i, a) for i, a in found.items() if i > 0] or list(found.items())
     decided = [(i, a) for i, a in blocks if a.decision != "undefined"]
     if not decided:
         text = "no null: a credit or a gradient is zero or not finite"

@@ -31,7 +31,7 @@ from .outputs import Token, samples_first
 from .parameters import parameter_cosines
 from .precision import PRECISE, Precision, measure_precision
 from .report import AlignmentReport, DiagnosticReport, LayerReport, Provenance
-from .restore import is_sharded, measured, unwrapped
+from .restore import factories_on, is_sharded, measured, unwrapped
 from .stability import drifts, error_drift
 from .statistics import NAN, median, medians
 from .taps import make_plan, run
@@ -126,7 +126,8 @@ def diagnose(
         precision = session.precision(stats)
         parameters = session.parameter_cosines(stats)
     builder = _Builder(session, stats, precision, parameters)
-    return builder.report(headline, headline_acc, baseline, method_name, notes, layer_for_stability)
+    with factories_on(torch.device("cpu")):
+        return builder.report(headline, headline_acc, baseline, method_name, notes, layer_for_stability)
 
 
 def _as_baseline(given: Accuracy | FrozenBaseline | None) -> FrozenBaseline | None:
@@ -394,13 +395,12 @@ class _Builder:
         )
         found = criteria
         reference = found.reference(layers, self.precision)
-        indices = sorted(aligned)
         of_gradients = [
             found.credit_size(layers, t),
             found.elasticity(layers, t),
             found.resolution(layers, self.precision, t),
             found.shared_direction(layers, report.error_drift, t) if report.error_drift else None,
-            found.alignment([aligned[i] for i in indices], indices, self._broken_credits(aligned), missing, t),
+            found.alignment(layers, self._broken_credits(aligned), missing, t),
         ]
         if reference.state == "not measured":
             text = "needs the gradient"

@@ -6,7 +6,7 @@ import random
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 
-__all__ = ["is_sharded", "measured", "tracked_inputs", "unwrapped", "without_recomputation"]
+__all__ = ["factories_on", "is_sharded", "measured", "tracked_inputs", "unwrapped", "without_recomputation"]
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -44,6 +44,11 @@ def is_sharded(model: nn.Module) -> bool:
     return any(type(module).__name__.startswith("FSDP") for module in model.modules())
 
 
+def factories_on(device: torch.device) -> AbstractContextManager[object]:
+    """Tensors made without a device lie there, whatever ``torch.set_default_device`` says."""
+    return nullcontext() if torch.get_default_device().type == device.type else device
+
+
 @contextmanager
 def measured(model: nn.Module, *, track_parameters: bool) -> Iterator[None]:
     """Evaluation mode, gradients on, eager code; everything as it was afterwards, also after an exception.
@@ -66,6 +71,8 @@ def measured(model: nn.Module, *, track_parameters: bool) -> Iterator[None]:
         # Nothing can be compiled where Dynamo was never imported, and importing it takes seconds.
         if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
+        home = next((p.device for p in model.parameters()), torch.device("cpu"))
+        stack.enter_context(factories_on(home))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         yield

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from zoo import C, NoContract, ResidualMLP, vectors
 
-from fa_lint_runtime import CreditInputs, DiagnosticReport, Feedback, diagnose
+from fa_lint_runtime import CreditInputs, DiagnosticReport, Feedback, diagnose, residual_norms
 
 WIDTH, SITES = 8, 3
 
@@ -77,6 +77,32 @@ def test_a_few_samples_without_credit_are_left_out() -> None:
     assert report.layers[2].alignment is not None
     assert report.layers[2].alignment.undefined_share == 7 / 16
     assert report.layers[2].alignment.decision != "undefined"
+
+
+def test_a_token_that_the_loss_does_not_see_is_not_the_fault_of_the_credit() -> None:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(2))
+            self.head = nn.Linear(WIDTH, C)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for block in self.blocks:
+                x = torch.tanh(block(x))
+            return self.head(x[:, -1])  # type: ignore[no-any-return]
+
+    given = [(torch.randn(16, 4, WIDTH), torch.randint(0, C, (16,))) for _ in range(3)]
+    report = diagnose(Last(), given, 0.5, feedback=Feedback.dfa([WIDTH] * 2, C, seed=0), token="cls")
+    assert "0 of 1 layers beyond layer 0 differ from fresh feedback" in outcome(report)[1]
+    assert "does not see the chosen token" in next(o.text for o in report.criteria if o.name == "finite")
+
+
+def test_another_default_device_changes_nothing() -> None:
+    model, feedback, given = ResidualMLP(depth=SITES), Feedback.dfa([WIDTH] * SITES, C, seed=0), batches()
+    before = diagnose(model, given, 0.5, 0.4, feedback=feedback)
+    with torch.device("meta"):
+        assert diagnose(model, given, 0.5, 0.4, feedback=feedback).to_json() == before.to_json()
+        assert residual_norms(model, given[0][0]) == before.residual_norms
 
 
 def test_feedback_in_a_network_that_detaches_in_some_batches() -> None:
