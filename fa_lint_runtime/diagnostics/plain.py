@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from .batches import as_batches, to_batch
-from .capture import BatchStatistics, Capture, check_widths, norms64
+from .capture import BatchStatistics, Capture, check_widths
 from .discovery import Layers
 from .losses import LossFunction, SummedLoss, summed_loss
 from .outputs import Token, pool, samples_first
 from .restore import measured, unwrapped
+from .rows import norms64
 from .stability import batch_directions_stability
 from .statistics import median
 from .taps import make_plan, run

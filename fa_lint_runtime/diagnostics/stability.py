@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .capture import BatchStatistics, GroupSums
+from .capture import BatchStatistics
+from .rows import GroupSums
 from .statistics import NAN, Estimate, Floats, jackknife
 
 __all__ = ["ErrorDrift", "LayerDrift", "batch_directions_stability", "drifts", "error_drift"]

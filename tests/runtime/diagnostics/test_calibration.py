@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from training import CLASSES, DEPTH, WIDTH, accuracy, batches, trained
 
 from fa_lint_runtime import CreditInputs, Feedback, diagnose, safe_cosine
-from fa_lint_runtime.diagnostics.capture import as_rows, group_sums
 from fa_lint_runtime.diagnostics.null import FeedbackNull, Moments
+from fa_lint_runtime.diagnostics.rows import as_rows, group_sums
 from fa_lint_runtime.diagnostics.stability import drifts
 from fa_lint_runtime.diagnostics.statistics import bootstrap_mean
 from fa_lint_runtime.feedback import Kind

@@ -16,9 +16,10 @@ from zoo import GPT, ZOO, C, NoContract, ResidualMLP, VisionTransformer, images,
 
 from fa_lint_runtime import Feedback, bp_grad_norms, diagnose, residual_norms
 from fa_lint_runtime.diagnostics.batches import Batch, fingerprints
-from fa_lint_runtime.diagnostics.capture import BatchStatistics, Capture, as_rows
+from fa_lint_runtime.diagnostics.capture import BatchStatistics, Capture
 from fa_lint_runtime.diagnostics.losses import summed_loss
 from fa_lint_runtime.diagnostics.restore import measured, unwrapped
+from fa_lint_runtime.diagnostics.rows import as_rows
 from fa_lint_runtime.diagnostics.stability import batch_directions_stability, error_drift
 from fa_lint_runtime.diagnostics.taps import Plan, make_plan, run
 

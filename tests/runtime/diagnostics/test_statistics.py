@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fa_lint_runtime.diagnostics.capture import as_rows, group_sums
+from fa_lint_runtime.diagnostics.rows import as_rows, group_sums
 from fa_lint_runtime.diagnostics.stability import batch_directions_stability, drifts
 from fa_lint_runtime.diagnostics.statistics import jackknife, medians, student_quantile
 
