@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.findings import Applicability, Edit, Fix
-from fa_lint.gate import CallShape, Outline
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import Role
 
-__all__ = ["CosineCall", "clamped_cosines", "is_guarded", "may_clamp", "operand_role", "runtime_fix", "safe_cosine_fix"]
+__all__ = ["CosineCall", "clamped_cosines", "is_guarded", "operand_role", "runtime_fix", "safe_cosine_fix"]
 
 _FUNCTIONAL = "torch.nn.functional.cosine_similarity"
 _FUNCTIONAL_LOSS = "torch.nn.functional.cosine_embedding_loss"
@@ -37,17 +36,6 @@ class CosineCall:
     left: ir.Expr
     right: ir.Expr
     maker: ir.Call | None
-
-
-def may_clamp(outline: Outline) -> bool:
-    """The outline gate: a watched cosine is called without an eps, or hides behind another name."""
-
-    def bare(call: CallShape) -> bool:
-        if "eps" in call.keywords:
-            return False
-        return len(call.positional) < (2 if call.name == "CosineSimilarity" else 4) or "*" in call.positional
-
-    return not outline.aliased.keys().isdisjoint(_NAMES) or any(bare(call) for call in outline.called(*_NAMES))
 
 
 def clamped_cosines(facts: ModuleFacts) -> Iterator[CosineCall]:

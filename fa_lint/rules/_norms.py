@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fa_lint.astwalk import last_name
 from fa_lint.findings import Applicability, Edit, Fix
-from fa_lint.gate import CallShape, Outline
 from fa_lint.rules.base import occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
-__all__ = ["NORM_GATE", "NORM_NAMES", "NormCall", "dim_fix", "hidden", "norm_calls", "order_slots"]
+__all__ = [
+    "NORM_GATE",
+    "NORM_NAMES",
+    "NormCall",
+    "dim_fix",
+    "norm_calls",
+]
 
 # Starts with a literal, so that it runs at memory speed: ``norm`` and ``normalize`` as words, and ``vector_norm``.
 NORM_GATE = (
@@ -125,30 +128,6 @@ def norm_calls(facts: ModuleFacts) -> Iterator[NormCall]:
             found = _read(call, signature, label, facts)
             if found is not None:
                 yield found
-
-
-def order_slots(shape: CallShape) -> list[tuple[str, str]]:
-    """(letter, last name) of the arguments of an outlined call that can stand in the order slot."""
-    pairs = list(zip(shape.positional, shape.names, strict=True))
-    if shape.name == "pairwise_distance":
-        return pairs[2:3]
-    if not shape.dotted:
-        return pairs[1:2]
-    # ``x.norm(2, -1)`` is a method with its order given; ``torch.norm(x, -1)`` starts with the tensor.
-    return pairs[:1] if shape.positional[:1] in ("-", "0", "1") else pairs[:2]
-
-
-def hidden(outline: Outline) -> bool:
-    """May a norm be called under another name?"""
-    known = set().union(*(outline.aliased.get(name, ()) for name in NORM_NAMES))
-    if not known:
-        return False
-    # An alias can get an alias.
-    for _ in range(3):
-        for node in outline.every(ast.Assign):
-            if last_name(node.value) in known:
-                known |= {last_name(target) for target in node.targets} - {""}
-    return any(last_name(call.func) in known for call in outline.every(ast.Call))
 
 
 def _must_be_scalar(call: ir.Call, facts: ModuleFacts) -> bool:

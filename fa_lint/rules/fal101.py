@@ -4,8 +4,7 @@ import math
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
-from fa_lint.gate import Outline
-from fa_lint.rules._norms import NORM_GATE, NORM_NAMES, NormCall, dim_fix, hidden, norm_calls, order_slots
+from fa_lint.rules._norms import NORM_GATE, NormCall, dim_fix, norm_calls
 from fa_lint.rules.base import Demonstration, Invalid, Rule
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -121,16 +120,6 @@ class NegativeNormOrder(Rule):
             fixed="import torch.nn.functional as F\ndef f(a, b): return F.pairwise_distance(a, b)",
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        def negative(letter: str, name: str) -> bool:
-            if letter == "o":
-                return set(name.split()) <= outline.numeric
-            return letter == "-" or (letter == "n" and name in outline.negative)
-
-        called = (call for call in outline.called(*NORM_NAMES) if call.receiver not in ("self", "cls"))
-        slots = (slot for call in called for slot in order_slots(call))
-        return hidden(outline) or any(negative(letter, name) for letter, name in slots)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for norm in norm_calls(facts):

@@ -3,8 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
-from fa_lint.gate import Outline
-from fa_lint.rules._norms import NORM_GATE, NORM_NAMES, NormCall, dim_fix, hidden, norm_calls, order_slots
+from fa_lint.rules._norms import NORM_GATE, NormCall, dim_fix, norm_calls
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -90,13 +89,6 @@ class DimAsNormOrder(Rule):
             fixed="import torch\nclass N(torch.nn.Module):\n    def forward(self, x): return torch.norm(x, dim=self.dim)",
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        return hidden(outline) or any(
-            letter == "1" or (letter == "n" and name in _DIM_NAMES)
-            for call in outline.called(*NORM_NAMES)
-            for letter, name in order_slots(call)
-        )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for norm in norm_calls(facts):

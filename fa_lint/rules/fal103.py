@@ -3,8 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
-from fa_lint.gate import Outline
-from fa_lint.rules._norms import NORM_NAMES, NormCall, hidden, norm_calls
+from fa_lint.rules._norms import NormCall, norm_calls
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -69,14 +68,6 @@ class NormKeepdimWithoutDim(Rule):
         Invalid("import torch\ndef f(x): return x / (x.norm(1, keepdim=True) + 1e-8)", lines=(2,)),
         Invalid("import torch\ndef f(x): return torch.norm(x, p=2, keepdim=True)", lines=(2,)),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        return any(
-            call.keywords & {"keepdim", "keepdims"}
-            and not call.keywords & {"dim", "axis"}
-            and len(call.positional) < (2 if call.positional[:1] in ("-", "0", "1") else 3)
-            for call in outline.called(*NORM_NAMES)
-        ) or hidden(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for norm in norm_calls(facts):

@@ -3,8 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Applicability, Finding, Level
-from fa_lint.gate import Outline
-from fa_lint.rules._cosines import FLOORS, clamped_cosines, is_guarded, may_clamp, operand_role, safe_cosine_fix
+from fa_lint.rules._cosines import FLOORS, clamped_cosines, is_guarded, operand_role, safe_cosine_fix
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs, related
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import COMPUTED
@@ -173,9 +172,6 @@ class ClampedGradientCosine(Rule):
             lines=(5, 5),
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        return may_clamp(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for cosine in clamped_cosines(facts):

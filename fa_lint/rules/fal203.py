@@ -16,7 +16,6 @@ from fa_lint.findings import (
     RelatedPlace,
     Trace,
 )
-from fa_lint.gate import CallShape, Outline
 from fa_lint.modules import Modules
 from fa_lint.rules._callers import gradients_passed, open_parameters
 from fa_lint.rules._cosines import is_guarded, runtime_fix
@@ -250,25 +249,6 @@ class FlooredGradientCosine(ProjectRule):
             lines=(3, 4),
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        # A product over floored norms may wait for a caller in another file; the other shapes need a gradient here.
-        if outline.floored_product:
-            return True
-        return outline.gradients and (
-            outline.floored_quotient
-            or outline.zeroed_entries
-            or (
-                outline.normalized_product
-                and (
-                    "normalize" in outline.aliased
-                    or any(self._is_torch(c, outline) for c in outline.called("normalize"))
-                )
-            )
-        )
-
-    def _is_torch(self, call: CallShape, outline: Outline) -> bool:
-        return call.receiver in outline.functional if call.dotted else "normalize" in outline.imported
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for finding, waits in self._all(facts):
