@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from fa_lint._version import __version__
+from fa_lint.installed import trusted_path
 
 __all__ = ["main"]
 
@@ -216,6 +217,8 @@ def init(folder: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The console script: exit 0 clean, 1 findings, 2 usage, configuration or internal error."""
+    if argv is None:
+        sys.path[:] = trusted_path()
     try:
         cli.main(args=list(argv) if argv is not None else None, prog_name="fa-lint", standalone_mode=True)
     except Exception as error:  # the last resort: a line, not a traceback

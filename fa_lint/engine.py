@@ -15,6 +15,7 @@ from fa_lint.analysis import FileResult, analyse
 from fa_lint.cache import Cache, digest
 from fa_lint.config import Settings
 from fa_lint.findings import Diagnostic, Level, Place, Trace
+from fa_lint.installed import SafeChildren
 from fa_lint.modules import Modules, may_import
 from fa_lint.project import link
 from fa_lint.rules import ENGINE_CODES, ProjectRule, select
@@ -184,9 +185,10 @@ def _run(
         return
     # What the workers are born with is not sent to them: a fork has the files already.
     chunks = list(_chunks(todo))
-    with ProcessPoolExecutor(
+    pool = ProcessPoolExecutor(
         min(workers, len(todo)), mp_context=_context(), initializer=_be_worker, initargs=(chunks, declared)
-    ) as pool:
+    )
+    with SafeChildren(), pool:
         waiting = {pool.submit(_analyse_numbered, number): chunk for number, chunk in enumerate(chunks)}
         for future in as_completed(waiting):
             try:
