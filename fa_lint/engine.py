@@ -185,10 +185,12 @@ def _run(
         return
     # What the workers are born with is not sent to them: a fork has the files already.
     chunks = list(_chunks(todo))
-    pool = ProcessPoolExecutor(
-        min(workers, len(todo)), mp_context=_context(), initializer=_be_worker, initargs=(chunks, declared)
-    )
-    with SafeChildren(), pool:
+    with (
+        SafeChildren(),
+        ProcessPoolExecutor(
+            min(workers, len(todo)), mp_context=_context(), initializer=_be_worker, initargs=(chunks, declared)
+        ) as pool,
+    ):
         waiting = {pool.submit(_analyse_numbered, number): chunk for number, chunk in enumerate(chunks)}
         for future in as_completed(waiting):
             try:
