@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fa_lint.escaping import to_json
 from fa_lint.files import replace_file
 from fa_lint.findings import Diagnostic
 from fa_lint.fingerprints import fingerprint
@@ -140,7 +141,7 @@ class Baseline:
     def write(self) -> None:
         """Write the file; raises :class:`BaselineError`."""
         document = {"version": _VERSION, "findings": [_as_dict(entry) for entry in self.entries]}
-        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        text = to_json(document, indent=2) + "\n"
         try:
             replace_file(self.file, text.encode("utf-8", "surrogateescape"))
         except OSError as error:

@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from fa_lint._version import __version__
+from fa_lint.escaping import visible
 from fa_lint.installed import trusted_path
 
 __all__ = ["main"]
@@ -21,7 +22,7 @@ class _Usage(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"fa-lint: error: {self.message}", err=True)
+        click.echo(f"fa-lint: error: {visible(self.message)}", err=True)
 
 
 class _DefaultGroup(click.Group):
@@ -31,6 +32,14 @@ class _DefaultGroup(click.Group):
         if args and args[0] not in self.commands and args[0] not in ("--help", "-h", "--version", "-V"):
             args = ["check", *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            # It may repeat an argument, which may be the name of a file.
+            vars(error)["message"] = visible(error.message)
+            raise
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         # What may follow `fa-lint` is a command, or anything that may follow `fa-lint check`.
@@ -222,5 +231,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         cli.main(args=list(argv) if argv is not None else None, prog_name="fa-lint", standalone_mode=True)
     except Exception as error:  # the last resort: a line, not a traceback
-        click.echo(f"fa-lint: internal error: {type(error).__name__}: {error}", err=True)
+        click.echo(f"fa-lint: internal error: {type(error).__name__}: {visible(str(error))}", err=True)
         sys.exit(2)

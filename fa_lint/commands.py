@@ -14,10 +14,12 @@ from fa_lint.console import echo, plural, stop, tell
 from fa_lint.delivery import deliver, exit_code, say_problems
 from fa_lint.discovery import DiscoveryError
 from fa_lint.engine import Report, lint, lint_text
+from fa_lint.escaping import visible
 from fa_lint.findings import Diagnostic, Level
 from fa_lint.fixes import FixError, fix_data
 from fa_lint.ignores import add_ignores, to_silence
 from fa_lint.options import CheckOptions, conflict
+from fa_lint.output import shown_path
 from fa_lint.rewriting import Change, print_diff, rewrite
 from fa_lint.rules import RuleError, registry
 from fa_lint.selection import Selection, narrow, select_files, write_baseline
@@ -52,14 +54,14 @@ def run(paths: tuple[str, ...], options: CheckOptions) -> int:
         registry()
         if options.show_settings:
             for key, value in as_rows(settings):
-                echo(f"{key} = {value}\n")
+                echo(visible(f"{key} = {value}") + "\n")
             return 0
         if paths == ("-",):
             return _check_stdin(settings, options)
         chosen = select_files(paths, settings, options)
         if options.show_files:
             for path in chosen.files:
-                echo(f"{path}\n")
+                echo(shown_path(path) + "\n")
             return 0
         return _check_files(chosen, settings, options)
     except (ConfigError, RuleError, DiscoveryError, ChangeError, BaselineError, RuntimeLogError) as error:
@@ -121,7 +123,10 @@ def _check_files(chosen: Selection, settings: Settings, options: CheckOptions) -
 def _confirm(report: Report, log: str, files: list[str], settings: Settings) -> None:
     from fa_lint.confirm import confirm, read_events
 
-    outside = confirm(report, read_events(log), files, settings)
+    try:
+        outside = confirm(report, read_events(log), files, settings)
+    except (ValueError, RecursionError) as error:  # no path of any file, or nested for ever
+        stop(f"--with-runtime: cannot use {log}: {error}")
     if outside:
         shown = ", ".join(outside[:5]) + (f" and {len(outside) - 5} more" if len(outside) > 5 else "")
         tell(f"fa-lint: note: {plural(len(outside), 'guard event')} in files not linted here: {shown}")

@@ -8,18 +8,20 @@ from typing import NoReturn
 
 import click
 
+from fa_lint.escaping import visible, visible_line
+
 __all__ = ["echo", "plural", "stop", "tell", "wants_colour"]
 
 
 def stop(message: str) -> NoReturn:
     """Say why, and exit with 2."""
-    click.echo(f"fa-lint: error: {message}", err=True)
+    click.echo(f"fa-lint: error: {visible(message)}", err=True)
     sys.exit(2)
 
 
 def tell(message: str) -> None:
     """A remark beside the findings, on the error stream."""
-    click.echo(message, err=True)
+    click.echo(visible_line(message), err=True)
 
 
 def echo(text: str, *, err: bool = False) -> None:

@@ -6,9 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
-import click
-
-from fa_lint.console import stop
+from fa_lint.console import echo, stop
+from fa_lint.escaping import visible_line
 from fa_lint.fixes import FixError, write_atomically
 
 __all__ = ["init"]
@@ -42,21 +41,25 @@ def init(folder: str) -> None:
         text = project.read_bytes().decode() if project.is_file() else None
         tomllib.loads(text or "")
         if own.exists() or (text is not None and re.search(r"^\[tool\.fa-lint", text, re.MULTILINE)):
-            click.echo(f"{own if own.exists() else project}: already configured, left as it is")
+            _say(f"{own if own.exists() else project}: already configured, left as it is")
         elif text is not None:
             newline = "\r\n" if "\r\n" in text else "\n"
             gap = newline * (0 if not text.strip() else 1 if text.endswith("\n") else 2)
             write_atomically(str(project), (text + gap + _TEMPLATE.replace("\n", newline)).encode())
-            click.echo(f"{project}: added [tool.fa-lint]")
+            _say(f"{project}: added [tool.fa-lint]")
         else:
             bare = _TEMPLATE.replace("[tool.fa-lint]\n", "").replace("tool.fa-lint.", "")
             own.write_text(bare, encoding="utf-8")
-            click.echo(f"{own}: written")
+            _say(f"{own}: written")
         _tell_ruff(root)
     except tomllib.TOMLDecodeError as error:
         stop(f"{project}: not valid TOML: {error}")
     except (OSError, UnicodeDecodeError, FixError) as error:
         stop(str(error))
+
+
+def _say(message: str) -> None:
+    echo(visible_line(message) + "\n")
 
 
 def _tell_ruff(root: Path) -> None:
@@ -78,7 +81,7 @@ def _tell_ruff(root: Path) -> None:
         unix = text.replace("\r\n", "\n")
         changed = _with_external(unix, table, "external" in ruff.get("lint", {}))
         write_atomically(str(path), (changed if unix == text else changed.replace("\n", "\r\n")).encode())
-        click.echo(f'{path}: lint.external = ["FAL"]')
+        _say(f'{path}: lint.external = ["FAL"]')
         return
 
 
