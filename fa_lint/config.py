@@ -36,7 +36,6 @@ DEFAULT_EXCLUDE = (
     ".bzr", ".direnv", ".eggs", ".git", ".git-rewrite", ".hg", ".ipynb_checkpoints", ".mypy_cache", ".nox", ".pants.d",
     ".pyenv", ".pytest_cache", ".pytype", ".ruff_cache", ".svn", ".tox", ".venv", ".vscode", "__pycache__",
     "__pypackages__", "_build", "buck-out", "/build", "/dist", "node_modules", "site-packages", "venv",
-    ".fa_lint_cache",
 )  # fmt: skip
 FAIL_ON = ("error", "warning", "hint")
 

@@ -429,11 +429,11 @@ def test_jobs_and_cache_change_nothing(fa_lint: Lint) -> None:
 
 
 def test_no_cache_writes_no_cache(fa_lint: Lint) -> None:
-    write("a.py")
+    write("a.py", "x = 1\n")
     fa_lint("a.py", "--no-cache")
-    assert not Path(".fa_lint_cache").exists()
+    assert not Path(os.environ["FA_LINT_CACHE_DIR"]).exists()
     fa_lint("a.py")
-    assert Path(".fa_lint_cache").is_dir()
+    assert Path(os.environ["FA_LINT_CACHE_DIR"]).is_dir()
 
 
 # -- standard input -----------------------------------------------------------------------------------------------
@@ -442,7 +442,7 @@ def test_no_cache_writes_no_cache(fa_lint: Lint) -> None:
 def test_stdin(codes: Codes) -> None:
     assert codes("-", stdin=UNSAFE.encode()) == ["-:4:16 FAL101"]
     assert codes("-", "--stdin-filename", "pkg/x.py", stdin=UNSAFE.encode()) == ["pkg/x.py:4:16 FAL101"]
-    assert not Path(".fa_lint_cache").exists()
+    assert not Path(os.environ["FA_LINT_CACHE_DIR"]).exists()
 
 
 def test_stdin_filename_decides_on_configuration_and_kind(codes: Codes) -> None:
