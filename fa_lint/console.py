@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import click
 
 from fa_lint.escaping import visible, visible_line
 
-__all__ = ["echo", "plural", "stop", "tell", "wants_colour"]
+__all__ = ["echo", "plural", "put", "stop", "tell", "wants_colour"]
 
 
 def stop(message: str) -> NoReturn:
@@ -26,7 +27,20 @@ def tell(message: str) -> None:
 
 def echo(text: str, *, err: bool = False) -> None:
     """UTF-8 whatever the terminal; a file name that is none is shown (and is valid JSON) as ``\\udcff``."""
-    click.echo(text.encode("utf-8", "backslashreplace"), nl=False, err=err)
+    put(text.encode("utf-8", "backslashreplace"), err=err)
+
+
+def put(data: bytes, *, err: bool = False) -> None:
+    """The bytes, or the end of the run where they cannot be written."""
+    try:
+        click.echo(data, nl=False, err=err)
+    except BrokenPipeError:  # nobody reads any more; click ends the run
+        raise
+    except OSError as error:
+        # Python would try again at its end, and complain in its own words.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        stop(f"cannot write to standard output: {error.strerror or error}")
 
 
 def plural(count: int, noun: str) -> str:

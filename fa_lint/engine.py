@@ -18,6 +18,7 @@ from fa_lint.findings import Diagnostic, Level, Place, Trace
 from fa_lint.installed import SafeChildren
 from fa_lint.modules import Modules, may_import
 from fa_lint.project import link
+from fa_lint.reading import read_file
 from fa_lint.rules import ENGINE_CODES, ProjectRule, select
 from fa_lint.semantics.roles import RoleNames
 
@@ -44,7 +45,10 @@ class Report:
 
 def lint_text(path: str, data: bytes, settings: Settings) -> Report:
     """Lint one file's bytes, without cache, disk or project: standard input, editors, flake8."""
-    result = _guarded((path, data, settings.codes_for(path)), settings.role_names)
+    codes = settings.codes_for(path)
+    if len(data) > settings.max_file_size:
+        return Report(_unread(path, f"longer than {settings.max_file_size:_} bytes", codes).diagnostics, files=1)
+    result = _guarded((path, data, codes), settings.role_names)
     return Report(result.diagnostics, result.problems, 1, parsed=int(result.parsed))
 
 
@@ -137,23 +141,28 @@ def _collect(
 
 def _read(path: str, results: dict[str, FileResult], settings: Settings) -> bytes | None:
     try:
-        with open(path, "rb") as stream:
-            return stream.read()
+        return read_file(path, settings.max_file_size)
     except OSError as error:
-        if "FAL900" in settings.codes_for(path):
-            place = Place(1, 1)
-            message = f"cannot be read: {error.strerror or error}; the file was not checked"
-            found = Diagnostic(
-                path, None, place, place, "FAL900", ENGINE_CODES["FAL900"], message, Level.ERROR, noqa_row=1
-            )
-            results[path] = FileResult(path, [found])
+        results[path] = _unread(path, error.strerror or str(error), settings.codes_for(path))
         return None
+
+
+def _unread(path: str, reason: str, codes: frozenset[str]) -> FileResult:
+    """The finding for what nobody could look into."""
+    if "FAL900" not in codes:
+        return FileResult(path)
+    place = Place(1, 1)
+    limit = " (the setting `max-file-size`)" if reason.startswith("longer") else ""
+    message = f"cannot be read: {reason}{limit}; the file was not checked"
+    return FileResult(
+        path,
+        [Diagnostic(path, None, place, place, "FAL900", ENGINE_CODES["FAL900"], message, Level.ERROR, noqa_row=1)],
+    )
 
 
 def _read_again(path: str) -> bytes | None:
     try:
-        with open(path, "rb") as stream:
-            return stream.read()
+        return read_file(path)
     except OSError:
         return None
 

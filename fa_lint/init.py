@@ -9,6 +9,7 @@ from pathlib import Path
 from fa_lint.console import echo, stop
 from fa_lint.escaping import visible_line
 from fa_lint.fixes import FixError, write_atomically
+from fa_lint.reading import read_file
 
 __all__ = ["init"]
 
@@ -38,7 +39,7 @@ def init(folder: str) -> None:
     project = root / "pyproject.toml"
     own = root / "fa-lint.toml"
     try:
-        text = project.read_bytes().decode() if project.is_file() else None
+        text = read_file(project).decode() if project.is_file() else None
         tomllib.loads(text or "")
         if own.exists() or (text is not None and re.search(r"^\[tool\.fa-lint", text, re.MULTILINE)):
             _say(f"{own if own.exists() else project}: already configured, left as it is")
@@ -54,6 +55,8 @@ def init(folder: str) -> None:
         _tell_ruff(root)
     except tomllib.TOMLDecodeError as error:
         stop(f"{project}: not valid TOML: {error}")
+    except RecursionError:
+        stop(f"{root}: a configuration is nested too deeply")
     except (OSError, UnicodeDecodeError, FixError) as error:
         stop(str(error))
 
@@ -68,7 +71,7 @@ def _tell_ruff(root: Path) -> None:
         path = root / name
         if not path.is_file():
             continue
-        text = path.read_bytes().decode()
+        text = read_file(path).decode()
         try:
             document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:

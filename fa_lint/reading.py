@@ -24,17 +24,21 @@ def read_file(path: str | os.PathLike[str], longest: int = LONGEST) -> bytes:
     A pipe or a device may never end, and opening one may already wait or act.
     """
     try:
+        if os.path.isdir(path):
+            os.listdir(path)  # its own reason, where it has one
         _check(os.stat(path))
-        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-        handle = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
+        with open(path, "rb", opener=_opener) as stream:
+            _check(os.fstat(stream.fileno()))
+            data = stream.read(longest + 1)
     except ValueError as error:  # a null byte
         raise Unreadable(str(error)) from None
-    with os.fdopen(handle, "rb") as stream:
-        _check(os.fstat(handle))
-        data = stream.read(longest + 1)
     if len(data) > longest:
         raise Unreadable(f"longer than {longest:_} bytes")
     return data
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
 def _check(found: os.stat_result) -> None:

@@ -7,7 +7,6 @@ import io
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import click
 
@@ -15,6 +14,7 @@ from fa_lint.console import echo, tell, wants_colour
 from fa_lint.escaping import visible, visible_line
 from fa_lint.findings import Diagnostic
 from fa_lint.fixes import FixError, write_atomically
+from fa_lint.reading import read_file
 
 __all__ = ["Rewriting", "print_diff", "rewrite"]
 
@@ -39,7 +39,7 @@ def rewrite(found: Iterable[Diagnostic], change: Change, *, diff_colour: str | N
         by_path.setdefault(item.path, []).append(item)
     for path, items in by_path.items():
         try:
-            data = Path(path).read_bytes()
+            data = read_file(path)
             new, count = change(path, data, items)
             if new == data:
                 continue

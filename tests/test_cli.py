@@ -301,14 +301,11 @@ def test_a_file_that_cannot_be_written_is_told_and_exit_2(fa_lint: Lint, monkeyp
 
 def test_a_file_that_vanishes_before_its_fix(fa_lint: Lint, monkeypatch: pytest.MonkeyPatch) -> None:
     write("a.py", SAFE)
-    real = Path.read_bytes
 
-    def read_bytes(self: Path) -> bytes:
-        if self.name == "a.py":
-            raise FileNotFoundError(2, "No such file or directory")
-        return real(self)
+    def gone(path: str) -> bytes:
+        raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr("fa_lint.rewriting.read_file", gone)
     result = fa_lint("a.py", "--diff")
     assert result.exit_code == 2
     assert "fa-lint: error: a.py: not fixed: No such file or directory" in result.stderr
