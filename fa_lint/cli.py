@@ -42,6 +42,8 @@ class _DefaultGroup(click.Group):
             # It may repeat an argument, which may be the name of a file.
             vars(error)["message"] = visible(error.message)
             raise
+        except KeyboardInterrupt:
+            sys.exit(130)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         # What may follow `fa-lint` is a command, or anything that may follow `fa-lint check`.
