@@ -301,14 +301,11 @@ def test_a_file_that_cannot_be_written_is_told_and_exit_2(fa_lint: Lint, monkeyp
 
 def test_a_file_that_vanishes_before_its_fix(fa_lint: Lint, monkeypatch: pytest.MonkeyPatch) -> None:
     write("a.py", SAFE)
-    real = Path.read_bytes
 
-    def read_bytes(self: Path) -> bytes:
-        if self.name == "a.py":
-            raise FileNotFoundError(2, "No such file or directory")
-        return real(self)
+    def gone(path: str) -> bytes:
+        raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr("fa_lint.rewriting.read_file", gone)
     result = fa_lint("a.py", "--diff")
     assert result.exit_code == 2
     assert "fa-lint: error: a.py: not fixed: No such file or directory" in result.stderr
@@ -429,11 +426,11 @@ def test_jobs_and_cache_change_nothing(fa_lint: Lint) -> None:
 
 
 def test_no_cache_writes_no_cache(fa_lint: Lint) -> None:
-    write("a.py")
+    write("a.py", "x = 1\n")
     fa_lint("a.py", "--no-cache")
-    assert not Path(".fa_lint_cache").exists()
+    assert not Path(os.environ["FA_LINT_CACHE_DIR"]).exists()
     fa_lint("a.py")
-    assert Path(".fa_lint_cache").is_dir()
+    assert Path(os.environ["FA_LINT_CACHE_DIR"]).is_dir()
 
 
 # -- standard input -----------------------------------------------------------------------------------------------
@@ -442,7 +439,7 @@ def test_no_cache_writes_no_cache(fa_lint: Lint) -> None:
 def test_stdin(codes: Codes) -> None:
     assert codes("-", stdin=UNSAFE.encode()) == ["-:4:16 FAL101"]
     assert codes("-", "--stdin-filename", "pkg/x.py", stdin=UNSAFE.encode()) == ["pkg/x.py:4:16 FAL101"]
-    assert not Path(".fa_lint_cache").exists()
+    assert not Path(os.environ["FA_LINT_CACHE_DIR"]).exists()
 
 
 def test_stdin_filename_decides_on_configuration_and_kind(codes: Codes) -> None:
