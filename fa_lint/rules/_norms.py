@@ -14,7 +14,7 @@ from fa_lint.rules.base import occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
-__all__ = ["NORM_GATE", "NORM_NAMES", "NormCall", "dim_fix", "hidden", "norm_calls", "order_slots"]
+__all__ = ["NORM_GATE", "NORM_NAMES", "NormCall", "dim_fix", "hidden", "norm_calls", "order_slots", "powers_of"]
 
 # Starts with a literal, so that it runs at memory speed: ``norm`` and ``normalize`` as words, and ``vector_norm``.
 NORM_GATE = (
@@ -22,6 +22,9 @@ NORM_GATE = (
         *(b"norm", b"pairwise_distance"),
         patterns=(rb"norm(?:(?<!\wnorm)|(?<=vector_norm))(?:alize)?\b", rb"pairwise_distance"),
     ),
+)
+_POWERS = frozenset(
+    "torch.pow torch.float_power numpy.power numpy.float_power jax.numpy.power jax.numpy.float_power math.pow".split()
 )
 # A format specification after an expression in an f-string.
 _FORMAT = re.compile(r"\s*:")
@@ -149,6 +152,32 @@ def hidden(outline: Outline) -> bool:
             if last_name(node.value) in known:
                 known |= {last_name(target) for target in node.targets} - {""}
     return any(last_name(call.func) in known for call in outline.every(ast.Call))
+
+
+def powers_of(node: ir.Expr, facts: ModuleFacts) -> Iterator[float | None]:
+    """The exponents that a value is raised to, at once or through the name it is bound to; None for an unknown one."""
+    match facts.names.parent(node):
+        case ir.Binary(op="**", left=left, right=right) if left is node:
+            yield facts.values.number(right)
+        case ir.Attr(attr="pow" | "pow_" | "float_power" | "float_power_") as method:
+            match facts.names.parent(method):
+                case ir.Call(func=func, args=[ir.Arg(value=exponent)]) if func is method:
+                    yield facts.values.number(exponent)
+        case ir.Arg() as arg:
+            match facts.names.parent(arg):
+                case ir.Call(func=func, args=[first, second]) if first is arg and _is_power(func, facts):
+                    yield facts.values.number(second.value)
+        case ir.Assign(targets=[ir.Name(id=identifier)]) as statement:
+            for use in ir.walk(facts.names.scope_of(statement).node):
+                if isinstance(use, ir.Name) and use.id == identifier and use.nid > node.nid:
+                    if any(binding.node is statement for binding in facts.names.reaching(use)):
+                        yield from powers_of(use, facts)
+
+
+def _is_power(func: ir.Expr, facts: ModuleFacts) -> bool:
+    if isinstance(func, ir.Name) and not facts.names.bindings(func):
+        return func.id == "pow"
+    return (facts.qualified(func) or "") in _POWERS
 
 
 def _must_be_scalar(call: ir.Call, facts: ModuleFacts) -> bool:

@@ -5,12 +5,14 @@ from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
 from fa_lint.gate import Outline
-from fa_lint.rules._norms import NORM_GATE, NORM_NAMES, NormCall, dim_fix, hidden, norm_calls, order_slots
+from fa_lint.rules._norms import NORM_GATE, NORM_NAMES, NormCall, dim_fix, hidden, norm_calls, order_slots, powers_of
 from fa_lint.rules.base import Demonstration, Invalid, Rule
 from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["NegativeNormOrder"]
 
+# No tensor has more.
+_MOST_DIMENSIONS = 64
 _COMPUTES = {
     "torch": 'the L_{p} "norm" of all entries at once, (Σ|xᵢ|^{p})^(1/{p}): one number, 0 as soon as one entry is 0',
     "linalg": 'of a vector the L_{p} "norm" of all entries; of a matrix {matrix}; beyond 2-D it raises',
@@ -24,8 +26,8 @@ class NegativeNormOrder(Rule):
     ## What it does
     Flags a negative number in the *positional order slot* of a norm: `x.norm(-1)`, `torch.norm(x, -1)`,
     `torch.linalg.norm(x, -1)`, `np.linalg.norm(x, -1)`, `F.normalize(x, -1)`, `F.pairwise_distance(a, b, -1)`, also
-    through a name bound to it. A keyword (`p=-1`, `ord=-1`) is read as intent and passes, as do `-inf` and a function that
-    takes norms of infinite or named order as well.
+    through a name bound to it. A keyword (`p=-1`, `ord=-1`) is read as intent and passes, as do `-inf`, a norm raised to the
+    power of its own order (`r.norm(-2) ** -2` is `Σ 1/rᵢ²`) and a function that takes norms of infinite or named order as well.
 
     ## Why is this bad
     The first positional argument of a norm is its order, not a dimension. `x.norm(-1)` is `1 / Σ(1/|xᵢ|)` of the
@@ -137,8 +139,10 @@ class NegativeNormOrder(Rule):
             if norm.order is None:
                 continue
             order = facts.values.number(norm.order.value)
-            if order is None or order >= 0 or math.isinf(order) or order != int(order):
+            if order is None or not order.is_integer() or not -_MOST_DIMENSIONS <= order < 0:
                 continue
+            if order in powers_of(norm.call, facts):
+                continue  # Σ|xᵢ|^p: the order is meant
             if norm.family == "linalg" and order != -1:
                 continue  # ord=-2 is the smallest singular value, a quantity people do ask for
             if self._is_order_sweep(facts, norm):
