@@ -18,6 +18,7 @@ __all__ = [
     "inner_product",
     "norm_operand",
     "read_denominator",
+    "unshaped",
 ]
 
 _DOTS = frozenset({"dot", "vdot", "inner", "matmul", "mm", "bmm", "mv"})
@@ -88,7 +89,7 @@ def _bound(node: ir.Expr, facts: ModuleFacts) -> ir.Expr:
     return node
 
 
-def _unshaped(node: ir.Expr, facts: ModuleFacts) -> ir.Expr:
+def unshaped(node: ir.Expr, facts: ModuleFacts) -> ir.Expr:
     """Strip ``.item()``, ``float(...)``, ``.unsqueeze(1)`` and the like, and look through names."""
     for _ in range(12):
         node = _bound(node, facts)
@@ -117,7 +118,7 @@ def _dim(call: ir.Call, first: int) -> ir.Expr | None:
 
 def inner_product(node: ir.Expr, facts: ModuleFacts) -> Product | None:
     """Read an expression as an inner product of two values."""
-    node = _unshaped(node, facts)
+    node = unshaped(node, facts)
     match node:
         case ir.Binary(op="@", left=left, right=right):
             return Product(left, right, "unknown")
@@ -164,7 +165,7 @@ def _summed(node: ir.Expr, dim: ir.Expr | None, facts: ModuleFacts) -> Product |
 
 def _square_operand(node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
     """``a`` where an expression is the sum of the squares of ``a``."""
-    node = _unshaped(node, facts)
+    node = unshaped(node, facts)
     product = inner_product(node, facts)
     if product is not None and ir.same(product.left, product.right):
         return product.left
@@ -205,7 +206,7 @@ def _squared(node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
 
 def norm_operand(node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
     """``a`` where an expression is a norm of ``a``."""
-    node = _unshaped(node, facts)
+    node = unshaped(node, facts)
     match node:
         case ir.Call(func=func, args=args):
             name = facts.qualified(func)
@@ -253,7 +254,7 @@ def read_denominator(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> Denom
     """Read an expression as a product of norms with floors; None where it is not one."""
     if depth > 12:
         return None
-    node = _unshaped(node, facts)
+    node = unshaped(node, facts)
     match node:
         case ir.Binary(op="+", left=left, right=right):
             for inner, other in ((left, right), (right, left)):
