@@ -16,7 +16,7 @@ from fa_lint.cache import FOLDER, Cache, digest
 from fa_lint.config import Settings
 from fa_lint.discovery import discover
 from fa_lint.engine import Report, lint
-from tests.conftest import MIXED, SAFE, UNSAFE, Lint, notebook, write
+from tests.conftest import CLAMPED, MIXED, UNSAFE, Lint, notebook, write
 
 
 def _lint(*paths: str, **changes: Any) -> Report:
@@ -31,7 +31,7 @@ def _file() -> Path:
 
 def _project() -> None:
     write("a.py", MIXED)
-    write("b.py", SAFE)
+    write("b.py", CLAMPED)
     write("c.py", "x = (\n")
     write("d.py", "x = 1  # noqa: FAL101\n")
     write("n.ipynb", json.dumps(notebook(UNSAFE)))
@@ -100,7 +100,7 @@ def test_old_entries_stay_until_there_are_too_many(monkeypatch: pytest.MonkeyPat
     _lint("b.py")
     assert len(json.loads(_file().read_bytes())) == 2
     monkeypatch.setattr("fa_lint.cache._MOST_ENTRIES", 2)
-    write("c.py", SAFE)
+    write("c.py", CLAMPED)
     _lint("c.py")
     assert len(json.loads(_file().read_bytes())) == 1
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from fa_lint.findings import (
     IN_HELPER,
-    Applicability,
     Clue,
     Diagnostic,
     Edit,
@@ -77,8 +76,9 @@ class FlooredGradientCosine(ProjectRule):
     ```
 
     ## Fix safety
-    Safe where the gradient is computed and the whole expression is a cosine of the same two values; the result differs
-    from the original by exactly the floor's error, and is NaN for a zero vector. No fix for projections.
+    Unsafe, and offered where the whole expression is a cosine of the same two values. The result differs from the original
+    by the floor's error. A zero vector gives NaN where the floor gave 0, so that the mean over a batch with one zero row
+    becomes NaN, and the code then needs the package `fa_lint_runtime`. No fix for projections.
 
     ## References
     - [Yu et al. 2020, Gradient surgery for multi-task learning](https://arxiv.org/abs/2001.06782), for the projections
@@ -91,7 +91,7 @@ class FlooredGradientCosine(ProjectRule):
     level = Level.ERROR
     pitfall = "P2"
     runtime = "fa_lint_runtime.safe_cosine"
-    fixable = "sometimes"
+    fixable = "unsafe"
     # The gradient itself may live in another file; the floored quotient cannot.
     # A floor is a small literal or something called eps; ``F.normalize`` brings its own.
     gate = (
@@ -386,14 +386,12 @@ class FlooredGradientCosine(ProjectRule):
             f"floor `{facts.source(floor.node)}` under a {what} of {'' if computed else 'what is named like '}a {kind}: {_effect(floor)}; use `safe_cosine`",
             level,
             _computes(floor),
-            self._fix(place, product, denominator, computed, facts) if what == "cosine" else None,
+            self._fix(place, product, denominator, facts) if what == "cosine" else None,
             related(facts, role) if role is not None else (),
         )
         yield finding, waits
 
-    def _fix(
-        self, place: ir.Expr, product: Product | None, denominator: Denominator, computed: bool, facts: ModuleFacts
-    ) -> Fix | None:
+    def _fix(self, place: ir.Expr, product: Product | None, denominator: Denominator, facts: ModuleFacts) -> Fix | None:
         """Replace the whole quotient where numerator and norms are of the same two values."""
         if product is None or not isinstance(place, ir.Binary) or "#" in facts.source(place):
             return None
@@ -417,7 +415,6 @@ class FlooredGradientCosine(ProjectRule):
             facts,
             "safe_cosine",
             (Edit(*facts.span(place), call),),
-            Applicability.SAFE if computed else Applicability.UNSAFE,
             "Replace the quotient by fa_lint_runtime.safe_cosine: no floor, NaN where a vector is zero",
         )
 
