@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.astwalk import last_name
 from fa_lint.findings import Applicability, Edit, Fix
 from fa_lint.gate import CallShape, Outline
+from fa_lint.rules._broadcast import Meeting, meeting
 from fa_lint.rules.base import occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
-__all__ = ["NORM_GATE", "NORM_NAMES", "NormCall", "dim_fix", "hidden", "norm_calls", "order_slots", "powers_of"]
+__all__ = [
+    "NORM_GATE",
+    "NORM_NAMES",
+    "NormCall",
+    "dim_fix",
+    "hidden",
+    "norm_calls",
+    "order_slots",
+    "pairwise_fix",
+    "powers_of",
+]
 
 # Starts with a literal, so that it runs at memory speed: ``norm`` and ``normalize`` as words, and ``vector_norm``.
 NORM_GATE = (
@@ -26,8 +36,6 @@ NORM_GATE = (
 _POWERS = frozenset(
     "torch.pow torch.float_power numpy.power numpy.float_power jax.numpy.power jax.numpy.float_power math.pow".split()
 )
-# A format specification after an expression in an f-string.
-_FORMAT = re.compile(r"\s*:")
 NORM_NAMES = ("norm", "vector_norm", "normalize", "pairwise_distance")
 
 
@@ -180,36 +188,32 @@ def _is_power(func: ir.Expr, facts: ModuleFacts) -> bool:
     return (facts.qualified(func) or "") in _POWERS
 
 
-def _must_be_scalar(call: ir.Call, facts: ModuleFacts) -> bool:
-    """Does the code around the norm fail on a norm per row? Which number it wants then is the author's to say."""
-    match facts.names.parent(call):
-        case ir.Attr(attr="item" | "__float__"):
-            return True
-        case ir.Opaque() as part:
-            return isinstance(facts.names.parent(part), ir.FString) and bool(
-                _FORMAT.match(facts.text, facts.span(call)[1])
-            )
-        case ir.Arg() as arg:
-            match facts.names.parent(arg):
-                case ir.Call(func=ir.Name(id="float" | "int" | "round" | "bool")):
-                    return True
-                case ir.Call(func=ir.Attr() as func):
-                    return (facts.qualified(func) or "").startswith("math.")
-    return False
-
-
-def dim_fix(norm: NormCall, facts: ModuleFacts) -> Fix | None:
-    """Turn the positional order into the dimension that was meant; every other argument stays."""
+def dim_fix(norm: NormCall, facts: ModuleFacts) -> tuple[str, Fix | None]:
+    """The arguments that were meant, in words, and the fix that writes them; without one the words say why."""
     order = norm.order
-    if order is None or norm.has_dim or norm.trailing or _must_be_scalar(norm.call, facts):
-        return None
+    if order is None or norm.has_dim:
+        return "", None
     start, end = facts.span(order)
-    if norm.family == "pairwise":
-        previous = norm.call.args[1]
-        edit = Edit(facts.span(previous)[1], end, "")
-        message = "Drop the order: pairwise_distance already works along the last dimension"
-    else:
-        keyword = norm.dim_keyword
-        edit = Edit(start, end, f"{keyword}={facts.text[start:end]}")
-        message = f"Name it: `{keyword}={facts.text[start:end]}` (the L2 norm along that dimension)"
+    keep = "keepdims" if norm.dim_keyword == "axis" else "keepdim"
+    written = next((arg for arg in norm.call.args if arg.keyword == keep), None)
+    meant = f"{norm.dim_keyword}={facts.text[start:end]}"
+    found = Meeting()
+    if norm.family != "normalize":  # which keeps the shape
+        found = meeting(norm.call, norm.receiver, order.value, norm.keepdim, facts)
+    if found.withheld:
+        also = "" if norm.keepdim else f" (and `{keep}=True` where it meets the value it is taken of)"
+        return f"`{meant}`{also}; no fix: {found.withheld}", None
+    if found.keepdim:
+        meant += f", {keep}=True"
+        if written is not None:
+            return f"`{meant}`; no fix: `{facts.source(written)}` says otherwise", None
+    return f"`{meant}`", Fix(Applicability.UNSAFE, f"Name it: `{meant}`", (Edit(start, end, meant),))
+
+
+def pairwise_fix(norm: NormCall, facts: ModuleFacts) -> Fix | None:
+    """Drop the order of ``F.pairwise_distance``, which already works along the last dimension."""
+    if norm.order is None or norm.trailing:
+        return None
+    edit = Edit(facts.span(norm.call.args[1])[1], facts.span(norm.order)[1], "")
+    message = "Drop the order: pairwise_distance already works along the last dimension"
     return Fix(Applicability.UNSAFE, message, (edit,))

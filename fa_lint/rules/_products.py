@@ -16,6 +16,7 @@ __all__ = [
     "division",
     "enters_product",
     "inner_product",
+    "is_flat",
     "norm_operand",
     "read_denominator",
     "unshaped",
@@ -418,3 +419,16 @@ def _names(targets: list[ir.Expr]) -> Iterator[str]:
             yield target.id
         elif isinstance(target, ir.Sequence):
             yield from _names(target.items)
+
+
+def is_flat(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> bool:
+    """Return True where a value is visibly one-dimensional."""
+    match node:
+        case ir.Call(func=ir.Attr(attr="flatten" | "ravel")):
+            return not node.args
+        case ir.Call(func=ir.Attr(attr="view" | "reshape"), args=[ir.Arg(value=size)]):
+            return facts.values.number(size) == -1
+        case ir.Name() if depth < 4:
+            values = [b.value for b in facts.names.reaching(node) if b.how == "value" and b.value is not None]
+            return len(values) == 1 and is_flat(values[0], facts, depth + 1)
+    return False

@@ -5,7 +5,17 @@ from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
 from fa_lint.gate import Outline
-from fa_lint.rules._norms import NORM_GATE, NORM_NAMES, NormCall, dim_fix, hidden, norm_calls, order_slots, powers_of
+from fa_lint.rules._norms import (
+    NORM_GATE,
+    NORM_NAMES,
+    NormCall,
+    dim_fix,
+    hidden,
+    norm_calls,
+    order_slots,
+    pairwise_fix,
+    powers_of,
+)
 from fa_lint.rules.base import Demonstration, Invalid, Rule
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -53,7 +63,10 @@ class NegativeNormOrder(Rule):
 
     ## Fix safety
     Unsafe: the fix names the dimension (`dim=-1`, `axis=-1` in NumPy and JAX), and the result changes from one number to
-    the L2 norm along that dimension, which is what was meant. Other arguments and comments stay.
+    the L2 norm along that dimension, which is what was meant. Where the norm then divides, multiplies or is compared with
+    the value it was taken of, the fix adds `keepdim=True` (`keepdims=True`): without it `x / x.norm(dim=-1)` divides
+    *columns*, and a square batch raises nothing. Where it meets a value whose shape is not known, or one number is
+    wanted (`float(…)`, `if`), there is no fix and the message says why. Other arguments and comments stay.
 
     ## References
     - [torch.linalg.vector_norm](https://docs.pytorch.org/docs/stable/generated/torch.linalg.vector_norm.html)
@@ -165,9 +178,10 @@ class NegativeNormOrder(Rule):
         computes = _COMPUTES[norm.family].format(p=order, matrix=matrix)
         what = "F.pairwise_distance" if norm.family == "pairwise" else norm.label.lstrip(".")
         if norm.family == "pairwise":
-            meant = "it already reduces the last dimension: leave the order out"
+            meant, fix = "it already reduces the last dimension: leave the order out", pairwise_fix(norm, facts)
         else:
-            meant = f"for the L2 norm along dimension {order} write `{norm.dim_keyword}={order}`"
+            words, fix = dim_fix(norm, facts)
+            meant = f"for the L2 norm along dimension {order} write {words}"
         if norm.has_dim:
             # With a dimension beside it the number really is an order: legal, and hardly ever meant.
             return self.find(
@@ -182,7 +196,7 @@ class NegativeNormOrder(Rule):
             norm.call,
             f"`{order}` in `{what}` is the order of the norm, not a dimension; {meant}",
             computes=computes,
-            fix=dim_fix(norm, facts),
+            fix=fix,
         )
 
 

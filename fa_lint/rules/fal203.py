@@ -26,6 +26,7 @@ from fa_lint.rules._products import (
     division,
     enters_product,
     inner_product,
+    is_flat,
     read_denominator,
 )
 from fa_lint.rules.base import Demonstration, Invalid, ProjectRule, Question, occurs, related
@@ -401,9 +402,7 @@ class FlooredGradientCosine(ProjectRule):
         norms = denominator.operands
         if len(norms) != 2 or not _pairs_up((left, right), (norms[0], norms[1])):
             return None
-        flat = product.over == "flat" or (
-            product.over == "unknown" and _is_flat(left, facts) and _is_flat(right, facts)
-        )
+        flat = product.over == "flat" or (product.over == "unknown" and is_flat(left, facts) and is_flat(right, facts))
         if product.over in ("unknown", "other") and not flat:
             return None  # a product of batches is no single cosine
         if product.over == "all":
@@ -550,19 +549,6 @@ def _pairs_up(values: tuple[ir.Expr, ir.Expr], norms: tuple[ir.Expr, ir.Expr]) -
     """Are the two norms those of the two values, in either order?"""
     (a, b), (m, n) = values, norms
     return (ir.same(a, m) and ir.same(b, n)) or (ir.same(a, n) and ir.same(b, m))
-
-
-def _is_flat(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> bool:
-    """Is an operand of ``@`` visibly one-dimensional?"""
-    match node:
-        case ir.Call(func=ir.Attr(attr="flatten" | "ravel")):
-            return not node.args
-        case ir.Call(func=ir.Attr(attr="view" | "reshape"), args=[ir.Arg(value=size)]):
-            return facts.values.number(size) == -1
-        case ir.Name() if depth < 4:
-            values = [b.value for b in facts.names.reaching(node) if b.how == "value" and b.value is not None]
-            return len(values) == 1 and _is_flat(values[0], facts, depth + 1)
-    return False
 
 
 def _flat(node: ir.Expr, facts: ModuleFacts) -> str:

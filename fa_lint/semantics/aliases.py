@@ -142,9 +142,9 @@ class Aliases:
                 found = _joined("item", parts)
                 return replace(found, reads=(*found.reads, node.nid))
             case ir.Slice(lower=lower, upper=upper, step=step):
-                parts = (lower, upper, step)
-                given = tuple(part is not None for part in parts)
-                return _joined(("slice", given), [self.trace(p, depth + 1) for p in parts if p is not None])
+                bounds = (lower, upper, step)
+                given = tuple(bound is not None for bound in bounds)
+                return _joined(("slice", given), [self.trace(b, depth + 1) for b in bounds if b is not None])
             case ir.Binary(op=op, left=left, right=right):
                 return _joined(op, [self.trace(left, depth + 1), self.trace(right, depth + 1)])
             case ir.Unary(op=op, operand=operand):
