@@ -19,10 +19,11 @@ from fa_lint.escaping import visible
 from fa_lint.findings import Diagnostic, Level
 from fa_lint.fixes import FixError, fix_data
 from fa_lint.ignores import add_ignores, to_silence
+from fa_lint.installing import NEEDS_RUNTIME
 from fa_lint.options import CheckOptions, conflict
 from fa_lint.output import shown_path
 from fa_lint.reading import read_file
-from fa_lint.rewriting import Change, print_diff, rewrite
+from fa_lint.rewriting import Change, imports_runtime, print_diff, rewrite
 from fa_lint.rules import RuleError, registry
 from fa_lint.selection import Selection, narrow, select_files, write_baseline
 
@@ -119,10 +120,12 @@ def _check_files(chosen: Selection, settings: Settings, options: CheckOptions) -
         if options.diff:
             say_problems(report)
             tell(f"Would fix {plural(done.findings, 'finding')} in {plural(done.files, 'file')}.")
+            _say_needs(done.needs_runtime)
             return 2 if failed or report.problems else int(bool(done.files) and not options.exit_zero)
         if done.files:
             verb = "Fixed" if options.add_ignore is None else "Silenced"
             tell(f"{verb} {plural(done.findings, 'finding')} in {plural(done.files, 'file')}.")
+            _say_needs(done.needs_runtime)
             again = replace(options, prune_baseline=False)
             report = narrow(_lint(chosen, settings, options), chosen.files, settings, again)
     if options.with_runtime is not None:
@@ -164,6 +167,11 @@ def _lint(
     )
 
 
+def _say_needs(runtime: bool) -> None:
+    if runtime:
+        tell(NEEDS_RUNTIME)
+
+
 def _wanted(report: Report, options: CheckOptions) -> list[Diagnostic]:
     if options.add_ignore is not None:
         return to_silence(report.diagnostics)
@@ -201,6 +209,7 @@ def _check_stdin(settings: Settings, options: CheckOptions) -> int:
         new, _ = _change(settings, options)(path, data, _wanted(report, options))
     except FixError as error:
         stop(str(error))
+    _say_needs(imports_runtime(data, new))
     if options.diff:
         print_diff(path, data, new, options.color)
         say_problems(report)

@@ -14,9 +14,10 @@ from fa_lint.console import echo, tell, wants_colour
 from fa_lint.escaping import visible, visible_line
 from fa_lint.findings import Diagnostic
 from fa_lint.fixes import FixError, write_atomically
+from fa_lint.installing import RUNTIME
 from fa_lint.reading import read_file
 
-__all__ = ["Rewriting", "print_diff", "rewrite"]
+__all__ = ["Rewriting", "imports_runtime", "print_diff", "rewrite"]
 
 # A file's path, bytes and findings → its new bytes and how many findings they settle; raises FixError.
 Change = Callable[[str, bytes, list[Diagnostic]], tuple[bytes, int]]
@@ -24,10 +25,14 @@ Change = Callable[[str, bytes, list[Diagnostic]], tuple[bytes, int]]
 
 @dataclass(slots=True)
 class Rewriting:
-    """How many files changed, how many findings that settled, and which files could not be changed."""
+    """How many files changed, how many findings that settled, and which files could not be changed.
+
+    ``needs_runtime`` says that one of them imports ``fa_lint_runtime`` now and did not before.
+    """
 
     files: int = 0
     findings: int = 0
+    needs_runtime: bool = False
     problems: list[str] = field(default_factory=list)
 
 
@@ -49,6 +54,7 @@ def rewrite(found: Iterable[Diagnostic], change: Change, *, diff_colour: str | N
                 write_atomically(path, new)
             done.files += 1
             done.findings += count
+            done.needs_runtime |= imports_runtime(data, new)
         except FixError as error:
             done.problems.append(str(error))
         except BrokenPipeError:  # nobody reads the diff any more; click ends the run
@@ -58,6 +64,11 @@ def rewrite(found: Iterable[Diagnostic], change: Change, *, diff_colour: str | N
     for problem in done.problems:
         tell(f"fa-lint: error: {problem}")
     return done
+
+
+def imports_runtime(old: bytes, new: bytes) -> bool:
+    """Return True where a fix has made code import ``fa_lint_runtime``."""
+    return RUNTIME.encode() in new and RUNTIME.encode() not in old
 
 
 def print_diff(path: str, old: bytes, new: bytes, color: str) -> None:

@@ -16,7 +16,7 @@ from fa_lint.config import Settings
 from fa_lint.engine import Report, lint, lint_text
 from fa_lint.semantics.roles import RoleNames
 from fa_lint.workers import context
-from tests.conftest import MIXED, SAFE, UNSAFE, write
+from tests.conftest import CLAMPED, MIXED, UNSAFE, write
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def big_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("big")
     filler = "# " + "x" * 97 + "\n"
     for number in range(40):
-        code = (MIXED, SAFE, "x = (\n", "y = 1  # noqa: FAL101\n", "z = 1\n")[number % 5]
+        code = (MIXED, CLAMPED, "x = (\n", "y = 1  # noqa: FAL101\n", "z = 1\n")[number % 5]
         write(root / f"pkg{number % 3}" / f"m{number}.py", code + filler * 1100)
     return root
 
@@ -92,7 +92,7 @@ def test_progress_counts_what_the_cache_knew() -> None:
     for name in ("a.py", "b.py"):
         write(name, "x = 1\n")
     lint(["a.py"], settings)
-    write("b.py", SAFE)
+    write("b.py", CLAMPED)
     told: list[tuple[int, int]] = []
     lint(["a.py", "b.py"], settings, progress=lambda done, total: told.append((done, total)))
     assert told == [(2, 2)]
@@ -115,7 +115,7 @@ def test_an_internal_error_is_a_problem_of_its_file(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("fa_lint.engine.analyse", fail)
     write("a.py", UNSAFE)
-    write("b.py", SAFE)
+    write("b.py", CLAMPED)
     report = lint(["a.py", "b.py"], Settings(root=os.getcwd()))
     assert report.problems == ["a.py: internal error: AssertionError: no idea"]
     assert [d.path for d in report.diagnostics] == ["b.py"]

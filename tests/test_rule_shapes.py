@@ -132,7 +132,7 @@ def test_fixes_of_quotients(line: str, fixed: str | None) -> None:
         assert found.fix is None
         return
     assert found.fix is not None
-    assert found.fix.applicability is Applicability.SAFE
+    assert found.fix.applicability is Applicability.UNSAFE
     assert any(edit.content in fixed and "safe_cosine(" in edit.content for edit in found.fix.edits)
     assert fixed.startswith("c = ") and fixed.removeprefix("c = ") in [e.content for e in found.fix.edits]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fa_lint.source import ParseFailure, Source, SourceError
-from tests.conftest import SAFE, SAFE_FIXED, UNSAFE, Lint, diagnostics_of, found_in, write
+from tests.conftest import CLAMPED, CLAMPED_FIXED, UNSAFE, Lint, diagnostics_of, found_in, write
 
 Codes = Callable[..., list[str]]
 
@@ -68,15 +68,15 @@ def test_the_row_of_a_bad_byte() -> None:
 
 
 def test_findings_and_fixes_in_a_latin_1_file(fa_lint: Lint) -> None:
-    data = ("# coding: latin-1\n# é\n" + SAFE).encode("latin-1")
+    data = ("# coding: latin-1\n# é\n" + CLAMPED).encode("latin-1")
     assert found_in(data) == ["6:12 FAL201"]
     path = write("a.py", data)
     assert fa_lint("a.py", "--fix").exit_code == 0
-    assert path.read_bytes() == ("# coding: latin-1\n# é\n" + SAFE_FIXED).encode("latin-1")
+    assert path.read_bytes() == ("# coding: latin-1\n# é\n" + CLAMPED_FIXED).encode("latin-1")
 
 
 def test_an_encoding_that_cannot_be_written_back_is_not_fixed(fa_lint: Lint) -> None:
-    data = b"# coding: utf-7\n# +AOk-\n" + SAFE.encode() + b"# +AOkA6Q-  +AOk-\n+AGE- = 1\n"
+    data = b"# coding: utf-7\n# +AOk-\n" + CLAMPED.encode() + b"# +AOkA6Q-  +AOk-\n+AGE- = 1\n"
     path = write("a.py", data)
     result = fa_lint("a.py", "--fix", "--output-format", "concise")
     assert result.exit_code == 2
@@ -89,12 +89,12 @@ def test_an_encoding_that_cannot_be_written_back_is_not_fixed(fa_lint: Lint) -> 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_line_ends(newline: str, fa_lint: Lint) -> None:
-    data = SAFE.replace("\n", newline).encode()
+    data = CLAMPED.replace("\n", newline).encode()
     assert found_in(data) == ["4:12 FAL201"]
     path = write("a.py", data)
     fa_lint("a.py", "--fix")
     if newline != "\r":
-        assert path.read_bytes() == SAFE_FIXED.replace("\n", newline).encode()
+        assert path.read_bytes() == CLAMPED_FIXED.replace("\n", newline).encode()
     assert found_in(path.read_bytes()) == []
 
 
@@ -217,7 +217,7 @@ def test_random_bytes(seed: int) -> None:
 def test_damaged_files(seed: int) -> None:
     """A good file with bytes cut out, doubled and turned over: findings, or one FAL900."""
     generator = random.Random(seed)
-    data = bytearray((SAFE + UNSAFE).encode() * 3)
+    data = bytearray((CLAMPED + UNSAFE).encode() * 3)
     for _ in range(generator.randrange(1, 6)):
         at = generator.randrange(len(data))
         data[at : at + generator.randrange(4)] = generator.choice([b"", b"(", b"\0", b"\xff", b"'", b"\n", b"\\"])
@@ -287,6 +287,6 @@ def test_empty_files_are_clean(codes: Codes) -> None:
 
 
 def test_a_warning_of_the_compiler_is_not_the_users_business(fa_lint: Lint) -> None:
-    write("a.py", "x = '\\d'\nif x is 'a': pass\n" + SAFE)
+    write("a.py", "x = '\\d'\nif x is 'a': pass\n" + CLAMPED)
     result = fa_lint("a.py", "--fix")
     assert (result.exit_code, result.stderr) == (0, "Fixed 1 finding in 1 file.\n")

@@ -11,6 +11,7 @@ from rich.text import Text
 from fa_lint.engine import Report
 from fa_lint.escaping import visible
 from fa_lint.findings import Applicability, Diagnostic, Level
+from fa_lint.installing import NEEDS_RUNTIME
 from fa_lint.output._common import where
 
 __all__ = ["print_full", "render_full"]
@@ -89,4 +90,6 @@ def _summary(report: Report) -> Text:
         text += f" {safe} fixable with --fix."
     if unsafe:
         text += f" {unsafe} with --fix --unsafe-fixes."
+    if any(found.fix is not None and found.fix.needs_runtime for found in report.diagnostics):
+        text += f" {NEEDS_RUNTIME}"
     return Text(text)

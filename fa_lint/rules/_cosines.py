@@ -233,18 +233,19 @@ def _result_is_asserted(node: ir.Expr, region: ir.Node, facts: ModuleFacts) -> b
 # -- fixes --------------------------------------------------------------------------------------------------------
 
 
-def runtime_fix(
-    facts: ModuleFacts, function: str, edits: tuple[Edit, ...], applicability: Applicability, message: str
-) -> Fix | None:
-    """A fix that calls ``fa_lint_runtime.<function>``; None where the module gives that name another meaning."""
+def runtime_fix(facts: ModuleFacts, function: str, edits: tuple[Edit, ...], message: str) -> Fix | None:
+    """A fix that calls ``fa_lint_runtime.<function>``; None where the module gives that name another meaning.
+
+    Unsafe: the code needs one more package, and a zero vector gives NaN.
+    """
     for scope in facts.names.scopes.values():
         for binding in scope.bindings.get(function, ()):
             if binding.target != f"fa_lint_runtime.{function}":
                 return None
-    return Fix(applicability, message, edits, (function,))
+    return Fix(Applicability.UNSAFE, message, edits, (function,))
 
 
-def safe_cosine_fix(cosine: CosineCall, facts: ModuleFacts, applicability: Applicability) -> Fix | None:
+def safe_cosine_fix(cosine: CosineCall, facts: ModuleFacts) -> Fix | None:
     """``F.cosine_similarity(a, b)`` → ``safe_cosine(a, b, dim=1)``: its default dimension is spelled out."""
     if cosine.kind != "similarity":
         return None
@@ -269,6 +270,5 @@ def safe_cosine_fix(cosine: CosineCall, facts: ModuleFacts, applicability: Appli
         facts,
         "safe_cosine",
         tuple(edits),
-        applicability,
         "Call fa_lint_runtime.safe_cosine: no eps, NaN where a vector is zero",
     )

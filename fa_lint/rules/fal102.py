@@ -47,7 +47,8 @@ class DimAsNormOrder(Rule):
     ```
 
     ## Fix safety
-    Unsafe: the result changes from one norm of everything to a norm along the dimension.
+    Unsafe: the result changes from one norm of everything to a norm along the dimension. `keepdim=True` is added where the
+    norm meets the value it was taken of, and there is no fix where it meets one whose shape is not known, as in FAL101.
 
     ## References
     - [torch.Tensor.norm](https://docs.pytorch.org/docs/stable/generated/torch.Tensor.norm.html)
@@ -97,14 +98,14 @@ class DimAsNormOrder(Rule):
             why = self._named(norm.order.value, facts) or self._literal(norm, facts)
             if why is not None:
                 text, level = why
-                place = norm.dim_keyword
+                meant, fix = dim_fix(norm, facts)
                 yield self.find(
                     facts,
                     norm.call,
-                    f"{text}; for a norm along a dimension write `{place}={facts.source(norm.order)}`",
+                    f"{text}; for a norm along a dimension write {meant}",
                     computes=self._computes(norm),
                     level=level,
-                    fix=dim_fix(norm, facts),
+                    fix=fix,
                 )
 
     def _computes(self, norm: NormCall) -> str:

@@ -7,7 +7,6 @@ from fa_lint.rules._norms import NormCall, norm_calls
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.values import is_number
 
 __all__ = ["NormKeepdimWithoutDim"]
 
@@ -74,8 +73,8 @@ class NormKeepdimWithoutDim(Rule):
             if not norm.keepdim or norm.has_dim or norm.family in ("normalize", "pairwise"):
                 continue
             order = norm.order or norm.order_keyword
-            value = facts.values.constant(order.value) if order is not None else None
-            if not is_number(value) or not isinstance(value, int | float) or value < 0:
+            value = facts.values.number(order.value) if order is not None else None
+            if value is None or value < 0:
                 continue
             if self._is_scaled_by_count(norm, facts):
                 continue

@@ -255,4 +255,4 @@ class UnclampedAcos(Rule):
             return None
         content = f"safe_angle({facts.source(left)}, {facts.source(right)}, dim={dim})"
         edits = (Edit(*facts.span(call), content),)
-        return runtime_fix(facts, "safe_angle", edits, Applicability.UNSAFE, "Call fa_lint_runtime.safe_angle")
+        return runtime_fix(facts, "safe_angle", edits, "Call fa_lint_runtime.safe_angle")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MIXED, SAFE, UNSAFE, write
+from tests.conftest import CLAMPED, MIXED, UNSAFE, write
 from tests.integrations.repository import ROOT
 
 pytest.importorskip("flake8", reason="the extra `flake8` is not installed")
@@ -77,7 +77,7 @@ def test_by_default_it_is_on() -> None:
 def test_worker_processes_know_the_options() -> None:
     for number in range(4):
         write(f"a{number}.py", "def f(a, b):\n    return a @ teaching\n")
-        write(f"b{number}.py", SAFE)
+        write(f"b{number}.py", CLAMPED)
     done = _flake8("-j", "2", "--select", "FAL", ".")
     assert done.stdout.count("FAL201") == 4
 
