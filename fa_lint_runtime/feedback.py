@@ -156,13 +156,13 @@ class Feedback(nn.Module):
             ValueError: kind ``"custom"``: how its matrices combine is not known.
         """
         if self.kind == "dfa":
-            return {site: error @ matrix.mT for site, matrix in self.items()}
+            return {site: _product(error, matrix) for site, matrix in self.items()}
         if self.kind != "fa":
             raise ValueError('feedback of kind "custom" does not say how its matrices combine')
         credits: dict[str, Tensor] = {}
         signal = error
         for site, matrix in reversed(self.items()):
-            signal = signal @ matrix.mT
+            signal = _product(signal, matrix)
             credits[site] = signal
         return {site: credits[site] for site in self._sites}
 
@@ -188,6 +188,12 @@ class Feedback(nn.Module):
     def extra_repr(self) -> str:
         """For ``print``."""
         return f"kind={self.kind!r}, seed={self.seed}, sites={len(self._sites)}, digest={self.digest[:12]}"
+
+
+def _product(error: Tensor, matrix: Tensor) -> Tensor:
+    """In the wider of the two dtypes: errors are often fp64 where matrices are fp32."""
+    dtype = torch.promote_types(error.dtype, matrix.dtype)
+    return error.to(dtype) @ matrix.to(dtype).mT
 
 
 def _names(sites: Sequence[str] | None, count: int) -> list[str]:

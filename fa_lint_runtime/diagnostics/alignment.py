@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .capture import BatchStatistics
 from .credits import Pairing
-from .null import FeedbackNull, FrameNull, FrameSums, Moments
+from .null import FeedbackNull, Moments, SignNull, SignSums
 from .statistics import NAN, Estimate, bootstrap_mean, holm, median, median_interval
 
 __all__ = ["DEAD", "Aggregations", "Decision", "LayerAlignment", "aggregate", "alignments"]
@@ -114,12 +114,16 @@ def alignments(
     alpha: float,
     resamples: int,
     seed: int,
+    draws: int,
 ) -> dict[int, LayerAlignment]:
     """Hidden state to its alignment; states without a credit of their own are absent."""
     keys = [key for key in pairing.trained if all(key in s.alignments for s in stats)]
     cosines = {key: torch.cat([s.alignments[key].cosines for s in stats]) for key in keys}
     means = bootstrap_mean([cosines[key] for key in keys], resamples, alpha, seed)
-    nulls = {key: _null([s.alignments[key].null for s in stats], feedback.get(key[1]), alpha) for key in keys}
+    nulls = {
+        key: _null([s.alignments[key].null for s in stats], feedback.get(key[1], SignNull(draws, seed + key[0])), alpha)
+        for key in keys
+    }
     adjusted = holm([nulls[key].p for key in keys])
     original = dict(pairing.original)
     found = {}
@@ -165,16 +169,17 @@ class _Null:
     p: float = NAN
 
 
-def _null(sums: Sequence[Moments | FrameSums | None], fresh: FeedbackNull | None, alpha: float) -> _Null:
-    if fresh is not None:
+def _null(sums: Sequence[Moments | SignSums | None], fresh: FeedbackNull | SignNull, alpha: float) -> _Null:
+    if isinstance(fresh, FeedbackNull):
         observed, draws = fresh.values([s for s in sums if isinstance(s, Moments)])
     else:
-        observed, draws = FrameNull.values([s for s in sums if isinstance(s, FrameSums)])
-    if not math.isfinite(observed) or not np.isfinite(draws).all():
+        observed, draws = fresh.values([s for s in sums if isinstance(s, SignSums)])
+    if not math.isfinite(observed) or not np.isfinite(draws).all() or 2 / (len(draws) + 1) > alpha:
         return _Null()
     mean, sd = float(draws.mean()), float(draws.std(ddof=1))
     low, high = (float(v) for v in np.quantile(draws, [alpha / 2, 1 - alpha / 2]))
-    p = (1 + int((np.abs(draws) >= abs(observed)).sum())) / (len(draws) + 1)
+    # One sum of the same numbers in two orders may differ in the last bits.
+    p = (1 + int((np.abs(draws) >= (1 - 1e-12) * abs(observed)).sum())) / (len(draws) + 1)
     return _Null(observed, mean, sd, low, high, (observed - mean) / sd if sd > 0 else NAN, p)
 
 

@@ -18,7 +18,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from .batches import Batch, fingerprints
 from .credits import CreditFunction, CreditInputs, Pairing
 from .losses import IGNORED, SummedLoss
-from .null import FeedbackNull, FrameNull, FrameSums, Moments
+from .null import FeedbackNull, Moments, SignSums
 from .outputs import Token, pool, samples_first
 from .restore import tracked_inputs
 from .rows import GroupSums, Rows, as_rows, group_sums, norms64, stacked
@@ -49,7 +49,7 @@ class Alignments:
 
     cosines: Tensor
     credit_sum: Tensor
-    null: Moments | FrameSums | None
+    null: Moments | SignSums | None
 
     def cpu(self) -> Alignments:
         """On the CPU."""
@@ -113,16 +113,14 @@ class Credits:
         function: the credit function, or None.
         nulls: site to its fresh-feedback null.
         order: names for what the function returns as a sequence.
-        draws, seed: of frame nulls, made when the size of a credit is known.
+        draws: of the null of a credit function.
     """
 
     pairing: Pairing
     matrices: dict[str, Tensor] = field(default_factory=dict)
     function: CreditFunction | None = None
     nulls: dict[str, FeedbackNull] = field(default_factory=dict)
-    frames: dict[tuple[int, str], FrameNull] = field(default_factory=dict)
     draws: int = 199
-    seed: int = 0
 
 
 @dataclass
@@ -154,6 +152,7 @@ class Capture:
         norms: list[Tensor] = []
         dtypes: list[torch.dtype] = []
         shapes: list[int] = []
+        unpooled: list[torch.Size] = []
         kept: list[Tensor] = []
         prints = fingerprints(batch)  # ahead of the forward, which then finds x in the cache
         wants_hidden = self.credits is not None and self.credits.function is not None
@@ -165,6 +164,7 @@ class Capture:
             norms.append(norms64(vectors))
             dtypes.append(h.dtype)
             shapes.append(vectors.shape[1])
+            unpooled.append(first.shape[1:])
             if wants_hidden:
                 kept.append(first.clone())
 
@@ -180,7 +180,7 @@ class Capture:
         alignments: dict[tuple[int, str], Alignments] = {}
         if self.credits is not None:
             inputs = CreditInputs(batch.x, batch.y, logits.detach(), error, tuple(kept), self.model)
-            alignments = self._alignments(self.credits, inputs, raw, rows)
+            alignments = self._alignments(self.credits, inputs, raw, rows, unpooled)
         with_logits = logits.ndim == 2 and logits.shape[1] <= 1024 and isinstance(batch.y, Tensor)
         classes = with_logits and not batch.y.dtype.is_floating_point and batch.y.ndim == 1
         return BatchStatistics(
@@ -208,7 +208,12 @@ class Capture:
         return pool(samples_first(gradient, self.plan.batch_dims[position]), self.token).detach()
 
     def _alignments(
-        self, credits: Credits, inputs: CreditInputs, gradients: list[Tensor | None], rows: Mapping[int, Rows]
+        self,
+        credits: Credits,
+        inputs: CreditInputs,
+        gradients: list[Tensor | None],
+        rows: Mapping[int, Rows],
+        unpooled: Sequence[torch.Size],
     ) -> dict[tuple[int, str], Alignments]:
         signals = credit_signals(credits, inputs)
         absent = [site for _, site in credits.pairing.trained if site not in signals]
@@ -230,9 +235,9 @@ class Capture:
                     )
                 continue
             credit = as_rows(signal)
-            null: Moments | FrameSums | None = None
+            null: Moments | SignSums | None = None
             if trained and moments is None:
-                null = self._frame(credits, (position, site), rows[position], credit)
+                null = SignSums.of(rows[position].unit, credit.unit, unpooled[position])
             elif trained and moments is not None:
                 null = _moments(rows[position], moments, credits.matrices[site].shape[0])
             cosines = _cosines(credit, rows[position])
@@ -243,12 +248,6 @@ class Capture:
         """Unit errors: (B, C), or (B, T, C) where all positions are concatenated."""
         local = error if error.ndim == 2 or self.token == "all" else pool(error, self.token)
         return as_rows(local.reshape(len(local), -1)).unit.reshape(local.shape)
-
-    def _frame(self, credits: Credits, key: tuple[int, str], gradient: Rows, credit: Rows) -> FrameSums:
-        if key not in credits.frames:
-            width = gradient.vectors.shape[1]
-            credits.frames[key] = FrameNull(width, credits.draws, credits.seed + key[0])
-        return credits.frames[key].sums(gradient.unit, credit.unit)
 
 
 def _cosines(a: Rows, b: Rows) -> Tensor:

@@ -210,7 +210,7 @@ def alignment(layers: Sequence[LayerFigures], broken: Sequence[int], missing: st
     blocks = [(i, a) for i, a in found.items() if i > 0] or list(found.items())
     decided = [(i, a) for i, a in blocks if a.decision != "undefined"]
     if not decided:
-        text = "no null: a credit or a gradient is zero or not finite"
+        text = "no null: a credit or a gradient is zero, not finite, or has too few units to redraw their signs"
         return Outcome("alignment", title, "not measured", NAN, t.alpha, text, "")
     aligned = [i for i, a in decided if a.decision == "aligned"]
     best = min(a.p_holm for _, a in decided)

@@ -200,7 +200,7 @@ class _Session:
             pairing = pair(names, self.plan.names, sites)
             self.kind = "function"
             self.draws = null_draws(limits.null_draws, len(pairing.trained), limits.alpha)
-            self.capture.credits = Credits(pairing, function=credit, draws=self.draws, seed=limits.seed)
+            self.capture.credits = Credits(pairing, function=credit, draws=self.draws)
             return
         assert stored is not None
         self.kind, matrices = effective_matrices(stored, self.device)
@@ -338,6 +338,7 @@ class _Builder:
             alpha=limits.alpha,
             resamples=limits.bootstrap,
             seed=limits.seed,
+            draws=self.session.draws,
         )
 
     def _layers(self, aligned: dict[int, LayerAlignment]) -> tuple[LayerReport, ...]:
@@ -372,7 +373,7 @@ class _Builder:
             ]
             if cosines:
                 other = aggregate([float(c.nanmean()) for c in cosines], [float(c.nanmedian()) for c in cosines])
-        null = "the observed credit in random frames (signed permutations of coordinates)"
+        null = "the observed credit with the signs of its units redrawn"
         if session.kind != "function":
             null = "fresh feedback of the same kind, gradients and errors as they are"
         return AlignmentReport(
