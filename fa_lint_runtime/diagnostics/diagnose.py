@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from .._version import __version__
+from ..feedback import Feedback
 from . import criteria
 from .alignment import LayerAlignment, aggregate, alignments
 from .batches import Batch, as_batches, to_batch
@@ -120,8 +121,9 @@ def diagnose(
     batches = as_batches(eval_batches)
     inner = unwrapped(model)
     with _on_device(inner, device) as place, measured(inner, track_parameters=True):
-        session = _Session(inner, batches, place, limits, layers, loss_fn, token)
-        session.take_credits(feedback, credit, sites)
+        stored = None if feedback is None else as_feedback(feedback)
+        session = _Session(inner, batches, place, limits, layers, loss_fn, token, stored)
+        session.take_credits(stored, credit, sites)
         stats = session.captured(progress)
         precision = session.precision(stats)
         parameters = session.parameter_cosines(stats)
@@ -163,10 +165,12 @@ class _Session:
         layers: Layers | None,
         loss_fn: LossFunction | None,
         token: Token,
+        feedback: Feedback | None,
     ) -> None:
         self.model, self.batches, self.device, self.limits, self.token = model, batches, device, limits, token
         self.probe = self.batch(0).head(_PROBED)
-        self.plan, self.logits = make_plan(model, layers, self.probe)
+        gated = feedback is not None and feedback.derivative
+        self.plan, self.logits = make_plan(model, layers, self.probe, before_activations=gated)
         self.loss: SummedLoss = summed_loss(loss_fn, self.logits, self.probe.y)
         self.capture = Capture(
             model=model,
@@ -184,15 +188,14 @@ class _Session:
         return to_batch(self.batches[index], index).to(self.device)
 
     def take_credits(
-        self, feedback: FeedbackSource | None, credit: CreditFunction | None, sites: Mapping[str, Any] | None
+        self, stored: Feedback | None, credit: CreditFunction | None, sites: Mapping[str, Any] | None
     ) -> None:
         """Configure the credit signal, if there is one."""
-        if feedback is None and credit is None:
+        if stored is None and credit is None:
             if sites is not None:
                 raise ValueError("sites given, but neither feedback nor credit")
             return
         limits = self.limits
-        stored = None if feedback is None else as_feedback(feedback)
         if stored is not None:
             self.digest, self.seed = stored.digest, stored.seed
         if credit is not None:
@@ -205,13 +208,17 @@ class _Session:
         assert stored is not None
         self.kind, matrices = effective_matrices(stored, self.device)
         classes = self.logits.shape[-1]
+        chained = list(matrices)[:-1] if stored.derivative and stored.kind == "fa" else []
         for site, matrix in matrices.items():
-            if matrix.shape[1] != classes:
+            if site not in chained and matrix.shape[1] != classes:
                 raise ValueError(
                     f"feedback for {site!r} takes {matrix.shape[1]} values, the output error has {classes}"
                 )
         pairing = pair(stored.sites, self.plan.names, sites)
         self.draws = null_draws(limits.null_draws, len(pairing.trained), limits.alpha)
+        if stored.derivative:
+            self.capture.credits = Credits(pairing, matrices=matrices, draws=self.draws, gated=stored.kind)
+            return
         sizes = tuple(matrix.shape[0] for matrix in matrices.values())
         nulls = {
             site: FeedbackNull(stored.kind, matrices[site].cpu(), sizes[i:], self.draws, limits.seed + i)
@@ -374,7 +381,7 @@ class _Builder:
             if cosines:
                 other = aggregate([float(c.nanmean()) for c in cosines], [float(c.nanmedian()) for c in cosines])
         null = "the observed credit with the signs of its units redrawn"
-        if session.kind != "function":
+        if credits.nulls:
             null = "fresh feedback of the same kind, gradients and errors as they are"
         return AlignmentReport(
             kind=session.kind,
