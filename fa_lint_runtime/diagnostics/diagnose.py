@@ -252,8 +252,6 @@ class _Session:
 
     def precision(self, stats: Sequence[BatchStatistics]) -> Precision:
         """fp64 checks on the first samples of batch 0."""
-        if is_sharded(self.model):
-            return Precision((), 0, NAN, (), "parameters are sharded (FSDP2)")
         rows = [None if g is None else g.to(self.device) for g in stats[0].first_rows]
         return measure_precision(self.model, self.plan, self.loss, self.batch(0), self.token, rows)
 
@@ -472,7 +470,7 @@ class _Builder:
             measured_accuracy=accuracy,
             output_error=median(joined(stats, "error_norms")),
             precision_samples=self.precision.samples,
-            derivative_error=self.precision.derivative_error,
+            derivative_error=self.precision.derivative.error,
             custom_functions=self.precision.custom_functions,
             versions=(f"torch {torch.__version__}", f"fa_lint_runtime {__version__}"),
             caveats=tuple(caveats),
