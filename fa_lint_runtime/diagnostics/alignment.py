@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from .credits import Pairing
 from .null import FeedbackNull, Moments, SignNull, SignSums
 from .statistics import NAN, Estimate, bootstrap_mean, holm, median, median_interval
 
-__all__ = ["DEAD", "Aggregations", "Decision", "LayerAlignment", "aggregate", "alignments"]
+__all__ = ["DEAD", "Aggregations", "Decision", "LayerAlignment", "aggregate", "alignments", "undecided"]
 
 DEAD = 0.5  # share of samples without a direction from which on a layer has none
 
@@ -95,6 +95,11 @@ def aggregate(means: Sequence[float], medians: Sequence[float]) -> Aggregations:
     shares = all(v > 0 for v in means) or all(v < 0 for v in means)
     share = first / total if shares else NAN
     return Aggregations(numbers[0], numbers[1], numbers[2], numbers[3], spread, share)
+
+
+def undecided(layer: LayerAlignment) -> LayerAlignment:
+    """The same without p-values and a decision: the reference it was compared with is not known to be the gradient."""
+    return replace(layer, z=NAN, p=NAN, p_holm=NAN, decision="undefined")
 
 
 def _decided(p_holm: float, statistic: float, alpha: float) -> Decision:

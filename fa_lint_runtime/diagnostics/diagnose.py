@@ -15,7 +15,7 @@ from torch import nn
 from .._version import __version__
 from ..feedback import Feedback
 from . import criteria
-from .alignment import LayerAlignment, aggregate, alignments
+from .alignment import LayerAlignment, aggregate, alignments, undecided
 from .batches import Batch, as_batches, to_batch
 from .capture import BatchStatistics, Capture, Credits, check_widths, named_signals, to_cpu
 from .credits import CreditFunction, CreditInputs, FeedbackSource, as_feedback, effective_matrices, pair
@@ -323,8 +323,11 @@ class _Builder:
         )
         original = original_outcomes(report)
         decisive = self._criteria(layers, aligned, report)
+        if any(o.essential and o.state == "not measured" for o in decisive):
+            layers = tuple(replace(x, alignment=x.alignment and undecided(x.alignment)) for x in layers)
         return replace(
             report,
+            layers=layers,
             original=original,
             criteria=decisive,
             verdict=verdict_of(decisive),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from zoo import NoContract, ResidualBlock, ResidualMLP, tokens, vectors
 
-from fa_lint_runtime import DiagnosticReport, diagnose
+from fa_lint_runtime import CreditInputs, DiagnosticReport, diagnose
 from fa_lint_runtime.diagnostics.derivative import Difference, _second_opinion
 
 
@@ -246,6 +246,27 @@ def test_feedback_in_a_network_that_does_not_run_in_fp64_is_no_reference(kind: s
     report = measured(DISHONEST[kind]())
     assert reference(report)[0] == "not measured"
     assert report.verdict == "not measurable"
+
+
+def test_a_reference_that_is_not_verified_decides_nothing_about_alignment() -> None:
+    torch.manual_seed(0)
+    layers = [FeedbackLinear(8) for _ in range(3)]
+    batches = [(vectors(16), torch.randint(0, 5, (16,))) for _ in range(3)]
+    matrix = torch.randn(8, 5, dtype=torch.float64)
+    found = []
+    for net in (stack(*layers), stack(*(nn.Linear(8, 8) for _ in layers))):
+
+        def credit(inputs: CreditInputs) -> dict[str, Tensor]:
+            return {f"blocks.{i}": inputs.error @ matrix.T for i in range(len(inputs.hidden))}
+
+        found.append(diagnose(net, batches, 0.2, credit=credit, progress=False))
+    decisions = [{x.alignment.decision for x in report.layers if x.alignment} for report in found]
+    assert decisions[0] == {"undefined"}
+    assert decisions[1] != {"undefined"}
+    assert all(math.isnan(x.alignment.p_holm) for x in found[0].layers if x.alignment)
+    below = [report.to_text().split("alignment Γ")[1].split("what decides")[0] for report in found]
+    assert "✓" not in below[0]
+    assert "✓" in below[1]
 
 
 def test_hooks_in_a_network_that_does_not_run_in_fp64_are_no_reference() -> None:
