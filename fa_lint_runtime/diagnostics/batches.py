@@ -39,18 +39,6 @@ class Batch:
 
         return Batch(_mapped(self.x, cut), _mapped(self.y, cut), count)
 
-    def doubled(self) -> Batch:
-        """Every sample twice, first all of them and then all of them again; fresh tensors."""
-
-        def twice(value: Tensor) -> Tensor:
-            if value.ndim and value.shape[0] == self.size:
-                return torch.cat([value, value])
-            if value.ndim > 1 and value.shape[1] == self.size:
-                return torch.cat([value, value], 1)
-            return value.clone()
-
-        return Batch(_mapped(self.x, twice), _mapped(self.y, twice), 2 * self.size)
-
     def mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """The same batch with a function applied to the tensors of ``x``."""
         return Batch(_mapped(self.x, function), self.y, self.size)

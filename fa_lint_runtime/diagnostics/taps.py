@@ -153,10 +153,12 @@ class _Trace:
         return name if is_head else None
 
 
-def make_plan(model: nn.Module, layers: Layers | None, probe: Batch) -> tuple[Plan, Tensor]:
+def make_plan(
+    model: nn.Module, layers: Layers | None, probe: Batch, *, before_activations: bool = False
+) -> tuple[Plan, Tensor]:
     """Run a few samples through the model and decide where its hidden states are. Also their logits, without a graph.
 
-    Inside ``measured``.
+    Inside ``measured``. ``before_activations``: they are what layers return, as the activation comes after that.
 
     Raises:
         ValueError: no blocks, or a hidden state without a batch dimension.
@@ -172,7 +174,7 @@ def make_plan(model: nn.Module, layers: Layers | None, probe: Batch) -> tuple[Pl
         caveats.append(f"{head} makes the logits: it is taken for the head, not for a block")
         blocks = blocks.without(head)
         trace = _traced(model, blocks, probe)
-    mode = _mode(trace, blocks)
+    mode = "outputs of layers" if before_activations else _mode(trace, blocks)
     count = len(trace.names)
     names, producers = _numbered(trace.names), list(trace.modules)
     hidden = list(trace.outputs)

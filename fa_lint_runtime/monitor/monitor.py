@@ -129,13 +129,14 @@ class Monitor:
 
     def _configured(self, model: nn.Module, batch: Batch) -> Capture:
         probe = batch.head(3)
-        plan, logits = make_plan(model, self._layers, probe)
+        gated = self._feedback.kind if self._feedback is not None and self._feedback.derivative else None
+        plan, logits = make_plan(model, self._layers, probe, before_activations=gated is not None)
         capture = Capture(model, plan, summed_loss(self._loss_fn, logits, probe.y), token=self._token, groups=1)
         if self._feedback is not None:
             _, matrices = effective_matrices(self._feedback, logits.device)
             self._pairs = pair(self._feedback.sites, plan.names, self._sites).trained
             # As the pairing that asks for no null: Γ is recorded here, decisions about it belong to diagnose.
-            capture.credits = Credits(Pairing((), self._pairs, ""), matrices=matrices)
+            capture.credits = Credits(Pairing((), self._pairs, ""), matrices=matrices, gated=gated)
         return capture
 
     def _reading(self, step: int, found: BatchStatistics) -> Reading:
