@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from . import saves, session
-from .callsite import caller, site_of
+from .callsite import backward_pass, caller, site_of
 from .checks.division import zero_by_zero
 from .evidence import in_backward, remember_grads, remember_leaves
 from .exchange import exchange
@@ -43,7 +43,8 @@ def _state_dict(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _grad(original: Callable[..., Any]) -> Callable[..., Any]:
     def grad(*args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
+        with backward_pass(caller()):
+            result = original(*args, **kwargs)
         if isinstance(result, tuple):
             remember_grads(result)
         return result
@@ -54,7 +55,8 @@ def _grad(original: Callable[..., Any]) -> Callable[..., Any]:
 def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
         remember_leaves([tensors] if isinstance(tensors, Tensor) else tensors)
-        return original(tensors, *args, **kwargs)
+        with backward_pass(caller()):
+            return original(tensors, *args, **kwargs)
 
     return backward
 
