@@ -9,15 +9,16 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from .callsite import Call, caller
-from .checks.gradient import SMALLEST_NORMAL, flushed_gradient
+from .checks.gradient import flushed_gradient, is_subnormal
 from .watch import is_inside, watch
 
 __all__ = ["cast_of_this_node", "remember_cast", "watch_gradient"]
 
 _CAST = "fa_lint_cast"
 
-# The backward pass in which a subnormal gradient was seen last: from there on, zeros are flushed ones.
-_sinking: dict[int, int] = {}
+# By device: the latest backward pass, and whether a subnormal gradient was seen in it. From there on, zeros are flushed
+# ones. On a device that nothing may wait for, the answer stays there.
+_sinking: dict[torch.device, tuple[int, Tensor | bool]] = {}
 
 
 def watch_gradient(copy: Tensor, forward: Call | None) -> None:
@@ -32,13 +33,15 @@ def watch_gradient(copy: Tensor, forward: Call | None) -> None:
         if is_inside() or not isinstance(gradient, Tensor) or gradient.dtype is not torch.float16:
             return
         task = torch._C._current_graph_task_id()
-        thread_sinks = _sinking.get(0) == task
 
         def check(values: tuple[Tensor, ...], now: bool) -> Any:
-            total, found = flushed_gradient(values[0], sinking=thread_sinks, now=now)
-            if now and 0 < float(values[0].abs().max()) < SMALLEST_NORMAL:
-                _sinking[0] = task
-            return total, found
+            device = values[0].device
+            latest, sinks = _sinking.get(device, (task, False))
+            sinks = sinks if latest == task else False
+            result = flushed_gradient(values[0], sinking=sinks, now=now)
+            subnormal = is_subnormal(values[0])
+            _sinking[device] = task, sinks or bool(subnormal) if now else subnormal | sinks
+            return result
 
         watch("gradient-flush", "backward", (gradient,), check, caller(place))
 
