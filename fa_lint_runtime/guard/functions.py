@@ -13,7 +13,7 @@ from .callsite import backward_pass, caller, site_of
 from .checks.division import zero_by_zero
 from .evidence import in_backward, remember_grads, remember_leaves
 from .exchange import exchange
-from .watch import is_inside, nested, quiet, watch
+from .watch import is_inside, nested, quiet, unnoticed, watch
 
 __all__ = ["install"]
 
@@ -62,7 +62,8 @@ def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _divide(name: str) -> Callable[[], None]:
-    """``/`` and ``/=`` of tensors: set on ``torch.Tensor``, where nothing but inheritance stood before."""
+    """``/`` and ``/=`` of tensors: set on ``torch.Tensor``, which has a ``/=`` of its own and inherits ``/``."""
+    inherited = name not in vars(torch.Tensor)
     below = getattr(torch.Tensor, name)
 
     def divide(self: Tensor, other: Any) -> Any:
@@ -70,7 +71,7 @@ def _divide(name: str) -> Callable[[], None]:
             return below(self, other)
         before = self
         if name == "__itruediv__":
-            with quiet():
+            with quiet(), unnoticed(False):
                 before = self.detach().clone()
         with nested():
             result = below(self, other)
@@ -84,7 +85,10 @@ def _divide(name: str) -> Callable[[], None]:
     setattr(torch.Tensor, name, divide)
 
     def restore() -> None:
-        delattr(torch.Tensor, name)
+        if inherited:
+            delattr(torch.Tensor, name)
+        else:
+            setattr(torch.Tensor, name, below)
 
     return restore
 
@@ -96,7 +100,7 @@ def install() -> Callable[[], None]:
         exchange(nn.Module.state_dict, _state_dict),
         exchange(torch.autograd.grad, _grad),
         exchange(torch.autograd.backward, _backward),
-        *(_divide(name) for name in ("__truediv__", "__itruediv__") if name not in vars(torch.Tensor)),
+        *(_divide(name) for name in ("__truediv__", "__itruediv__")),
     ]
 
     def restore() -> None:

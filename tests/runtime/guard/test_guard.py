@@ -301,6 +301,16 @@ def test_zero_by_zero_of_a_cosine_without_eps() -> None:
     assert [(event.code, event.count) for event in log] == [("FAL405", 2)]
 
 
+def test_zero_by_zero_in_place() -> None:
+    before = torch.Tensor.__itruediv__
+    x = torch.zeros(2, 3)
+    with guard("record") as log:
+        x /= torch.zeros(2, 3)
+        line = sys._getframe().f_lineno - 1
+    assert [(event.code, event.count, event.line) for event in log] == [("FAL405", 6, line)]
+    assert torch.Tensor.__itruediv__ is before
+
+
 def program() -> None:
     low()
     low(0.1)
