@@ -140,6 +140,7 @@ def _at_first_hidden(
         return NAN, "the first hidden state could not be found again"
     rounding = _EPS * batch.size * max(1.0, float(logits.abs().max()))
     width = 2 * _STEP * sizes[0]
+    gradient, direction = gradient.to(logits.device), direction.to(logits.device)
     if rounding / width > 1e-3 * float(gradient.norm() * direction.norm()):
         return NAN, "the loss is too flat for a central difference"
     if len(up) == len(down) == batch.size:

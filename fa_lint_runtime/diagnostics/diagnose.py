@@ -138,9 +138,11 @@ def _as_baseline(given: Accuracy | FrozenBaseline | None) -> FrozenBaseline | No
 
 @contextmanager
 def _on_device(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
-    first = next((t for t in [*model.parameters(), *model.buffers()]), None)
-    home = torch.device("cpu") if first is None else first.device
+    homes = dict.fromkeys(t.device for t in [*model.parameters(), *model.buffers()])
+    home = next(iter(homes), torch.device("cpu"))
     target = home if device is None else torch.device(device)
+    if device is not None and len(homes) > 1:
+        raise ValueError(f"the model lies on {', '.join(map(str, homes))}: leave device out to measure it there")
     if target == home or (target.type == home.type and target.index is None):
         yield home
         return

@@ -154,8 +154,9 @@ class FrameNull:
 
     def __init__(self, size: int, draws: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.permutations = torch.rand(draws, size, generator=generator).argsort(1)
-        self.signs = torch.randint(0, 2, (draws, size), generator=generator, dtype=torch.int8) * 2 - 1
+        self.permutations = torch.rand(draws, size, generator=generator, device="cpu").argsort(1)
+        flips = torch.randint(0, 2, (draws, size), generator=generator, dtype=torch.int8, device="cpu")
+        self.signs = flips * 2 - 1
 
     def sums(self, unit_gradient: Tensor, unit_credit: Tensor) -> FrameSums:
         """Of one batch: both (n, d) fp64, zero where undefined."""
