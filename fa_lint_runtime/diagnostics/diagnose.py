@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from .._version import __version__
+from ..placement import HOST, factories_on
 from . import criteria
 from .alignment import LayerAlignment, aggregate, alignments
 from .batches import Batch, as_batches, to_batch
@@ -31,13 +32,13 @@ from .outputs import Token, samples_first
 from .parameters import parameter_cosines
 from .precision import PRECISE, Precision, measure_precision
 from .report import AlignmentReport, DiagnosticReport, LayerReport, Provenance
-from .restore import factories_on, is_sharded, measured, unwrapped
+from .restore import is_sharded, measured, unwrapped
 from .stability import drifts, error_drift
 from .statistics import NAN, median, medians
 from .taps import make_plan, run
 from .thresholds import DiagnosticThresholds, as_thresholds
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "on_device"]
 
 _PROBED = 3  # samples of the forward that finds the hidden states
 _GROUPS = 32  # for intervals over samples
@@ -119,14 +120,14 @@ def diagnose(
     baseline = _as_baseline(frozen_baseline_acc)
     batches = as_batches(eval_batches)
     inner = unwrapped(model)
-    with _on_device(inner, device) as place, measured(inner, track_parameters=True):
+    with on_device(inner, device) as place, measured(inner, track_parameters=True):
         session = _Session(inner, batches, place, limits, layers, loss_fn, token)
         session.take_credits(feedback, credit, sites)
         stats = session.captured(progress)
         precision = session.precision(stats)
         parameters = session.parameter_cosines(stats)
     builder = _Builder(session, stats, precision, parameters)
-    with factories_on(torch.device("cpu")):
+    with factories_on(HOST):
         return builder.report(headline, headline_acc, baseline, method_name, notes, layer_for_stability)
 
 
@@ -137,7 +138,8 @@ def _as_baseline(given: Accuracy | FrozenBaseline | None) -> FrozenBaseline | No
 
 
 @contextmanager
-def _on_device(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
+def on_device(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
+    """The device of the model, within; it is moved there and back where another is asked for."""
     homes = dict.fromkeys(t.device for t in [*model.parameters(), *model.buffers()])
     home = next(iter(homes), torch.device("cpu"))
     target = home if device is None else torch.device(device)
