@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
 from fa_lint_runtime import safe_angle, safe_cosine, safe_cosine_matrix, safe_norm, safe_unit
+from fa_lint_runtime.kernels import triton as triton_kernels
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -44,3 +48,21 @@ def test_one_cosine_of_the_host_does_not_break_those_that_follow() -> None:
     assert under_the_default.is_cpu and a.grad is not None and a.grad.is_cpu
     torch.set_default_device(None)
     assert torch.equal(safe_cosine(a, b), under_the_default)
+
+
+def test_kernels_start_on_the_device_of_their_operands(last: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton asks for the current device alone; where it is not that of the operands, it reads foreign addresses."""
+    started: list[int] = []
+
+    class Kernel:
+        def __getitem__(self, grid: tuple[int, ...]) -> Any:
+            return lambda *operands, **options: started.append(torch.cuda.current_device())
+
+    kernels = SimpleNamespace(gram_kernel=Kernel(), gradient_kernel=Kernel())
+    monkeypatch.setattr(triton_kernels, "_device", lambda: kernels)
+    for device in (last, torch.device("cuda", 0)):
+        started.clear()
+        a, b = torch.ones(3, 4, device=device), torch.ones(3, 4, device=device)
+        _, numbers = triton_kernels.gram(a, b, triton_kernels.plan(3, 4, 1))
+        triton_kernels.gradients(a, b, numbers, torch.ones(3, device=device), (True, True))
+        assert started == [device.index, device.index] and torch.cuda.current_device() == 0
