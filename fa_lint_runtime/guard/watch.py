@@ -81,7 +81,7 @@ def watch(kind: str, function: str, operands: tuple[Tensor, ...], check: Check, 
 
     Raises:
         GuardError: mode ``"error"``.
-        Warning: mode ``"warn"`` under a filter that turns warnings into errors.
+        GuardWarning: mode ``"warn"`` under a filter that makes errors of these warnings by name.
     """
     with quiet():
         _look(kind, function, operands, check, call)
