@@ -162,7 +162,7 @@ def _projections(feedback: Mapping[str, Any]) -> list[Tensor]:
             continue
         matrix = x.detach().cpu().to(torch.float64)
         matrix = matrix.reshape(matrix.shape[0], -1) if matrix.ndim > 1 else matrix.reshape(1, -1)
-        probe = torch.randn(_PROBES, matrix.shape[1], generator=generator, dtype=torch.float64)
+        probe = torch.randn(_PROBES, matrix.shape[1], generator=generator, dtype=torch.float64, device="cpu")
         results.append(probe @ matrix.mT)
     return results
 

@@ -21,10 +21,8 @@ Kind = Literal["dfa", "fa", "custom"]
 def _draw(shapes: Sequence[tuple[int, int]], seed: int, dtype: torch.dtype) -> list[Tensor]:
     """``randn(rows, columns) / sqrt(columns)`` on the CPU from a generator of their own, whatever the global state."""
     generator = torch.Generator().manual_seed(seed)
-    return [
-        (torch.randn(rows, columns, generator=generator, dtype=torch.float64) / math.sqrt(columns)).to(dtype)
-        for rows, columns in shapes
-    ]
+    drawn = (torch.randn(*shape, generator=generator, dtype=torch.float64, device="cpu") for shape in shapes)
+    return [(matrix / math.sqrt(matrix.shape[1])).to(dtype) for matrix in drawn]
 
 
 class Feedback(nn.Module):

@@ -182,10 +182,11 @@ class Capture:
         if self.credits is not None and self.credits.gated is not None:
             slopes = slopes_of_sites(self.credits, plan, logits, edges, states)
         gradients, error = gradients_at(self.loss, logits, batch, edges)
-        raw = [self._pooled(g, position) for position, g in enumerate(gradients)]
+        home = logits.device
+        raw = [self._pooled(g, position, home) for position, g in enumerate(gradients)]
         rows: dict[int, Rows] = {}
         sums: dict[int, GroupSums] = {}
-        for indices, together in stacked(raw, shapes, batch.size, logits.device):
+        for indices, together in stacked(raw, shapes, batch.size, home):
             rows.update(zip(indices, together.each(), strict=True))
             sums.update(zip(indices, group_sums(together, self.groups), strict=True))
         error_rows = as_rows(error.reshape(1, batch.size, -1))
@@ -198,7 +199,7 @@ class Capture:
         return BatchStatistics(
             index=index,
             size=batch.size,
-            hidden_norms=torch.stack(norms),
+            hidden_norms=torch.stack([own.to(home) for own in norms]),
             gradient_norms=torch.stack([rows[index].norms for index in range(plan.count)]),
             error_norms=error_rows.norms[0],
             gradients=tuple(sums[index] for index in range(plan.count)),
@@ -214,10 +215,10 @@ class Capture:
             first_rows=tuple(None if g is None else g[: self.rows].clone() for g in raw) if index == 0 else (),
         )
 
-    def _pooled(self, gradient: Tensor | None, position: int) -> Tensor | None:
+    def _pooled(self, gradient: Tensor | None, position: int, device: torch.device) -> Tensor | None:
         if gradient is None:
             return None
-        return pool(samples_first(gradient, self.plan.batch_dims[position]), self.token).detach()
+        return pool(samples_first(gradient, self.plan.batch_dims[position]), self.token).detach().to(device)
 
     def _alignments(
         self,
@@ -362,8 +363,8 @@ def named_signals(made: Any) -> dict[str, Tensor]:
 
 
 def fitted(signal: Tensor, row: Tensor, token: Token, site: str, name: str) -> Tensor | None:
-    """A credit as one vector a sample of the width of the gradient; None if it does not fit."""
-    vectors = signal if signal.ndim == 2 else pool(signal, token)
+    """A credit as one vector a sample, of the width and on the device of the gradient; None if it does not fit."""
+    vectors = (signal if signal.ndim == 2 else pool(signal, token)).to(row.device)
     if token == "all" and vectors.shape[1] != row.shape[1] and row.shape[1] % vectors.shape[1] == 0:
         vectors = vectors.repeat(1, row.shape[1] // vectors.shape[1])
     if len(vectors) != len(row):

@@ -170,6 +170,7 @@ def _at_first_hidden(
         if not sizes:
             return Difference(NAN, missing="the first hidden state could not be found again")
         width = copies.step * sizes[0]
+        gradient, direction = gradient.to(up.device), direction.to(up.device)
         measured = (up - down) / (2 * width)
         if len(measured) == batch.size:
             own, moved = (t.movedim(dim if pooled is None else 0, 0).flatten(1) for t in (gradient, direction))

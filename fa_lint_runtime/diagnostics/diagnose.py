@@ -14,6 +14,7 @@ from torch import nn
 
 from .._version import __version__
 from ..feedback import Feedback
+from ..placement import HOST, factories_on
 from . import criteria
 from .alignment import LayerAlignment, aggregate, alignments, undecided
 from .batches import Batch, as_batches, to_batch
@@ -32,13 +33,13 @@ from .outputs import Token, samples_first
 from .parameters import parameter_cosines
 from .precision import PRECISE, Precision, measure_precision
 from .report import AlignmentReport, DiagnosticReport, LayerReport, Provenance
-from .restore import factories_on, is_sharded, measured, unwrapped
+from .restore import is_sharded, measured, unwrapped
 from .stability import drifts, error_drift
 from .statistics import NAN, median, medians
 from .taps import make_plan, run
 from .thresholds import DiagnosticThresholds, as_thresholds
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "on_device"]
 
 _PROBED = 3  # samples of the forward that finds the hidden states
 _GROUPS = 32  # for intervals over samples
@@ -120,7 +121,7 @@ def diagnose(
     baseline = _as_baseline(frozen_baseline_acc)
     batches = as_batches(eval_batches)
     inner = unwrapped(model)
-    with _on_device(inner, device) as place, measured(inner, track_parameters=True):
+    with on_device(inner, device) as place, measured(inner, track_parameters=True):
         stored = None if feedback is None else as_feedback(feedback)
         session = _Session(inner, batches, place, limits, layers, loss_fn, token, stored)
         session.take_credits(stored, credit, sites)
@@ -128,7 +129,7 @@ def diagnose(
         precision = session.precision(stats)
         parameters = session.parameter_cosines(stats)
     builder = _Builder(session, stats, precision, parameters)
-    with factories_on(torch.device("cpu")):
+    with factories_on(HOST):
         return builder.report(headline, headline_acc, baseline, method_name, notes, layer_for_stability)
 
 
@@ -139,10 +140,13 @@ def _as_baseline(given: Accuracy | FrozenBaseline | None) -> FrozenBaseline | No
 
 
 @contextmanager
-def _on_device(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
-    first = next((t for t in [*model.parameters(), *model.buffers()]), None)
-    home = torch.device("cpu") if first is None else first.device
+def on_device(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
+    """The device of the model, within; it is moved there and back where another is asked for."""
+    homes = dict.fromkeys(t.device for t in [*model.parameters(), *model.buffers()])
+    home = next(iter(homes), torch.device("cpu"))
     target = home if device is None else torch.device(device)
+    if device is not None and len(homes) > 1:
+        raise ValueError(f"the model lies on {', '.join(map(str, homes))}: leave device out to measure it there")
     if target == home or (target.type == home.type and target.index is None):
         yield home
         return

@@ -81,7 +81,7 @@ def as_accuracy(value: Accuracy, name: str) -> tuple[float, Tensor | None]:
     if isinstance(value, int | float) and not isinstance(value, bool):
         share, correct = float(value), None
     else:
-        correct = torch.as_tensor(value).flatten()
+        correct = torch.as_tensor(value, device="cpu").flatten()
         if correct.numel() == 1 and correct.dtype.is_floating_point:
             share, correct = float(correct), None
         elif correct.numel() == 0:

@@ -69,7 +69,7 @@ def _cotangent(signal: Tensor, h: Tensor, capture: Capture, index: int) -> Tenso
     dim = capture.plan.batch_dims[index]
     shape = h.movedim(dim, 0).shape
     if signal.shape == shape:
-        return signal.movedim(0, dim).to(h.dtype)
+        return signal.movedim(0, dim).to(h.device, h.dtype)
     vectors = signal if signal.ndim == 2 else pool(signal, capture.token)
     if vectors.shape != pool(samples_first(h, dim), capture.token).shape:
         return None
@@ -82,5 +82,6 @@ def _cosine(local: tuple[Tensor | None, ...], exact: tuple[Tensor | None, ...]) 
     pairs = [(a, b) for a, b in zip(local, exact, strict=True) if a is not None and b is not None]
     if not pairs:
         return NAN
-    sides = [torch.cat([t.flatten().to(torch.float64) for t in side]) for side in zip(*pairs, strict=True)]
+    device = pairs[0][0].device
+    sides = [torch.cat([t.flatten().to(device, torch.float64) for t in side]) for side in zip(*pairs, strict=True)]
     return float(safe_cosine(sides[0], sides[1]))

@@ -282,10 +282,10 @@ def _gradients(
         custom = custom_functions(logits, edges[0] if edges else None)
         found, _ = gradients_at(loss, logits, batch, edges)
     rows = [
-        None if g is None else pool(samples_first(g, plan.batch_dims[index]), token).detach()
+        None if g is None else pool(samples_first(g, plan.batch_dims[index]), token).detach().to(logits.device)
         for index, g in enumerate(found)
     ]
-    return rows, hidden, custom, found[0] if found else None
+    return rows, [h.to(logits.device) for h in hidden], custom, found[0] if found else None
 
 
 def custom_functions(logits: Tensor, stop: GradientEdge | None) -> tuple[str, ...]:
