@@ -449,11 +449,11 @@ def test_importing_it_needs_no_torch() -> None:
     assert done.stdout == 'the guard needs torch: pip install "fa-lint[runtime]"\n'
 
 
-def test_readme_has_the_table_of_events() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+def test_the_page_of_the_guard_has_the_table_of_events() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "guard.md").read_text(encoding="utf-8")
     for kind in EVENTS.values():
         codes = kind.code if kind.code == kind.known_gradient else f"{kind.code} / {kind.known_gradient}"
-        assert f"| {kind.name} | {codes} | {kind.watched} |" in readme
+        assert f"| {kind.name} | {codes} | {kind.watched} |" in page
 
 
 def test_codes_are_those_of_the_linter() -> None:
