@@ -23,6 +23,11 @@ _EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_tex
     "optional-dependencies"
 ]
 _CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+# Installed by name, where no address follows.
+_BY_NAME = re.compile(
+    r"""(pip3? install|uvx?|pipx)\b[^\n#|&]*?[\s"']fa-lint(\[[^\]]*\])?(?![\w-]|\[| @ git\+)|fa-lint=="""
+)
+_HAVE_A_RELEASE_SWITCH = {"fa_lint/installing.py", "fa_lint_runtime/dependencies.py"}
 _PRE_COMMIT_CONFIG = ROOT / ".pre-commit-config.yaml"
 
 
@@ -90,6 +95,36 @@ def test_ci_asks_for_it_and_runs_the_command_of_the_readme() -> None:
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert lines[-2:] == ["export FA_LINT_APT_INSTALL=1", "bash tests/run.sh"]
     assert "&& bash tests/run.sh\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+# -- the name on the index ----------------------------------------------------------------------------------------
+
+
+def test_nothing_names_a_package_that_the_index_does_not_hold() -> None:
+    folders = ("docs", "fa_lint", "fa_lint_runtime", "tools", "benchmarks", ".github", ".ci")
+    shown = [path for path in ROOT.iterdir() if path.suffix in (".md", ".yml", ".cff")]
+    shown += [
+        path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".md", ".yml", ".py", "")
+    ]
+    named = {
+        str(path.relative_to(ROOT)) for path in shown if path.is_file() and _BY_NAME.search(path.read_text("utf-8"))
+    }
+    assert named <= _HAVE_A_RELEASE_SWITCH
+
+
+@pytest.mark.parametrize(
+    "text", ["pip install fa-lint\n", "pip install -q 'fa-lint[lsp]'", "uvx fa-lint .", "fa-lint==0.1"]
+)
+def test_the_search_finds_installations_by_name(text: str) -> None:
+    assert _BY_NAME.search(text)
+
+
+def test_the_command_of_both_packages_is_one() -> None:
+    from fa_lint.installing import install_command
+    from fa_lint_runtime.dependencies import install_command as of_the_runtime
+
+    assert install_command("lsp") == of_the_runtime("lsp")
+    assert install_command("lsp") == 'pip install "fa-lint[lsp] @ git+https://github.com/fa-lint/fa-lint"'
 
 
 # -- hooks and forms ----------------------------------------------------------------------------------------------

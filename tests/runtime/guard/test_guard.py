@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fa_lint_runtime import GuardError, GuardEvent, GuardLog, GuardWarning, guard, safe_cosine, strictness
+from fa_lint_runtime.dependencies import install_command
 from fa_lint_runtime.guard import CODES, EVENTS, read_log
 from fa_lint_runtime.guard.install import is_installed
 from fa_lint_runtime.guard.session import Session, enter, leave
@@ -446,7 +447,7 @@ def test_importing_it_needs_no_torch() -> None:
         "try:\n    guard().__enter__()\nexcept ImportError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
-    assert done.stdout == 'the guard needs torch: pip install "fa-lint[runtime]"\n'
+    assert done.stdout == f"the guard needs torch: {install_command('runtime')}\n"
 
 
 def test_the_page_of_the_guard_has_the_table_of_events() -> None:
