@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from fa_lint.console import stop, tell
+from fa_lint.installing import install_command
 from fa_lint.rules import registry
 from fa_lint.rules.base import Demonstration
 
@@ -49,7 +50,7 @@ def verify(codes: Iterable[str], output_format: str) -> NoReturn:
         try:
             measured = measure(made)
         except ImportError as error:
-            stop(f"{code}: the demonstration needs `{error.name}`: pip install 'fa-lint[runtime]'")
+            stop(f"{code}: the demonstration needs `{error.name}`: {install_command('runtime')}")
         except Exception as error:  # another torch may have dropped what it calls
             stop(f"{code}: the demonstration fails here: {type(error).__name__}: {error}")
         failed = failed or not measured.holds
@@ -65,7 +66,7 @@ def _torch_version() -> str:
     try:
         import torch
     except ImportError:
-        stop("--verify needs torch: pip install 'fa-lint[runtime]'")
+        stop(f"--verify needs torch: {install_command('runtime')}")
     return str(torch.__version__)
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from fa_lint.console import stop, tell
 from fa_lint.discovery import SUFFIXES
+from fa_lint.installing import install_command
 
 __all__ = ["watch"]
 
@@ -23,7 +24,7 @@ def watch(paths: tuple[str, ...], run: Callable[[], int]) -> NoReturn:
     try:
         from watchfiles import watch as changes_of
     except ImportError:
-        stop("--watch needs the extra `watch`: pip install 'fa-lint[watch]'")
+        stop(f"--watch needs the extra `watch`: {install_command('watch')}")
     missing = next((path for path in paths if not os.path.exists(path)), None)
     if missing is not None:
         stop(f"{missing}: no such file or directory")

@@ -6,7 +6,9 @@ try:
     import numpy as _numpy  # noqa: F401
     import torch as _torch  # noqa: F401
 except ImportError:
-    raise ImportError('fa_lint_runtime needs torch and numpy: pip install "fa-lint[runtime]"') from None
+    from .dependencies import install_command
+
+    raise ImportError(f"fa_lint_runtime needs torch and numpy: {install_command('runtime')}") from None
 
 from .angles import safe_angle
 from .checkpoint import Checkpoint, StoredFeedback, load_checkpoint, save_checkpoint

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 try:
     import click
 except ImportError:
-    raise ImportError('fa-diagnose needs click: pip install "fa-lint[runtime]"') from None
+    from .dependencies import install_command
+
+    raise ImportError(f"fa-diagnose needs click: {install_command('runtime')}") from None
 
 from . import __version__
 

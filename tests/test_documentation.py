@@ -14,13 +14,25 @@ from fa_lint.rules import ENGINE_CODES, registry
 
 ROOT = Path(__file__).parent.parent
 CHECKLIST = (ROOT / "CHECKLIST.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^## (P[\d.]+): .*?\n(.*?)(?=^## |\Z)", CHECKLIST, re.MULTILINE | re.DOTALL))
+PITFALLS = ["P1", "P2", "P3", "P4", "P5", "P6", "P6.5", "P7"]
+FIELDS = ["Wrong", "Corrupts", "Check by hand", "Codes", "At run time", "Fixture"]
 
 
-def entry(section: str, name: str) -> str:
-    match = re.search(rf"^- \*\*{name}:\*\* (.*?)(?=^- \*\*|\Z)", section, re.MULTILINE | re.DOTALL)
-    assert match, name
-    return match[1]
+def checklist(text: str) -> tuple[dict[str, dict[str, str]], str]:
+    """The pitfalls with their fields, and the final pass; a field that is missing, repeated or out of place fails."""
+    _, *parts = re.split(r"(?m)^## (.+)$", text)
+    titles, bodies = parts[::2], parts[1::2]
+    assert [title.partition(":")[0] for title in titles] == [*PITFALLS, "Final pass"]
+    found = {}
+    for pitfall, body in zip(PITFALLS, bodies, strict=False):
+        before, *fields = re.split(r"(?m)^- \*\*(.+?):\*\* ", body)
+        assert not before.strip(), f"{pitfall}: text before the first field"
+        assert fields[::2] == FIELDS, pitfall
+        found[pitfall] = dict(zip(FIELDS, (" ".join(value.split()) for value in fields[1::2]), strict=True))
+    return found, bodies[-1]
+
+
+SECTIONS, FINAL_PASS = checklist(CHECKLIST)
 
 
 @pytest.mark.parametrize("name", sorted(pages()))
@@ -35,20 +47,54 @@ def test_no_page_without_a_rule() -> None:
 
 
 def test_checklist_names_exactly_the_registered_codes() -> None:
-    listed = {
-        code: pitfall for pitfall, text in SECTIONS.items() for code in re.findall(r"FAL\d{3}", entry(text, "Codes"))
-    }
-    assert listed == {code: rule.pitfall for code, rule in registry().items()}
+    listed = [
+        (code, pitfall) for pitfall, fields in SECTIONS.items() for code in re.findall(r"FAL\d{3}", fields["Codes"])
+    ]
+    assert sorted(listed) == sorted((code, rule.pitfall) for code, rule in registry().items())
 
 
-@pytest.mark.parametrize("pitfall", sorted(SECTIONS))
-def test_checklist_entries_are_complete_and_point_to_things_that_exist(pitfall: str) -> None:
-    text = SECTIONS[pitfall]
-    for name in ("Wrong", "Corrupts", "Check by hand", "Codes", "At run time", "Fixture"):
-        assert entry(text, name).strip()
-    assert re.search(r"\d", entry(text, "Corrupts")), "what it corrupts is a number"
-    for path in re.findall(r"`(fixtures/[^`]+)`", entry(text, "Fixture")):
+@pytest.mark.parametrize("pitfall", PITFALLS)
+def test_checklist_fields_hold_what_they_are_for(pitfall: str) -> None:
+    fields = SECTIONS[pitfall]
+    assert all(fields.values())
+    assert re.search(r"\d", fields["Corrupts"]), "what it corrupts is a number"
+    assert re.fullmatch(r"none yet|FAL\d{3}(, FAL\d{3})*", fields["Codes"])
+    assert re.match(r"`fa_lint_runtime\.\w+`", fields["At run time"])
+    # Nothing but paths: text that a merge left behind would stand here.
+    assert re.fullmatch(r"none yet|`fixtures/[^`]+`(, `fixtures/[^`]+`)*", fields["Fixture"])
+    for path in re.findall(r"`(fixtures/[^`]+)`", fields["Fixture"]):
         assert (ROOT / path).is_file(), path
+
+
+@pytest.mark.parametrize(
+    ("damage", "by"),
+    [
+        ("- **Codes:** FAL101, FAL102, FAL103\n", ""),
+        ("- **Codes:** FAL101, FAL102, FAL103\n", "- **Codes:** FAL101, FAL102, FAL103\n- **Corrupts:** 1.0 of 2\n"),
+        (
+            "- **Fixture:** `fixtures/norm_order.py`",
+            "- **At run time:** `fa_lint_runtime.diagnose`\n- **Fixture:** `x`",
+        ),
+        ("## P6.5:", "## P6:"),
+        ("## P7: a measurement of another computation\n", "## P7: a measurement of another computation\n\nleft over\n"),
+        ("## Final pass", "## Last pass"),
+    ],
+)
+def test_a_damaged_checklist_is_noticed(damage: str, by: str) -> None:
+    assert damage in CHECKLIST
+    with pytest.raises(AssertionError):
+        checklist(CHECKLIST.replace(damage, by, 1))
+
+
+def test_the_final_pass_has_its_four_steps_with_commands() -> None:
+    steps = re.split(r"(?m)^\d\. ", FINAL_PASS)[1:]
+    assert [re.search(r"\*\*(.+?)\*\*", step, re.DOTALL)[1] for step in steps] == [  # type: ignore[index]
+        "Lint",
+        "Diagnose",
+        "Inspect every place where Γ is computed.",
+        "Report ‖h_l‖, ‖g_l‖ and Γ_l together, per layer",
+    ]
+    assert all("```bash" in step for step in steps)
 
 
 def test_runtime_functions_that_are_named_exist() -> None:
@@ -71,7 +117,9 @@ def test_code_stands_between_fences_and_is_code(page: str) -> None:
     outside, *rest = re.split(r"(?m)^```", text)
     assert len(rest) % 2 == 0, "a fence is not closed"
     prose = [outside, *(part.partition("\n")[2] for part in rest[1::2])]
-    assert not [line for part in prose for line in part.splitlines() if re.match(r"(=======|<<<<<<<|>>>>>>>|import |\$ )", line)]
+    assert not [
+        line for part in prose for line in part.splitlines() if re.match(r"(=======|<<<<<<<|>>>>>>>|import |\$ )", line)
+    ]
     for block in rest[::2]:
         language, _, code = block.partition("\n")
         if language.strip() == "python":

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, get_args
 
+from ..dependencies import install_command
 from ..strictness import declared_strictness
 from .log import GuardLog
 from .table import CODES
@@ -104,7 +105,7 @@ class guard:
         try:
             from . import install, session
         except ImportError:
-            raise ImportError('the guard needs torch: pip install "fa-lint[runtime]"') from None
+            raise ImportError(f"the guard needs torch: {install_command('runtime')}") from None
         mode = self._mode or ("error" if level == "raise" else "warn")
         running = session.Session(mode, self._rules, self._ignore, self._sample)
         with ExitStack() as stack:

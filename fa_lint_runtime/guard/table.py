@@ -1,4 +1,4 @@
-"""What the guard can see: event, lint code, and what to do about it. One row an event, used by messages and README."""
+"""What the guard can see: event, lint code, and what to do about it. One row an event, used by messages and docs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EventKind:
         known_gradient: the code where the guard *knows* an operand to be a gradient; else the same.
         what: one clause for messages; fields of :class:`GuardEvent` in braces.
         advice: what to do.
-        watched: the calls that are watched, for the README.
+        watched: the calls that are watched, for docs/guard.md.
 
     Example:
         >>> EVENTS["acos-out-of-range"].code

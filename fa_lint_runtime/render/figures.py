@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..dependencies import install_command
 from ..diagnostics.report import DiagnosticReport, LayerReport
 
 __all__ = ["figures"]
@@ -61,7 +62,7 @@ def _drawn(draw: Callable[[Any], None]) -> str:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError('figures need matplotlib: pip install "fa-lint[report]"') from None
+        raise ImportError(f"figures need matplotlib: {install_command('report')}") from None
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(5.2, 2.9), layout="constrained")
         draw(figure.subplots())

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..dependencies import install_command
 from ..diagnostics.report import DiagnosticReport
 from .figures import figures
 from .words import EXPLANATIONS, SIGNS, figure, headline, interval, percent, probability, signed
@@ -24,7 +25,7 @@ def _template() -> Template:
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError:
-        raise ImportError('HTML needs jinja2: pip install "fa-lint[report]"') from None
+        raise ImportError(f"HTML needs jinja2: {install_command('report')}") from None
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.globals.update(
         figure=figure, interval=interval, percent=percent, probability=probability, signed=signed, signs=SIGNS

@@ -1,4 +1,4 @@
-"""The GitHub action and workflows, and the snippets of the README: valid by their schemas, their commands run for real."""
+"""The GitHub action and workflows, and the snippets of the pages: valid by their schemas, their commands run for real."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.integrations.repository import ROOT
 
 _ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
 _WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-_README = (ROOT / "README.md").read_text(encoding="utf-8")
+_PAGES = {path.stem: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
 _PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
 
 
@@ -35,9 +35,9 @@ def _valid(schema: str, *files: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _blocks(language: str, marker: str) -> list[str]:
-    """The fenced code of the README in a language that holds a marker."""
-    found = re.findall(rf"(?ms)^```{language}\n(.*?)^```$", _README)
+def _blocks(page: str, language: str, marker: str = "") -> list[str]:
+    """Return the fenced code of a page in a language that holds a marker."""
+    found = re.findall(rf"(?ms)^```{language}\n(.*?)^```$", _PAGES[page])
     return [block for block in found if marker in block]
 
 
@@ -176,19 +176,19 @@ def test_the_action_installs_itself(tmp_path: Path) -> None:
     assert (folder / "fa-lint-venv").is_dir()
 
 
-# -- snippets of the README ---------------------------------------------------------------------------------------
+# -- snippets of the pages ---------------------------------------------------------------------------------------
 
 
-def test_the_github_workflow_of_the_readme() -> None:
-    (text,) = _blocks("yaml", "runs-on:")
+def test_the_github_workflow_of_the_page() -> None:
+    (text,) = _blocks("continuous-integration", "yaml", "runs-on:")
     write("workflow.yml", text)
     _valid("github-workflows", Path("workflow.yml"))
     (step,) = [s for s in yaml.safe_load(text)["jobs"]["fa-lint"]["steps"] if s["uses"].startswith("fa-lint/")]
     assert set(step["with"]) <= set(_ACTION["inputs"])
 
 
-def test_the_gitlab_job_of_the_readme(shell: Callable[[str], int]) -> None:
-    (text,) = _blocks("yaml", "codequality:")
+def test_the_gitlab_job_of_the_page(shell: Callable[[str], int]) -> None:
+    (text,) = _blocks("continuous-integration", "yaml", "codequality:")
     write(".gitlab-ci.yml", text)
     _valid("gitlab-ci", Path(".gitlab-ci.yml"))
     job = yaml.safe_load(text)["fa-lint"]
@@ -198,15 +198,15 @@ def test_the_gitlab_job_of_the_readme(shell: Callable[[str], int]) -> None:
     assert issue["location"] == {"lines": {"begin": 4, "end": 4}, "path": "src/a.py"}
 
 
-def test_the_azure_steps_of_the_readme(shell: Callable[[str], int]) -> None:
+def test_the_azure_steps_of_the_page(shell: Callable[[str], int]) -> None:
     from junitparser import JUnitXml
 
-    (text,) = _blocks("yaml", "PublishTestResults")
+    (text,) = _blocks("continuous-integration", "yaml", "PublishTestResults")
     write("azure-pipelines.yml", text)
     _valid("azure-pipelines", Path("azure-pipelines.yml"))
     _, lint, publish = yaml.safe_load(text)["steps"]
     write("src/a.py", UNSAFE)
-    assert shell(lint["script"].partition(" && ")[2]) == 1
+    assert [shell(line) for line in lint["script"].splitlines() if not line.startswith("pip ")] == [1]
     assert JUnitXml.fromfile(publish["inputs"]["testResultsFiles"]).failures == 1
 
 
@@ -223,16 +223,17 @@ def shell(tmp_path: Path) -> Callable[[str], int]:
     return run
 
 
-def test_the_pre_commit_configuration_of_the_readme() -> None:
-    (text,) = _blocks("yaml", "repos:")
+@pytest.mark.parametrize("page", ["README", "pre-commit"])
+def test_the_pre_commit_configuration_of_the_pages(page: str) -> None:
+    (text,) = _blocks(page, "yaml", "repos:")
     (repo,) = yaml.safe_load(text)["repos"]
     hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     assert {hook["id"] for hook in repo["hooks"]} <= {hook["id"] for hook in hooks}
 
 
-def test_the_flake8_options_of_the_readme() -> None:
+def test_the_flake8_options_of_the_page() -> None:
     pytest.importorskip("flake8")
-    (text,) = _blocks("ini", "[flake8]")
+    (text,) = _blocks("flake8", "ini", "[flake8]")
     parser = ConfigParser(inline_comment_prefixes=("#",))
     parser.read_string(text)
     helped = subprocess.run(
@@ -242,13 +243,17 @@ def test_the_flake8_options_of_the_readme() -> None:
         assert f"--{option}" in helped.stdout
 
 
-def test_the_configurations_of_the_readme_are_read() -> None:
-    (project,) = _blocks("toml", "[tool.fa-lint]")
+@pytest.mark.parametrize("page", ["README", "linting"])
+def test_the_configurations_of_the_pages_are_read(page: str) -> None:
+    (project,) = _blocks(page, "toml", "[tool.fa-lint]")
     write("pyproject.toml", project)
     assert load("pyproject.toml").credit_names == ("teaching_signal",)
-    (helix,) = _blocks("toml", "language-server")
+
+
+def test_the_configurations_of_the_editors_agree() -> None:
+    (helix,) = _blocks("editors", "toml", "language-server")
     server = tomllib.loads(helix)["language-server"]["fa-lint"]
-    (code,) = _blocks("json", "glspc")
+    (code,) = _blocks("editors", "json", "glspc")
     settings = json.loads(code)
     assert [settings["glspc.server.command"], *settings["glspc.server.commandArguments"]] == [
         server["command"],
@@ -256,9 +261,9 @@ def test_the_configurations_of_the_readme_are_read() -> None:
     ]
 
 
-def test_the_readme_names_no_option_that_is_not_there() -> None:
+def test_the_pages_name_no_option_that_is_not_there() -> None:
     from fa_lint.cli import check
 
     known = {name for param in check.params for name in (*param.opts, *param.secondary_opts)}
-    named = set(re.findall(r"fa-lint(?: check)? [^\n`]*?(--[\w-]+)", _README))
+    named = set(re.findall(r"\bfa-lint(?: check)? [^\n`|#;&]*?(--[\w-]+)", "\n".join(_PAGES.values())))
     assert named - known <= {"--verify", "--all-files", "--help"}

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from fa_lint.installing import install_command
 from fa_lint.rules import registry
 from fa_lint.rules.base import Demonstration
 from fa_lint.verify import measure
@@ -65,7 +66,7 @@ def test_a_claim_that_fails_is_exit_1(fa_lint: Lint, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("setup", "complaint"),
     [
-        ("import no_such_package", "the demonstration needs `no_such_package`: pip install 'fa-lint[runtime]'"),
+        ("import no_such_package", f"the demonstration needs `no_such_package`: {install_command('runtime')}"),
         ("1 / 0", "the demonstration fails here: ZeroDivisionError: division by zero"),
     ],
 )
@@ -91,4 +92,4 @@ def test_without_torch_it_is_one_line_and_explain_needs_none() -> None:
     assert (plain.returncode, plain.stderr) == (0, "")
     verified = subprocess.run([*command, "--verify"], capture_output=True, text=True, timeout=60, check=False)
     assert (verified.returncode, verified.stdout) == (2, "")
-    assert verified.stderr == "fa-lint: error: --verify needs torch: pip install 'fa-lint[runtime]'\n"
+    assert verified.stderr == f"fa-lint: error: --verify needs torch: {install_command('runtime')}\n"

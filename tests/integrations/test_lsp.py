@@ -16,6 +16,7 @@ pytest_lsp = pytest.importorskip("pytest_lsp")
 from lsprotocol import types  # noqa: E402
 from pytest_lsp import ClientServerConfig, LanguageClient  # noqa: E402
 
+from fa_lint.installing import install_command  # noqa: E402
 from tests.conftest import CLAMPED, SAFE, SAFE_FIXED, UNSAFE, UNSAFE_FIXED, write  # noqa: E402
 
 # One server for all tests, as an editor has one for all files.
@@ -344,4 +345,4 @@ async def test_without_pygls_it_is_one_line(tmp_path: Path) -> None:
     program = "import sys; sys.modules['pygls.lsp.server'] = None\nfrom fa_lint.cli import main\nmain(['server'])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert done.stderr == "fa-lint: error: the server needs the extra `lsp`: pip install 'fa-lint[lsp]'\n"
+    assert done.stderr == f"fa-lint: error: the server needs the extra `lsp`: {install_command('lsp')}\n"

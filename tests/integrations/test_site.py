@@ -20,11 +20,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fa_lint.pages import pages
 from fa_lint.rules import ENGINE_CODES, registry
-from fa_lint.site import navigation, site_pages
 from tests.integrations.repository import ROOT
+from tools.website import rules_menu, site_pages
 
 _CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _RUNTIME = ROOT / "fa_lint_runtime" / "__init__.py"
@@ -34,39 +35,61 @@ _NO_MKDOCS = importlib.util.find_spec("mkdocs") is None or importlib.util.find_s
 # -- pages --------------------------------------------------------------------------------------------------------
 
 
-def test_every_rule_and_every_section_has_a_page() -> None:
+def test_every_rule_and_every_page_of_the_repository_is_a_page() -> None:
     found = site_pages()
     assert {f"rules/{name}" for name in pages()} <= set(found)
-    readme = re.sub(r"(?ms)^```.*?^```$", "", (ROOT / "README.md").read_text(encoding="utf-8"))
-    everything = "\n".join(found.values())
-    for title in re.findall(r"(?m)^##+ (.+)$", readme):
-        if title != "Licence":
-            assert re.search(rf"(?m)^#+ {re.escape(title)}$", everything), title
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} <= set(found)
+    kept = {"README.md": "index.md"}
+    for path in ROOT.glob("*.md"):
+        title = re.search(r"(?m)^# (.+)$", path.read_text(encoding="utf-8"))[1]  # type: ignore[index]
+        assert f"# {title}\n" in found[kept.get(path.name, path.name.lower())], path.name
 
 
 def test_the_menu_has_every_page_once() -> None:
-    found = site_pages()
-    listed = re.findall(r'"([\w/.-]+\.md)"', json.dumps(navigation(found)))
-    assert sorted(listed) == sorted(found)
+    menu = yaml.safe_load(re.search(r"(?ms)^nav:\n.*?^$", (ROOT / "mkdocs.yml").read_text())[0])["nav"]  # type: ignore[index]
+    listed = re.findall(r'"([\w/.-]+\.md)"', json.dumps([menu, rules_menu()]))
+    assert sorted(listed) == sorted([*site_pages(), "rules/README.md"])
 
 
 def test_links_lead_to_pages_or_to_the_repository() -> None:
     found = site_pages()
     for page, text in found.items():
-        for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"(?ms)^```.*?^```$", "", text)):
+        for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"(?ms)^ *```.*?^ *```$", "", text)):
             if re.match(r"[a-z]+:|#", target):
                 continue
-            path = Path("/", page).parent.joinpath(target.partition("#")[0]).resolve()
-            assert str(path)[1:] in found, f"{page}: {target}"
+            path = str(Path("/", page).parent.joinpath(target.partition("#")[0]).resolve())[1:]
+            assert path in found or (path.startswith("assets/") and (ROOT / "docs" / path).is_file()), (
+                f"{page}: {target}"
+            )
         for path in re.findall(r"\]\(https://github.com/fa-lint/fa-lint/blob/main/([^)#\s]+)\)", text):
             assert (ROOT / path).exists(), f"{page}: {path}"
 
 
-def test_code_of_the_readme_is_left_as_it_is() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name)
+def test_links_lead_to_files_and_headings_in_the_repository(path: Path) -> None:
+    for target in _links(path):
+        name, _, anchor = target.partition("#")
+        goal = (path.parent / name).resolve() if name else path
+        assert goal.exists(), target
+        assert not anchor or anchor in _anchors(goal), target
+
+
+def _links(path: Path) -> list[str]:
+    outside = re.sub(r"(?ms)^ *```.*?^ *```$", "", path.read_text(encoding="utf-8"))
+    return [target for target in re.findall(r"\]\(([^)\s]+)\)", outside) if not re.match(r"[a-z]+:", target)]
+
+
+def _anchors(path: Path) -> set[str]:
+    """Return what GitHub and mkdocs call the headings of a page: they agree on headings in ASCII."""
+    titles = re.findall(r"(?m)^#+ (.+)$", re.sub(r"(?ms)^ *```.*?^ *```$", "", path.read_text(encoding="utf-8")))
+    return {re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", title.lower())) for title in titles if title.isascii()}
+
+
+def test_code_of_the_pages_is_left_as_it_is() -> None:
     everything = "\n".join(site_pages().values())
-    for fence in re.findall(r"(?ms)^```.*?^```$", readme):
-        assert fence in everything
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for fence in re.findall(r"(?ms)^```.*?^```$", path.read_text(encoding="utf-8")):
+            assert fence in everything
 
 
 # -- the built site -----------------------------------------------------------------------------------------------
@@ -90,9 +113,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     # mkdocs-material speaks of another program there.
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
     said = [line for line in (done.stdout + done.stderr).splitlines() if re.search(r"WARNING|ERROR", line)]
     assert (done.returncode, said) == (0, []), done.stderr
     return folder
@@ -123,8 +144,8 @@ def _text(page: Path) -> str:
 def test_mkdocs_builds_it_without_a_warning(site: Path) -> None:
     for code in [*registry(), *ENGINE_CODES]:
         assert code in _text(site / "rules" / code / "index.html")
-    runtime = _text(site / "the-runtime" / "index.html")
-    page = (site / "the-runtime" / "index.html").read_text(encoding="utf-8")
+    runtime = _text(site / "runtime" / "index.html")
+    page = (site / "runtime" / "index.html").read_text(encoding="utf-8")
     documented = set(re.findall(r'id="fa_lint_runtime\.(?:\w+\.)*(\w+)"', page))
     public = ast.literal_eval(re.search(r"(?ms)^__all__ = (\[.*?\])", _RUNTIME.read_text())[1])  # type: ignore[index]
     assert set(public) - documented == {"__version__"}
@@ -132,7 +153,7 @@ def test_mkdocs_builds_it_without_a_warning(site: Path) -> None:
     assert "where the vectors lie" in runtime
     assert ">>> safe_cosine(" in runtime
     assert not re.search(r":(func|class|meth):", runtime)
-    assert "pre-commit try-repo" in _text(site / "integrations" / "pre-commit" / "index.html")
+    assert "pre-commit try-repo" in _text(site / "pre-commit" / "index.html")
     assert (site / "search" / "search_index.json").stat().st_size > 10_000
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fa_lint.installing import install_command
 from fa_lint.watch import _Relevant
 from tests.conftest import UNSAFE, Lint, write
 
@@ -115,5 +116,5 @@ def test_without_the_extra_it_is_one_line(fa_lint: Lint, monkeypatch: pytest.Mon
     write("a.py")
     result = fa_lint("a.py", "--watch")
     assert result.exit_code == 2
-    assert result.stderr == "fa-lint: error: --watch needs the extra `watch`: pip install 'fa-lint[watch]'\n"
+    assert result.stderr == f"fa-lint: error: --watch needs the extra `watch`: {install_command('watch')}\n"
     assert Path("a.py").read_text() == UNSAFE

@@ -23,6 +23,7 @@ from fa_lint_runtime import (
     dtype_headroom,
     strictness,
 )
+from fa_lint_runtime.dependencies import install_command
 
 
 def test_report_counts_everything() -> None:
@@ -154,7 +155,7 @@ def test_without_torch_one_clear_line() -> None:
     assert done.returncode == 1
     assert done.stderr.count("Traceback") == 1
     assert done.stderr.strip().splitlines()[-1] == (
-        'ImportError: fa_lint_runtime needs torch and numpy: pip install "fa-lint[runtime]"'
+        f"ImportError: fa_lint_runtime needs torch and numpy: {install_command('runtime')}"
     )
 
 

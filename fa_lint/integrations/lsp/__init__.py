@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fa_lint.console import stop
+from fa_lint.installing import install_command
 
 __all__ = ["serve"]
 
@@ -12,7 +13,7 @@ def serve() -> None:
     try:
         import pygls.lsp.server  # noqa: F401
     except ImportError:
-        stop("the server needs the extra `lsp`: pip install 'fa-lint[lsp]'")
+        stop(f"the server needs the extra `lsp`: {install_command('lsp')}")
     from fa_lint.integrations.lsp.server import make_server
 
     make_server().start_io()

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fa_lint_runtime import GuardError, GuardEvent, GuardLog, GuardWarning, guard, safe_cosine, strictness
+from fa_lint_runtime.dependencies import install_command
 from fa_lint_runtime.guard import CODES, EVENTS, read_log
 from fa_lint_runtime.guard.install import is_installed
 from fa_lint_runtime.guard.session import Session, enter, leave
@@ -495,14 +496,14 @@ def test_importing_it_needs_no_torch() -> None:
         "try:\n    guard().__enter__()\nexcept ImportError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
-    assert done.stdout == 'the guard needs torch: pip install "fa-lint[runtime]"\n'
+    assert done.stdout == f"the guard needs torch: {install_command('runtime')}\n"
 
 
-def test_readme_has_the_table_of_events() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+def test_the_page_of_the_guard_has_the_table_of_events() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "guard.md").read_text(encoding="utf-8")
     for kind in EVENTS.values():
         codes = kind.code if kind.code == kind.known_gradient else f"{kind.code} / {kind.known_gradient}"
-        assert f"| {kind.name} | {codes} | {kind.watched} |" in readme
+        assert f"| {kind.name} | {codes} | {kind.watched} |" in page
 
 
 def test_codes_are_those_of_the_linter() -> None:

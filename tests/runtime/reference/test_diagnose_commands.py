@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from fa_lint_runtime import DiagnosticReport, diagnose, save_checkpoint
 from fa_lint_runtime.audit.utility import PUBLISHED, Evidence, evidence_of, utility_table
 from fa_lint_runtime.cli import COMMANDS, main
+from fa_lint_runtime.dependencies import install_command
 from fa_lint_runtime.reference import Dataset, Recipe, ResidualMLP, TrainedRun, gaussian_mixture, train
 
 ROOT = Path(__file__).parents[3]
@@ -240,5 +241,5 @@ def test_the_script_without_torch_ends_in_one_line(missing: str) -> None:
     command = [sys.executable, "-c", code, "verify"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 2
-    assert done.stderr == 'fa-diagnose: fa_lint_runtime needs torch and numpy: pip install "fa-lint[runtime]"\n'
+    assert done.stderr == f"fa-diagnose: fa_lint_runtime needs torch and numpy: {install_command('runtime')}\n"
     assert done.stdout == ""

@@ -14,8 +14,8 @@ from fa_lint_runtime.verify.document import reproduction_page
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "docs" / "reproduction"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# A measured figure: a decimal, a percentage, a factor, a power of ten, seconds.
-FIGURE = re.compile(r"\d\.\d|\d ?%|\d×|\de[-−+]?\d|\d s\b")
+# A measured figure: a decimal (pitfall P6.5 is none), a percentage, a factor, a power of ten, seconds.
+FIGURE = re.compile(r"(?<!P)\d\.\d|\d ?%|\d×|\de[-−+]?\d|\d s\b")
 COMMAND = re.compile(r"`{1,3}[^`]*\b(python -m|fa-diagnose|fa-lint|pytest|torchrun|pip install|bash tests)\b")
 
 
@@ -64,6 +64,7 @@ def test_no_figure_without_a_command(page: Path) -> None:
 def test_the_rule_can_fail() -> None:
     assert FIGURE.search("it takes 8.95 s")
     assert FIGURE.search("grows 50×")
+    assert not FIGURE.search("pitfalls P1 to P6.5")
     assert not COMMAND.search("it takes 8.95 s, see `safe_cosine`")
     assert COMMAND.search("`python -m benchmarks.linter`, one run")
     assert sections("a\n## B\nc")[1] == ("## B", "\nc")
