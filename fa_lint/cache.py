@@ -21,7 +21,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from fa_lint._version import __version__
-from fa_lint.analysis import FileResult
+from fa_lint.check_file import FileResult
 from fa_lint.config import Settings
 from fa_lint.findings import Diagnostic, Level, Place, RelatedPlace, Trace
 from fa_lint.reading import read_file
@@ -29,7 +29,7 @@ from fa_lint.rules.base import Question
 
 __all__ = ["Cache", "cache_folder", "digest"]
 
-_FORMAT = 3
+_FORMAT = 4
 _MOST_ENTRIES = 50_000
 _LONGEST = 500_000_000
 _HIGHEST = 100_000_000  # of rows and columns
@@ -108,11 +108,14 @@ class Cache:
     def put(self, key: str, result: FileResult) -> None:
         """Remember a result, unless it holds a fix or is none of the file's own doing."""
         clues = [trace.diagnostic for traces in result.clues.values() for trace in traces]
-        if not result.problems and not any(d.fix for d in (*result.diagnostics, *clues)):
+        if not result.problems and not any(d.fix for d in (*result.diagnostics, *result.elsewhere, *clues)):
             content = {
                 "d": [asdict(d) for d in result.diagnostics],
                 "c": {code: [asdict(t) for t in traces] for code, traces in result.clues.items()},
                 "i": result.imports,
+                "e": [asdict(d) for d in result.elsewhere],
+                "s": result.silenced,
+                "n": result.depends,
             }
             self._store(key, content)
 
@@ -222,7 +225,7 @@ def _diagnostic(stored: dict[str, Any], path: str) -> Diagnostic:
         runtime=_text(stored["runtime"]),
         noqa_row=_number(stored["noqa_row"]),
         related=tuple(
-            RelatedPlace(path, _place(r["start"]), _place(r["end"]), _text(r["message"]), _cell(r["cell"]))
+            RelatedPlace(_text(r["path"]), _place(r["start"]), _place(r["end"]), _text(r["message"]), _cell(r["cell"]))
             for r in stored["related"]
         ),
         frame=tuple((_number(row), _text(text)) for row, text in stored["frame"]),
@@ -245,4 +248,7 @@ def _result(stored: dict[str, Any], path: str) -> FileResult:
         [_diagnostic(d, path) for d in stored["d"]],
         {code: [_trace(t, path) for t in traces] for code, traces in stored["c"].items()},
         tuple((_text(local), _text(target)) for local, target in stored["i"]),
+        elsewhere=[_diagnostic(d, _text(d["path"])) for d in stored["e"]],
+        silenced=[(_text(p), _text(code), (_number(first), _number(last))) for p, code, (first, last) in stored["s"]],
+        depends=tuple((_text(p), _text(check)) for p, check in stored["n"]),
     )

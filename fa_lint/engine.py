@@ -7,12 +7,13 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.context import BaseContext
 
-from fa_lint.analysis import FileResult, analyse
+from fa_lint.analysis.project import Project
 from fa_lint.cache import Cache, digest
+from fa_lint.check_file import FileResult, analyse
 from fa_lint.config import Settings
 from fa_lint.findings import Diagnostic, Level, Place, Trace
 from fa_lint.modules import Modules, may_import
@@ -28,6 +29,7 @@ __all__ = ["Report", "lint", "lint_text"]
 _PARALLEL_BYTES = 4_000_000
 _CHUNK_BYTES = 400_000
 _DEEP_BYTES = 8_000
+_MOST_RELATED = 5
 
 _Job = tuple[str, bytes, frozenset[str]]
 # The number of a chunk, and of a job in it, or None for all of them.
@@ -57,7 +59,7 @@ def lint_text(path: str, data: bytes, settings: Settings) -> Report:
     codes = settings.codes_for(path)
     if len(data) > settings.max_file_size:
         return Report(_unread(path, f"longer than {settings.max_file_size:_} bytes", codes).diagnostics, files=1)
-    result = _guarded((path, data, codes), settings.role_names)
+    result = _guarded((path, data, codes), settings.role_names, None)
     return Report(result.diagnostics, result.problems, 1, parsed=int(result.parsed))
 
 
@@ -83,9 +85,11 @@ def lint(
     todo: list[_Job] = []
     keys: dict[str, str] = {}
     gc.freeze()
+    paths = sorted({*files, *context})
+    project = Project(paths, settings.role_names) if len(paths) > 1 else None
     rules = select(settings.codes)
     shown = set(files)
-    for path in sorted({*files, *context}):
+    for path in paths:
         data = _read(path, results, settings)
         if data is None:
             continue
@@ -95,7 +99,7 @@ def lint(
         if cache is not None:
             keys[path] = digest(data, path, codes)
             hit = cache.get(keys[path], path)
-            if hit is not None:
+            if hit is not None and (project is None or project.holds(path, hit.imports, hit.depends)):
                 results[path] = hit
                 report.cached += 1
                 continue
@@ -108,11 +112,11 @@ def lint(
         if progress is not None:
             progress(counted, len(todo) + report.cached)
 
-    for result in _run(todo, settings.role_names, jobs, done):
+    for result in _run(todo, settings.role_names, paths, jobs, done):
         results[result.path] = result
         if cache is not None and not isinstance(result, _Unread):
             cache.put(keys[result.path], result)
-    _collect(report, sorted({*files, *context}), shown, results, settings, cache)
+    _collect(report, paths, shown, results, settings, cache)
     if cache is not None:
         cache.write()
     report.seconds = time.perf_counter() - began
@@ -145,6 +149,10 @@ def _collect(
     read = [path for path in files if not isinstance(results.get(path), _Unread)]
     linked = link(clues, read, _read_again, settings.role_names, modules, cache)
     report.problems += linked.problems
+    for result in results.values():
+        for path, code, rows in result.silenced:
+            linked.silenced.setdefault(path, []).append((code, rows))
+    linked.diagnostics += _merged(d for result in results.values() for d in result.elsewhere)
     for path, places in linked.silenced.items():
         if path not in shown:
             continue
@@ -156,6 +164,17 @@ def _collect(
             report.diagnostics = kept + [d for d in again.diagnostics if d.code == "FAL901"]
     report.diagnostics += [d for d in linked.diagnostics if d.path in shown and d.code in settings.codes_for(d.path)]
     report.diagnostics.sort(key=lambda d: d.sort_key)
+
+
+def _merged(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """What several files say of one place of another: once, with the surest level and up to five of the calls."""
+    places: dict[tuple[str, Place, Place, str], list[Diagnostic]] = {}
+    for item in found:
+        places.setdefault((item.path, item.start, item.end, item.code), []).append(item)
+    for items in places.values():
+        best = max(items, key=lambda d: d.level.rank)
+        calls = sorted({r for d in items for r in d.related}, key=lambda r: (r.path, r.cell or 0, r.start))
+        yield replace(best, related=tuple(calls[:_MOST_RELATED]))
 
 
 def _read(path: str, results: dict[str, FileResult], settings: Settings) -> bytes | None:
@@ -198,13 +217,15 @@ def _workers(todo: list[_Job], jobs: int, made: BaseContext) -> int:
     return int(deep)
 
 
-def _run(todo: list[_Job], declared: RoleNames, jobs: int, done: Callable[[int], None]) -> Iterator[FileResult]:
+def _run(
+    todo: list[_Job], declared: RoleNames, paths: list[str], jobs: int, done: Callable[[int], None]
+) -> Iterator[FileResult]:
     """The results of the files, as they come; ``done`` is told how many more there are."""
     made = context()
     workers = _workers(todo, jobs, made)
     left = {job[0]: job for job in todo}
     try:
-        for result in _elsewhere(todo, declared, workers, made, done) if workers else ():
+        for result in _elsewhere(todo, declared, paths, workers, made, done) if workers else ():
             del left[result.path]
             yield result
     except OSError:  # no process can be started
@@ -212,9 +233,10 @@ def _run(todo: list[_Job], declared: RoleNames, jobs: int, done: Callable[[int],
     # The collector would walk every tree several times while it is built: a third of the time.
     collecting = gc.isenabled()
     gc.disable()
+    project = Project(paths, declared) if len(paths) > 1 else None
     try:
         for job in left.values():
-            yield from _analyse_chunk([job], declared)
+            yield from _analyse_chunk([job], declared, project)
             done(1)
     finally:
         if collecting:
@@ -222,12 +244,17 @@ def _run(todo: list[_Job], declared: RoleNames, jobs: int, done: Callable[[int],
 
 
 def _elsewhere(
-    todo: list[_Job], declared: RoleNames, workers: int, made: BaseContext, done: Callable[[int], None]
+    todo: list[_Job],
+    declared: RoleNames,
+    paths: list[str],
+    workers: int,
+    made: BaseContext,
+    done: Callable[[int], None],
 ) -> Iterator[FileResult]:
     # What the workers are born with is not sent to them: a fork has the files already.
     chunks = list(_chunks(todo))
     tasks: deque[_Task] = deque((number, None) for number in range(len(chunks)))
-    prepare = partial(_be_worker, chunks, declared)
+    prepare = partial(_be_worker, chunks, declared, paths)
     for (number, place), found in answers(tasks, _analyse_numbered, prepare, min(workers, len(todo)), made):
         chunk = chunks[number]
         if isinstance(found, Died) and place is None and len(chunk) > 1:
@@ -255,33 +282,33 @@ def _chunks(todo: list[_Job]) -> Iterable[list[_Job]]:
         yield chunk
 
 
-_inherited: tuple[list[list[_Job]], RoleNames] = ([], RoleNames())
+_inherited: tuple[list[list[_Job]], RoleNames, Project | None] = ([], RoleNames(), None)
 
 
-def _be_worker(chunks: list[list[_Job]], declared: RoleNames) -> None:
+def _be_worker(chunks: list[list[_Job]], declared: RoleNames, paths: list[str]) -> None:
     global _inherited
-    _inherited = (chunks, declared)
+    _inherited = (chunks, declared, Project(paths, declared) if len(paths) > 1 else None)
     gc.freeze()
     gc.disable()
 
 
 def _analyse_numbered(task: _Task) -> list[FileResult]:
-    chunks, declared = _inherited
+    chunks, declared, project = _inherited
     number, place = task
-    return _analyse_chunk(chunks[number] if place is None else [chunks[number][place]], declared)
+    return _analyse_chunk(chunks[number] if place is None else [chunks[number][place]], declared, project)
 
 
-def _analyse_chunk(chunk: list[_Job], declared: RoleNames) -> list[FileResult]:
-    found = [_guarded(job, declared) for job in chunk]
+def _analyse_chunk(chunk: list[_Job], declared: RoleNames, project: Project | None) -> list[FileResult]:
+    found = [_guarded(job, declared, project) for job in chunk]
     # The collector is off here: whatever still holds itself goes now, after files that were lowered.
     if any(result.parsed for result in found):
         gc.collect(0)
     return found
 
 
-def _guarded(job: _Job, declared: RoleNames) -> FileResult:
+def _guarded(job: _Job, declared: RoleNames, project: Project | None) -> FileResult:
     path, data, codes = job
     try:
-        return analyse(path, data, codes, declared)
+        return analyse(path, data, codes, declared, project=project)
     except Exception as error:  # the tool's fault: say so, and go on with the other files
         return FileResult(path, problems=[f"{path}: internal error: {type(error).__name__}: {error}"])

@@ -71,16 +71,20 @@ class Fix:
 
 @dataclass(frozen=True, slots=True)
 class Related:
-    """A place that is part of the evidence."""
+    """A place that is part of the evidence; ``path`` where it lies in another file."""
 
     start: int
     end: int
     message: str
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule's verdict on a span of one module's text (character offsets)."""
+    """A rule's verdict on a span of one module's text (character offsets).
+
+    ``path`` is another file where the mistake stands in a function that this one calls; ``call`` is the call then.
+    """
 
     code: str
     start: int
@@ -90,6 +94,8 @@ class Finding:
     computes: str = ""
     fix: Fix | None = None
     related: tuple[Related, ...] = ()
+    path: str = ""
+    call: Finding | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fa_lint.findings import Diagnostic, DiagnosticEdit, DiagnosticFix, Edit, Finding, Fix, RelatedPlace
+from collections.abc import Callable
+
+from fa_lint.findings import Diagnostic, DiagnosticEdit, DiagnosticFix, Edit, Finding, Fix, Related, RelatedPlace
 from fa_lint.fingerprints import without_layout
 from fa_lint.rules import ENGINE_CODES, Rule, registry
 from fa_lint.semantics import ir
@@ -14,10 +16,16 @@ __all__ = ["locate"]
 _CONTEXT_ROWS = 2
 
 
-def locate(finding: Finding, source: Source, facts: ModuleFacts | None, rows: tuple[int, int]) -> Diagnostic:
-    """A finding as a person and a tool see it: rows, columns, cells, source lines.
+# The text of another file of the run.
+Other = Callable[[str], "Source | None"]
 
-    ``rows`` are the first and last of its statement, in the whole text.
+
+def locate(
+    finding: Finding, source: Source, facts: ModuleFacts | None, rows: tuple[int, int], other: Other = lambda path: None
+) -> Diagnostic:
+    """Return a finding as a person and a tool see it: rows, columns, cells, source lines.
+
+    ``rows`` are the first and last of its statement, in the whole text; ``other`` gives the files of related places.
     """
     rules: dict[str, Rule] = dict(registry())
     rule = rules.get(finding.code)
@@ -39,15 +47,19 @@ def locate(finding: Finding, source: Source, facts: ModuleFacts | None, rows: tu
         noqa_row=source.place(source.starts[rows[1] - 1])[1].row,
         fix=_located_fix(finding.fix, source, facts) if finding.fix is not None else None,
         related=tuple(
-            RelatedPlace(
-                source.path, source.place(r.start)[1], source.place(r.end)[1], r.message, source.place(r.start)[0]
-            )
-            for r in finding.related
+            _related(item, there)
+            for item in finding.related
+            if (there := source if item.path in ("", source.path) else other(item.path)) is not None
         ),
         frame=_frame(source, first, last),
         scope=_scope(finding.start, facts) if facts is not None else "",
         statement=without_layout("\n".join(source.line(row) for row in range(rows[0], rows[1] + 1))),
     )
+
+
+def _related(item: Related, source: Source) -> RelatedPlace:
+    cell, start = source.place(item.start)
+    return RelatedPlace(source.path, start, source.place(item.end)[1], item.message, cell)
 
 
 def _scope(offset: int, facts: ModuleFacts) -> str:

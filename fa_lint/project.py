@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from fa_lint.analysis import Rows, answers_of
 from fa_lint.cache import Cache
+from fa_lint.check_file import Rows, answers_of
 from fa_lint.findings import Diagnostic, Trace
 from fa_lint.modules import Modules
 from fa_lint.rules import registry

@@ -178,7 +178,7 @@ def test_a_cache_that_cannot_be_written(call: str, fa_lint: Lint, monkeypatch: p
 
 
 def test_internal_errors_are_not_remembered() -> None:
-    from fa_lint.analysis import FileResult
+    from fa_lint.check_file import FileResult
 
     cache = Cache(Settings(root=os.getcwd()))
     cache.put("k", FileResult("a.py", problems=["boom"]))

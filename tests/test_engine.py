@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import fa_lint.engine as engine
-from fa_lint.analysis import analyse
+from fa_lint.check_file import analyse
 from fa_lint.config import Settings
 from fa_lint.engine import Report, lint, lint_text
 from fa_lint.semantics.roles import RoleNames
@@ -62,10 +62,10 @@ def test_a_worker_that_dies_costs_one_file(big_project: Path, monkeypatch: pytes
     real = analyse
     parent = os.getpid()
 
-    def die(path: str, *rest: Any) -> Any:
+    def die(path: str, *rest: Any, **options: Any) -> Any:
         if path.endswith("m7.py") and os.getpid() != parent:
             os._exit(1)
-        return real(path, *rest)
+        return real(path, *rest, **options)
 
     monkeypatch.chdir(big_project)
     before = _run(big_project, 2)
@@ -108,10 +108,10 @@ def test_chunks_are_about_equal_and_the_largest_come_first() -> None:
 def test_an_internal_error_is_a_problem_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
     real = analyse
 
-    def fail(path: str, *rest: Any) -> Any:
+    def fail(path: str, *rest: Any, **options: Any) -> Any:
         if path == "a.py":
             raise AssertionError("no idea")
-        return real(path, *rest)
+        return real(path, *rest, **options)
 
     monkeypatch.setattr("fa_lint.engine.analyse", fail)
     write("a.py", UNSAFE)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fa_lint.analysis import FileResult, analyse
+from fa_lint.check_file import FileResult, analyse
 from fa_lint.config import Settings
 from fa_lint.discovery import discover
 from fa_lint.engine import lint

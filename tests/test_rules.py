@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fa_lint.analysis import analyse
+from fa_lint.check_file import analyse
 from fa_lint.config import Settings
 from fa_lint.fixes import fix_data
 from fa_lint.rules import SECTIONS, Invalid, Rule, registry

@@ -97,7 +97,8 @@ class Rule(ABC):
 
     ``code``, ``name`` and ``summary`` name the bad thing; ``level`` is the highest it reports; ``pitfall`` is the
     section of CHECKLIST.md; ``runtime`` the function of ``fa_lint_runtime`` that guards against it at run time;
-    ``gate`` byte gates, each of which is open for every file with a finding (see :func:`occurs`).
+    ``gate`` byte gates, each of which is open for every file with a finding (see :func:`occurs`). A rule with
+    ``across`` follows values into the functions of other files; its gates are then those of the file with the mistake.
     """
 
     code: ClassVar[str]
@@ -107,6 +108,7 @@ class Rule(ABC):
     pitfall: ClassVar[str]
     runtime: ClassVar[str]
     gate: ClassVar[tuple[Gate, ...]]
+    across: ClassVar[bool] = False
     fixable: ClassVar[str] = "no"
     default: ClassVar[bool] = True
     VALID: ClassVar[tuple[str, ...]] = ()

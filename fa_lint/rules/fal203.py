@@ -1,46 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator
 
-from fa_lint.findings import (
-    IN_HELPER,
-    Clue,
-    Diagnostic,
-    Edit,
-    Finding,
-    Fix,
-    Level,
-    RelatedPlace,
-    Trace,
-)
-from fa_lint.modules import Modules
-from fa_lint.rules._callers import gradients_passed, open_parameters
-from fa_lint.rules._cosines import is_guarded, runtime_fix
-from fa_lint.rules._products import (
-    Denominator,
-    Floor,
-    Product,
-    division,
-    enters_product,
-    inner_product,
-    is_flat,
-    read_denominator,
-)
-from fa_lint.rules.base import Demonstration, Invalid, ProjectRule, Question, occurs, related
+from fa_lint.findings import Finding, Level
+from fa_lint.rules._floors import floored_quotients
+from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs, related
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.roles import COMPUTED, Role
+from fa_lint.semantics.roles import COMPUTED
 
 __all__ = ["FlooredGradientCosine"]
 
-# Below this a floor is out of reach of float32 gradients: no network in the literature reports norms under 1e-11.
-_HARMLESS = 5e-12
-_NORMALIZE_EPS = 1e-12
 
-
-class FlooredGradientCosine(ProjectRule):
+class FlooredGradientCosine(Rule):
     """
     ## What it does
     Flags a hand-written cosine or projection of gradients whose denominator carries a floor: `a @ b / (a.norm() *
@@ -92,6 +64,7 @@ class FlooredGradientCosine(ProjectRule):
     pitfall = "P2"
     runtime = "fa_lint_runtime.safe_cosine"
     fixable = "unsafe"
+    across = True
     # The gradient itself may live in another file; the floored quotient cannot.
     # A floor is a small literal or something called eps; ``F.normalize`` brings its own.
     gate = (
@@ -252,152 +225,10 @@ class FlooredGradientCosine(ProjectRule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        for finding, waits in self._all(facts):
-            if not waits:
-                yield finding
-
-    def _all(self, facts: ModuleFacts) -> Iterator[tuple[Finding, list[dict[str, Any]]]]:
-        """The findings, each with the parameters whose callers decide; none where the file itself decides."""
+        yield from floored_quotients(facts, self)
         for node in facts.nodes():
-            match node:
-                case (
-                    ir.Binary(op="/")
-                    | ir.AugAssign(op="/")
-                    | ir.Call(func=ir.Attr(attr="div" | "div_" | "true_divide"))
-                ):
-                    parts = division(node)
-                    if parts is not None:
-                        yield from self._quotient(node, *parts, facts)
-                case ir.Assign(targets=[ir.Subscript() as entries], value=value):
-                    yield from ((finding, []) for finding in self._zeroed(node, entries, value, facts))
-                case ir.Call() if facts.qualified(node.func) == "torch.nn.functional.normalize":
-                    yield from ((finding, []) for finding in self._normalized(node, facts))
-
-    # -- across files: a helper that floors what its callers pass ----------------------------------------------
-
-    def clues(self, facts: ModuleFacts) -> Iterator[Clue]:
-        for finding, waits in self._all(facts):
-            if waits:
-                yield Clue("helper", finding, {"waits": waits})
-
-    def question(self, clues: Sequence[Trace], modules: Modules) -> Question | None:
-        functions = {wait["function"] for clue in clues if not clue.silenced for wait in clue.data["waits"]}
-        names = sorted(modules.names_of(functions))
-        return Question(tuple(names), tuple(names)) if names else None
-
-    def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
-        for call, name, passed in gradients_passed(facts, question.names):
-            role = max((role for _, role in passed), key=lambda role: role.strength)
-            computed = role.strength == COMPUTED
-            finding = self.find(
-                facts,
-                call,
-                f"passes {'a' if computed else 'what is named like a'} {role.kind} to a helper whose cosine has a floor",
-                level=Level.ERROR if computed else Level.WARNING,
-                related=related(facts, role),
-            )
-            strengths = [[slot, role.strength] for slot, role in passed]
-            yield Clue("call", finding, {"callee": name, "passed": strengths})
-
-    def settle(
-        self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
-    ) -> Iterator[tuple[Trace, Diagnostic]]:
-        reported: set[int] = set()
-        for helper in clues:
-            if helper.silenced:
-                continue
-            confirming = [call for call in answers if _reaches(call, helper, modules)]
-            for call in confirming:
-                if id(call) not in reported:
-                    reported.add(id(call))
-                    yield call, _at_call(call, helper)
-            heard = [call for call in confirming if not call.silenced]
-            if heard:
-                yield helper, _confirmed(helper, heard)
-
-    # -- quotients --------------------------------------------------------------------------------------------
-
-    def _quotient(
-        self, node: ir.Node, top: ir.Expr, bottom: ir.Expr, facts: ModuleFacts
-    ) -> Iterator[tuple[Finding, list[dict[str, Any]]]]:
-        denominator = read_denominator(bottom, facts)
-        if denominator is None:
-            return
-        floor = _biting(denominator)
-        if floor is None:
-            return
-        product = inner_product(top, facts)
-        place = node if isinstance(node, ir.Expr) else top
-        if product is not None and denominator.power >= 2:
-            if _is_other_ratio(product, denominator):
-                return
-            operands = (product.left, product.right)
-            yield from self._judge(node, place, operands, denominator, floor, product, facts)
-        elif denominator.power == 1 and isinstance(node, ir.Expr) and enters_product(node, facts) is not None:
-            yield from self._judge(node, place, (top, *denominator.operands), denominator, floor, None, facts)
-
-    def _judge(
-        self,
-        node: ir.Node,
-        place: ir.Expr,
-        operands: tuple[ir.Expr, ...],
-        denominator: Denominator,
-        floor: Floor,
-        product: Product | None,
-        facts: ModuleFacts,
-    ) -> Iterator[tuple[Finding, list[dict[str, Any]]]]:
-        values = (*operands, *denominator.operands)
-        role = _gradient(values, facts)
-        waits: list[dict[str, Any]] = []
-        if role is None:
-            waits = open_parameters(values, facts) if product is not None else []
-            if not waits:
-                return
-        if is_guarded(place, values, facts, floor.scale or 1e-8):
-            return
-        first = denominator.operands[0]
-        is_projection = product is not None and all(ir.same(first, o) for o in denominator.operands[1:])
-        what = "projection" if is_projection else "cosine" if product is not None else "unit vector"
-        computed = role is None or role.strength == COMPUTED
-        level = Level.ERROR if computed and floor.value is not None else Level.WARNING
-        kind = role.kind if role is not None else "gradient"
-        finding = Finding(
-            self.code,
-            *facts.span(node),
-            f"floor `{facts.source(floor.node)}` under a {what} of {'' if computed else 'what is named like '}a {kind}: {_effect(floor)}; use `safe_cosine`",
-            level,
-            _computes(floor),
-            self._fix(place, product, denominator, facts) if what == "cosine" else None,
-            related(facts, role) if role is not None else (),
-        )
-        yield finding, waits
-
-    def _fix(self, place: ir.Expr, product: Product | None, denominator: Denominator, facts: ModuleFacts) -> Fix | None:
-        """Replace the whole quotient where numerator and norms are of the same two values."""
-        if product is None or not isinstance(place, ir.Binary) or "#" in facts.source(place):
-            return None
-        if any((facts.qualified(n.func) or "").startswith(("numpy", "jax")) for n in _calls(place, denominator)):
-            return None  # safe_cosine takes tensors
-        left, right = product.left, product.right
-        norms = denominator.operands
-        if len(norms) != 2 or not _pairs_up((left, right), (norms[0], norms[1])):
-            return None
-        flat = product.over == "flat" or (product.over == "unknown" and is_flat(left, facts) and is_flat(right, facts))
-        if product.over in ("unknown", "other") and not flat:
-            return None  # a product of batches is no single cosine
-        if product.over == "all":
-            call = f"safe_cosine({_flat(left, facts)}, {_flat(right, facts)}, dim=0)"
-        else:
-            dim = "0" if flat or product.dim is None else facts.source(product.dim)
-            call = f"safe_cosine({facts.source(left)}, {facts.source(right)}, dim={dim})"
-        return runtime_fix(
-            facts,
-            "safe_cosine",
-            (Edit(*facts.span(place), call),),
-            "Replace the quotient by fa_lint_runtime.safe_cosine: no floor, NaN where a vector is zero",
-        )
-
-    # -- the other two shapes ---------------------------------------------------------------------------------
+            if isinstance(node, ir.Assign) and isinstance(node.targets[0], ir.Subscript):
+                yield from self._zeroed(node, node.targets[0], node.value, facts)
 
     def _zeroed(self, node: ir.Assign, entries: ir.Subscript, value: ir.Expr, facts: ModuleFacts) -> Iterator[Finding]:
         """``g[g.abs() <= 1e-8] = 0``"""
@@ -425,96 +256,6 @@ class FlooredGradientCosine(ProjectRule):
             related=related(facts, role),
         )
 
-    def _normalized(self, node: ir.Call, facts: ModuleFacts) -> Iterator[Finding]:
-        """``F.normalize(g) @ F.normalize(h)``"""
-        if not node.args or any(arg.keyword == "eps" for arg in node.args) or len(node.args) > 3:
-            return
-        role = facts.role(node.args[0].value)
-        if role.strength == COMPUTED and role.is_gradient and enters_product(node, facts) is not None:
-            yield self.find(
-                facts,
-                node,
-                f"`F.normalize` of a {role.kind} before a product: norms below {_NORMALIZE_EPS:g} are not normalised; "
-                "use `safe_cosine` or `safe_unit`",
-                computes="the cosine times min(1, ‖g‖/1e-12)",
-                level=Level.HINT,
-                related=related(facts, role),
-            )
-
-
-def _reaches(call: Trace, helper: Trace, modules: Modules) -> bool:
-    """Does the call pass a gradient where the helper takes one?"""
-    slots = {slot for slot, _ in call.data["passed"]}
-    return any(
-        slots & {wait["position"], wait["parameter"]}
-        and modules.means(call.data["callee"], call.path, helper.path, wait["function"])
-        for wait in helper.data["waits"]
-    )
-
-
-def _at_call(call: Trace, helper: Trace) -> Diagnostic:
-    floor = helper.diagnostic
-    place = RelatedPlace(floor.path, floor.start, floor.end, IN_HELPER, floor.cell)
-    return replace(
-        call.diagnostic,
-        message=f"{call.diagnostic.message} ({floor.path}:{floor.start.row}); use `safe_cosine`",
-        computes=floor.computes,
-        related=(*call.diagnostic.related, place),
-    )
-
-
-def _confirmed(helper: Trace, calls: list[Trace]) -> Diagnostic:
-    ordered = sorted((call.diagnostic for call in calls), key=lambda d: d.sort_key)
-    places = tuple(RelatedPlace(d.path, d.start, d.end, "a gradient is passed here", d.cell) for d in ordered[:5])
-    level = helper.diagnostic.level
-    if all(d.level is not Level.ERROR for d in ordered):
-        level = min(level, Level.WARNING, key=lambda value: value.rank)
-    return replace(helper.diagnostic, related=(*helper.diagnostic.related, *places), level=level)
-
-
-def _biting(denominator: Denominator) -> Floor | None:
-    """The floor that bites first, if it bites at gradients' scale."""
-    found: Floor | None = None
-    for floor in denominator.floors:
-        # An eps of unknown value is surely felt only where it is added to the norms.
-        biting = floor.kind == "additive" if floor.scale is None else floor.scale > _HARMLESS
-        if biting and (found is None or (floor.scale or 1) > (found.scale or 1)):
-            found = floor
-    return found
-
-
-def _is_other_ratio(product: Product, denominator: Denominator) -> bool:
-    """``S @ S / ((G * G).sum() + eps)``: one value over the square of another is neither cosine nor projection."""
-    first, *others = denominator.operands
-    if not all(ir.same(first, other) for other in others):
-        return False
-    return not (ir.same(first, product.left) or ir.same(first, product.right)) and ir.same(product.left, product.right)
-
-
-def _gradient(values: Iterable[ir.Expr], facts: ModuleFacts) -> Role | None:
-    roles = [facts.role(value) for value in values]
-    gradients = [role for role in roles if role.is_gradient]
-    return max(gradients, key=lambda role: role.strength) if gradients else None
-
-
-def _calls(place: ir.Expr, denominator: Denominator) -> Iterator[ir.Call]:
-    for root in (place, *(floor.node for floor in denominator.floors), *denominator.operands):
-        yield from (node for node in ir.walk(root) if isinstance(node, ir.Call))
-
-
-def _effect(floor: Floor) -> str:
-    if floor.scale is None:
-        return "the cosine shrinks once the norms come near it"
-    if floor.kind in ("clamp", "root"):
-        return f"the cosine shrinks below norms of {floor.scale:.0e}"
-    return f"halves the cosine at norms of {floor.scale:.0e}"
-
-
-def _computes(floor: Floor) -> str:
-    if floor.kind == "clamp":
-        return "the inner product over the clamped norms: cos times ‖a‖‖b‖/floor once that is below 1"
-    return "the cosine times ‖a‖‖b‖ / (‖a‖‖b‖ + floor)"
-
 
 def _is_absolute(node: ir.Expr, entries: ir.Expr, facts: ModuleFacts) -> bool:
     if not isinstance(node, ir.Call):
@@ -523,15 +264,3 @@ def _is_absolute(node: ir.Expr, entries: ir.Expr, facts: ModuleFacts) -> bool:
     if name in ("torch.abs", "numpy.abs", "abs"):
         return bool(node.args) and ir.same(node.args[0].value, entries)
     return isinstance(node.func, ir.Attr) and node.func.attr == "abs" and ir.same(node.func.value, entries)
-
-
-def _pairs_up(values: tuple[ir.Expr, ir.Expr], norms: tuple[ir.Expr, ir.Expr]) -> bool:
-    """Are the two norms those of the two values, in either order?"""
-    (a, b), (m, n) = values, norms
-    return (ir.same(a, m) and ir.same(b, n)) or (ir.same(a, n) and ir.same(b, m))
-
-
-def _flat(node: ir.Expr, facts: ModuleFacts) -> str:
-    text = facts.source(node)
-    atomic = isinstance(node, ir.Name | ir.Attr | ir.Call | ir.Subscript)
-    return f"{text}.flatten()" if atomic else f"({text}).flatten()"

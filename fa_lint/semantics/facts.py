@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.derived import Derived
@@ -13,7 +14,10 @@ from fa_lint.semantics.names import Names
 from fa_lint.semantics.roles import Role, RoleNames, Roles
 from fa_lint.semantics.values import Values
 
-__all__ = ["ModuleFacts", "extract"]
+__all__ = ["Load", "ModuleFacts", "extract"]
+
+# A file and a dotted name in it → path and facts of the module that the name begins with, and the rest of the name.
+Load = Callable[[str, str], "tuple[str, ModuleFacts, str] | None"]
 
 
 class ModuleFacts(Derived):
@@ -29,6 +33,9 @@ class ModuleFacts(Derived):
         self._lowered = lowered
         self._declared = declared
         super().__init__()
+        # How the values of this module lead to other files of the run, where there are any.
+        self.load: Load | None = None
+        self.path = ""
         self.names = Names(lowered, snippets)
         self.values = Values(self.names)
         self.kinds = Kinds(self.names)
@@ -46,6 +53,11 @@ class ModuleFacts(Derived):
     @property
     def calls(self) -> list[ir.Call]:
         return self.names.calls
+
+    @cached_property
+    def backward_calls(self) -> list[int]:
+        """The numbers of the calls named ``backward``."""
+        return [c.nid for c in self.calls if isinstance(c.func, ir.Attr) and c.func.attr == "backward"]
 
     def nodes(self) -> Iterator[ir.Node]:
         """Every node of the module in source order."""

@@ -282,6 +282,11 @@ class Names:
     def enclosing_class(self, node: ir.Node) -> ir.ClassDef | None:
         return self._class_of(self.scope_of(node))
 
+    @property
+    def parents(self) -> list[int]:
+        """The number of each node's parent, by number."""
+        return self._parents
+
     def parent_number(self, node: ir.Node) -> int:
         return self._parents[node.nid]
 

@@ -96,6 +96,14 @@ class Roles:
             return NOTHING
         return self._memory.ask(node.nid, lambda: self._of(node))
 
+    def parameter(self, param: ir.Param) -> Role:
+        """Return the role that a hook or the callers in this module give a parameter."""
+        return self._memory.ask(param.nid, lambda: self._param(param))
+
+    def named(self, identifier: str, node: ir.Node) -> Role:
+        """Return the role that a name alone suggests."""
+        return self._named(identifier, node)
+
     def _of(self, node: ir.Expr) -> Role:
         match node:
             case ir.Name(id=identifier):

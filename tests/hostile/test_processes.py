@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fa_lint.analysis import analyse
+from fa_lint.check_file import analyse
 from fa_lint.config import Settings
 from fa_lint.engine import lint
 from tests.conftest import UNSAFE, Lint, write

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fa_lint.analysis import analyse
+from fa_lint.check_file import analyse
 from fa_lint.config import Settings
 from fa_lint.findings import Level
 from fa_lint.rules import registry

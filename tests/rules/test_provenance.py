@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from fa_lint.analysis import analyse
+from fa_lint.check_file import analyse
 from fa_lint.findings import Diagnostic
 from fa_lint.semantics.roles import RoleNames
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from fa_lint.analysis.project import Project
 from fa_lint.findings import (
     Clue,
     Diagnostic,
@@ -21,7 +22,7 @@ from fa_lint.modules import Imports, imports_of
 from fa_lint.parsing import on_any_stack
 from fa_lint.places import locate
 from fa_lint.rules import ENGINE_CODES, select
-from fa_lint.rules.base import Gate, ProjectRule, Question
+from fa_lint.rules.base import Gate, ProjectRule, Question, Rule
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts, extract
 from fa_lint.semantics.roles import RoleNames
@@ -52,14 +53,25 @@ class FileResult:
     imports: Imports = ()
     problems: list[str] = field(default_factory=list)
     parsed: bool = False
+    # Findings in functions of other files that this one calls, and the suppressions there that silence some.
+    elsewhere: list[Diagnostic] = field(default_factory=list)
+    silenced: list[tuple[str, str, Rows]] = field(default_factory=list)
+    # Other files that all this rests on, each with a digest of its content.
+    depends: tuple[tuple[str, str], ...] = ()
 
 
 def analyse(
-    path: str, data: bytes, codes: frozenset[str], declared: RoleNames, elsewhere: Iterable[tuple[str, Rows]] = ()
+    path: str,
+    data: bytes,
+    codes: frozenset[str],
+    declared: RoleNames,
+    elsewhere: Iterable[tuple[str, Rows]] = (),
+    project: Project | None = None,
 ) -> FileResult:
     """Lint one file's bytes with the given codes. Never raises for what the file holds.
 
-    ``elsewhere`` are the code and rows of findings that only the linker can make here: a suppression of one is used.
+    ``elsewhere`` are the code and rows of findings that only other files can make here: a suppression of one is used.
+    In a ``project`` values are followed into the files that this one imports.
     """
     result = FileResult(path)
     try:
@@ -68,12 +80,26 @@ def analyse(
         if "FAL900" in codes:
             result.diagnostics.append(_unreadable(error))
         return result
-    findings, clues, facts, judged = _findings(source, codes, declared, result)
+    findings, clues, facts, judged = _findings(source, codes, declared, result, project)
     suppressions = read_suppressions(source, bool(findings or clues))
+
+    def other(name: str) -> Source | None:
+        loaded = project.source(name) if project is not None else None
+        return loaded[0] if loaded is not None else None
+
+    calls: set[tuple[int, int, str]] = set()
     for finding in findings:
-        rows = _logical_rows(finding, source, facts)
-        if not _silenced(finding.code, rows, suppressions):
-            result.diagnostics.append(locate(finding, source, facts, rows))
+        here = finding.call if finding.call is not None else finding
+        rows = _logical_rows(here, source, facts)
+        if _silenced(here.code, rows, suppressions):
+            continue
+        if finding.call is not None and project is not None and not _report_elsewhere(finding, project, source, result):
+            continue
+        if (here.start, here.end, here.code) not in calls:
+            calls.add((here.start, here.end, here.code))
+            result.diagnostics.append(locate(here, source, facts, rows, other))
+    if project is not None:
+        result.depends = project.depends(path, result.imports)
     for clue in clues:
         trace = _trace(clue, source, facts, suppressions)
         result.clues.setdefault(clue.finding.code, []).append(trace)
@@ -88,6 +114,21 @@ def analyse(
     if facts is not None:
         facts.forget()
     return result
+
+
+def _report_elsewhere(finding: Finding, project: Project, source: Source, result: FileResult) -> bool:
+    """Locate a finding in another file; return False where a suppression there silences it."""
+    loaded = project.source(finding.path)
+    if loaded is None:
+        return False
+    there, facts = loaded
+    rows = _logical_rows(finding, there, facts)
+    if _silenced(finding.code, rows, read_suppressions(there, True)):
+        result.silenced.append((finding.path, finding.code, rows))
+        return False
+    located = locate(finding, there, facts, rows, lambda path: source if path == source.path else None)
+    result.elsewhere.append(located)
+    return True
 
 
 def answers_of(path: str, data: bytes, rule: ProjectRule, question: Question, declared: RoleNames) -> list[Trace]:
@@ -114,7 +155,7 @@ def _trace(clue: Clue, source: Source, facts: ModuleFacts | None, suppressions: 
 
 
 def _findings(
-    source: Source, codes: frozenset[str], declared: RoleNames, result: FileResult
+    source: Source, codes: frozenset[str], declared: RoleNames, result: FileResult, project: Project | None
 ) -> tuple[list[Finding], list[Clue], ModuleFacts | None, bool]:
     """Findings, clues, the facts where a rule needed them, and whether every rule saw the whole file."""
     findings: list[Finding] = []
@@ -122,7 +163,7 @@ def _findings(
     known: dict[Gate, bool] = {}
     # The gates know the usual names; a file with names that the project has declared goes past them.
     told = _is_told(data, declared)
-    rules = [rule for rule in select(codes) if told or rule.may_match(data, known)]
+    rules = [rule for rule in select(codes) if told or rule.across or rule.may_match(data, known)]
     broken: list[ParseFailure] = []
     tree = source.parse()
     if isinstance(tree, ParseFailure):
@@ -135,9 +176,13 @@ def _findings(
         if isinstance(tree, ParseFailure):
             return findings, [], None, False
     result.imports = imports_of(tree)
+    if not told:
+        rules = [rule for rule in rules if not rule.across or _opens(rule, source.path, data, result.imports, project)]
     if not rules:
         return findings, [], None, not broken
     facts = _facts(source, tree, declared)
+    facts.path = source.path
+    facts.load = project.load if project is not None else None
     result.parsed = True
     clues: list[Clue] = []
     for rule in rules:
@@ -148,6 +193,10 @@ def _findings(
         except Exception as error:  # one broken rule must not cost the user the others
             result.problems.append(f"{source.path}: rule {rule.code} failed: {type(error).__name__}: {error}")
     return findings, clues, facts, not broken and not result.problems
+
+
+def _opens(rule: Rule, path: str, data: bytes, imports: Imports, project: Project | None) -> bool:
+    return rule.may_match(data) if project is None else project.opens(rule, path, data, imports)
 
 
 def _facts(source: Source, tree: ast.Module, declared: RoleNames) -> ModuleFacts:

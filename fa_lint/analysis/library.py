@@ -1,0 +1,715 @@
+"""What a call gives: a row of :mod:`fa_lint.analysis.models` applied to its arguments, or a function of the project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.models import BUILTINS, FUNCTIONS, METHODS, Row
+from fa_lint.semantics import ir
+from fa_lint.semantics.words import words
+
+if TYPE_CHECKING:
+    from fa_lint.analysis.evaluator import Evaluator, Frame
+
+__all__ = ["Calls"]
+
+_LAYER_WORDS = frozenset("hidden hiddens hs layers layer activations acts states blocks".split())
+_MODEL_WORDS = frozenset("parameters params layers modules children".split())
+_KEEPS_MINUS_ONE = frozenset({"view", "reshape"})
+
+
+@dataclass(slots=True)
+class _Given:
+    """A call with its arguments by parameter name."""
+
+    frame: Frame
+    node: ir.Call
+    site: t.Site
+    row: Row
+    values: dict[str, t.Alternatives]
+    positional: list[t.Alternatives]
+    name: str
+
+    def __getitem__(self, name: str) -> t.Alternatives:
+        return self.values.get(name, ())
+
+    @property
+    def first(self) -> t.Alternatives:
+        return self.positional[0] if self.positional else next(iter(self.values.values()), ())
+
+
+class Calls:
+    """Evaluates the calls of an evaluator's frames."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._ev = evaluator
+
+    def of(self, frame: Frame, node: ir.Call) -> t.Alternatives:
+        """Return the values of a call."""
+        qualified = frame.module.facts.names.qualified(node.func)
+        row = FUNCTIONS.get(qualified or "")
+        if row is not None:
+            return self._apply(frame, node, row, qualified or "")
+        callees = self._ev.of(frame, node.func) if not isinstance(node.func, ir.Attr) else self._attribute(frame, node)
+        found: list[t.Alternative] = []
+        for callee, tags in callees:
+            for term, more in self._call(frame, node, callee):
+                found.append((term, tags | more))
+        return t.unique(found)
+
+    def _attribute(self, frame: Frame, node: ir.Call) -> t.Alternatives:
+        """Return what a method call calls; a method of an array is its row, and stands for itself."""
+        assert isinstance(node.func, ir.Attr)
+        qualified = frame.module.facts.names.qualified(node.func)
+        known = self._ev.program.imported(frame.module.number, qualified) if qualified is not None else None
+        if known is not None:
+            return t.single(self._ev.project_object(*known))
+        receivers = self._ev.of(frame, node.func.value)
+        found: list[t.Alternative] = []
+        for term, tags in receivers:
+            match term:
+                case t.Instance():
+                    found += [(x, tags | y) for x, y in self._ev.attribute(term, node.func.attr)] or [
+                        (t.Unknown(), tags)
+                    ]
+                case t.Library(options=None) | t.Function():
+                    found += [(x, tags | y) for x, y in self._ev.of(frame, node.func)]
+                case _:
+                    found.append((t.Library(f".{node.func.attr}", ((None, t.single(term)),)), tags))
+        return t.unique(found)
+
+    def _call(self, frame: Frame, node: ir.Call, callee: t.Term) -> t.Alternatives:
+        match callee:
+            case t.Function():
+                return self._enter(frame, node, callee)
+            case t.Instance(made=False):
+                given = self._arguments(frame, node)
+                ident = self._ev.identities.of("made", frame.number, node.nid)
+                return t.single(replace(callee, ident=ident, made=True, given=tuple(given)))
+            case t.Instance():
+                for method in self._ev.calls_into(self._ev.attribute(callee, "__call__")):
+                    return self._enter(frame, node, method)
+                return t.single(self._named(frame, node))
+            case t.Library(name=name, options=tuple() as options) if name.startswith("."):
+                return self._method(frame, node, name.removeprefix("."), options[0][1])
+            case t.Library(name=name, options=tuple()):
+                return self._made_object(frame, node, callee)
+            case t.Library(name=name):
+                row = FUNCTIONS.get(name) or BUILTINS.get(name.removeprefix("builtins."))
+                if row is not None:
+                    return self._apply(frame, node, row, name)
+        return t.single(self._named(frame, node))
+
+    def _named(self, frame: Frame, node: ir.Call) -> t.Vector:
+        return self._ev.vector(frame, node)
+
+    def _made_object(self, frame: Frame, node: ir.Call, callee: t.Library) -> t.Alternatives:
+        """Calling what a library function made: a cosine module, a gradient function, a partial."""
+        row = FUNCTIONS.get(callee.name)
+        if row is None or callee.options is None:
+            return t.single(self._named(frame, node))
+        arguments = self._arguments(frame, node)
+        if row.operation == "cosine_module":
+            positional = [v for name, v in arguments if name is None]
+            values = {name: v for name, v in callee.options if name}
+            values |= dict(zip(("dim", "eps"), [v for name, v in callee.options if name is None], strict=False))
+            given = _Given(frame, node, self._ev.site(frame, node), row, values, positional, callee.name)
+            return self._cosine(given, *[*positional, (), ()][:2])
+        if row.operation == "transform":
+            return t.single(self._gradient_vector(frame, node, "a gradient transform is applied here"))
+        if row.operation == "partial":
+            inner = callee.options[0][1] if callee.options else ()
+            found: list[t.Alternative] = []
+            for term, tags in inner:
+                if isinstance(term, t.Function):
+                    bound = replace(term, given=callee.options[1:])
+                    found += [(x, tags | y) for x, y in self._enter(frame, node, bound)]
+                elif isinstance(term, t.Library):
+                    known = FUNCTIONS.get(term.name)
+                    if known is not None:
+                        given = self._given(frame, node, known, term.name, list(callee.options[1:]))
+                        found += [(x, tags | y) for x, y in self._operate(given)]
+            return t.unique(found)
+        return t.single(self._named(frame, node))
+
+    # -- the project's functions ------------------------------------------------------------------------------
+
+    def _arguments(self, frame: Frame, node: ir.Call) -> list[tuple[str | None, t.Alternatives]]:
+        found: list[tuple[str | None, t.Alternatives]] = []
+        for arg in node.args:
+            values = self._ev.of(frame, arg.value)
+            if arg.star == "*":
+                items = next((term.items for term, _ in values if isinstance(term, t.Sequence) and term.items), None)
+                if items is None:
+                    found.append(("*", values))
+                else:
+                    found += [(None, item) for item in items]
+            elif not arg.star:
+                found.append((arg.keyword, values))
+        return found
+
+    def _enter(self, frame: Frame, node: ir.Call, function: t.Function) -> t.Alternatives:
+        return t.unique(
+            value
+            for implementation in self._ev.program.implementations(function.module, function.node)
+            for value in self._enter_one(frame, node, replace(function, node=implementation))
+        )
+
+    def _enter_one(self, frame: Frame, node: ir.Call, function: t.Function) -> t.Alternatives:
+        entered = self._ev.entered(function, self._arguments(frame, node), self._ev.site(frame, node), frame)
+        if entered is None:
+            return t.single(self._named(frame, node))
+        found = self._ev.returned(entered)
+        said = self._named(frame, node)
+        return t.unique(
+            (replace(said, ident=self._ev.identities.of("result", frame.number, node.nid)), tags)
+            if isinstance(term, t.Unknown)
+            else (self._late(term, said), tags)
+            for term, tags in found
+        )
+
+    def _late(self, term: t.Term, said: t.Vector) -> t.Term:
+        if isinstance(term, t.Vector) and term.role is t.Role.UNKNOWN and said.role is not t.Role.UNKNOWN:
+            return replace(term, role=said.role, computed=said.computed, evidence=said.evidence)
+        return term
+
+    # -- library functions ------------------------------------------------------------------------------------
+
+    def _given(
+        self,
+        frame: Frame,
+        node: ir.Call,
+        row: Row,
+        name: str,
+        before: list[tuple[str | None, t.Alternatives]] | None = None,
+    ) -> _Given:
+        arguments = [*(before or []), *self._arguments(frame, node)]
+        positional = [values for keyword, values in arguments if keyword in (None, "*")]
+        values = dict(zip(row.names, positional, strict=False))
+        values |= {keyword: value for keyword, value in arguments if keyword is not None and keyword != "*"}
+        return _Given(frame, node, self._ev.site(frame, node), row, values, positional, name)
+
+    def _apply(self, frame: Frame, node: ir.Call, row: Row, name: str) -> t.Alternatives:
+        return self._operate(self._given(frame, node, row, name))
+
+    def _method(self, frame: Frame, node: ir.Call, attr: str, receiver: t.Alternatives) -> t.Alternatives:
+        row = METHODS.get(attr)
+        if row is None:
+            said = self._named(frame, node)
+            return t.single(said)
+        return self._operate(self._given(frame, node, row, f".{attr}", [(None, receiver)]))
+
+    def _operate(self, given: _Given) -> t.Alternatives:
+        operation = _OPERATIONS.get(given.row.operation)
+        if operation is None:
+            return t.single(self._named(given.frame, given.node))
+        return operation(self, given) or t.single(self._named(given.frame, given.node))
+
+    def _each(self, values: t.Alternatives, make: Callable[[t.Term], t.Term]) -> t.Alternatives:
+        return t.unique((make(term), tags) for term, tags in values)
+
+    def _pairs(self, given: _Given, make: Callable[[t.Term, t.Term], t.Term]) -> t.Alternatives:
+        left = given.first
+        right = given["other"] or given["b"] or (given.positional[1] if len(given.positional) > 1 else ())
+        return t.unique((make(a, b), tags) for a, b, tags in t.both(left, right))
+
+    def _or_named(self, given: _Given, term: t.Term) -> t.Term:
+        if not isinstance(term, t.Unknown):
+            return term
+        return self._named(given.frame, given.node)
+
+    def _gradient_vector(self, frame: Frame, node: ir.Node, text: str) -> t.Vector:
+        return self._ev.source(frame, node, t.Role.GRADIENT, text)
+
+    def same(self, given: _Given) -> t.Alternatives:
+        def keep(term: t.Term) -> t.Term:
+            if isinstance(term, t.Vector) and term.role is t.Role.UNKNOWN:
+                return term
+            return term
+
+        return self._each(given.first, keep)
+
+    def copy(self, given: _Given) -> t.Alternatives:
+        return given.first
+
+    def view(self, given: _Given) -> t.Alternatives:
+        # The same transposition of one value is one value; where its arguments differ, another.
+        key = tuple(
+            repr(term.value) if isinstance(term, t.Constant) else given.node.nid
+            for values in given.positional[1:]
+            for term, _ in values
+        )
+        return t.unique(
+            (inner, tags | more)
+            for term, tags in given.first
+            for inner, more in self._ev.element(term, "view", given.name.rpartition(".")[2], *key)
+        )
+
+    def gradient(self, given: _Given) -> t.Alternatives:
+        vector = self._gradient_of(given)
+        return t.single(t.Sequence(vector.ident, t.single(vector), over=self._differentiated_over(given)))
+
+    def _gradient_of(self, given: _Given) -> t.Vector:
+        role = given.frame.module.facts.role(given.node)
+        text = role.evidence[0].text if role.evidence else f"`{given.name}` computes a gradient"
+        kind = t.Role.SPATIAL if role.kind == "spatial" else t.Role.GRADIENT
+        return self._ev.source(given.frame, given.node, kind, text)
+
+    def _differentiated_over(self, given: _Given) -> t.Over:
+        inputs = given["inputs"]
+        for term, _ in inputs:
+            if isinstance(term, t.Sequence) and term.over == "layers":
+                return "layers"
+        node = next((a.value for a in given.node.args if a.keyword == "inputs"), None)
+        if node is None and len(given.node.args) > 1:
+            node = given.node.args[1].value
+        identifier = node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
+        said = set(words(identifier))
+        return "layers" if said & (_LAYER_WORDS | _MODEL_WORDS) else "unknown"
+
+    def transform(self, given: _Given) -> t.Alternatives:
+        return t.single(t.Library(given.name, tuple(self._arguments(given.frame, given.node)), given.site))
+
+    def dot(self, given: _Given) -> t.Alternatives:
+        return self._pairs(given, lambda a, b: self._or_named(given, t.dot(a, b, given.site, given.name)))
+
+    def einsum(self, given: _Given) -> t.Alternatives:
+        if len(given.positional) != 3:
+            return ()
+        left, right = given.positional[1:3]
+        return t.unique((t.dot(a, b, given.site, "einsum"), tags) for a, b, tags in t.both(left, right))
+
+    def sum(self, given: _Given) -> t.Alternatives:
+        def of(term: t.Term) -> t.Term:
+            match term:
+                case t.Sequence() | t.Mapping():
+                    return self._sum_of_elements(given, term)
+                case t.Monomial(vectors=()) if term.dots or term.norms:
+                    return self._aggregate("sum", term, "unknown", given) if term.is_cosine else term
+            return self._or_named(given, t.total(term, given.site))
+
+        return self._each(given.first, of)
+
+    def _elements(self, term: t.Sequence | t.Mapping) -> t.Alternatives:
+        if isinstance(term, t.Mapping):
+            return t.unique((*(a for _, item in term.items for a in item), *term.element))
+        return term.element or t.unique(a for item in term.items or () for a in item)
+
+    def _sum_of_elements(self, given: _Given, term: t.Sequence | t.Mapping) -> t.Term:
+        for inner, _ in self._elements(term):
+            match inner:
+                case t.Monomial() if inner.is_cosine:
+                    return self._aggregate("sum", inner, term.over, given)
+                case t.Angle():
+                    return self._aggregate("sum", inner, term.over, given)
+                case t.Monomial():
+                    summand = t.total(inner, given.site) if len(inner.vectors) == 2 else inner
+                    if isinstance(summand, t.Monomial) and (summand.dots or summand.norms):
+                        return self._ev.over_all(summand)
+                case t.Vector(role=role) if role.is_gradient:
+                    return inner.at(self._ev.identities.of("sum", given.frame.number, given.node.nid))
+        return self._named(given.frame, given.node)
+
+    def _aggregate(self, how: str, term: t.Term, over: t.Over, given: _Given) -> t.Term:
+        return t.Aggregate(how, term, over, given.site)
+
+    def mean(self, given: _Given) -> t.Alternatives:
+        def of(term: t.Term) -> t.Term:
+            match term:
+                case t.Sequence() | t.Mapping():
+                    for inner, _ in self._elements(term):
+                        if isinstance(inner, t.Angle) or (isinstance(inner, t.Monomial) and inner.is_cosine):
+                            return self._aggregate("mean", inner, term.over, given)
+                case t.Monomial() if term.is_cosine:
+                    return self._aggregate("mean", term, "unknown", given)
+                case t.Monomial(vectors=(_, _)):
+                    return self._or_named(given, t.total(term, given.site))
+            return self._named(given.frame, given.node)
+
+        return self._each(given.first, of)
+
+    def cat(self, given: _Given) -> t.Alternatives:
+        def of(term: t.Term) -> t.Term:
+            if not isinstance(term, t.Sequence):
+                return term
+            elements = self._elements(term)
+            for inner, _ in elements:
+                match inner:
+                    case t.Vector():
+                        return self._joined(given, term, inner)
+                    case t.Monomial(vectors=(only,)):
+                        return replace(inner, vectors=(self._joined(given, term, only),)) if not inner.norms else term
+                    case t.Monomial() | t.Angle() | t.Aggregate():
+                        return term
+            return self._named(given.frame, given.node)
+
+        return self._each(given.first, of)
+
+    def _joined(self, given: _Given, sequence: t.Sequence, element: t.Vector) -> t.Vector:
+        whole = self._ev.over_all(element)
+        ident = self._ev.identities.of("joined", sequence.ident)
+        if isinstance(whole, t.Vector) and whole.ident != element.ident:
+            ident = whole.ident
+        origin = element
+        for inner, _ in self._elements(sequence):
+            if isinstance(inner, t.Vector) and inner.role.is_gradient:
+                origin = inner
+        return origin.at(ident)
+
+    def norm(self, given: _Given) -> t.Alternatives:
+        order = t.one(given["p"]) or t.one(given["ord"])
+        if isinstance(order, t.Constant) and order.value not in (None, 2, 2.0, "fro"):
+            return t.single(self._named(given.frame, given.node))
+
+        def of(term: t.Term) -> t.Term:
+            if isinstance(term, t.Sequence):
+                return self._named(given.frame, given.node)
+            found = t.norm(term)
+            if isinstance(found, t.Unknown) and isinstance(term, t.Monomial) and term.norms and not term.dots:
+                return term  # the norm of a vector of norms
+            return self._or_named(given, found)
+
+        return self._each(given.first, of)
+
+    def normalize(self, given: _Given) -> t.Alternatives:
+        size = self._eps(given)
+        return self._each(given.first, lambda term: self._unit(given, term, size))
+
+    def _unit(self, given: _Given, term: t.Term, size: float | None) -> t.Term:
+        length = t.norm(term)
+        if size != 0:
+            length = t.floored(length, size, "normalize", given.site)
+        return self._or_named(given, t.divide(term, length, given.site))
+
+    def unit(self, given: _Given) -> t.Alternatives:
+        return self._each(given.first, lambda term: self._unit(given, term, 0.0))
+
+    def _eps(self, given: _Given) -> float | None:
+        """The size of a library's floor: its default, or what the call says; None where that is not known."""
+        said = given["eps"]
+        if not said:
+            return given.row.floor
+        term = t.one(said)
+        value = term.value if isinstance(term, t.Constant) else None
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    def cosine(self, given: _Given) -> t.Alternatives:
+        first, second = given.row.names[:2]
+        return self._cosine(given, given[first], given[second])
+
+    def distance(self, given: _Given) -> t.Alternatives:
+        return self._cosine(given, given["u"], given["v"])
+
+    def _cosine(self, given: _Given, left: t.Alternatives, right: t.Alternatives) -> t.Alternatives:
+        size = self._eps(given)
+        found: list[t.Alternative] = []
+        for a, b, tags in t.both(left, right):
+            product = t.dot(a, b, given.site, given.row.label)
+            first, second = t.norm(a), t.norm(b)
+            quotient = t.divide(t.divide(product, first, given.site), second, given.site)
+            if not isinstance(quotient, t.Monomial):
+                found.append((self._named(given.frame, given.node), tags))
+                continue
+            under = tuple(v for x in (a, b) if (m := t.monomial(x)) is not None and not m.norms for v in m.vectors)
+            if size != 0 and given.row.floor is not None and under:
+                floor = t.Floor(size, "library", size, under, given.site, given.site)
+                quotient = replace(quotient, floors=(*quotient.floors, (floor, -1)))
+            found.append((replace(quotient, label=given.row.label or given.name), tags))
+        return t.unique(found)
+
+    def cosine_module(self, given: _Given) -> t.Alternatives:
+        return t.single(t.Library(given.name, tuple(self._arguments(given.frame, given.node)), given.site))
+
+    def partial(self, given: _Given) -> t.Alternatives:
+        return t.single(t.Library(given.name, tuple(self._arguments(given.frame, given.node)), given.site))
+
+    def multiply(self, given: _Given) -> t.Alternatives:
+        return self._binary(given, "*")
+
+    def divide(self, given: _Given) -> t.Alternatives:
+        return self._binary(given, "/")
+
+    def add(self, given: _Given) -> t.Alternatives:
+        return self._binary(given, "+")
+
+    def subtract(self, given: _Given) -> t.Alternatives:
+        return self._binary(given, "-")
+
+    def _binary(self, given: _Given, op: str) -> t.Alternatives:
+        left = given.first
+        right = given["other"] or (given.positional[1] if len(given.positional) > 1 else ())
+        return self._ev.operation(given.frame, given.node, op, left, right)
+
+    def root(self, given: _Given) -> t.Alternatives:
+        return self._each(given.first, lambda term: self._or_named(given, t.power(term, 0.5, given.site)))
+
+    def reverse_root(self, given: _Given) -> t.Alternatives:
+        return self._each(given.first, lambda term: self._or_named(given, t.power(term, -0.5, given.site)))
+
+    def reciprocal(self, given: _Given) -> t.Alternatives:
+        return self._each(given.first, lambda term: self._or_named(given, t.inverse(term, given.site)))
+
+    def square(self, given: _Given) -> t.Alternatives:
+        return self._each(given.first, lambda term: self._or_named(given, t.power(term, 2, given.site)))
+
+    def power(self, given: _Given) -> t.Alternatives:
+        right = given[given.row.names[1]]
+        return self._ev.operation(given.frame, given.node, "**", given.first, right)
+
+    def clamp(self, given: _Given) -> t.Alternatives:
+        low, high = given["min"] or given["a_min"], given["max"] or given["a_max"]
+        return t.unique((self._bounded(given, term, t.one(low), t.one(high)), tags) for term, tags in given.first)
+
+    def maximum(self, given: _Given) -> t.Alternatives:
+        return self._bound(given, lower=True)
+
+    def minimum(self, given: _Given) -> t.Alternatives:
+        return self._bound(given, lower=False)
+
+    def _bound(self, given: _Given, *, lower: bool) -> t.Alternatives:
+        if len(given.positional) < 2:
+            return given.first if given.name.startswith("builtins.") else t.single(self._named(given.frame, given.node))
+        found: list[t.Alternative] = []
+        for a, b, tags in t.both(given.positional[0], given.positional[1]):
+            limit, term = (a, b) if isinstance(a, t.Constant) else (b, a)
+            bounds = (limit, None) if lower else (None, limit)
+            found.append((self._bounded(given, term, *bounds), tags))
+        return t.unique(found)
+
+    def _bounded(self, given: _Given, term: t.Term, low: t.Term | None, high: t.Term | None) -> t.Term:
+        if isinstance(term, t.Monomial) and term.is_cosine:
+            return replace(term, clamped=True)
+        if isinstance(low, t.Constant) and isinstance(low.value, int | float) and not isinstance(low.value, bool):
+            if 0 < low.value <= 1e-2:
+                return t.floored(term, float(low.value), "clamp", low.site or given.site)
+            return term
+        return term if low is None or not isinstance(low, t.Vector) else t.floored(term, None, "clamp", given.site)
+
+    def absolute(self, given: _Given) -> t.Alternatives:
+        return given.first
+
+    def negate(self, given: _Given) -> t.Alternatives:
+        return given.first
+
+    def angle(self, given: _Given) -> t.Alternatives:
+        return self._each(
+            given.first,
+            lambda term: (
+                t.Angle(term, given.site)
+                if isinstance(term, t.Monomial) and term.is_cosine
+                else self._named(given.frame, given.node)
+            ),
+        )
+
+    def repair(self, given: _Given) -> t.Alternatives:
+        return given.first
+
+    def where(self, given: _Given) -> t.Alternatives:
+        return self._ev.arms(given.node, [given["input"], given["other"]])
+
+    def sign(self, given: _Given) -> t.Alternatives:
+        return t.single(self._ev.source(given.frame, given.node, t.Role.UNIT, "signs are of order one"))
+
+    def zeros(self, given: _Given) -> t.Alternatives:
+        if given.name.endswith("zeros_like") and given.first:
+            return t.single(self._ev.source(given.frame, given.node, t.Role.ZEROS, "zeros"))
+        return t.single(t.Constant(0.0, given.site))
+
+    def ones(self, given: _Given) -> t.Alternatives:
+        return t.single(self._ev.source(given.frame, given.node, t.Role.DRAW, "ones"))
+
+    def draw(self, given: _Given) -> t.Alternatives:
+        return t.single(self._ev.source(given.frame, given.node, t.Role.DRAW, f"`{given.name}` draws of order one"))
+
+    def hidden(self, given: _Given) -> t.Alternatives:
+        said = self._named(given.frame, given.node)
+        if said.role is not t.Role.UNKNOWN:
+            return t.single(said)
+        return t.single(self._ev.source(given.frame, given.node, t.Role.HIDDEN, "values of order one"))
+
+    def number(self, given: _Given) -> t.Alternatives:
+        return t.single(t.Scalar())
+
+    # -- containers -------------------------------------------------------------------------------------------
+
+    def zip(self, given: _Given) -> t.Alternatives:
+        ident = self._ev.identities.of("zip", given.frame.number, given.node.nid)
+        over: t.Over = "unknown"
+        columns = []
+        for values in given.positional:
+            column: list[t.Alternative] = []
+            for term, tags in values:
+                column += [(inner, tags | more) for inner, more in self._whole(term)]
+                if isinstance(term, t.Sequence | t.Mapping) and term.over != "unknown":
+                    over = term.over
+            columns.append(t.unique(column))
+        row = t.Sequence(ident, items=tuple(columns))
+        return t.single(t.Sequence(ident, t.single(row), over=over))
+
+    def _whole(self, term: t.Term) -> t.Alternatives:
+        """What stands for each element of a container."""
+        match term:
+            case t.Sequence(element=element, items=None):
+                return element
+            case t.Sequence() | t.Mapping():
+                return self._elements(term)
+            case t.Vector():
+                return t.single(term.at(self._ev.identities.of("element", term.ident, "each")))
+        return t.single(t.Unknown())
+
+    def enumerate(self, given: _Given) -> t.Alternatives:
+        ident = self._ev.identities.of("enumerate", given.frame.number, given.node.nid)
+        index = t.single(t.Vector(self._ev.identities.of("index", given.frame.number, given.node.nid)))
+        found: list[t.Alternative] = []
+        for term, tags in given.first:
+            over = term.over if isinstance(term, t.Sequence | t.Mapping) else "unknown"
+            row = t.Sequence(ident, items=(index, self._whole(term)))
+            found.append((t.Sequence(ident, t.single(row), over=over), tags))
+        return t.unique(found)
+
+    def items(self, given: _Given) -> t.Alternatives:
+        ident = self._ev.identities.of("items", given.frame.number, given.node.nid)
+        over: t.Over = "layers" if given.name.rpartition(".")[2].startswith("named_") else "unknown"
+        found: list[t.Alternative] = []
+        for term, tags in given.first:
+            name = t.single(t.Vector(self._ev.identities.of("key", ident)))
+            value = self._whole(term)
+            if given.name.endswith(("parameters", "state_dict")):
+                value = t.single(self._parameter(given))
+            if isinstance(term, t.Mapping) and term.over != "unknown":
+                over = term.over
+            row = t.Sequence(ident, items=(name, value))
+            found.append((t.Sequence(ident, t.single(row), over=over), tags))
+        return t.unique(found)
+
+    def _parameter(self, given: _Given) -> t.Vector:
+        ident = next((x.ident for x, _ in given.first if isinstance(x, t.Vector | t.Instance)), given.node.nid)
+        vector = self._ev.source(given.frame, given.node, t.Role.PARAMETER, "parameters of a model")
+        return replace(vector, ident=self._ev.identities.of("parameters of", ident))
+
+    def parameters(self, given: _Given) -> t.Alternatives:
+        element: t.Vector = self._parameter(given)
+        if not given.name.endswith(("parameters", "variables")):
+            element = t.Vector(element.ident)
+        return t.single(t.Sequence(element.ident, t.single(element), over="layers"))
+
+    def values(self, given: _Given) -> t.Alternatives:
+        return self._each(
+            given.first,
+            lambda term: (
+                t.Sequence(term.ident, self._elements(term), over=term.over) if isinstance(term, t.Mapping) else term
+            ),
+        )
+
+    def element(self, given: _Given) -> t.Alternatives:
+        """``d.get(key, default)``, ``getattr(x, name, default)``."""
+        name = t.one(given["key"])
+        key = name.value if isinstance(name, t.Constant) else None
+        found: list[t.Alternative] = []
+        for term, tags in given.first:
+            if key is None:
+                inner = self._ev.element(term, "index", *[v.ident for v in (name,) if isinstance(v, t.Vector)])
+            else:
+                inner = self._ev.item(term, key)
+            found += [(x, tags | more) for x, more in inner]
+        default = given["default"]
+        if not default:
+            return t.unique(found)
+        return self._ev.arms(given.node, [t.unique(found), default])
+
+    def first_of(self, given: _Given) -> t.Alternatives:
+        return t.unique((x, tags | y) for term, tags in given.first for x, y in self._ev.element(term, "first"))
+
+    def dictionary(self, given: _Given) -> t.Alternatives:
+        for term, tags in given.first:
+            match term:
+                case t.Sequence(element=((t.Sequence(items=(_, value)), _), *_)):
+                    ident = self._ev.identities.of("dict", given.frame.number, given.node.nid)
+                    return ((t.Mapping(ident, element=value, over=term.over), tags),)
+                case t.Mapping():
+                    return t.single(term)
+        ident = self._ev.identities.of("dict", given.frame.number, given.node.nid)
+        return t.single(t.Mapping(ident, tuple((k, v) for k, v in given.values.items() if k)))
+
+    def range(self, given: _Given) -> t.Alternatives:
+        ident = self._ev.identities.of("range", given.frame.number, given.node.nid)
+        return t.single(t.Sequence(ident, t.single(t.Vector(ident))))
+
+    def map(self, given: _Given) -> t.Alternatives:
+        if len(given.positional) < 2:
+            return ()
+        found: list[t.Alternative] = []
+        arguments = [
+            (None, t.unique(x for term, _ in values for x in self._whole(term))) for values in given.positional[1:]
+        ]
+        for callee in self._ev.calls_into(given.positional[0]):
+            frame = self._ev.entered(callee, list(arguments), given.site, given.frame)
+            if frame is not None:
+                found += self._ev.returned(frame)
+        ident = self._ev.identities.of("map", given.frame.number, given.node.nid)
+        overs: list[t.Over] = [x.over for x, _ in given.positional[1] if isinstance(x, t.Sequence | t.Mapping)]
+        over: t.Over = overs[0] if overs else "unknown"
+        return t.single(t.Sequence(ident, t.unique(found), over=over))
+
+    def chain(self, given: _Given) -> t.Alternatives:
+        ident = self._ev.identities.of("chain", given.frame.number, given.node.nid)
+        element = t.unique(x for values in given.positional for term, _ in values for x in self._whole(term))
+        return t.single(t.Sequence(ident, element))
+
+
+_OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
+    "absolute": Calls.absolute,
+    "add": Calls.add,
+    "angle": Calls.angle,
+    "cat": Calls.cat,
+    "chain": Calls.chain,
+    "clamp": Calls.clamp,
+    "copy": Calls.copy,
+    "cosine": Calls.cosine,
+    "cosine_module": Calls.cosine_module,
+    "dictionary": Calls.dictionary,
+    "distance": Calls.distance,
+    "divide": Calls.divide,
+    "dot": Calls.dot,
+    "draw": Calls.draw,
+    "einsum": Calls.einsum,
+    "element": Calls.element,
+    "enumerate": Calls.enumerate,
+    "first": Calls.first_of,
+    "gradient": Calls.gradient,
+    "hidden": Calls.hidden,
+    "items": Calls.items,
+    "map": Calls.map,
+    "maximum": Calls.maximum,
+    "mean": Calls.mean,
+    "minimum": Calls.minimum,
+    "multiply": Calls.multiply,
+    "negate": Calls.negate,
+    "norm": Calls.norm,
+    "normalize": Calls.normalize,
+    "number": Calls.number,
+    "ones": Calls.ones,
+    "parameters": Calls.parameters,
+    "partial": Calls.partial,
+    "power": Calls.power,
+    "range": Calls.range,
+    "reciprocal": Calls.reciprocal,
+    "repair": Calls.repair,
+    "reverse_root": Calls.reverse_root,
+    "root": Calls.root,
+    "same": Calls.same,
+    "sign": Calls.sign,
+    "square": Calls.square,
+    "subtract": Calls.subtract,
+    "sum": Calls.sum,
+    "transform": Calls.transform,
+    "unit": Calls.unit,
+    "values": Calls.values,
+    "view": Calls.view,
+    "where": Calls.where,
+    "zeros": Calls.zeros,
+    "zip": Calls.zip,
+}

@@ -1,0 +1,101 @@
+"""The modules of a run as the evaluator sees them: facts by number, and which object a dotted name means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fa_lint.analysis.flow import Flow
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import Load, ModuleFacts
+
+__all__ = ["Module", "Program"]
+
+_MOST_HOPS = 8
+
+
+@dataclass(slots=True, eq=False)
+class Module:
+    number: int
+    path: str
+    facts: ModuleFacts
+    flows: dict[int, Flow] = field(default_factory=dict)
+
+    def flow(self, node: ir.Module | ir.FunctionDef | ir.ClassDef) -> Flow:
+        """Return the reaching definitions of a function's, class's or module's statements."""
+        if node.nid not in self.flows:
+            self.flows[node.nid] = Flow(node.body, node.nid)
+        return self.flows[node.nid]
+
+
+class Program:
+    """Modules by number; those that are imported are loaded when they are first asked for."""
+
+    def __init__(self, load: Load | None = None) -> None:
+        self.modules: list[Module] = []
+        self._load = load
+        self._paths: dict[str, int] = {}
+        self._resolved: dict[tuple[int, str], tuple[int, ir.Node] | None] = {}
+
+    def add(self, path: str, facts: ModuleFacts) -> Module:
+        if path not in self._paths:
+            self._paths[path] = len(self.modules)
+            self.modules.append(Module(len(self.modules), path, facts))
+        return self.modules[self._paths[path]]
+
+    def implementations(self, module: int, function: ir.FunctionDef | ir.Lambda) -> list[ir.FunctionDef | ir.Lambda]:
+        """Return a function, and what is registered with it where it is a ``singledispatch`` one."""
+        found: list[ir.FunctionDef | ir.Lambda] = [function]
+        if isinstance(function, ir.FunctionDef) and any(
+            _last(d).startswith("singledispatch") for d in function.decorators
+        ):
+            for other in self.modules[module].facts.names.functions:
+                for decorator in other.decorators:
+                    maker = decorator.func if isinstance(decorator, ir.Call) else decorator
+                    if isinstance(maker, ir.Attr) and maker.attr == "register" and _last(maker.value) == function.name:
+                        found.append(other)
+        return found
+
+    def imported(self, module: int, name: str) -> tuple[int, ir.Node] | None:
+        """Return the function or class (or module) of the run that a dotted name means in a module."""
+        key = (module, name)
+        if key not in self._resolved:
+            self._resolved[key] = None
+            self._resolved[key] = self._find(module, name, 0)
+        return self._resolved[key]
+
+    def _find(self, module: int, name: str, hops: int) -> tuple[int, ir.Node] | None:
+        if self._load is None or hops > _MOST_HOPS:
+            return None
+        found = self._load(self.modules[module].path, name)
+        if found is None:
+            return None
+        path, facts, rest = found
+        number = self.add(path, facts).number
+        return (number, facts.module) if not rest else self.member(number, rest, hops + 1)
+
+    def member(self, module: int, name: str, hops: int = 0) -> tuple[int, ir.Node] | None:
+        """Return what ``name`` (dotted) is in a module of the run, through its own imports."""
+        names = self.modules[module].facts.names
+        first, _, rest = name.partition(".")
+        bindings = names.module_scope.bindings.get(first, ())
+        for binding in reversed(bindings):
+            if isinstance(binding.node, ir.FunctionDef) and not rest:
+                return module, binding.node
+            if isinstance(binding.node, ir.ClassDef):
+                if not rest:
+                    return module, binding.node
+                method = names.method(binding.node, rest)
+                return (module, method) if method is not None else None
+            if binding.how == "import" and binding.target:
+                return self._find(module, f"{binding.target}.{rest}" if rest else binding.target, hops)
+        if not bindings:
+            for source in names.star_modules:
+                joined = f"{source}{name}" if source.endswith(".") else f"{source}.{name}"
+                found = self._find(module, joined, hops)
+                if found is not None:
+                    return found
+        return None
+
+
+def _last(node: ir.Expr) -> str:
+    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""

@@ -1,0 +1,222 @@
+"""Floors under cosines, projections and unit vectors of gradients, and the fix that takes them away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.values import Made, Values, values_of
+from fa_lint.findings import IN_HELPER, Edit, Finding, Fix, Level, Related
+from fa_lint.rules._cosines import is_guarded, runtime_fix
+from fa_lint.rules._products import Denominator, Product, division, inner_product, is_flat, read_denominator
+from fa_lint.rules.base import Rule
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts
+
+__all__ = ["floored_quotients", "related_steps"]
+
+# Below this a floor is out of reach of float32 gradients: no network in the literature reports norms under 1e-11.
+_HARMLESS = 5e-12
+_NORMALIZE_EPS = 1e-12
+
+
+@dataclass(slots=True)
+class _Quotient:
+    """One quotient with what was found under it, from every function that calls it."""
+
+    made: Made
+    node: ir.Node
+    floor: t.Floor
+    vector: t.Vector
+    what: str
+
+    @property
+    def facts(self) -> ModuleFacts:
+        return self.made.module.facts
+
+
+def floored_quotients(facts: ModuleFacts, rule: Rule) -> Iterator[Finding]:
+    """The hand-written quotients of gradients whose denominator has a floor, each statement once.
+
+    Those of functions of other files are reported there and at the calls that bring the gradient.
+    """
+    values = values_of(facts)
+    found: dict[tuple[int, int], list[_Quotient]] = {}
+    for made in values.made():
+        for quotient in _quotients(made):
+            statement = quotient.facts.names.statement(quotient.node)
+            place = statement.nid if statement is not None else quotient.node.nid
+            found.setdefault((made.module.number, place), []).append(quotient)
+    for (module, _), quotients in sorted(found.items(), key=lambda item: item[0]):
+        first = min(quotient.node.nid for quotient in quotients)
+        best = max((q for q in quotients if q.node.nid == first), key=lambda q: q.vector.computed)
+        finding = _finding(best, values, rule)
+        if finding is None:
+            continue
+        if module == values.module.number:
+            yield finding
+        else:
+            yield from _at_calls(finding, quotients, values)
+
+
+def _at_calls(finding: Finding, quotients: list[_Quotient], values: Values) -> Iterator[Finding]:
+    """The finding in another file, once for each call of this one that leads there."""
+    calls: dict[int, tuple[ir.Node, _Quotient]] = {}
+    for quotient in quotients:
+        for node in values.calls_to(quotient.made.frame):
+            known = calls.get(node.nid)
+            if known is None or quotient.vector.computed > known[1].vector.computed:
+                calls[node.nid] = node, quotient
+    other = quotients[0].made.module
+    row = other.facts.text.count("\n", 0, finding.start) + 1
+    for node, quotient in calls.values():
+        vector = quotient.vector
+        named = "what is named like a" if not vector.computed else "a"
+        span = values.module.facts.span(node)
+        call = Finding(
+            finding.code,
+            *span,
+            f"passes {named} {vector.role.value} to a helper whose cosine has a floor ({other.path}:{row}); "
+            "use `safe_cosine`",
+            Level.ERROR if vector.computed else Level.WARNING,
+            finding.computes,
+            None,
+            (*related_steps(values, vector.evidence), Related(finding.start, finding.end, IN_HELPER, other.path)),
+        )
+        level = finding.level if vector.computed else min(finding.level, Level.WARNING, key=lambda value: value.rank)
+        passed = Related(*span, "a gradient is passed here", values.module.path)
+        yield replace(finding, path=other.path, call=call, related=(passed,), level=level)
+
+
+def _quotients(made: Made) -> Iterator[_Quotient]:
+    term = made.term
+    if not isinstance(term, t.Monomial) or not (term.is_cosine or term.is_projection or term.is_component):
+        return
+    for floor in term.floors_below:
+        if floor.kind == "library" or floor.quotient is None or floor.quotient.module != made.module.number:
+            continue
+        # An eps of unknown value is surely felt only where it is added to the norms.
+        if floor.bites is None and floor.kind != "add":
+            continue
+        harmless = _NORMALIZE_EPS / 2 if floor.kind == "normalize" else _HARMLESS
+        if floor.bites is not None and floor.bites <= harmless:
+            continue
+        gradients = [v for v in floor.on if v.role.is_gradient]
+        if gradients:
+            vector = max(gradients, key=lambda v: v.computed)
+            node = made.module.facts.node(floor.quotient.node)
+            what = "projection" if term.is_projection else "unit vector" if len(floor.on) == 1 else "cosine"
+            yield _Quotient(made, node, floor, vector, what)
+
+
+def _finding(quotient: _Quotient, values: Values, rule: Rule) -> Finding | None:
+    node, floor, vector, facts = quotient.node, quotient.floor, quotient.vector, quotient.facts
+    place = node.value if isinstance(node, ir.AugAssign) else node
+    if not isinstance(place, ir.Expr) or is_guarded(place, (place,), facts, floor.bites or 1e-8):
+        return None
+    kind, said = vector.role.value, "" if vector.computed else "what is named like "
+    related = related_steps(values, vector.evidence)
+    if floor.kind == "normalize":
+        if not vector.computed:
+            return None
+        return Finding(
+            rule.code,
+            *facts.span(node),
+            f"`F.normalize` of a {kind} before a product: norms below {floor.size:g} are not normalised; "
+            "use `safe_cosine` or `safe_unit`",
+            Level.HINT,
+            "the cosine times min(1, ‖g‖/1e-12)",
+            None,
+            related,
+        )
+    size = "eps" if floor.size is None else f"{floor.size:g}"
+    return Finding(
+        rule.code,
+        *facts.span(node),
+        f"floor `{size}` under a {quotient.what} of {said}a {kind}: {_effect(floor)}; use `safe_cosine`",
+        Level.ERROR if vector.computed and floor.size is not None else Level.WARNING,
+        _computes(floor),
+        _fix(place, facts),
+        related,
+    )
+
+
+def related_steps(values: Values, steps: Iterable[t.Step]) -> tuple[Related, ...]:
+    """Evidence as related locations, each place once."""
+    places: dict[t.Site, str] = {}
+    for step in steps:
+        places.setdefault(step.site, step.text)
+    found = []
+    for site, text in places.items():
+        module = values.program.modules[site.module]
+        path = module.path if module is not values.module else ""
+        found.append(Related(*module.facts.span(module.facts.node(site.node)), text, path))
+    return tuple(found)
+
+
+def _effect(floor: t.Floor) -> str:
+    if floor.bites is None:
+        return "the cosine shrinks once the norms come near it"
+    if floor.kind == "clamp":
+        return f"the cosine shrinks below norms of {floor.bites:.0e}"
+    return f"halves the cosine at norms of {floor.bites:.0e}"
+
+
+def _computes(floor: t.Floor) -> str:
+    if floor.kind == "clamp":
+        return "the inner product over the clamped norms: cos times ‖a‖‖b‖/floor once that is below 1"
+    return "the cosine times ‖a‖‖b‖ / (‖a‖‖b‖ + floor)"
+
+
+# -- the fix ----------------------------------------------------------------------------------------------------------
+
+
+def _fix(place: ir.Expr, facts: ModuleFacts) -> Fix | None:
+    """Replace the whole quotient where numerator and norms are of the same two values."""
+    parts = division(place)
+    product = inner_product(parts[0], facts) if parts is not None else None
+    denominator = read_denominator(parts[1], facts) if parts is not None else None
+    if product is None or denominator is None or not isinstance(place, ir.Binary) or "#" in facts.source(place):
+        return None
+    if any((facts.qualified(n.func) or "").startswith(("numpy", "jax")) for n in _calls(place, denominator)):
+        return None  # safe_cosine takes tensors
+    left, right = product.left, product.right
+    norms = denominator.operands
+    if len(norms) != 2 or not _pairs_up((left, right), (norms[0], norms[1])):
+        return None
+    flat = product.over == "flat" or (product.over == "unknown" and is_flat(left, facts) and is_flat(right, facts))
+    if product.over in ("unknown", "other") and not flat:
+        return None  # a product of batches is no single cosine
+    content = _call(product, flat, facts)
+    return runtime_fix(
+        facts,
+        "safe_cosine",
+        (Edit(*facts.span(place), content),),
+        "Replace the quotient by fa_lint_runtime.safe_cosine: no floor, NaN where a vector is zero",
+    )
+
+
+def _call(product: Product, flat: bool, facts: ModuleFacts) -> str:
+    left, right = product.left, product.right
+    if product.over == "all":
+        return f"safe_cosine({_flat(left, facts)}, {_flat(right, facts)}, dim=0)"
+    dim = "0" if flat or product.dim is None else facts.source(product.dim)
+    return f"safe_cosine({facts.source(left)}, {facts.source(right)}, dim={dim})"
+
+
+def _calls(place: ir.Expr, denominator: Denominator) -> Iterator[ir.Call]:
+    for root in (place, *(floor.node for floor in denominator.floors), *denominator.operands):
+        yield from (node for node in ir.walk(root) if isinstance(node, ir.Call))
+
+
+def _pairs_up(values: tuple[ir.Expr, ir.Expr], norms: tuple[ir.Expr, ir.Expr]) -> bool:
+    """Return True where the two norms are those of the two values, in either order."""
+    (a, b), (m, n) = values, norms
+    return (ir.same(a, m) and ir.same(b, n)) or (ir.same(a, n) and ir.same(b, m))
+
+
+def _flat(node: ir.Expr, facts: ModuleFacts) -> str:
+    text = facts.source(node)
+    atomic = isinstance(node, ir.Name | ir.Attr | ir.Call | ir.Subscript)
+    return f"{text}.flatten()" if atomic else f"({text}).flatten()"
