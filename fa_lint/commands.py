@@ -201,7 +201,7 @@ def _check_stdin(settings: Settings, options: CheckOptions) -> int:
         stop("standard input is closed")
     data = sys.stdin.buffer.read(settings.max_file_size + 1)
     path = options.stdin_filename or "-"
-    report = narrow(lint_text(path, data, settings), (), settings, options)
+    report = narrow(lint_text(path, data, settings, apart=True), (), settings, options)
     if not (options.fix or options.diff or options.add_ignore is not None):
         deliver(report, options)
         return exit_code(report, settings, options)
@@ -216,7 +216,7 @@ def _check_stdin(settings: Settings, options: CheckOptions) -> int:
         return 2 if report.problems else int(new != data and not options.exit_zero)
     # As Ruff does: the code to stdout, what is left to say to stderr.
     put(new)
-    left = narrow(lint_text(path, new, settings), (), settings, options)
+    left = narrow(lint_text(path, new, settings, apart=True), (), settings, options)
     deliver(left, options, err=True)
     return exit_code(left, settings, options)
 

@@ -257,11 +257,11 @@ def load(path: str | None) -> Settings:
 
 
 def _where(path: str, text: str, key: str) -> str:
-    pattern = re.compile(rf"^\s*[\"']?{re.escape(key)}[\"']?\s*=|^\s*\[+[^\]]*{re.escape(key)}", re.MULTILINE)
+    name = re.escape(key)
+    pattern = re.compile(rf"^[ \t]*+(?:[\"']?{name}[\"']?[ \t]*=|\[++[^\]\n]*{name})", re.MULTILINE)
     # In pyproject.toml other tools have keys of these names.
-    own = re.search(r"^\s*\[+\s*tool\s*\.\s*[\"']?fa-lint", text, re.MULTILINE)
+    own = re.search(r"^[ \t]*+\[++[ \t]*+tool[ \t]*+\.[ \t]*+[\"']?fa-lint", text, re.MULTILINE)
     match = pattern.search(text, own.start() if own else 0) or pattern.search(text)
-    # The match may begin with the line ends before the key.
     row = text.count("\n", 0, match.end()) + 1 if match else 1
     return f"{path}:{row}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import time
 from collections import deque
@@ -54,12 +55,19 @@ class _Unread(FileResult):
     __slots__ = ()
 
 
-def lint_text(path: str, data: bytes, settings: Settings) -> Report:
-    """Lint one file's bytes, without cache, disk or project: standard input, editors, flake8."""
+def lint_text(path: str, data: bytes, settings: Settings, *, apart: bool = False) -> Report:
+    """Lint one file's bytes, without cache, disk or project: standard input, editors, flake8.
+
+    ``apart``: code that may end a process is read in another one, as :func:`lint` does.
+    """
     codes = settings.codes_for(path)
     if len(data) > settings.max_file_size:
         return Report(_unread(path, f"longer than {settings.max_file_size:_} bytes", codes).diagnostics, files=1)
-    result = _guarded((path, data, codes), settings.role_names, None)
+    job = (path, data, codes)
+    one = [path]
+    names = settings.role_names
+    results = _run([job], names, one, 1, lambda _: None) if apart else [_guarded(job, names, None)]
+    (result,) = results
     return Report(result.diagnostics, result.problems, 1, parsed=int(result.parsed))
 
 
@@ -210,6 +218,8 @@ def _workers(todo: list[_Job], jobs: int, made: BaseContext) -> int:
 
     Code that is deep enough to end a process is long, and a fork costs little: it is not read in this process.
     """
+    if multiprocessing.current_process().daemon:  # it may start none
+        return 0
     workers = jobs or os.cpu_count() or 1
     if workers > 1 and sum(len(data) for _, data, _ in todo) >= _PARALLEL_BYTES:
         return workers

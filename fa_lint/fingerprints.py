@@ -10,10 +10,12 @@ from fa_lint.findings import Diagnostic
 
 __all__ = ["fingerprint", "without_layout"]
 
-# A string, a comment, or layout. By text alone: the interpreter's tokens differ between versions of Python.
+# A string, a comment, or layout. By text alone: the interpreter's tokens differ between versions of Python. A string
+# without an end goes as far as it can: a search that began again at each quote would take the square of the time.
 _TOKEN = re.compile(
-    r"""(?P<string>\"\"\"(?:\\.|[^\\])*?\"\"\"|'''(?:\\.|[^\\])*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')"""
-    r"""|(?P<comment>\#[^\r\n]*)|(?P<layout>\\\r?\n|\s+|[()]|,(?=\s*(?:\#[^\r\n]*)?\s*[)\]}]))""",
+    r"""(?P<string>\"\"\"(?:\\.|[^\\])*?(?:\"\"\"|\\?\Z)|'''(?:\\.|[^\\])*?(?:'''|\\?\Z)"""
+    r"""|"(?:\\.|[^"\\\n])*+"?|'(?:\\.|[^'\\\n])*+'?)"""
+    r"""|(?P<comment>\#[^\r\n]*)|(?P<layout>\\\r?\n|\s+|[()]|,(?=\s*+(?:\#[^\r\n]*)?+\s*+[)\]}]))""",
     re.DOTALL,
 )
 

@@ -16,7 +16,7 @@ from fa_lint.source import Source, SourceError
 
 __all__ = ["Insertion", "add_ignores", "insertion", "to_silence"]
 
-_OURS = re.compile(r"#\s*fa-lint:\s*ignore\s*\[(?P<codes>[^\]]*)\]", re.IGNORECASE)
+_OURS = re.compile(r"#\s*fa-lint:\s*ignore\s*\[(?P<codes>[^\[\]]*)\]", re.IGNORECASE)
 _INSIDE_A_STRING = frozenset(
     getattr(tokenize, name)
     for name in ("STRING", "FSTRING_START", "FSTRING_MIDDLE", "TSTRING_START", "TSTRING_MIDDLE")

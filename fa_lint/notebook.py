@@ -18,13 +18,13 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null|NaN|-?In
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 # A cell magic after which the rest of the cell is still Python.
 _PYTHON_CELL_MAGICS = re.compile(r"%%(?:time|timeit|capture|prun|python|python3|debug|mypy|pypy)\b")
-_LINE_MAGIC = re.compile(r"(?P<indent>[ \t]*)(?:[%!?]|(?:[\w.*, ]+=[ \t]*)?%{0,2}[\w.*]+(?:\[[^\]]*\])*\?{1,2}\s*$)")
+_LINE_MAGIC = re.compile(r"(?P<indent>[ \t]*+)(?:[%!?]|(?:[\w.*, ]+=[ \t]*)?%{0,2}[\w.*]+(?:\[[^\]]*\])*\?{1,2}\s*$)")
 _ASSIGNED_MAGIC = re.compile(r"(?P<head>[ \t]*[A-Za-z_][\w, \t.]*=[ \t]*)[%!](?!=)")
 _MAX_NESTING = 200
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _CODE_LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 # What can open or close something on a line of Python, and what ends a long string.
-_TOKEN = re.compile(r"""'''|\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\#.*|[([{]|[)\]}]""")
+_TOKEN = re.compile(r"""'''|\"\"\"|'(?:\\.|[^'\\])*+'?|"(?:\\.|[^"\\])*+"?|\#.*|[([{]|[)\]}]""")
 _LONG_END = {quote: re.compile(r"(?:\\.|[^\\])*?" + quote) for quote in ("'''", '"""')}
 
 
@@ -177,7 +177,8 @@ class _State:
         position = 0
         comment = False
         while True:
-            match = (_LONG_END[self._quote] if self._quote else _TOKEN).search(line, position)
+            # From the place on, once: what does not end here does not end after a later sign either.
+            match = _LONG_END[self._quote].match(line, position) if self._quote else _TOKEN.search(line, position)
             if match is None:
                 break
             token, position = match.group(), match.end()

@@ -11,12 +11,14 @@ from fa_lint.source import Source
 
 __all__ = ["Suppression", "named_codes", "read_suppressions"]
 
-_QUICK = re.compile(r"#[^\n]*(?:fa-lint|noqa)", re.IGNORECASE)
+_NAMES = re.compile(r"fa-lint|noqa", re.IGNORECASE)
 # Without a finding to silence, only a comment that names this tool or its codes can matter (as unused).
-_OURS = re.compile(r"#[^\n]*(?:fa-lint\s*:|noqa[^\n]*\bFAL\d)", re.IGNORECASE)
-_IGNORE = re.compile(r"#\s*fa-lint:\s*(?P<kind>ignore-file|ignore)\b(?:\s*\[(?P<codes>[^\]]*)\])?", re.IGNORECASE)
+_OURS = re.compile(r"fa-lint\s*:", re.IGNORECASE)
+_OUR_CODE = re.compile(r"\bFAL\d", re.IGNORECASE)
+_IGNORE = re.compile(r"#\s*fa-lint:\s*(?P<kind>ignore-file|ignore)\b(?:\s*\[(?P<codes>[^\[\]]*)\])?", re.IGNORECASE)
 _NOQA = re.compile(r"#\s*noqa(?P<codes>\s*:\s*[A-Z]+[0-9]+(?:[,\s]+[A-Z]+[0-9]+)*)?", re.IGNORECASE)
-_CODE = re.compile(r"[A-Za-z]+[0-9]+")
+# From the first letter of a word only: from each of them the search would read the word again.
+_CODE = re.compile(r"(?<![A-Za-z])[A-Za-z]+[0-9]+")
 
 
 @dataclass(slots=True)
@@ -42,7 +44,7 @@ def named_codes(comment: str) -> list[str]:
 
 def read_suppressions(source: Source, has_findings: bool) -> list[Suppression]:
     """The suppressions of a file that can matter, in order; a string that looks like one is none."""
-    if (_QUICK if has_findings else _OURS).search(source.text) is None:
+    if not _may_hold_one(source.text, has_findings):
         return []
     found: list[Suppression] = []
     for row, start, text in _comments(source):
@@ -56,6 +58,20 @@ def read_suppressions(source: Source, has_findings: bool) -> list[Suppression]:
             named = frozenset(c.upper() for c in _CODE.findall(noqa["codes"] or "")) if noqa["codes"] else None
             found.append(Suppression(row, start + noqa.start(), start + noqa.end(), named, False, False))
     return found
+
+
+def _may_hold_one(text: str, has_findings: bool) -> bool:
+    """Can a comment matter? Line by line: one pattern would go on from each ``#`` to the end of its line."""
+    if _NAMES.search(text) is None:
+        return False
+    for line in text.split("\n"):
+        comment = line.partition("#")[2]
+        named = _NAMES.search(comment)
+        if named is not None and (
+            has_findings or _OURS.search(comment) or _OUR_CODE.search(comment, named.end()) is not None
+        ):
+            return True
+    return False
 
 
 def _comments(source: Source) -> list[tuple[int, int, str]]:

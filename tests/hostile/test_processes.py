@@ -166,6 +166,35 @@ def test_deep_code_costs_no_other_file(code: str, finding: str) -> None:
     assert done.returncode == 1
 
 
+@pytest.mark.parametrize(
+    "code", ["y = " + " and ".join(["x"] * 10_000), "import " + ".".join(["a"] * 20_000)], ids=["y", "i"]
+)
+def test_deep_code_on_standard_input(code: str) -> None:
+    command = [sys.executable, "-m", "fa_lint", "-"]
+    text = f"{UNSAFE}\n{code}\n"
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 1
+    assert "FAL" in done.stdout
+
+
+def _lint_in_a_daemon(folder: str, queue: Any) -> None:
+    os.chdir(folder)
+    queue.put([d.code for d in lint(["m.py"], Settings(), use_cache=False).diagnostics])
+
+
+def test_a_process_that_may_have_no_children() -> None:
+    """As a worker of someone's `multiprocessing.Pool` is."""
+    import multiprocessing
+
+    write("m.py", UNSAFE + "# padding\n" * 1_000)
+    queue = multiprocessing.get_context("spawn").SimpleQueue()
+    arguments = (os.getcwd(), queue)
+    process = multiprocessing.get_context("spawn").Process(target=_lint_in_a_daemon, args=arguments, daemon=True)
+    process.start()
+    process.join(30)
+    assert (process.exitcode, queue.get()) == (0, ["FAL101"])
+
+
 def test_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
