@@ -68,7 +68,7 @@ class Cache:
                 self._old = loaded
 
     def get(self, key: str, path: str) -> FileResult | None:
-        """The result stored under ``key``, told of ``path``; None where there is none that can be read."""
+        """The result stored under ``key``, with its path set to ``path``; None where there is none that can be read."""
         stored = self._new.get(key, self._old.get(key))
         if stored is None:
             return None

@@ -58,7 +58,7 @@ def discover(paths: Iterable[str], settings: Settings) -> list[str]:
 
 
 def is_excluded(path: str, settings: Settings) -> bool:
-    """Is a file, or a folder it lies in, excluded or ignored? For ``--force-exclude``, and what editors open."""
+    """Return True if a file, or a folder above it, is excluded or ignored: ``--force-exclude``, open editors."""
     absolute = os.path.abspath(path)
     root = os.path.abspath(settings.root)
     inside = os.path.relpath(absolute, root)

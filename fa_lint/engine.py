@@ -59,7 +59,7 @@ def lint(
     """Lint files. The result does not depend on ``jobs`` (0: one per core) nor on the cache.
 
     ``context`` are files of the same project that are read for the links across files and not reported on:
-    ``lint(some, context=others)`` finds in ``some`` what ``lint(some + others)`` finds there. ``progress`` is told
+    ``lint(some, context=others)`` finds in ``some`` what ``lint(some + others)`` finds there. ``progress`` gets
     (files done, files in all).
     """
     began = time.perf_counter()

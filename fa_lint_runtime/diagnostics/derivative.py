@@ -1,4 +1,4 @@
-"""Is what the backward pass gives the derivative of the forward pass? A central difference in fp64 tells.
+"""Whether the backward pass gives the derivative of the forward pass, by a central difference in fp64.
 
 Layers of feedback alignment, hooks and straight-through estimators put their own credit in the place of the gradient.
 """

@@ -1,4 +1,4 @@
-"""Are the gradients resolved, are they gradients at all, and would a narrower dtype hold them?
+"""Whether the gradients are resolved in their dtype, and whether a narrower dtype would hold them.
 
 A few samples run again in fp64, on copies of the parameters.
 """

@@ -286,7 +286,7 @@ def _same_value(a: Tensor, b: Tensor) -> bool:
 
 
 def _is_skip(before: Tensor, output: Tensor, taken: Tensor) -> bool:
-    """Is ``taken = before + c output``?"""
+    """Return whether ``taken = before + c output``."""
     if not before.shape == output.shape == taken.shape:
         return False
     moved = (taken.detach().double() - before.detach().double()).flatten()
