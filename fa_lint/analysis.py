@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from fa_lint.findings import (
     Clue,
@@ -15,14 +17,13 @@ from fa_lint.findings import (
     Rows,
     Trace,
 )
-from fa_lint.gate import outline
 from fa_lint.modules import Imports, imports_of
-from fa_lint.parsing import on_any_stack, parse_facts, quick_facts, says_nothing
+from fa_lint.parsing import on_any_stack
 from fa_lint.places import locate
 from fa_lint.rules import ENGINE_CODES, select
-from fa_lint.rules.base import Gate, ProjectRule, Question, Rule
+from fa_lint.rules.base import Gate, ProjectRule, Question
 from fa_lint.semantics import ir
-from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.facts import ModuleFacts, extract
 from fa_lint.semantics.roles import RoleNames
 from fa_lint.source import ParseFailure, Source, SourceError
 from fa_lint.suppressions import Suppression, read_suppressions
@@ -35,6 +36,7 @@ _HEADER_END = re.compile(r"(?:[\s)\]},\\]|#[^\r\n]*)*:")
 # In a pattern of ``fnmatch``: one of several characters, and what stands for itself.
 _CHOICE = re.compile(r"\[[^\]]*\]")
 _PLAIN = re.compile(r"\w+")
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -97,12 +99,8 @@ def answers_of(path: str, data: bytes, rule: ProjectRule, question: Question, de
     parsed = source.parse()
     if isinstance(parsed, ParseFailure):
         return []
-    if says_nothing([lambda facts: rule.answers(facts, question)], quick_facts(source, parsed, declared)):
-        return []
-    facts = parse_facts(source, parsed, declared)
-    if not isinstance(facts, ModuleFacts):
-        return []
-    clues = list(rule.answers(facts, question))
+    facts = _facts(source, parsed, declared)
+    clues = on_any_stack(lambda: list(rule.answers(facts, question)))
     suppressions = read_suppressions(source, bool(clues))
     found = [_trace(clue, source, facts, suppressions) for clue in clues]
     facts.forget()
@@ -119,65 +117,45 @@ def _findings(
     source: Source, codes: frozenset[str], declared: RoleNames, result: FileResult
 ) -> tuple[list[Finding], list[Clue], ModuleFacts | None, bool]:
     """Findings, clues, the facts where a rule needed them, and whether every rule saw the whole file."""
-    broken: list[ParseFailure] = []
     findings: list[Finding] = []
     data = source.data if source.written is source.text else source.text.encode()
     known: dict[Gate, bool] = {}
     # The gates know the usual names; a file with names that the project has declared goes past them.
     told = _is_told(data, declared)
     rules = [rule for rule in select(codes) if told or rule.may_match(data, known)]
-    tree: ast.Module | None = None
-    parsed = source.parse()
-    if isinstance(parsed, ParseFailure):
-        source, broken = _without_broken_cells(source) if source.notebook is not None else (source, [])
-        failures = broken
-        facts: ModuleFacts | ParseFailure | None = None
-        if not broken:
-            # Perhaps only this interpreter's grammar is too old.
-            facts = (
-                parse_facts(source, None, declared)
-                if not parsed.reason.startswith(("nested", "null", "too many nested"))
-                else parsed
-            )
-            failures = [parsed] if isinstance(facts, ParseFailure) else []
-        if failures and "FAL900" in codes:
-            findings += [_unparsable(failure, source) for failure in failures]
-        if not broken and isinstance(facts, ParseFailure):
+    broken: list[ParseFailure] = []
+    tree = source.parse()
+    if isinstance(tree, ParseFailure):
+        broken = [tree]
+        if source.notebook is not None:
+            source, broken = _without_broken_cells(source)
+            tree = source.parse()
+        if "FAL900" in codes:
+            findings += [_unparsable(failure, source) for failure in broken]
+        if isinstance(tree, ParseFailure):
             return findings, [], None, False
-        if broken:
-            parsed = source.parse()
-            if isinstance(parsed, ParseFailure):
-                return findings, [], None, False
-            tree = parsed
-    else:
-        tree = parsed
-        facts = None
-    if tree is not None:
-        result.imports = imports_of(tree)
-        shape = outline(tree, data) if rules and not told else None
-        if shape is not None:
-            rules = [rule for rule in rules if rule.may_fire(shape)]
-            shape.forget()
-        if rules and not broken and says_nothing(_questions(rules), quick_facts(source, tree, declared)):
-            rules = []
-        if rules:
-            facts = parse_facts(source, tree, declared)
-            if isinstance(facts, ParseFailure):
-                if "FAL900" in codes:
-                    findings.append(_unparsable(facts, source))
-                return findings, [], None, False
-    if not isinstance(facts, ModuleFacts):
+    result.imports = imports_of(tree)
+    if not rules:
         return findings, [], None, not broken
+    facts = _facts(source, tree, declared)
     result.parsed = True
     clues: list[Clue] = []
     for rule in rules:
         try:
-            findings += on_any_stack(rule.check, facts)
+            findings += _of(rule.check, facts)
             if isinstance(rule, ProjectRule):
-                clues += on_any_stack(rule.clues, facts)
+                clues += _of(rule.clues, facts)
         except Exception as error:  # one broken rule must not cost the user the others
             result.problems.append(f"{source.path}: rule {rule.code} failed: {type(error).__name__}: {error}")
     return findings, clues, facts, not broken and not result.problems
+
+
+def _facts(source: Source, tree: ast.Module, declared: RoleNames) -> ModuleFacts:
+    return on_any_stack(lambda: extract(source.text, declared, source.is_snippets, tree))
+
+
+def _of(ask: Callable[[ModuleFacts], Iterable[_T]], facts: ModuleFacts) -> list[_T]:
+    return on_any_stack(lambda: list(ask(facts)))
 
 
 def _is_told(data: bytes, declared: RoleNames) -> bool:
@@ -187,13 +165,6 @@ def _is_told(data: bytes, declared: RoleNames) -> bool:
         if plain.encode() in data:
             return True
     return False
-
-
-def _questions(rules: Iterable[Rule]) -> Iterator[Callable[[ModuleFacts], Iterable[object]]]:
-    for rule in rules:
-        yield rule.check
-        if isinstance(rule, ProjectRule):
-            yield rule.clues
 
 
 def _without_broken_cells(source: Source) -> tuple[Source, list[ParseFailure]]:
@@ -213,9 +184,9 @@ def _without_broken_cells(source: Source) -> tuple[Source, list[ParseFailure]]:
 
 def _unparsable(failure: ParseFailure, source: Source) -> Finding:
     end = min(failure.offset + 1, len(source.text))
-    message = f"not Python: {failure.reason}; the file was not checked"
-    if source.notebook is not None:
-        message = f"not Python: {failure.reason}; the cell was not checked"
+    grammar = f"{sys.version_info.major}.{sys.version_info.minor}"
+    part = "cell" if source.notebook is not None else "file"
+    message = f"not Python {grammar}: {failure.reason}; the {part} was not checked"
     return Finding("FAL900", failure.offset, max(end, failure.offset), message, Level.ERROR)
 
 

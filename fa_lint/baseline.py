@@ -11,12 +11,13 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from fa_lint.escaping import to_json
 from fa_lint.files import replace_file
 from fa_lint.findings import Diagnostic
 from fa_lint.fingerprints import fingerprint
+from fa_lint.reading import read_file
 
 __all__ = ["Baseline", "BaselineError", "Entry"]
 
@@ -83,11 +84,11 @@ class Baseline:
     def load(cls, file: str) -> Baseline:
         """Read a baseline; raises :class:`BaselineError`."""
         try:
-            text = Path(file).read_text(encoding="utf-8")
+            text = read_file(file).decode()
         except FileNotFoundError:
             raise BaselineError(file, f"no such baseline; `--write-baseline {file}` makes one") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise BaselineError(file, f"cannot be read: {error}") from None
+            raise BaselineError(file, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
         try:
             document = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
@@ -140,7 +141,7 @@ class Baseline:
     def write(self) -> None:
         """Write the file; raises :class:`BaselineError`."""
         document = {"version": _VERSION, "findings": [_as_dict(entry) for entry in self.entries]}
-        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        text = to_json(document, indent=2) + "\n"
         try:
             replace_file(self.file, text.encode("utf-8", "surrogateescape"))
         except OSError as error:

@@ -1,7 +1,8 @@
 """Results by content: a file that was linted with the same rules and settings is not parsed again.
 
-One JSON file per tool version and settings. Anything wrong with it (corrupt, foreign, unwritable) means an empty
-cache, never an error.
+One JSON file per tool version, project and settings, in the user's cache folder. It is never trusted: an entry counts
+only with the digest of its key and content, what is read has the types that were written, and fixes are never in it,
+so that nothing in it can be written into a file. Anything wrong with it means an empty cache, never an error.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import contextlib
 import json
 import os
 import platform
+import stat
+import sys
 import tempfile
+import time
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path, PurePath
@@ -19,29 +23,50 @@ from typing import Any
 from fa_lint._version import __version__
 from fa_lint.analysis import FileResult
 from fa_lint.config import Settings
-from fa_lint.findings import (
-    Applicability,
-    Diagnostic,
-    DiagnosticEdit,
-    DiagnosticFix,
-    Level,
-    Place,
-    RelatedPlace,
-    Trace,
-)
+from fa_lint.findings import Diagnostic, Level, Place, RelatedPlace, Trace
+from fa_lint.reading import read_file
 from fa_lint.rules.base import Question
 
-__all__ = ["Cache", "digest"]
+__all__ = ["Cache", "cache_folder", "digest"]
 
-FOLDER = ".fa_lint_cache"
-_FORMAT = 2
+_FORMAT = 3
 _MOST_ENTRIES = 50_000
+_LONGEST = 500_000_000
+_HIGHEST = 100_000_000  # of rows and columns
+_DAYS = 30
+_BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
+
+
+def cache_folder() -> str | None:
+    """Where the cache lies: FA_LINT_CACHE_DIR, or fa-lint's place in the user's own cache folder.
+
+    None where there is no such place, so that none is made up in the repository.
+    """
+    given = os.environ.get("FA_LINT_CACHE_DIR", "")
+    if given:
+        return given if os.path.isabs(given) else None
+    if os.name == "nt":
+        folder = os.environ.get("LOCALAPPDATA", "")
+    elif sys.platform == "darwin":
+        folder = os.path.expanduser("~/Library/Caches")
+    else:
+        folder = os.environ.get("XDG_CACHE_HOME", "")
+        folder = folder if os.path.isabs(folder) else os.path.expanduser("~/.cache")
+    return os.path.join(folder, "fa-lint") if os.path.isabs(folder) else None
+
+
+def _is_ours(path: Path, kind: int) -> bool:
+    """Return True if it is of the right kind, no link, and not writable by another user."""
+    found = os.lstat(path)
+    if stat.S_IFMT(found.st_mode) != kind:
+        return False
+    return os.name == "nt" or (found.st_uid == os.geteuid() and not found.st_mode & 0o022)
 
 
 def digest(data: bytes, path: str, codes: frozenset[str]) -> str:
     """The key of one file's result: its bytes, its kind and the codes that were on."""
     key = blake2b(data, digest_size=16)
-    key.update(f"\0{PurePath(path).suffix.lower()}\0".encode())
+    key.update(f"\0{PurePath(path).suffix.lower()}\0".encode("utf-8", "surrogateescape"))
     key.update(",".join(sorted(codes)).encode())
     return key.hexdigest()
 
@@ -51,70 +76,86 @@ def _fingerprint(settings: Settings) -> str:
     # The rules themselves are part of the key: a development checkout changes them under one version.
     package = Path(__file__).parent
     stamps = sorted((str(f), f.stat().st_mtime_ns) for f in package.rglob("*.py"))
-    text = repr((_FORMAT, __version__, platform.python_version(), names, stamps))
-    return blake2b(text.encode(), digest_size=8).hexdigest()
+    root = os.path.abspath(settings.root)
+    text = repr((_FORMAT, __version__, platform.python_version(), root, names, stamps))
+    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
 class Cache:
     """A dictionary of results, read at the start of a run and written at its end."""
 
     def __init__(self, settings: Settings) -> None:
-        self._file = Path(settings.root, FOLDER, f"{__version__}-{_fingerprint(settings)}.json")
+        folder = cache_folder()
+        self._file = Path(folder, f"{__version__}-{_fingerprint(settings)}.json") if folder is not None else None
         self._old: dict[str, Any] = {}
-        self._new: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError, RecursionError):
-            loaded = json.loads(self._file.read_bytes())
-            if isinstance(loaded, dict):
-                self._old = loaded
+        self._new: dict[str, list[str]] = {}
+        if self._file is None:
+            return
+        with contextlib.suppress(OSError, ValueError, RecursionError, MemoryError):
+            if _is_ours(self._file.parent, stat.S_IFDIR) and _is_ours(self._file, stat.S_IFREG):
+                loaded = json.loads(read_file(self._file, _LONGEST))
+                if isinstance(loaded, dict):
+                    self._old = loaded
 
     def get(self, key: str, path: str) -> FileResult | None:
         """The result stored under ``key``, with its path set to ``path``; None where there is none that can be read."""
-        stored = self._new.get(key, self._old.get(key))
-        if stored is None:
-            return None
         try:
-            result = _result(stored, path)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+            stored = self._stored(key)
+            return None if stored is None else _result(stored, path)
+        except _BROKEN:
             return None
-        self._new[key] = stored
-        return result
 
     def put(self, key: str, result: FileResult) -> None:
-        if not result.problems:
-            self._new[key] = {
+        """Remember a result, unless it holds a fix or is none of the file's own doing."""
+        clues = [trace.diagnostic for traces in result.clues.values() for trace in traces]
+        if not result.problems and not any(d.fix for d in (*result.diagnostics, *clues)):
+            content = {
                 "d": [asdict(d) for d in result.diagnostics],
                 "c": {code: [asdict(t) for t in traces] for code, traces in result.clues.items()},
                 "i": result.imports,
             }
+            self._store(key, content)
 
     def answers(self, data: bytes, path: str, code: str, question: Question) -> list[Trace] | None:
         """What the file said to the same question before."""
-        key = _asked(data, path, code, question)
-        stored = self._new.get(key, self._old.get(key))
         try:
-            found = None if stored is None else [_trace(t, path) for t in stored["a"]]
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+            stored = self._stored(_asked(data, path, code, question))
+            return None if stored is None else [_trace(t, path) for t in stored["a"]]
+        except _BROKEN:
             return None
-        if stored is not None:
-            self._new[key] = stored
-        return found
 
     def put_answers(self, data: bytes, path: str, code: str, question: Question, answers: list[Trace]) -> None:
-        self._new[_asked(data, path, code, question)] = {"a": [asdict(t) for t in answers]}
+        """Remember what a file said to a question, as ``put`` does."""
+        if not any(t.diagnostic.fix for t in answers):
+            self._store(_asked(data, path, code, question), {"a": [asdict(t) for t in answers]})
+
+    def _stored(self, key: str) -> Any:
+        entry = self._new.get(key, self._old.get(key))
+        if entry is None:
+            return None
+        check, text = entry
+        if check != _check(key, text):
+            raise ValueError(key)
+        content = json.loads(text)
+        self._new[key] = entry
+        return content
+
+    def _store(self, key: str, content: dict[str, Any]) -> None:
+        text = json.dumps(content, separators=(",", ":"))
+        self._new[key] = [_check(key, text), text]
 
     def write(self) -> None:
         """Write atomically; a cache that cannot be written is no error."""
         # By identity: an entry that could not be read is in `_old` too, and must be replaced.
-        if all(self._old.get(key) is value for key, value in self._new.items()):
+        if self._file is None or all(self._old.get(key) is value for key, value in self._new.items()):
             return
         merged = self._old | self._new
         if len(merged) > _MOST_ENTRIES:
             merged = self._new
         with contextlib.suppress(OSError):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            ignore = self._file.parent / ".gitignore"
-            if not ignore.exists():
-                ignore.write_text("*\n", encoding="utf-8")
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not _is_ours(self._file.parent, stat.S_IFDIR):
+                return
             handle, name = tempfile.mkstemp(dir=self._file.parent, suffix=".tmp")
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as stream:
@@ -123,47 +164,79 @@ class Cache:
             finally:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name)
+            _drop_old(self._file.parent)
+
+
+def _drop_old(folder: Path) -> None:
+    """Remove what no run has written for a month: other versions, other projects, what a killed run left."""
+    for path in [*folder.glob("*.json"), *folder.glob("*.tmp")]:
+        with contextlib.suppress(OSError):
+            if os.lstat(path).st_mtime < time.time() - _DAYS * 86_400:
+                path.unlink()
+
+
+def _check(key: str, text: str) -> str:
+    return blake2b(f"{key}\0{text}".encode(), digest_size=16).hexdigest()
 
 
 def _asked(data: bytes, path: str, code: str, question: Question) -> str:
     return digest(data, path, frozenset({code, repr(question)}))
 
 
+# -- from JSON ----------------------------------------------------------------------------------------------------
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _HIGHEST:
+        raise TypeError(value)
+    return value
+
+
+def _cell(value: object) -> int | None:
+    return None if value is None else _number(value)
+
+
 def _place(stored: dict[str, int]) -> Place:
-    return Place(stored["row"], stored["column"])
+    return Place(_number(stored["row"]), _number(stored["column"]))
 
 
 def _diagnostic(stored: dict[str, Any], path: str) -> Diagnostic:
-    fix = stored["fix"]
+    if stored["fix"] is not None:
+        raise ValueError("a fix is never taken from the cache")
     return Diagnostic(
-        **{
-            **stored,
-            "path": path,
-            "start": _place(stored["start"]),
-            "end": _place(stored["end"]),
-            "level": Level(stored["level"]),
-            "fix": fix
-            and DiagnosticFix(
-                Applicability(fix["applicability"]),
-                fix["message"],
-                tuple(
-                    DiagnosticEdit(_place(e["start"]), _place(e["end"]), e["content"], e["cell"]) for e in fix["edits"]
-                ),
-            ),
-            "related": tuple(
-                RelatedPlace(path, _place(r["start"]), _place(r["end"]), r["message"], r["cell"])
-                for r in stored["related"]
-            ),
-            "frame": tuple((row, text) for row, text in stored["frame"]),
-        }
+        path,
+        _cell(stored["cell"]),
+        _place(stored["start"]),
+        _place(stored["end"]),
+        code=_text(stored["code"]),
+        name=_text(stored["name"]),
+        message=_text(stored["message"]),
+        level=Level(stored["level"]),
+        computes=_text(stored["computes"]),
+        runtime=_text(stored["runtime"]),
+        noqa_row=_number(stored["noqa_row"]),
+        related=tuple(
+            RelatedPlace(path, _place(r["start"]), _place(r["end"]), _text(r["message"]), _cell(r["cell"]))
+            for r in stored["related"]
+        ),
+        frame=tuple((_number(row), _text(text)) for row, text in stored["frame"]),
+        scope=_text(stored["scope"]),
+        statement=_text(stored["statement"]),
     )
 
 
 def _trace(stored: dict[str, Any], path: str) -> Trace:
-    first, last = stored["rows"]
-    return Trace(
-        stored["kind"], _diagnostic(stored["diagnostic"], path), stored["data"], (first, last), stored["silenced"]
-    )
+    first, last = (_number(row) for row in stored["rows"])
+    kind, silenced, data = _text(stored["kind"]), stored["silenced"], stored["data"]
+    if not isinstance(silenced, bool) or not isinstance(data, dict):
+        raise TypeError(stored)
+    return Trace(kind, _diagnostic(stored["diagnostic"], path), data, (first, last), silenced)
 
 
 def _result(stored: dict[str, Any], path: str) -> FileResult:
@@ -171,5 +244,5 @@ def _result(stored: dict[str, Any], path: str) -> FileResult:
         path,
         [_diagnostic(d, path) for d in stored["d"]],
         {code: [_trace(t, path) for t in traces] for code, traces in stored["c"].items()},
-        tuple((local, target) for local, target in stored["i"]),
+        tuple((_text(local), _text(target)) for local, target in stored["i"]),
     )

@@ -1,31 +1,25 @@
-"""``--diff-from REV``: which rows of which files are new since a git revision, asked of git itself."""
+"""``--diff-from REV``: which rows of which files are new since a git revision."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 
 from fa_lint.findings import Diagnostic
+from fa_lint.git import Git, GitError, difference
+from fa_lint.reading import LONGEST, read_file
 from fa_lint.source import Source, SourceError
 
 __all__ = ["ChangeError", "Changes", "changes_since"]
 
 # (cell, row): the cell is None in a plain file.
 _Row = tuple[int | None, int]
+_Rows = frozenset[_Row] | None
 
 _HUNK = re.compile(rb"@@ -\S+ \+(\d+)(?:,(\d+))? @@")
-# Git counts rows by \n alone.
-_LONE_RETURN = re.compile(rb"\r(?!\n)")
-# What a hook's environment says about *its* repository.
-_GIT_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
-_DIFF = (
-    *("diff", "--unified=0", "--inter-hunk-context=0", "--find-renames", "--no-color", "--no-ext-diff"),
-    *("--no-textconv", "--text", "--no-relative", "--ignore-submodules", "--src-prefix=a/", "--dst-prefix=b/"),
-)
 
 
 class ChangeError(Exception):
@@ -44,7 +38,7 @@ class ChangeError(Exception):
 class Changes:
     """The changed files by path as they were named, with their new rows; None where the whole file is new."""
 
-    rows: dict[str, frozenset[_Row] | None] = field(default_factory=dict)
+    rows: dict[str, _Rows] = field(default_factory=dict)
 
     def __contains__(self, path: str) -> bool:
         return path in self.rows
@@ -56,25 +50,65 @@ class Changes:
         rows = self.rows[found.path]
         if rows is None or found.code == "FAL900":
             return True
-        return any((found.cell, row) in rows for row in range(found.start.row, found.end.row + 1))
+        # By the rows that there are: a log of the guard may say anything about where a call ends.
+        return any(cell == found.cell and found.start.row <= row <= found.end.row for cell, row in rows)
 
 
 def changes_since(revision: str, files: Iterable[str]) -> Changes:
     """What changed in ``files`` since the work tree left ``revision`` (their merge base); untracked files are new.
 
-    Raises :class:`ChangeError`.
+    git is asked for its objects and its index, never about the work tree: that is where the configuration of a
+    repository has programs run (filters, a monitor of files). So line ends alone are no change, whatever the
+    attributes say. Raises :class:`ChangeError`.
     """
     changes = Changes()
     for top, paths in _repositories(revision, files).items():
-        base = _base(revision, top)
-        tracked = frozenset(_git(revision, top, "ls-files", "-z").split(b"\0"))
-        old_names, rows = _patch(_git(revision, top, *_DIFF, base, "--"))
-        for inside, path in paths.items():
-            if inside not in tracked:
-                changes.rows[path] = None
-            elif inside in rows:
-                changes.rows[path] = _exact(path, revision, top, base, old_names.get(inside), rows[inside])
+        git = Git(top)
+        try:
+            changes.rows |= _changed(git, _base(revision, top, git), paths)
+        except GitError as error:
+            raise ChangeError(revision, str(error)) from None
     return changes
+
+
+def _changed(git: Git, base: str, paths: dict[bytes, str]) -> dict[str, _Rows]:
+    tracked = frozenset(git("ls-files", "-z").split(b"\0"))
+    before = _tree(git("ls-tree", "-r", "-z", "--full-tree", base))
+    renamed = {} if all(name in before for name in paths) else _renames(git, base)
+    found: dict[str, _Rows] = {}
+    changed: dict[str, tuple[bytes, bytes]] = {}
+    for inside, path in paths.items():
+        blob = before.get(inside, before.get(renamed.get(inside, b""), b""))
+        try:
+            data = read_file(path)
+        except OSError:
+            data = None
+        if data is None or not blob or inside not in tracked:
+            found[path] = None
+        elif blob != _blob_name(data, blob):
+            changed[path] = blob, data
+    old = dict(git.blobs((blob for blob, _ in changed.values()), LONGEST))
+    return found | _rows({path: (old.get(blob), data) for path, (blob, data) in changed.items()})
+
+
+def _tree(listing: bytes) -> dict[bytes, bytes]:
+    """Path → name of its blob, of ``git ls-tree -z``."""
+    entries = (entry.partition(b"\t") for entry in listing.split(b"\0") if entry)
+    return {path: about.split(b" ")[2] for about, _, path in entries}
+
+
+def _renames(git: Git, base: str) -> dict[bytes, bytes]:
+    """New path → old path, between a commit and the index."""
+    words = git("diff-index", "--cached", "--raw", "-z", "--find-renames", "-l1000", "--diff-filter=R", base).split(
+        b"\0"
+    )
+    return dict(zip(words[2::3], words[1::3], strict=False))
+
+
+def _blob_name(data: bytes, like: bytes) -> bytes:
+    """The name git gives to these bytes, by the algorithm of another name."""
+    made = hashlib.sha1 if len(like) == 40 else hashlib.sha256
+    return made(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest().encode()
 
 
 def _repositories(revision: str, files: Iterable[str]) -> dict[str, dict[bytes, str]]:
@@ -100,94 +134,55 @@ def _top(folder: str, known: dict[str, str | None]) -> str | None:
     return known[folder]
 
 
-def _git(revision: str, top: str, *arguments: str, quiet: bool = False) -> bytes:
-    environment = {key: value for key, value in os.environ.items() if key not in _GIT_VARIABLES}
-    environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-    command = ["git", "-C", top, "-c", "core.quotepath=off", *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, env=environment, stdin=subprocess.DEVNULL, check=False)
-    except OSError as error:
-        raise ChangeError(revision, f"git cannot be run: {error.strerror or error}") from None
-    if done.returncode and not quiet:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"git exits with {done.returncode}"]
-        raise ChangeError(revision, lines[0].removeprefix("fatal: "))
-    return b"" if done.returncode else done.stdout
-
-
-def _base(revision: str, top: str) -> str:
-    commit = _git(
-        revision, top, "rev-parse", "--quiet", "--verify", "--end-of-options", revision + "^{commit}", quiet=True
-    )
+def _base(revision: str, top: str, git: Git) -> str:
+    commit = git.quietly("rev-parse", "--quiet", "--verify", "--end-of-options", revision + "^{commit}")
     if not commit:
         raise ChangeError(revision, f"no such revision in {top} (a shallow clone may lack it: fetch it first)")
     # What the other branch did meanwhile is not this branch's doing.
-    base = _git(revision, top, "merge-base", commit.decode().strip(), "HEAD", quiet=True)
+    base = git.quietly("merge-base", commit.decode().strip(), "HEAD")
     return (base or commit).decode().strip()
 
 
-def _patch(patch: bytes) -> tuple[dict[bytes, bytes], dict[bytes, frozenset[_Row]]]:
-    """Of a patch without context: new name → old name, and new name → the new rows."""
-    old_names: dict[bytes, bytes] = {}
-    found: dict[bytes, set[_Row]] = {}
-    old = new = None
+def _rows(pairs: dict[str, tuple[bytes | None, bytes]]) -> dict[str, _Rows]:
+    """Path → its new rows, as fa-lint counts them; those of a notebook are its cells', not its file's."""
+    found: dict[str, _Rows] = {}
+    texts: list[tuple[bytes, bytes]] = []
+    sources: list[Source] = []
+    for path, (old, data) in pairs.items():
+        try:
+            new = Source.read(path, data)
+            before = None if old is None else Source.read(path, old)
+        except SourceError:
+            before = None
+        if before is None:
+            found[path] = None
+        else:
+            sources.append(new)
+            texts.append((_lines(before), _lines(new)))
+    for number, rows in _hunks(difference(texts) if texts else b"").items():
+        source = sources[number]
+        places = (source.place(source.starts[row - 1]) for row in rows)
+        found[source.path] = frozenset((cell, place.row) for cell, place in places)
+    return found
+
+
+def _lines(source: Source) -> bytes:
+    lines = (source.line(row) for row in range(1, len(source.starts) + 1))
+    return "".join(line + "\n" for line in lines).encode("utf-8", "surrogatepass")
+
+
+def _hunks(patch: bytes) -> dict[int, list[int]]:
+    """Of a patch without context: the number of each pair of texts that differ → the new rows."""
+    found: dict[int, list[int]] = {}
+    rows: list[int] = []
     left = 0  # lines of the hunk still to come: they may look like anything
     for line in patch.split(b"\n"):
         hunk = _HUNK.match(line) if left <= 0 else None
         if left > 0:
             left -= not line.startswith((b"-", b"\\"))
-        elif line.startswith(b"diff --git "):
-            old = new = None
-        elif line.startswith(b"--- ") and new is None:
-            old = _name(line[4:])
-        elif line.startswith(b"+++ ") and new is None:
-            new = _name(line[4:])
-            if new is not None:
-                found.setdefault(new, set())
-                if old is not None:
-                    old_names[new] = old
-        elif hunk is not None and new is not None:
-            first, count = int(hunk[1]), int(hunk[2] or b"1")
-            found[new] |= {(None, row) for row in range(first, first + count)}
-            left = count
-    return old_names, {name: frozenset(rows) for name, rows in found.items()}
-
-
-def _name(field_: bytes) -> bytes | None:
-    """The path in a ``---`` or ``+++`` line; None for /dev/null."""
-    text = field_.rstrip(b"\t\r")
-    if text.startswith(b'"'):
-        text = text[1:-1].decode("unicode_escape").encode("latin-1")
-    return None if text == b"/dev/null" else text[2:]
-
-
-def _exact(
-    path: str, revision: str, top: str, base: str, old_name: bytes | None, rows: frozenset[_Row]
-) -> frozenset[_Row] | None:
-    """The rows as fa-lint counts them: those of a notebook are its cells', not its file's."""
-    try:
-        with open(path, "rb") as stream:
-            data = stream.read()
-    except OSError:
-        return None
-    if not path.endswith(".ipynb") and _LONE_RETURN.search(data) is None:
-        return rows
-    if old_name is None:
-        return None
-    before = _git(revision, top, "cat-file", "blob", f"{base}:{os.fsdecode(old_name)}", quiet=True)
-    try:
-        new, old = Source.read(path, data), Source.read(path, before)
-    except SourceError:
-        return None
-    matcher = SequenceMatcher(None, _lines(old), _lines(new), autojunk=False)
-    changed = (range(low, high) for tag, _, _, low, high in matcher.get_opcodes() if tag != "equal")
-    return frozenset(_places(new, (index for span in changed for index in span)))
-
-
-def _lines(source: Source) -> list[str]:
-    return [source.line(row) for row in range(1, len(source.starts) + 1)]
-
-
-def _places(source: Source, indices: Iterable[int]) -> Iterator[_Row]:
-    for index in indices:
-        cell, place = source.place(source.starts[index])
-        yield cell, place.row
+        elif line.startswith(b"+++ b/"):
+            rows = found.setdefault(int(line[6:]), [])
+        elif hunk is not None:
+            first, left = int(hunk[1]), int(hunk[2] or b"1")
+            rows += range(first, first + left)
+    return found

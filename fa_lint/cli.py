@@ -10,6 +10,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from fa_lint._version import __version__
+from fa_lint.escaping import visible
+from fa_lint.installed import trusted_path
 
 __all__ = ["main"]
 
@@ -20,16 +22,28 @@ class _Usage(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"fa-lint: error: {self.message}", err=True)
+        click.echo(f"fa-lint: error: {visible(self.message)}", err=True)
 
 
 class _DefaultGroup(click.Group):
     """``fa-lint PATH`` is ``fa-lint check PATH``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if any("\0" in arg for arg in args):
+            raise _Usage("an argument holds a null byte")
         if args and args[0] not in self.commands and args[0] not in ("--help", "-h", "--version", "-V"):
             args = ["check", *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            # It may repeat an argument, which may be the name of a file.
+            vars(error)["message"] = visible(error.message)
+            raise
+        except KeyboardInterrupt:
+            sys.exit(130)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         # What may follow `fa-lint` is a command, or anything that may follow `fa-lint check`.
@@ -158,6 +172,12 @@ class _CheckCommand(click.Command):
     type=click.Choice(("error", "warning", "hint")),
     help="Lowest level that makes the exit code 1 [default: warning].",
 )
+@click.option(
+    "--max-file-size",
+    type=click.IntRange(1, 100_000_000),
+    metavar="BYTES",
+    help="Longest file that is read [default: 10000000].",
+)
 @click.option("--exit-zero", is_flag=True, help="Exit 0 even with findings.")
 @click.option("--stdin-filename", metavar="PATH", help="Name of the code read from standard input (`-`).")
 @click.option("--show-files", is_flag=True, help="List the files that would be linted.")
@@ -216,8 +236,13 @@ def init(folder: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The console script: exit 0 clean, 1 findings, 2 usage, configuration or internal error."""
+    if argv is None:
+        sys.path[:] = trusted_path()
+    if sys.stdout is None:
+        click.echo("fa-lint: error: standard output is closed", err=True)
+        sys.exit(2)
     try:
         cli.main(args=list(argv) if argv is not None else None, prog_name="fa-lint", standalone_mode=True)
     except Exception as error:  # the last resort: a line, not a traceback
-        click.echo(f"fa-lint: internal error: {type(error).__name__}: {error}", err=True)
+        click.echo(f"fa-lint: internal error: {type(error).__name__}: {visible(str(error))}", err=True)
         sys.exit(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,19 +11,25 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from fa_lint.config import ConfigError, Settings, as_rows, find_config, load
-from fa_lint.console import echo, plural, stop, tell
-from fa_lint.delivery import deliver, exit_code, say_problems
+from fa_lint.console import echo, plural, put, stop, tell
+from fa_lint.delivery import deliver, exit_code, refuse_overwriting, say_problems
 from fa_lint.discovery import DiscoveryError
 from fa_lint.engine import Report, lint, lint_text
+from fa_lint.escaping import visible
 from fa_lint.findings import Diagnostic, Level
 from fa_lint.fixes import FixError, fix_data
 from fa_lint.ignores import add_ignores, to_silence
+from fa_lint.installing import NEEDS_RUNTIME
 from fa_lint.options import CheckOptions, conflict
-from fa_lint.rewriting import Change, print_diff, rewrite
+from fa_lint.output import shown_path
+from fa_lint.reading import read_file
+from fa_lint.rewriting import Change, imports_runtime, print_diff, rewrite
 from fa_lint.rules import RuleError, registry
 from fa_lint.selection import Selection, narrow, select_files, write_baseline
 
 __all__ = ["CheckOptions", "check"]
+
+_LONGEST_CALL = 10_000
 
 
 def check(paths: tuple[str, ...], options: CheckOptions) -> NoReturn:
@@ -48,19 +55,24 @@ def run(paths: tuple[str, ...], options: CheckOptions) -> int:
     from fa_lint.confirm import RuntimeLogError
 
     try:
+        os.getcwd()
+    except OSError as error:
+        stop(f"the working directory cannot be used: {error.strerror or error}")
+    try:
         settings = _settings(paths, options)
         registry()
         if options.show_settings:
             for key, value in as_rows(settings):
-                echo(f"{key} = {value}\n")
+                echo(visible(f"{key} = {value}") + "\n")
             return 0
         if paths == ("-",):
             return _check_stdin(settings, options)
         chosen = select_files(paths, settings, options)
         if options.show_files:
             for path in chosen.files:
-                echo(f"{path}\n")
+                echo(shown_path(path) + "\n")
             return 0
+        refuse_overwriting([*chosen.files, *chosen.context], settings, options)
         return _check_files(chosen, settings, options)
     except (ConfigError, RuleError, DiscoveryError, ChangeError, BaselineError, RuntimeLogError) as error:
         stop(str(error))
@@ -81,6 +93,8 @@ def _settings(paths: tuple[str, ...], options: CheckOptions) -> Settings:
             changes[name] = tuple(p for value in getattr(options, name) for p in value.split(",") if p)
     if options.force_exclude:
         changes["force_exclude"] = True
+    if options.max_file_size is not None:
+        changes["max_file_size"] = options.max_file_size
     if options.fail_on:
         changes["fail_on"] = Level(options.fail_on)
     return replace(settings, **changes)
@@ -106,10 +120,12 @@ def _check_files(chosen: Selection, settings: Settings, options: CheckOptions) -
         if options.diff:
             say_problems(report)
             tell(f"Would fix {plural(done.findings, 'finding')} in {plural(done.files, 'file')}.")
+            _say_needs(done.needs_runtime)
             return 2 if failed or report.problems else int(bool(done.files) and not options.exit_zero)
         if done.files:
             verb = "Fixed" if options.add_ignore is None else "Silenced"
             tell(f"{verb} {plural(done.findings, 'finding')} in {plural(done.files, 'file')}.")
+            _say_needs(done.needs_runtime)
             again = replace(options, prune_baseline=False)
             report = narrow(_lint(chosen, settings, options), chosen.files, settings, again)
     if options.with_runtime is not None:
@@ -121,7 +137,15 @@ def _check_files(chosen: Selection, settings: Settings, options: CheckOptions) -
 def _confirm(report: Report, log: str, files: list[str], settings: Settings) -> None:
     from fa_lint.confirm import confirm, read_events
 
-    outside = confirm(report, read_events(log), files, settings)
+    try:
+        read_file(log)
+        # No call is longer; a log may say anything.
+        events = [replace(e, end_line=min(e.end_line, e.line + _LONGEST_CALL)) for e in read_events(log)]
+        outside = confirm(report, events, files, settings)
+    except OSError as error:
+        stop(f"--with-runtime: cannot read {log}: {error.strerror or error}")
+    except (ValueError, RecursionError) as error:  # no path of any file, or nested for ever
+        stop(f"--with-runtime: cannot use {log}: {error}")
     if outside:
         shown = ", ".join(outside[:5]) + (f" and {len(outside) - 5} more" if len(outside) > 5 else "")
         tell(f"fa-lint: note: {plural(len(outside), 'guard event')} in files not linted here: {shown}")
@@ -141,6 +165,11 @@ def _lint(
         progress=progress,
         context=chosen.context,
     )
+
+
+def _say_needs(runtime: bool) -> None:
+    if runtime:
+        tell(NEEDS_RUNTIME)
 
 
 def _wanted(report: Report, options: CheckOptions) -> list[Diagnostic]:
@@ -168,7 +197,9 @@ def _change(settings: Settings, options: CheckOptions) -> Change:
 
 
 def _check_stdin(settings: Settings, options: CheckOptions) -> int:
-    data = sys.stdin.buffer.read()
+    if sys.stdin is None:
+        stop("standard input is closed")
+    data = sys.stdin.buffer.read(settings.max_file_size + 1)
     path = options.stdin_filename or "-"
     report = narrow(lint_text(path, data, settings), (), settings, options)
     if not (options.fix or options.diff or options.add_ignore is not None):
@@ -178,12 +209,13 @@ def _check_stdin(settings: Settings, options: CheckOptions) -> int:
         new, _ = _change(settings, options)(path, data, _wanted(report, options))
     except FixError as error:
         stop(str(error))
+    _say_needs(imports_runtime(data, new))
     if options.diff:
         print_diff(path, data, new, options.color)
         say_problems(report)
         return 2 if report.problems else int(new != data and not options.exit_zero)
     # As Ruff does: the code to stdout, what is left to say to stderr.
-    sys.stdout.buffer.write(new)
+    put(new)
     left = narrow(lint_text(path, new, settings), (), settings, options)
     deliver(left, options, err=True)
     return exit_code(left, settings, options)
@@ -195,7 +227,7 @@ def _check_stdin(settings: Settings, options: CheckOptions) -> int:
 @contextmanager
 def _progress(options: CheckOptions) -> Iterator[Callable[[int, int], None] | None]:
     """A bar on the terminal's error stream once a run takes over a second."""
-    if not sys.stderr.isatty() or options.output_format != "full":
+    if sys.stderr is None or not sys.stderr.isatty() or options.output_format != "full":
         yield None
         return
     from rich.console import Console

@@ -16,6 +16,7 @@ from typing import Any
 from pathspec import GitIgnoreSpec
 
 from fa_lint.findings import Level
+from fa_lint.reading import LONGEST, read_file
 from fa_lint.rules import ENGINE_CODES, registry
 from fa_lint.semantics.roles import RoleNames
 
@@ -36,7 +37,6 @@ DEFAULT_EXCLUDE = (
     ".bzr", ".direnv", ".eggs", ".git", ".git-rewrite", ".hg", ".ipynb_checkpoints", ".mypy_cache", ".nox", ".pants.d",
     ".pyenv", ".pytest_cache", ".pytype", ".ruff_cache", ".svn", ".tox", ".venv", ".vscode", "__pycache__",
     "__pypackages__", "_build", "buck-out", "/build", "/dist", "node_modules", "site-packages", "venv",
-    ".fa_lint_cache",
 )  # fmt: skip
 FAIL_ON = ("error", "warning", "hint")
 
@@ -68,6 +68,7 @@ class Settings:
     force_exclude: bool = False
     respect_gitignore: bool = True
     fail_on: Level = Level.WARNING
+    max_file_size: int = 10_000_000
     feedback_names: tuple[str, ...] = ()
     credit_names: tuple[str, ...] = ()
     alignment_names: tuple[str, ...] = field(default=())
@@ -134,6 +135,12 @@ def _boolean(value: Any) -> bool:
     return value
 
 
+def _size(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LONGEST:
+        raise ValueError(f"must be a number of bytes, at most {LONGEST:_}")
+    return value
+
+
 def _codes(value: Any) -> tuple[str, ...]:
     return expand_codes(_strings(value))
 
@@ -174,6 +181,7 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
     "force-exclude": _boolean,
     "respect-gitignore": _boolean,
     "fail-on": _level,
+    "max-file-size": _size,
     "feedback-names": _strings,
     "credit-names": _strings,
     "alignment-names": _strings,
@@ -183,7 +191,10 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
 def find_config(start: str) -> str | None:
     """The nearest ``fa-lint.toml``, or ``pyproject.toml`` with a ``[tool.fa-lint]`` table, at or above ``start``."""
     # Not `Path.resolve`, which raises for a link to itself.
-    folder = Path(os.path.realpath(start))
+    try:
+        folder = Path(os.path.realpath(start))
+    except ValueError:  # a null byte
+        return None
     if not folder.is_dir():
         folder = folder.parent
     for current in (folder, *folder.parents):
@@ -198,14 +209,14 @@ def find_config(start: str) -> str | None:
 
 def _has_table(path: Path) -> bool:
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError:
         return False
     if b"fa-lint" not in data:
         return False
     try:
         tool = tomllib.loads(data.decode()).get("tool")
-    except ValueError:
+    except (ValueError, RecursionError):
         return True  # `load` says what is wrong with it
     return isinstance(tool, dict) and "fa-lint" in tool
 
@@ -215,14 +226,16 @@ def load(path: str | None) -> Settings:
     if path is None:
         return Settings(root=os.getcwd())
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_file(path).decode()
         document = tomllib.loads(text)
     except FileNotFoundError:
         raise ConfigError(path, "no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(path, f"cannot be read: {error}") from None
+        raise ConfigError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, f"not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(path, "not valid TOML: nested too deeply") from None
     table = document
     if Path(path).name == "pyproject.toml":
         tool = document.get("tool", {})

@@ -4,27 +4,43 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import click
 
-__all__ = ["echo", "plural", "stop", "tell", "wants_colour"]
+from fa_lint.escaping import visible, visible_line
+
+__all__ = ["echo", "plural", "put", "stop", "tell", "wants_colour"]
 
 
 def stop(message: str) -> NoReturn:
     """Say why, and exit with 2."""
-    click.echo(f"fa-lint: error: {message}", err=True)
+    click.echo(f"fa-lint: error: {visible(message)}", err=True)
     sys.exit(2)
 
 
 def tell(message: str) -> None:
     """A remark beside the findings, on the error stream."""
-    click.echo(message, err=True)
+    click.echo(visible_line(message), err=True)
 
 
 def echo(text: str, *, err: bool = False) -> None:
     """UTF-8 whatever the terminal; a file name that is none is shown (and is valid JSON) as ``\\udcff``."""
-    click.echo(text.encode("utf-8", "backslashreplace"), nl=False, err=err)
+    put(text.encode("utf-8", "backslashreplace"), err=err)
+
+
+def put(data: bytes, *, err: bool = False) -> None:
+    """The bytes, or the end of the run where they cannot be written."""
+    try:
+        click.echo(data, nl=False, err=err)
+    except BrokenPipeError:  # nobody reads any more; click ends the run
+        raise
+    except OSError as error:
+        # Python would try again at its end, and complain in its own words.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        stop(f"cannot write to standard output: {error.strerror or error}")
 
 
 def plural(count: int, noun: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from fa_lint.config import Settings
@@ -11,7 +12,7 @@ from fa_lint.files import replace_file
 from fa_lint.options import CheckOptions
 from fa_lint.output import FORMATS, render_statistics
 
-__all__ = ["deliver", "exit_code", "say_problems"]
+__all__ = ["deliver", "exit_code", "refuse_overwriting", "say_problems"]
 
 
 def deliver(report: Report, options: CheckOptions, *, err: bool = False) -> None:
@@ -37,6 +38,24 @@ def deliver(report: Report, options: CheckOptions, *, err: bool = False) -> None
         echo(render_full(report, colour=True), err=err)
     else:
         echo(FORMATS[options.output_format](report), err=err)
+
+
+def refuse_overwriting(inputs: list[str], settings: Settings, options: CheckOptions) -> None:
+    """End the run where what it is to write would take the place of what it reads."""
+    paths = [path for _, path, _ in (_target(given, options.output_format) for given in options.output_file)]
+    written = [path for path in (*paths, options.write_baseline) if path is not None and os.path.isfile(path)]
+    if not written:
+        return
+    read = (*inputs, settings.config_file, options.baseline, options.with_runtime)
+    known = {_identity(path) for path in read if path is not None and os.path.exists(path)}
+    for path in written:
+        if _identity(path) in known:
+            stop(f"{path} is read by this run, and would be overwritten")
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def _target(given: str, default: str) -> tuple[str, str, str]:

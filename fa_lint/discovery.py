@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
 from fa_lint.config import DEFAULT_EXCLUDE, Settings, is_pattern
+from fa_lint.reading import read_file
 
 __all__ = ["SUFFIXES", "DiscoveryError", "discover", "is_excluded"]
 
@@ -43,11 +44,12 @@ def discover(paths: Iterable[str], settings: Settings) -> list[str]:
     """The files to lint, each once, sorted by path; raises :class:`DiscoveryError` for a path that is not there.
 
     An explicit file is linted whatever its name (unless ``force_exclude``); excludes and ignore files apply below an
-    explicit directory, never to the directory itself.
+    explicit directory, never to the directory itself. What cannot be looked into (a folder too) is among the files:
+    whoever reads it says so.
     """
     found: dict[str, str] = {}
     for path in paths:
-        if not os.path.exists(path):
+        if _is_missing(path):
             raise DiscoveryError(path, "no such file or directory")
         if os.path.isdir(path):
             for file in _walk(path, settings):
@@ -55,6 +57,17 @@ def discover(paths: Iterable[str], settings: Settings) -> list[str]:
         elif not (settings.force_exclude and is_excluded(path, settings)):
             found.setdefault(os.path.realpath(path), os.path.normpath(path))
     return sorted(found.values())
+
+
+def _is_missing(path: str) -> bool:
+    """Return True if nothing is there; what is there and cannot be reached is not missing."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return True
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def is_excluded(path: str, settings: Settings) -> bool:
@@ -113,7 +126,7 @@ def _read_ignore(folder: str) -> list[_Ignore]:
     found = []
     for name in (".gitignore",):
         try:
-            text = Path(folder, name).read_text(encoding="utf-8", errors="replace")
+            text = read_file(os.path.join(folder, name)).decode("utf-8", "replace")
         except OSError:
             continue
         lines = text.split("\n")
@@ -135,8 +148,9 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
 def _is_file(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_file()
-    except OSError:
-        return False
+    except OSError as error:
+        # A link to itself is nothing; what is out of reach is something.
+        return error.errno != errno.ELOOP
 
 
 def _above(folder: str) -> list[_Ignore]:
@@ -170,7 +184,10 @@ def _walk(top: str, settings: Settings) -> Iterator[str]:
         seen.add(real)
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except FileNotFoundError:  # gone meanwhile
+            continue
         except OSError:
+            yield os.path.normpath(folder)
             continue
         absolute = os.path.abspath(folder)
         if settings.respect_gitignore:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.context import BaseContext
 
 from fa_lint.analysis import FileResult, analyse
 from fa_lint.cache import Cache, digest
@@ -17,16 +17,21 @@ from fa_lint.config import Settings
 from fa_lint.findings import Diagnostic, Level, Place, Trace
 from fa_lint.modules import Modules, may_import
 from fa_lint.project import link
+from fa_lint.reading import read_file
 from fa_lint.rules import ENGINE_CODES, ProjectRule, select
 from fa_lint.semantics.roles import RoleNames
+from fa_lint.workers import Died, answers, context
 
 __all__ = ["Report", "lint", "lint_text"]
 
 # Starting workers costs about as much as checking this many bytes.
 _PARALLEL_BYTES = 4_000_000
 _CHUNK_BYTES = 400_000
+_DEEP_BYTES = 8_000
 
 _Job = tuple[str, bytes, frozenset[str]]
+# The number of a chunk, and of a job in it, or None for all of them.
+_Task = tuple[int, int | None]
 
 
 @dataclass(slots=True)
@@ -41,9 +46,18 @@ class Report:
     seconds: float = 0.0
 
 
+class _Unread(FileResult):
+    """What is known of a file that nobody could look into: never remembered, never read again."""
+
+    __slots__ = ()
+
+
 def lint_text(path: str, data: bytes, settings: Settings) -> Report:
     """Lint one file's bytes, without cache, disk or project: standard input, editors, flake8."""
-    result = _guarded((path, data, settings.codes_for(path)), settings.role_names)
+    codes = settings.codes_for(path)
+    if len(data) > settings.max_file_size:
+        return Report(_unread(path, f"longer than {settings.max_file_size:_} bytes", codes).diagnostics, files=1)
+    result = _guarded((path, data, codes), settings.role_names)
     return Report(result.diagnostics, result.problems, 1, parsed=int(result.parsed))
 
 
@@ -86,10 +100,18 @@ def lint(
                 report.cached += 1
                 continue
         todo.append((path, data, codes))
-    _run(todo, settings.role_names, jobs, results, progress, len(todo) + report.cached)
-    for path, _, _ in todo:
-        if cache is not None and path in results:
-            cache.put(keys[path], results[path])
+    counted = report.cached
+
+    def done(more: int) -> None:
+        nonlocal counted
+        counted += more
+        if progress is not None:
+            progress(counted, len(todo) + report.cached)
+
+    for result in _run(todo, settings.role_names, jobs, done):
+        results[result.path] = result
+        if cache is not None and not isinstance(result, _Unread):
+            cache.put(keys[result.path], result)
     _collect(report, sorted({*files, *context}), shown, results, settings, cache)
     if cache is not None:
         cache.write()
@@ -119,7 +141,9 @@ def _collect(
             report.problems += result.problems
             report.parsed += result.parsed
     modules = Modules({path: result.imports for path, result in results.items()})
-    linked = link(clues, files, _read_again, settings.role_names, modules, cache)
+    # What could not be read, or cost a process its life, is not tried again in this one.
+    read = [path for path in files if not isinstance(results.get(path), _Unread)]
+    linked = link(clues, read, _read_again, settings.role_names, modules, cache)
     report.problems += linked.problems
     for path, places in linked.silenced.items():
         if path not in shown:
@@ -136,76 +160,85 @@ def _collect(
 
 def _read(path: str, results: dict[str, FileResult], settings: Settings) -> bytes | None:
     try:
-        with open(path, "rb") as stream:
-            return stream.read()
+        return read_file(path, settings.max_file_size)
     except OSError as error:
-        if "FAL900" in settings.codes_for(path):
-            place = Place(1, 1)
-            message = f"cannot be read: {error.strerror or error}; the file was not checked"
-            found = Diagnostic(
-                path, None, place, place, "FAL900", ENGINE_CODES["FAL900"], message, Level.ERROR, noqa_row=1
-            )
-            results[path] = FileResult(path, [found])
+        results[path] = _unread(path, error.strerror or str(error), settings.codes_for(path))
         return None
+
+
+def _unread(path: str, reason: str, codes: frozenset[str]) -> FileResult:
+    """The finding for what nobody could look into."""
+    if "FAL900" not in codes:
+        return _Unread(path)
+    place = Place(1, 1)
+    limit = " (the setting `max-file-size`)" if reason.startswith("longer") else ""
+    message = f"cannot be read: {reason}{limit}; the file was not checked"
+    return _Unread(
+        path,
+        [Diagnostic(path, None, place, place, "FAL900", ENGINE_CODES["FAL900"], message, Level.ERROR, noqa_row=1)],
+    )
 
 
 def _read_again(path: str) -> bytes | None:
     try:
-        with open(path, "rb") as stream:
-            return stream.read()
+        return read_file(path)
     except OSError:
         return None
 
 
-def _run(
-    todo: list[_Job],
-    declared: RoleNames,
-    jobs: int,
-    results: dict[str, FileResult],
-    progress: Callable[[int, int], None] | None,
-    total: int,
-) -> None:
+def _workers(todo: list[_Job], jobs: int, made: BaseContext) -> int:
+    """How many processes to start; none where this one does as well.
+
+    Code that is deep enough to end a process is long, and a fork costs little: it is not read in this process.
+    """
     workers = jobs or os.cpu_count() or 1
-    size = sum(len(data) for _, data, _ in todo)
-    done = total - len(todo)
-    if workers < 2 or size < _PARALLEL_BYTES:
-        # The collector would walk every tree several times while it is built: a third of the time.
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            for job in todo:
-                results[job[0]] = _analyse_chunk([job], declared)[0]
-                done += 1
-                if progress is not None:
-                    progress(done, total)
-        finally:
-            if collecting:
-                gc.enable()
-        return
+    if workers > 1 and sum(len(data) for _, data, _ in todo) >= _PARALLEL_BYTES:
+        return workers
+    deep = made.get_start_method() == "fork" and any(len(data) >= _DEEP_BYTES for _, data, _ in todo)
+    return int(deep)
+
+
+def _run(todo: list[_Job], declared: RoleNames, jobs: int, done: Callable[[int], None]) -> Iterator[FileResult]:
+    """The results of the files, as they come; ``done`` gets how many more there are."""
+    made = context()
+    workers = _workers(todo, jobs, made)
+    left = {job[0]: job for job in todo}
+    try:
+        for result in _elsewhere(todo, declared, workers, made, done) if workers else ():
+            del left[result.path]
+            yield result
+    except OSError:  # no process can be started
+        pass
+    # The collector would walk every tree several times while it is built: a third of the time.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for job in left.values():
+            yield from _analyse_chunk([job], declared)
+            done(1)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _elsewhere(
+    todo: list[_Job], declared: RoleNames, workers: int, made: BaseContext, done: Callable[[int], None]
+) -> Iterator[FileResult]:
     # What the workers are born with is not sent to them: a fork has the files already.
     chunks = list(_chunks(todo))
-    with ProcessPoolExecutor(
-        min(workers, len(todo)), mp_context=_context(), initializer=_be_worker, initargs=(chunks, declared)
-    ) as pool:
-        waiting = {pool.submit(_analyse_numbered, number): chunk for number, chunk in enumerate(chunks)}
-        for future in as_completed(waiting):
-            try:
-                found = future.result()
-            except BrokenExecutor:  # killed, or out of memory: what it was given is lost, what is done is not
-                lost = "internal error: a worker process died; try `-j 1`"
-                found = [FileResult(path, problems=[f"{path}: {lost}"]) for path, _, _ in waiting[future]]
-            for result in found:
-                results[result.path] = result
-                done += 1
-            if progress is not None:
-                progress(done, total)
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    # A fork is the cheapest start, and safe only while this process runs one thread.
-    methods = multiprocessing.get_all_start_methods()
-    method = "fork" if "fork" in methods and threading.active_count() == 1 else "spawn"
-    return multiprocessing.get_context(method)
+    tasks: deque[_Task] = deque((number, None) for number in range(len(chunks)))
+    prepare = partial(_be_worker, chunks, declared)
+    for (number, place), found in answers(tasks, _analyse_numbered, prepare, min(workers, len(todo)), made):
+        chunk = chunks[number]
+        if isinstance(found, Died) and place is None and len(chunk) > 1:
+            # One of them killed it: each by itself, so that only that one is lost.
+            tasks.extend((number, one) for one in range(len(chunk)))
+            continue
+        if isinstance(found, Died):
+            path, _, codes = chunk[place or 0]
+            found = [_unread(path, f"the process that checked it died ({found.reason})", codes)]
+        yield from found
+        done(len(found))
 
 
 def _chunks(todo: list[_Job]) -> Iterable[list[_Job]]:
@@ -232,9 +265,10 @@ def _be_worker(chunks: list[list[_Job]], declared: RoleNames) -> None:
     gc.disable()
 
 
-def _analyse_numbered(number: int) -> list[FileResult]:
+def _analyse_numbered(task: _Task) -> list[FileResult]:
     chunks, declared = _inherited
-    return _analyse_chunk(chunks[number], declared)
+    number, place = task
+    return _analyse_chunk(chunks[number] if place is None else [chunks[number][place]], declared)
 
 
 def _analyse_chunk(chunk: list[_Job], declared: RoleNames) -> list[FileResult]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from fa_lint.installing import RUNTIME
+
 __all__ = [
     "IN_HELPER",
     "Applicability",
@@ -123,6 +125,11 @@ class DiagnosticFix:
     applicability: Applicability
     message: str
     edits: tuple[DiagnosticEdit, ...]
+
+    @property
+    def needs_runtime(self) -> bool:
+        """Return True where the fixed code imports ``fa_lint_runtime`` and the code before it did not."""
+        return any(RUNTIME in edit.content for edit in self.edits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ import re
 import tomllib
 from pathlib import Path
 
-import click
-
-from fa_lint.console import stop
+from fa_lint.console import echo, stop
+from fa_lint.escaping import visible_line
 from fa_lint.fixes import FixError, write_atomically
+from fa_lint.reading import read_file
 
 __all__ = ["init"]
 
@@ -39,24 +39,30 @@ def init(folder: str) -> None:
     project = root / "pyproject.toml"
     own = root / "fa-lint.toml"
     try:
-        text = project.read_bytes().decode() if project.is_file() else None
+        text = read_file(project).decode() if project.is_file() else None
         tomllib.loads(text or "")
         if own.exists() or (text is not None and re.search(r"^\[tool\.fa-lint", text, re.MULTILINE)):
-            click.echo(f"{own if own.exists() else project}: already configured, left as it is")
+            _say(f"{own if own.exists() else project}: already configured, left as it is")
         elif text is not None:
             newline = "\r\n" if "\r\n" in text else "\n"
             gap = newline * (0 if not text.strip() else 1 if text.endswith("\n") else 2)
             write_atomically(str(project), (text + gap + _TEMPLATE.replace("\n", newline)).encode())
-            click.echo(f"{project}: added [tool.fa-lint]")
+            _say(f"{project}: added [tool.fa-lint]")
         else:
             bare = _TEMPLATE.replace("[tool.fa-lint]\n", "").replace("tool.fa-lint.", "")
             own.write_text(bare, encoding="utf-8")
-            click.echo(f"{own}: written")
+            _say(f"{own}: written")
         _tell_ruff(root)
     except tomllib.TOMLDecodeError as error:
         stop(f"{project}: not valid TOML: {error}")
+    except RecursionError:
+        stop(f"{root}: a configuration is nested too deeply")
     except (OSError, UnicodeDecodeError, FixError) as error:
         stop(str(error))
+
+
+def _say(message: str) -> None:
+    echo(visible_line(message) + "\n")
 
 
 def _tell_ruff(root: Path) -> None:
@@ -65,7 +71,7 @@ def _tell_ruff(root: Path) -> None:
         path = root / name
         if not path.is_file():
             continue
-        text = path.read_bytes().decode()
+        text = read_file(path).decode()
         try:
             document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -78,7 +84,7 @@ def _tell_ruff(root: Path) -> None:
         unix = text.replace("\r\n", "\n")
         changed = _with_external(unix, table, "external" in ruff.get("lint", {}))
         write_atomically(str(path), (changed if unix == text else changed.replace("\n", "\r\n")).encode())
-        click.echo(f'{path}: lint.external = ["FAL"]')
+        _say(f'{path}: lint.external = ["FAL"]')
         return
 
 

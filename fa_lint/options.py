@@ -34,6 +34,7 @@ class CheckOptions:
     output_file: tuple[str, ...] = ()
     statistics: bool = False
     fail_on: str | None = None
+    max_file_size: int | None = None
     exit_zero: bool = False
     stdin_filename: str | None = None
     show_files: bool = False

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import io
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import click
 
-from fa_lint.console import echo, wants_colour
+from fa_lint.console import echo, tell, wants_colour
+from fa_lint.escaping import visible, visible_line
 from fa_lint.findings import Diagnostic
 from fa_lint.fixes import FixError, write_atomically
+from fa_lint.installing import RUNTIME
+from fa_lint.reading import read_file
 
-__all__ = ["Rewriting", "print_diff", "rewrite"]
+__all__ = ["Rewriting", "imports_runtime", "print_diff", "rewrite"]
 
 # A file's path, bytes and findings → its new bytes and how many findings they settle; raises FixError.
 Change = Callable[[str, bytes, list[Diagnostic]], tuple[bytes, int]]
@@ -22,10 +25,14 @@ Change = Callable[[str, bytes, list[Diagnostic]], tuple[bytes, int]]
 
 @dataclass(slots=True)
 class Rewriting:
-    """How many files changed, how many findings that settled, and which files could not be changed."""
+    """How many files changed, how many findings that settled, and which files could not be changed.
+
+    ``needs_runtime`` says that one of them imports ``fa_lint_runtime`` now and did not before.
+    """
 
     files: int = 0
     findings: int = 0
+    needs_runtime: bool = False
     problems: list[str] = field(default_factory=list)
 
 
@@ -37,7 +44,7 @@ def rewrite(found: Iterable[Diagnostic], change: Change, *, diff_colour: str | N
         by_path.setdefault(item.path, []).append(item)
     for path, items in by_path.items():
         try:
-            data = Path(path).read_bytes()
+            data = read_file(path)
             new, count = change(path, data, items)
             if new == data:
                 continue
@@ -47,6 +54,7 @@ def rewrite(found: Iterable[Diagnostic], change: Change, *, diff_colour: str | N
                 write_atomically(path, new)
             done.files += 1
             done.findings += count
+            done.needs_runtime |= imports_runtime(data, new)
         except FixError as error:
             done.problems.append(str(error))
         except BrokenPipeError:  # nobody reads the diff any more; click ends the run
@@ -54,16 +62,23 @@ def rewrite(found: Iterable[Diagnostic], change: Change, *, diff_colour: str | N
         except OSError as error:
             done.problems.append(f"{path}: not fixed: {error.strerror or error}")
     for problem in done.problems:
-        click.echo(f"fa-lint: error: {problem}", err=True)
+        tell(f"fa-lint: error: {problem}")
     return done
+
+
+def imports_runtime(old: bytes, new: bytes) -> bool:
+    """Return True where a fix has made code import ``fa_lint_runtime``."""
+    return RUNTIME.encode() in new and RUNTIME.encode() not in old
 
 
 def print_diff(path: str, old: bytes, new: bytes, color: str) -> None:
     """A unified diff on standard output."""
-    before = old.decode("utf-8", "replace").splitlines(keepends=True)
-    after = new.decode("utf-8", "replace").splitlines(keepends=True)
+    before = [*io.StringIO(old.decode("utf-8", "replace"), newline="\n")]
+    after = [*io.StringIO(new.decode("utf-8", "replace"), newline="\n")]
     colours = {"-": "red", "+": "green", "@": "cyan"} if wants_colour(color, sys.stdout.isatty()) else {}
-    for line in difflib.unified_diff(before, after, f"a/{path}", f"b/{path}"):
-        text = line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"
+    for line in difflib.unified_diff(before, after, visible(f"a/{path}"), visible(f"b/{path}")):
+        code = line.rstrip("\r\n") if line.endswith("\n") else line
+        end = line[len(code) :] or "\n\\ No newline at end of file\n"
+        text = line[0] + (visible_line if line[0] == " " else visible)(code[1:]) + visible(end, keep="\r\n")
         colour = colours.get(line[0]) if not line.startswith(("---", "+++")) else None
         echo(click.style(text, fg=colour) if colour else text)

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from fa_lint import markdown
-from fa_lint.astwalk import children
 from fa_lint.findings import Place
 from fa_lint.notebook import Cell, Notebook, NotebookError
 
@@ -154,23 +153,6 @@ class Source:
         except (ValueError, OverflowError) as error:
             return ParseFailure(str(error) or "invalid source", 0)
         return tree
-
-    @staticmethod
-    def expression_depth(tree: ast.AST) -> tuple[int, int, int]:
-        """How deep the deepest expression nests, the row it is on, and how deep the whole tree is.
-
-        An elif chain nests in the tree, not in the text.
-        """
-        level: list[ast.AST] = [tree]
-        depth, deepest, row, levels = 0, 0, 1, 0
-        while level:
-            levels += 1
-            depth = 0 if any(isinstance(node, ast.stmt) for node in level) else depth + 1
-            if depth > deepest:
-                deepest = depth
-                row = next((node.lineno for node in level if isinstance(node, ast.expr)), row)
-            level = [child for node in level for child in children(node)]
-        return deepest, row, levels
 
     def offset_of(self, row: int | None, column: int | None) -> int:
         """The offset of a 1-based row and column, held inside the text."""

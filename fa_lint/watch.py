@@ -40,7 +40,8 @@ def watch(paths: tuple[str, ...], run: Callable[[], int]) -> NoReturn:
             if changed:
                 names = sorted({os.path.relpath(path) for _, path in changed})
                 shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-                tell(f"\n[{datetime.now():%H:%M:%S}] {shown} changed")
+                tell("")
+                tell(f"[{datetime.now():%H:%M:%S}] {shown} changed")
             if changed or not started:
                 _run_once(run)
             started = True

@@ -66,7 +66,7 @@ class Checkpoint:
         model: ``state_dict`` of the model, on the CPU.
         optimizer: ``state_dict`` of the optimizer, or None.
         meta: what the caller added.
-        kind, seed: of the feedback; None where unknown.
+        kind, seed, derivative: of the feedback; None where unknown.
         digest: SHA-256 of all content.
         auxiliaries: site to :class:`StoredFeedback`; empty if the network has none.
 
@@ -85,6 +85,7 @@ class Checkpoint:
     seed: int | None
     digest: str
     auxiliaries: dict[str, StoredFeedback]
+    derivative: bool = False
 
     @property
     def has_feedback(self) -> bool:
@@ -111,7 +112,7 @@ class Checkpoint:
         if not matrices or any(m.ndim != 2 for m in matrices.values()):
             raise MissingFeedbackError("feedback (as matrices)", self.path)
         kind: Any = self.kind if self.kind in ("dfa", "fa") else "custom"
-        return Feedback(matrices, kind=kind, seed=self.seed)
+        return Feedback(matrices, kind=kind, seed=self.seed, derivative=self.derivative)
 
 
 def _plain(value: Any) -> Any:
@@ -140,7 +141,7 @@ def _auxiliaries(feedback: FeedbackSource | None) -> dict[str, Any]:
         else:
             raise TypeError(f"feedback for {site!r} must be a tensor or a module, got {type(item).__name__}")
     if isinstance(feedback, Feedback):
-        return {"kind": feedback.kind, "seed": feedback.seed, "sites": sites}
+        return {"kind": feedback.kind, "seed": feedback.seed, "derivative": feedback.derivative, "sites": sites}
     return {"kind": "custom", "seed": None, "sites": sites}
 
 
@@ -161,7 +162,7 @@ def _projections(feedback: Mapping[str, Any]) -> list[Tensor]:
             continue
         matrix = x.detach().cpu().to(torch.float64)
         matrix = matrix.reshape(matrix.shape[0], -1) if matrix.ndim > 1 else matrix.reshape(1, -1)
-        probe = torch.randn(_PROBES, matrix.shape[1], generator=generator, dtype=torch.float64)
+        probe = torch.randn(_PROBES, matrix.shape[1], generator=generator, dtype=torch.float64, device="cpu")
         results.append(probe @ matrix.mT)
     return results
 
@@ -394,6 +395,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         meta=payload["meta"],
         kind=stored["kind"],
         seed=stored["seed"],
+        derivative=stored.get("derivative", False),
         digest=payload["digest"],
         auxiliaries=auxiliaries,
     )

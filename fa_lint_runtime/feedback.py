@@ -21,10 +21,8 @@ Kind = Literal["dfa", "fa", "custom"]
 def _draw(shapes: Sequence[tuple[int, int]], seed: int, dtype: torch.dtype) -> list[Tensor]:
     """``randn(rows, columns) / sqrt(columns)`` on the CPU from a generator of their own, whatever the global state."""
     generator = torch.Generator().manual_seed(seed)
-    return [
-        (torch.randn(rows, columns, generator=generator, dtype=torch.float64) / math.sqrt(columns)).to(dtype)
-        for rows, columns in shapes
-    ]
+    drawn = (torch.randn(*shape, generator=generator, dtype=torch.float64, device="cpu") for shape in shapes)
+    return [(matrix / math.sqrt(matrix.shape[1])).to(dtype) for matrix in drawn]
 
 
 class Feedback(nn.Module):
@@ -40,6 +38,8 @@ class Feedback(nn.Module):
         kind: ``"dfa"``: every matrix takes the output error; ``"fa"``: each takes the credit of the next site, the
             last one the output error; ``"custom"``: only stored.
         seed: the seed that made them, None if unknown.
+        derivative: each credit is multiplied by the derivative of the activation that follows its site, as published:
+            ``(e B^T) f'``. The site is the pre-activation.
 
     Raises:
         TypeError: a matrix that is not a floating-point tensor.
@@ -59,7 +59,14 @@ class Feedback(nn.Module):
         0
     """
 
-    def __init__(self, matrices: Mapping[str, Tensor], *, kind: Kind = "custom", seed: int | None = None) -> None:
+    def __init__(
+        self,
+        matrices: Mapping[str, Tensor],
+        *,
+        kind: Kind = "custom",
+        seed: int | None = None,
+        derivative: bool = False,
+    ) -> None:
         super().__init__()
         if not matrices:
             raise ValueError("feedback needs at least one matrix")
@@ -69,6 +76,7 @@ class Feedback(nn.Module):
                 raise ValueError(f"feedback for {site!r} must be 2-D, got shape {tuple(matrix.shape)}")
         self.kind: Kind = kind
         self.seed = seed
+        self.derivative = derivative
         self._sites = tuple(matrices)
         for i, matrix in enumerate(matrices.values()):
             self.register_buffer(f"matrix_{i}", matrix.detach().clone())
@@ -89,6 +97,7 @@ class Feedback(nn.Module):
         *,
         sites: Sequence[str] | None = None,
         dtype: torch.dtype = torch.float32,
+        derivative: bool = False,
     ) -> Self:
         """Direct feedback alignment: ``B_l = randn(sizes[l], classes) / sqrt(classes)``.
 
@@ -98,13 +107,15 @@ class Feedback(nn.Module):
             seed: of a generator of their own; the global random state is neither used nor moved.
             sites: names; ``blocks.0``, ``blocks.1``, … by default.
             dtype: of the matrices; drawn in fp64 on the CPU and rounded, so that the device does not matter.
+            derivative: see the class.
 
         Example:
             >>> Feedback.dfa([8, 4], classes=3, seed=0).credit(torch.ones(2, 3))["blocks.1"].shape
             torch.Size([2, 4])
         """
         matrices = _draw([(size, classes) for size in sizes], seed, dtype)
-        return cls(dict(zip(_names(sites, len(sizes)), matrices, strict=True)), kind="dfa", seed=seed)
+        named = dict(zip(_names(sites, len(sizes)), matrices, strict=True))
+        return cls(named, kind="dfa", seed=seed, derivative=derivative)
 
     @classmethod
     def fa(
@@ -115,6 +126,7 @@ class Feedback(nn.Module):
         *,
         sites: Sequence[str] | None = None,
         dtype: torch.dtype = torch.float32,
+        derivative: bool = False,
     ) -> Self:
         """Sequential feedback alignment: ``B_l`` takes the credit of site l + 1, the last one the output error.
 
@@ -127,7 +139,8 @@ class Feedback(nn.Module):
         """
         widths = [*sizes[1:], classes]
         matrices = _draw(list(zip(sizes, widths, strict=True)), seed, dtype)
-        return cls(dict(zip(_names(sites, len(sizes)), matrices, strict=True)), kind="fa", seed=seed)
+        named = dict(zip(_names(sites, len(sizes)), matrices, strict=True))
+        return cls(named, kind="fa", seed=seed, derivative=derivative)
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -149,20 +162,31 @@ class Feedback(nn.Module):
         """(site, matrix) pairs, in order."""
         return [(site, self[site]) for site in self._sites]
 
-    def credit(self, error: Tensor) -> dict[str, Tensor]:
+    def credit(self, error: Tensor, slopes: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """The credit ``a_l`` at every site from the output error (..., C).
 
+        Args:
+            error: ``softmax - onehot``, for example.
+            slopes: site to f' there, shaped as the credit; for feedback with ``derivative=True``, and only there.
+
         Raises:
-            ValueError: kind ``"custom"``: how its matrices combine is not known.
+            ValueError: kind ``"custom"``: how its matrices combine is not known; slopes that are missing, or not used.
+
+        Example:
+            >>> feedback = Feedback.dfa([4], classes=3, seed=0, derivative=True)
+            >>> z = torch.tensor([[-1.0, 2.0, 3.0, -4.0]])
+            >>> feedback.credit(torch.ones(1, 3), {"blocks.0": (z > 0).float()})["blocks.0"].ne(0)
+            tensor([[False,  True,  True, False]])
         """
-        if self.kind == "dfa":
-            return {site: error @ matrix.mT for site, matrix in self.items()}
-        if self.kind != "fa":
+        if self.kind == "custom":
             raise ValueError('feedback of kind "custom" does not say how its matrices combine')
+        if self.derivative == (slopes is None):
+            raise ValueError("slopes, site to f', belong to feedback with derivative=True, and to no other")
         credits: dict[str, Tensor] = {}
         signal = error
         for site, matrix in reversed(self.items()):
-            signal = signal @ matrix.mT
+            signal = _product(error if self.kind == "dfa" else signal, matrix)
+            signal = signal if slopes is None else signal * slopes[site]
             credits[site] = signal
         return {site: credits[site] for site in self._sites}
 
@@ -174,20 +198,27 @@ class Feedback(nn.Module):
     @property
     def digest(self) -> str:
         """SHA-256 of kind, sites and matrices: quote it beside every alignment (dtype matters, device does not)."""
-        return tree_digest([self.kind, self.digests])
+        return tree_digest([self.kind, self.digests, *(["derivative"] if self.derivative else [])])
 
     def get_extra_state(self) -> dict[str, Any]:
         """Site map, kind and seed, for ``state_dict``."""
-        return {"sites": list(self._sites), "kind": self.kind, "seed": self.seed}
+        return {"sites": list(self._sites), "kind": self.kind, "seed": self.seed, "derivative": self.derivative}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take site map, kind and seed from a ``state_dict``."""
         self._sites = tuple(state["sites"])
-        self.kind, self.seed = state["kind"], state["seed"]
+        self.kind, self.seed, self.derivative = state["kind"], state["seed"], state.get("derivative", False)
 
     def extra_repr(self) -> str:
         """For ``print``."""
-        return f"kind={self.kind!r}, seed={self.seed}, sites={len(self._sites)}, digest={self.digest[:12]}"
+        derivative = ", derivative=True" if self.derivative else ""
+        return f"kind={self.kind!r}, seed={self.seed}, sites={len(self._sites)}{derivative}, digest={self.digest[:12]}"
+
+
+def _product(error: Tensor, matrix: Tensor) -> Tensor:
+    """In the wider of the two dtypes: errors are often fp64 where matrices are fp32."""
+    dtype = torch.promote_types(error.dtype, matrix.dtype)
+    return error.to(dtype) @ matrix.to(dtype).mT
 
 
 def _names(sites: Sequence[str] | None, count: int) -> list[str]:

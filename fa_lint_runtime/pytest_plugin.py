@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from .guard import CODES, GuardEvent, GuardLog, GuardWarning
 from .guard.after_import import after_torch
 from .guard.summary import lines_of_summary, section
 from .guard.table import selected
+from .guard.warning import warn
 
 __all__ = ["fa_guard"]
 
@@ -216,7 +216,7 @@ class Plugin:
         if self.mode == "warn" and not self.is_worker:
             for event in self.early:
                 try:
-                    _warn(event)
+                    warn(event)
                 except GuardWarning as error:  # a filter makes errors of warnings, and no test is there to fail
                     pytest.exit(f"fa-guard: {event.place}: {error}", returncode=pytest.ExitCode.TESTS_FAILED)
 
@@ -260,7 +260,7 @@ class Plugin:
         item.add_report_section(when, "fa-guard", section(found))
         if not failed:
             for event in found:
-                _warn(event)
+                warn(event)
 
     def _wish(self, item: pytest.Item) -> Wish:
         wish: dict[str, Any] = {}
@@ -327,7 +327,3 @@ class Plugin:
 def _check_code(code: str, where: str) -> None:
     if not any(known.startswith(str(code).upper()) for known in CODES):
         raise pytest.UsageError(f"{where}: no event has code {code!r}; known: {', '.join(sorted(CODES))}")
-
-
-def _warn(event: GuardEvent) -> None:
-    warnings.warn_explicit(f"{event.code} {event.kind}: {event.message()}", GuardWarning, event.file, event.line)

@@ -19,14 +19,21 @@ from fa_lint.findings import Diagnostic
 # FAL101 at 4:16, with an unsafe fix.
 UNSAFE = "import torch\n\ndef f(x):\n    return x / x.norm(-1, keepdim=True)\n"
 UNSAFE_FIXED = UNSAFE.replace("(-1,", "(dim=-1,")
-# FAL201 at 4:12, with a safe fix that needs an import.
-SAFE = (
+# FAL201 at 4:12, with an unsafe fix that needs an import.
+CLAMPED = (
     "import torch.nn.functional as F\n\ndef gamma(p, credit):\n    return F.cosine_similarity(credit, p.grad, dim=0)\n"
 )
-SAFE_FIXED = (
+CLAMPED_FIXED = (
     "import torch.nn.functional as F\nfrom fa_lint_runtime import safe_cosine\n\n"
     "def gamma(p, credit):\n    return safe_cosine(credit, p.grad, dim=0)\n"
 )
+# FAL402 at 6:9, with a safe fix.
+SAFE = (
+    "import torch\n\nclass LinearFA(torch.nn.Module):\n    def __init__(self, n):\n"
+    "        super().__init__()\n        self.weight_fa = torch.randn(n, n)\n\n"
+    "def save(net, path):\n    torch.save(net.state_dict(), path)\n"
+)
+SAFE_FIXED = SAFE.replace("self.weight_fa = torch.randn(n, n)", 'self.register_buffer("weight_fa", torch.randn(n, n))')
 # Two findings of different rules and levels: FAL101 error at 4:16, FAL103 hint at 7:12.
 MIXED = UNSAFE + "\ndef g(y: torch.Tensor):\n    return y.norm(2, keepdim=True)\n"
 
@@ -35,9 +42,10 @@ Lint = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test runs in an empty folder of its own, with a plain environment."""
+    """Every test runs in an empty folder of its own, with a cache of its own and a plain environment."""
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FA_LINT_CACHE_DIR", str(tmp_path.parent / f"{tmp_path.name}-cache"))
     monkeypatch.chdir(tmp_path)
 
 

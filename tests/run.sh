@@ -16,6 +16,8 @@ mypy
 export OMP_NUM_THREADS=1
 # With its profile "ci", hypothesis draws the same examples on every machine; a bare pytest draws new ones.
 python -m pytest tests/runtime -q --hypothesis-profile ci -n 2 --dist loadfile
+# On the GPU where there is one, else on two devices in the memory of the host, which must be there before torch is.
+python -m pytest -p tests.device_double tests/runtime/device -q --hypothesis-profile ci
 python -m pytest --doctest-modules fa_lint fa_lint_runtime tools -q
 python -m pytest tests --ignore tests/runtime -m slow -q --hypothesis-profile ci -n 2
 # Last, so that the count of the whole linter suite closes the log; slow tests would crawl under the tracer.

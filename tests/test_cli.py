@@ -21,8 +21,9 @@ from fa_lint._version import __version__
 from fa_lint.cli import main
 from fa_lint.console import wants_colour
 from fa_lint.findings import Finding
+from fa_lint.installing import NEEDS_RUNTIME
 from fa_lint.rules import ENGINE_CODES, registry
-from tests.conftest import MIXED, SAFE, SAFE_FIXED, UNSAFE, UNSAFE_FIXED, Lint, write
+from tests.conftest import CLAMPED, MIXED, SAFE, SAFE_FIXED, UNSAFE, UNSAFE_FIXED, Lint, write
 
 Codes = Callable[..., list[str]]
 
@@ -137,7 +138,7 @@ def broken_rule(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("broken_rule")
 def test_a_rule_that_raises_costs_neither_the_other_rules_nor_the_other_files(fa_lint: Lint) -> None:
     write("a.py", MIXED)
-    write("b.py", SAFE)
+    write("b.py", CLAMPED)
     result = fa_lint("a.py", "b.py", "--output-format", "concise", "-j", "1", "--no-cache")
     assert result.exit_code == 2
     assert result.stderr == "fa-lint: internal error: a.py: rule FAL101 failed: ZeroDivisionError: boom\n"
@@ -259,28 +260,42 @@ def test_unsafe_fixes(fa_lint: Lint) -> None:
     assert fa_lint(".", "--fix", "--unsafe-fixes").stderr == ""
 
 
+def test_a_fix_that_needs_the_runtime_says_how_to_install_it(fa_lint: Lint) -> None:
+    write("a.py", CLAMPED)
+    write("b.py", CLAMPED)
+    assert fa_lint(".").stdout.splitlines()[-1].endswith(f" 2 with --fix --unsafe-fixes. {NEEDS_RUNTIME}")
+    assert 'pip install "fa-lint[runtime]' in NEEDS_RUNTIME
+    piped = fa_lint("-", "--fix", "--unsafe-fixes", stdin=CLAMPED.encode())
+    assert piped.stderr.splitlines()[0] == NEEDS_RUNTIME
+    assert fa_lint(".", "--fix", "--unsafe-fixes").stderr == f"Fixed 2 findings in 2 files.\n{NEEDS_RUNTIME}\n"
+    # Where the file imported the package before, the fix asks for nothing new.
+    write("c.py", "from fa_lint_runtime import safe_norm\n" + CLAMPED)
+    assert NEEDS_RUNTIME not in fa_lint("c.py").stdout
+    assert fa_lint("c.py", "--fix", "--unsafe-fixes").stderr == "Fixed 1 finding in 1 file.\n"
+
+
 def test_diff_changes_nothing(fa_lint: Lint) -> None:
-    write("a.py", SAFE)
+    write("a.py", CLAMPED)
     write("b.py", UNSAFE)
-    result = fa_lint(".", "--diff")
+    result = fa_lint("a.py", "--diff", "--unsafe-fixes")
     assert result.exit_code == 1
-    assert result.stderr == "Would fix 1 finding in 1 file.\n"
+    assert result.stderr == f"Would fix 1 finding in 1 file.\n{NEEDS_RUNTIME}\n"
     assert result.stdout == (
         "--- a/a.py\n+++ b/a.py\n@@ -1,4 +1,5 @@\n import torch.nn.functional as F\n"
         "+from fa_lint_runtime import safe_cosine\n \n def gamma(p, credit):\n"
         "-    return F.cosine_similarity(credit, p.grad, dim=0)\n+    return safe_cosine(credit, p.grad, dim=0)\n"
     )
-    assert Path("a.py").read_text() == SAFE
-    assert fa_lint(".", "--diff", "--exit-zero").exit_code == 0
+    assert Path("a.py").read_text() == CLAMPED
+    assert fa_lint(".", "--diff", "--unsafe-fixes", "--exit-zero").exit_code == 0
     assert fa_lint("b.py", "--diff").exit_code == 0, "nothing a safe fix would change"
     assert "+    return x / x.norm(dim=-1, keepdim=True)" in fa_lint("b.py", "--diff", "--unsafe-fixes").stdout
 
 
 def test_diff_marks_a_missing_last_line_end_and_colours(fa_lint: Lint) -> None:
-    write("a.py", SAFE.rstrip("\n"))
-    plain = fa_lint("a.py", "--diff").stdout
+    write("a.py", CLAMPED.rstrip("\n"))
+    plain = fa_lint("a.py", "--diff", "--unsafe-fixes").stdout
     assert plain.count("\\ No newline at end of file\n") == 2
-    coloured = fa_lint("a.py", "--diff", "--color", "always").stdout
+    coloured = fa_lint("a.py", "--diff", "--unsafe-fixes", "--color", "always").stdout
     assert "\x1b[32m+from fa_lint_runtime import safe_cosine\n\x1b[0m" in coloured
 
 
@@ -295,20 +310,17 @@ def test_a_file_that_cannot_be_written_is_told_and_exit_2(fa_lint: Lint, monkeyp
     result = fa_lint("a.py", "--fix", "--output-format", "concise")
     assert result.exit_code == 2
     assert result.stderr.splitlines()[0] == "fa-lint: error: a.py: not fixed: Read-only file system"
-    assert result.stdout.startswith("a.py:4:12: FAL201")
+    assert result.stdout.startswith("a.py:6:9: FAL402")
     assert Path("a.py").read_text() == SAFE
 
 
 def test_a_file_that_vanishes_before_its_fix(fa_lint: Lint, monkeypatch: pytest.MonkeyPatch) -> None:
     write("a.py", SAFE)
-    real = Path.read_bytes
 
-    def read_bytes(self: Path) -> bytes:
-        if self.name == "a.py":
-            raise FileNotFoundError(2, "No such file or directory")
-        return real(self)
+    def gone(path: str) -> bytes:
+        raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr("fa_lint.rewriting.read_file", gone)
     result = fa_lint("a.py", "--diff")
     assert result.exit_code == 2
     assert "fa-lint: error: a.py: not fixed: No such file or directory" in result.stderr
@@ -422,18 +434,18 @@ def test_colour(fa_lint: Lint, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_jobs_and_cache_change_nothing(fa_lint: Lint) -> None:
     for number in range(5):
-        write(f"m{number}.py", MIXED if number % 2 else SAFE)
+        write(f"m{number}.py", MIXED if number % 2 else CLAMPED)
     runs = [fa_lint(".", *options).output for options in ([], ["-j", "1"], ["-j", "2"], ["--no-cache"], ["-j", "0"])]
     assert len(set(runs)) == 1
     assert runs[0].count("FAL1") + runs[0].count("FAL2") >= 7
 
 
 def test_no_cache_writes_no_cache(fa_lint: Lint) -> None:
-    write("a.py")
+    write("a.py", "x = 1\n")
     fa_lint("a.py", "--no-cache")
-    assert not Path(".fa_lint_cache").exists()
+    assert not Path(os.environ["FA_LINT_CACHE_DIR"]).exists()
     fa_lint("a.py")
-    assert Path(".fa_lint_cache").is_dir()
+    assert Path(os.environ["FA_LINT_CACHE_DIR"]).is_dir()
 
 
 # -- standard input -----------------------------------------------------------------------------------------------
@@ -442,7 +454,7 @@ def test_no_cache_writes_no_cache(fa_lint: Lint) -> None:
 def test_stdin(codes: Codes) -> None:
     assert codes("-", stdin=UNSAFE.encode()) == ["-:4:16 FAL101"]
     assert codes("-", "--stdin-filename", "pkg/x.py", stdin=UNSAFE.encode()) == ["pkg/x.py:4:16 FAL101"]
-    assert not Path(".fa_lint_cache").exists()
+    assert not Path(os.environ["FA_LINT_CACHE_DIR"]).exists()
 
 
 def test_stdin_filename_decides_on_configuration_and_kind(codes: Codes) -> None:
@@ -465,7 +477,7 @@ def test_stdin_fix_prints_the_code_and_tells_the_rest_on_stderr(fa_lint: Lint) -
 
 
 def test_stdin_diff(fa_lint: Lint) -> None:
-    result = fa_lint("-", "--diff", stdin=SAFE.encode())
+    result = fa_lint("-", "--diff", "--unsafe-fixes", stdin=CLAMPED.encode())
     assert result.exit_code == 1
     assert "+from fa_lint_runtime import safe_cosine\n" in result.stdout
     assert fa_lint("-", "--diff", stdin=b"x = 1\n").exit_code == 0

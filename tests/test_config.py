@@ -73,14 +73,11 @@ def test_links_and_unreadable_files(monkeypatch: pytest.MonkeyPatch) -> None:
     write("fa-lint.toml", "")
     assert _found("loop") == "fa-lint.toml"
     write("pkg/pyproject.toml", "[tool.fa-lint]\n")
-    real = Path.read_bytes
 
-    def read_bytes(self: Path) -> bytes:
-        if self.name == "pyproject.toml":
-            raise PermissionError(13, "Permission denied")
-        return real(self)
+    def closed(path: Path, *_: object) -> bytes:
+        raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr("fa_lint.config.read_file", closed)
     assert _found("pkg") == "fa-lint.toml"
 
 
@@ -91,6 +88,7 @@ select = ["FAL1", "FAL901"]
 ignore = ["FAL102"]
 extend-select = ["FAL205"]
 exclude = ["old"]
+max-file-size = 5_000
 extend-exclude = ["/src/gen"]
 force-exclude = true
 respect-gitignore = false
@@ -118,12 +116,13 @@ def test_every_key() -> None:
         force_exclude=True,
         respect_gitignore=False,
         fail_on=Level.HINT,
+        max_file_size=5_000,
         feedback_names=("B_fixed",),
         credit_names=("teaching",),
         alignment_names=("angle",),
     )
     assert settings.role_names == RoleNames(("B_fixed",), ("teaching",), ("angle",))
-    assert len(as_rows(settings)) == 14
+    assert len(as_rows(settings)) == 15
     assert dict(as_rows(settings))["fail-on"] == repr(Level.HINT)
 
 

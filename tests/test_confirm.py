@@ -11,7 +11,7 @@ import pytest
 
 from fa_lint.output import FORMATS
 
-from .conftest import SAFE, UNSAFE, Lint, write
+from .conftest import CLAMPED, UNSAFE, Lint, write
 
 CONFIRMED = "confirmed at run time (3 times, worst 0.0500 of the true value)"
 ALL = sorted(FORMATS)
@@ -37,7 +37,7 @@ def log(*events: dict[str, Any], **more: Any) -> str:
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_confirmed_finding_says_so_in_every_format(fa_lint: Lint, name: str) -> None:
-    write("a.py", SAFE)
+    write("a.py", CLAMPED)
     result = fa_lint("a.py", "--with-runtime", log(event("FAL201", 4)), "--output-format", name)
     assert result.exit_code == 1
     assert CONFIRMED in result.stdout
@@ -57,7 +57,7 @@ def test_an_event_that_no_rule_saw_is_listed_in_every_format(fa_lint: Lint, name
 
 
 def test_full_output_of_both(fa_lint: Lint) -> None:
-    write("a.py", SAFE + "z = 3\n")
+    write("a.py", CLAMPED + "z = 3\n")
     out = fa_lint("a.py", "--with-runtime", log(event("FAL202", 4), event("FAL205", 5, worst=None))).stdout
     first = out.splitlines()[0]
     assert first.startswith("a.py:4:12 FAL201 error") and first.endswith(f"; {CONFIRMED}")
@@ -80,13 +80,13 @@ def test_full_output_of_both(fa_lint: Lint) -> None:
     ],
 )
 def test_what_belongs_together(fa_lint: Lint, change: dict[str, Any], confirmed: bool) -> None:
-    write("a.py", SAFE)
+    write("a.py", CLAMPED)
     result = fa_lint("a.py", "--with-runtime", log(event("FAL201", 4) | change))
     assert (CONFIRMED in result.stdout) == confirmed
 
 
 def test_two_tests_at_one_place_are_added_up(fa_lint: Lint) -> None:
-    write("a.py", SAFE)
+    write("a.py", CLAMPED)
     out = fa_lint("a.py", "--with-runtime", log(event("FAL201", 4), event("FAL201", 4, count=1, worst=0.01))).stdout
     assert "confirmed at run time (4 times, worst 0.0100 of the true value)" in out
     assert out.count("confirmed at run time") == 1
@@ -125,7 +125,7 @@ def test_suppressions_hold_and_count_as_used(fa_lint: Lint, comment: str) -> Non
 
 
 def test_what_is_in_sight_is_not_said_twice(fa_lint: Lint) -> None:
-    write("a.py", SAFE)
+    write("a.py", CLAMPED)
     out = fa_lint("a.py", "--with-runtime", log(event("FAL201", 4)), "--output-format", "json").stdout
     assert len(json.loads(out)) == 1
 
@@ -165,7 +165,7 @@ def test_what_the_guard_writes_is_what_the_linter_reads(fa_lint: Lint) -> None:
     torch = pytest.importorskip("torch")
     from fa_lint_runtime import guard
 
-    path = write("a.py", SAFE + "\nclass P:\n    grad = None\n\np = P()\n")
+    path = write("a.py", CLAMPED + "\nclass P:\n    grad = None\n\np = P()\n")
     scope: dict[str, Any] = {}
     with guard("record") as seen:
         exec(compile(path.read_text(), str(path), "exec"), scope)

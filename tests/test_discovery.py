@@ -214,7 +214,7 @@ def test_special_files_in_a_folder_are_passed_over() -> None:
     assert _discover() == ["a.py"]
 
 
-def test_a_folder_that_cannot_be_listed_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_is_among_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
     _tree("a.py", "closed/b.py")
     real = os.scandir
 
@@ -224,7 +224,7 @@ def test_a_folder_that_cannot_be_listed_is_passed_over(monkeypatch: pytest.Monke
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert _discover() == ["a.py"]
+    assert _discover() == ["a.py", "closed"]
 
 
 def test_a_file_that_cannot_be_read_is_one_finding(fa_lint: Lint, monkeypatch: pytest.MonkeyPatch) -> None:

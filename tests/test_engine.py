@@ -15,7 +15,8 @@ from fa_lint.analysis import analyse
 from fa_lint.config import Settings
 from fa_lint.engine import Report, lint, lint_text
 from fa_lint.semantics.roles import RoleNames
-from tests.conftest import MIXED, SAFE, UNSAFE, write
+from fa_lint.workers import context
+from tests.conftest import CLAMPED, MIXED, UNSAFE, write
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def big_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("big")
     filler = "# " + "x" * 97 + "\n"
     for number in range(40):
-        code = (MIXED, SAFE, "x = (\n", "y = 1  # noqa: FAL101\n", "z = 1\n")[number % 5]
+        code = (MIXED, CLAMPED, "x = (\n", "y = 1  # noqa: FAL101\n", "z = 1\n")[number % 5]
         write(root / f"pkg{number % 3}" / f"m{number}.py", code + filler * 1100)
     return root
 
@@ -46,18 +47,18 @@ def test_workers_change_nothing(big_project: Path, monkeypatch: pytest.MonkeyPat
 
 def test_workers_are_started_from_threads_too(big_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a second thread a fork is not safe: another start method, the same result."""
-    assert engine._context().get_start_method() == "fork"
+    assert context().get_start_method() == "fork"
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
     thread.start()
     try:
-        assert engine._context().get_start_method() == "spawn"
+        assert context().get_start_method() == "spawn"
     finally:
         done.set()
         thread.join()
 
 
-def test_a_worker_that_dies_costs_its_files_only_a_problem(big_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_dies_costs_one_file(big_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = analyse
     parent = os.getpid()
 
@@ -67,11 +68,14 @@ def test_a_worker_that_dies_costs_its_files_only_a_problem(big_project: Path, mo
         return real(path, *rest)
 
     monkeypatch.chdir(big_project)
+    before = _run(big_project, 2)
     monkeypatch.setattr("fa_lint.engine.analyse", die)
-    report = _run(big_project, 2)
-    assert report.problems
-    assert all("internal error: a worker process died" in problem for problem in report.problems)
-    assert {problem.split(":")[0] for problem in report.problems} >= {"pkg1/m7.py"}
+    after = _run(big_project, 2)
+    assert after.problems == []
+    (lost,) = [found for found in after.diagnostics if found not in before.diagnostics]
+    assert (lost.path, lost.code) == ("pkg1/m7.py", "FAL900")
+    assert lost.message == "cannot be read: the process that checked it died (exit code 1); the file was not checked"
+    assert {d.path for d in before.diagnostics if d not in after.diagnostics} <= {"pkg1/m7.py"}
 
 
 def test_progress_counts_to_the_end(big_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,9 +90,9 @@ def test_progress_counts_to_the_end(big_project: Path, monkeypatch: pytest.Monke
 def test_progress_counts_what_the_cache_knew() -> None:
     settings = Settings(root=os.getcwd())
     for name in ("a.py", "b.py"):
-        write(name, MIXED)
+        write(name, "x = 1\n")
     lint(["a.py"], settings)
-    write("b.py", SAFE)
+    write("b.py", CLAMPED)
     told: list[tuple[int, int]] = []
     lint(["a.py", "b.py"], settings, progress=lambda done, total: told.append((done, total)))
     assert told == [(2, 2)]
@@ -111,7 +115,7 @@ def test_an_internal_error_is_a_problem_of_its_file(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("fa_lint.engine.analyse", fail)
     write("a.py", UNSAFE)
-    write("b.py", SAFE)
+    write("b.py", CLAMPED)
     report = lint(["a.py", "b.py"], Settings(root=os.getcwd()))
     assert report.problems == ["a.py: internal error: AssertionError: no idea"]
     assert [d.path for d in report.diagnostics] == ["b.py"]

@@ -187,14 +187,14 @@ _NEW = "from fa_lint_runtime import safe_cosine\n"
 )
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_where_the_import_goes(head: str, expected: str | None, newline: str) -> None:
-    fixed = _fixed((head + _USE).replace("\n", newline).encode())
+    fixed = _fixed((head + _USE).replace("\n", newline).encode(), unsafe=True)
     use = _USE.replace("torch.cosine_similarity", "safe_cosine")
     assert fixed == ((head + _NEW if expected is None else expected) + use).replace("\n", newline)
     compile(fixed, "a.py", "exec")
 
 
 def test_a_star_import_of_the_runtime_is_left_alone() -> None:
-    fixed = _fixed("import torch\nfrom fa_lint_runtime import *\n" + _USE)
+    fixed = _fixed("import torch\nfrom fa_lint_runtime import *\n" + _USE, unsafe=True)
     compile(fixed, "a.py", "exec")
     assert "import *, safe_cosine" not in fixed
     assert "return safe_cosine(" in fixed
@@ -223,7 +223,7 @@ def test_comments_and_formatting_stay() -> None:
 def test_an_import_on_the_row_of_the_finding_comes_first() -> None:
     code = b"import torch.nn.functional as F; c = F.cosine_similarity(p.grad, q.grad, dim=0)\n"
     settings = Settings()
-    fixed = fix_data("a.py", code, lint_text("a.py", code, settings).diagnostics, settings, unsafe=False).data
+    fixed = fix_data("a.py", code, lint_text("a.py", code, settings).diagnostics, settings, unsafe=True).data
     assert fixed == (
         b"from fa_lint_runtime import safe_cosine\n"
         b"import torch.nn.functional as F; c = safe_cosine(p.grad, q.grad, dim=0)\n"

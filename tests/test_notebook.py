@@ -12,8 +12,8 @@ import pytest
 
 from fa_lint.notebook import Notebook
 from tests.conftest import (
-    SAFE,
-    SAFE_FIXED,
+    CLAMPED,
+    CLAMPED_FIXED,
     UNSAFE,
     UNSAFE_FIXED,
     Lint,
@@ -81,7 +81,7 @@ def test_the_frame_shows_the_cell_alone_and_magics_as_written(fa_lint: Lint) -> 
 
 
 def test_edits_name_their_cell(fa_lint: Lint) -> None:
-    write("n.ipynb", json.dumps(notebook("import torch.nn.functional as F", SAFE.split("\n\n")[1])))
+    write("n.ipynb", json.dumps(notebook("import torch.nn.functional as F", CLAMPED.split("\n\n")[1])))
     [found] = json.loads(fa_lint("n.ipynb", "--output-format", "json").stdout)
     assert found["cell"] == 2
     assert found["noqa_row"] == 2
@@ -259,16 +259,16 @@ def test_compact_crlf_and_bom(fa_lint: Lint) -> None:
 
 
 def test_an_import_goes_where_the_imports_are(fa_lint: Lint) -> None:
-    head, body = SAFE.split("\n\n")
+    head, body = CLAMPED.split("\n\n")
     new = json.loads(_fixed(json.dumps(notebook(["%matplotlib inline"], [head], _lines(body)), indent=1), fa_lint))
     assert [cell["source"] for cell in new["cells"][1:]] == [
         [head + "\n", "from fa_lint_runtime import safe_cosine"],
-        _lines(SAFE_FIXED.split("\n\n")[1]),
+        _lines(CLAMPED_FIXED.split("\n\n")[1]),
     ]
 
 
 def test_an_import_never_comes_before_a_cell_magic(fa_lint: Lint) -> None:
-    new = json.loads(_fixed(json.dumps(notebook("%%time\nx = 1\n" + SAFE)), fa_lint))
+    new = json.loads(_fixed(json.dumps(notebook("%%time\nx = 1\n" + CLAMPED)), fa_lint))
     assert new["cells"][0]["source"].startswith("%%time\nfrom fa_lint_runtime import safe_cosine\nx = 1\n")
 
 
@@ -279,7 +279,7 @@ def test_magics_survive_a_fix(fa_lint: Lint) -> None:
 
 
 def test_fixes_are_idempotent_and_other_cells_may_be_broken(fa_lint: Lint) -> None:
-    path = write("n.ipynb", json.dumps(notebook("x = (", UNSAFE, SAFE)))
+    path = write("n.ipynb", json.dumps(notebook("x = (", UNSAFE, CLAMPED)))
     assert fa_lint("n.ipynb", "--fix", "--unsafe-fixes").exit_code == 1
     first = path.read_bytes()
     sources = [cell["source"] for cell in json.loads(first)["cells"]]

@@ -15,9 +15,10 @@ import pytest
 from fa_lint._version import __version__
 from fa_lint.engine import Report
 from fa_lint.findings import Diagnostic, Level, Place, RelatedPlace
+from fa_lint.installing import NEEDS_RUNTIME
 from fa_lint.output import FORMATS, render_statistics
 from fa_lint.rules import ENGINE_CODES, registry
-from tests.conftest import MIXED, SAFE, UNSAFE, Lint, diagnostics_of, notebook, write
+from tests.conftest import CLAMPED, MIXED, UNSAFE, Lint, diagnostics_of, notebook, write
 
 _SCHEMA = Path(__file__).parents[1].parent / "shared" / "schemas" / "sarif-2.1.0.json"
 
@@ -53,14 +54,14 @@ def test_full(fa_lint: Lint) -> None:
 
 
 def test_full_shows_the_evidence(fa_lint: Lint) -> None:
-    write("a.py", SAFE)
+    write("a.py", CLAMPED)
     text = fa_lint("a.py").stdout
     assert "    = because: " in text
     [found] = _json(fa_lint, "a.py")
     because = [f"    = because: {r['message']} (a.py:4:{r['location']['column']})" for r in found["related"]]
     assert len(because) >= 1
     assert [line for line in text.splitlines() if line.startswith("    = because")] == because
-    assert text.endswith("Found 1 error in 1 file. 1 fixable with --fix.\n")
+    assert text.endswith(f"Found 1 error in 1 file. 1 with --fix --unsafe-fixes. {NEEDS_RUNTIME}\n")
 
 
 def test_full_summary(fa_lint: Lint) -> None:
@@ -142,7 +143,7 @@ def test_the_margin_is_as_wide_as_the_rows() -> None:
 def test_colour_changes_no_text(fa_lint: Lint) -> None:
     from rich.text import Text
 
-    write("a.py", MIXED + SAFE)
+    write("a.py", MIXED + CLAMPED)
     coloured = fa_lint("a.py", "--color", "always").stdout
     assert Text.from_ansi(coloured).plain.rstrip() == fa_lint("a.py").stdout.rstrip()
 
@@ -153,7 +154,7 @@ _RUFF = {"cell", "code", "end_location", "filename", "fix", "location", "message
 
 
 def test_json_has_ruffs_fields(fa_lint: Lint) -> None:
-    write("a.py", SAFE)
+    write("a.py", CLAMPED)
     [found] = _json(fa_lint, "a.py")
     assert _RUFF | {"name", "level", "runtime", "related", "computes"} == set(found)
     assert found["filename"] == os.path.abspath("a.py")
@@ -163,7 +164,7 @@ def test_json_has_ruffs_fields(fa_lint: Lint) -> None:
     assert found["noqa_row"] == 4
     assert found["url"].endswith("/docs/rules/FAL201.md")
     assert (found["level"], found["name"]) == ("error", "clamped-gradient-cosine")
-    assert found["fix"]["applicability"] == "safe"
+    assert found["fix"]["applicability"] == "unsafe"
     assert {"content", "location", "end_location"} == set(found["fix"]["edits"][0])
     assert found["fix"]["edits"][0] == {
         "content": "from fa_lint_runtime import safe_cosine\n",
@@ -188,7 +189,7 @@ def test_the_row_for_noqa_is_the_last_of_the_statement(fa_lint: Lint) -> None:
 
 def test_standard_input_has_no_path(fa_lint: Lint) -> None:
     for name in FORMATS:
-        result = fa_lint("-", "--output-format", name, stdin=SAFE.encode())
+        result = fa_lint("-", "--output-format", name, stdin=CLAMPED.encode())
         assert result.exit_code == 1
         assert os.getcwd() + "/-" not in result.stdout
 
@@ -202,13 +203,13 @@ def _sarif(fa_lint: Lint, *arguments: str) -> Any:
 
 @pytest.mark.skipif(not _SCHEMA.exists(), reason="the schema is not part of the package")
 def test_sarif_is_valid(fa_lint: Lint) -> None:
-    write("sub dir/a é.py", MIXED + SAFE + "x = 1  # noqa: FAL102\n")
+    write("sub dir/a é.py", MIXED + CLAMPED + "x = 1  # noqa: FAL102\n")
     write("b.py", "x = (\n")
     write("c.ipynb", json.dumps(notebook(UNSAFE)))
     schema = json.loads(_SCHEMA.read_text())
     for arguments in (["."], [os.path.abspath("b.py")], ["b.py", "--select", "FAL1"]):
         jsonschema.Draft7Validator(schema).validate(_sarif(fa_lint, *arguments))
-    piped = json.loads(fa_lint("-", "--output-format", "sarif", stdin=SAFE.encode()).stdout)
+    piped = json.loads(fa_lint("-", "--output-format", "sarif", stdin=CLAMPED.encode()).stdout)
     jsonschema.Draft7Validator(schema).validate(piped)
 
 
@@ -249,7 +250,7 @@ def test_sarif_outside_the_working_directory(fa_lint: Lint, monkeypatch: pytest.
 
 
 def test_sarif_in_a_notebook(fa_lint: Lint) -> None:
-    write("n.ipynb", json.dumps(notebook("import torch.nn.functional as F", SAFE.split("\n\n")[1])))
+    write("n.ipynb", json.dumps(notebook("import torch.nn.functional as F", CLAMPED.split("\n\n")[1])))
     [result] = _sarif(fa_lint, "n.ipynb")["runs"][0]["results"]
     assert result["locations"][0]["logicalLocations"] == [{"name": "cell 2", "kind": "module"}]
     assert "fixes" not in result

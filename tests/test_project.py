@@ -245,7 +245,7 @@ def test_a_second_run_settles_from_the_cache_alone(codes: Codes, monkeypatch: py
     def parse(*_: object) -> None:
         raise AssertionError("a file was read into facts again")
 
-    monkeypatch.setattr("fa_lint.analysis.parse_facts", parse)
+    monkeypatch.setattr("fa_lint.analysis.extract", parse)
     assert codes(".") == first == [_FLOOR, "b.py:4:12 FAL203"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import SAFE, UNSAFE, Lint, diagnostics_of, found_in, notebook, write
+from tests.conftest import CLAMPED, UNSAFE, Lint, diagnostics_of, found_in, notebook, write
 
 Codes = Callable[..., list[str]]
 
@@ -71,7 +71,7 @@ def test_a_file_wide_one_may_stand_anywhere(comment: str, place: str) -> None:
 
 
 def test_a_file_wide_one_with_codes_leaves_the_others() -> None:
-    found = found_in("# fa-lint: ignore-file[FAL101]\n" + UNSAFE + SAFE)
+    found = found_in("# fa-lint: ignore-file[FAL101]\n" + UNSAFE + CLAMPED)
     assert [place.split()[1] for place in found] == ["FAL201"]
 
 

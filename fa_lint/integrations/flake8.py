@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fa_lint._version import __version__
 from fa_lint.config import ConfigError, Settings, find_config, load
 from fa_lint.engine import Report, lint_text
+from fa_lint.escaping import visible
 from fa_lint.integrations.texts import encoded
 from fa_lint.rules import RuleError, registry
 
@@ -89,12 +90,12 @@ class Plugin:
 
     def _reported(self, report: Report, trouble: str) -> Iterator[Reported]:
         for found in report.diagnostics:
-            yield found.start.row, found.start.column - 1, f"{found.code} {found.message}", type(self)
+            yield found.start.row, found.start.column - 1, f"{found.code} {visible(found.message)}", type(self)
         for problem in report.problems:
             yield self._trouble(f"internal error: {problem}", trouble)
 
     def _trouble(self, reason: str, code: str = "FAL900") -> Reported:
-        return 1, 0, f"{code} not checked by fa-lint: {reason}", type(self)
+        return 1, 0, f"{code} not checked by fa-lint: {visible(reason)}", type(self)
 
 
 def _opt_in() -> frozenset[str]:

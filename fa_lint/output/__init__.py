@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 from fa_lint.engine import Report
-from fa_lint.output._common import rule_url
+from fa_lint.output._common import rule_url, shown_path
 from fa_lint.output.concise import render_concise
 from fa_lint.output.full import render_full
 from fa_lint.output.github import render_github
@@ -16,7 +16,7 @@ from fa_lint.output.junit import render_junit
 from fa_lint.output.sarif import render_sarif
 from fa_lint.output.statistics import render_statistics
 
-__all__ = ["FORMATS", "render_statistics", "rule_url"]
+__all__ = ["FORMATS", "render_statistics", "rule_url", "shown_path"]
 
 FORMATS: MappingProxyType[str, Callable[[Report], str]] = MappingProxyType(
     {

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import PurePath
 
+from fa_lint.escaping import visible
 from fa_lint.findings import Diagnostic
 
-__all__ = ["relative", "rule_url", "where"]
+__all__ = ["relative", "rule_url", "shown_path", "where"]
 
 _DOCS = "https://github.com/fa-lint/fa-lint/blob/main/docs/rules"
 
@@ -15,7 +16,13 @@ _DOCS = "https://github.com/fa-lint/fa-lint/blob/main/docs/rules"
 def where(diagnostic: Diagnostic) -> str:
     """``path:row:column``, with the cell in a notebook as Ruff writes it."""
     cell = f":cell {diagnostic.cell}" if diagnostic.cell is not None else ""
-    return f"{diagnostic.path}{cell}:{diagnostic.start.row}:{diagnostic.start.column}"
+    return f"{shown_path(diagnostic.path)}{cell}:{diagnostic.start.row}:{diagnostic.start.column}"
+
+
+def shown_path(path: str) -> str:
+    """A path as text that can begin a line."""
+    shown = visible(path)
+    return f"./{shown}" if shown.lstrip().startswith("::") else shown
 
 
 def relative(path: str) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from fa_lint.engine import Report
+from fa_lint.escaping import visible
 from fa_lint.output._common import where
 
 __all__ = ["render_concise"]
@@ -11,5 +12,5 @@ def render_concise(report: Report) -> str:
     lines = []
     for found in report.diagnostics:
         fixable = " [*]" if found.fix is not None else ""
-        lines.append(f"{where(found)}: {found.code}{fixable} {found.level}: {found.message}")
+        lines.append(f"{where(found)}: {visible(found.code)}{fixable} {found.level}: {visible(found.message)}")
     return "\n".join(lines) + ("\n" if lines else "")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from fa_lint.engine import Report
+from fa_lint.escaping import visible
 from fa_lint.findings import Level
 from fa_lint.output._common import relative
 
@@ -10,7 +11,8 @@ _COMMANDS = {Level.ERROR: "error", Level.WARNING: "warning", Level.HINT: "notice
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    # GitHub has escapes of its own for line ends.
+    return visible(text, keep="\r\n").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

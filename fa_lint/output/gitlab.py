@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import json
 from collections import Counter
 from hashlib import blake2b
 
 from fa_lint.engine import Report
+from fa_lint.escaping import to_json
 from fa_lint.findings import Diagnostic, Level
 from fa_lint.output._common import relative
 
@@ -37,4 +37,4 @@ def render_gitlab(report: Report) -> str:
                 "severity": _SEVERITIES[found.level],
             }
         )
-    return json.dumps(issues, indent=2, ensure_ascii=False) + "\n"
+    return to_json(issues, indent=2) + "\n"

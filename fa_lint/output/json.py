@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 from fa_lint.engine import Report
+from fa_lint.escaping import to_json
 from fa_lint.findings import Diagnostic, Place
 from fa_lint.output._common import rule_url
 
@@ -60,9 +60,9 @@ def as_dict(found: Diagnostic) -> dict[str, Any]:
 
 def render_json(report: Report) -> str:
     """A JSON array of findings."""
-    return json.dumps([as_dict(d) for d in report.diagnostics], indent=2, ensure_ascii=False) + "\n"
+    return to_json([as_dict(d) for d in report.diagnostics], indent=2) + "\n"
 
 
 def render_jsonl(report: Report) -> str:
     """One JSON object a line."""
-    return "".join(json.dumps(as_dict(d), ensure_ascii=False) + "\n" for d in report.diagnostics)
+    return "".join(to_json(as_dict(d)) + "\n" for d in report.diagnostics)

@@ -5,6 +5,7 @@ from itertools import groupby
 from xml.etree import ElementTree
 
 from fa_lint.engine import Report
+from fa_lint.escaping import visible
 from fa_lint.output._common import relative
 
 __all__ = ["render_junit"]
@@ -14,7 +15,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def _clean(text: str) -> str:
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    return visible(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
 def render_junit(report: Report) -> str:
@@ -37,7 +38,7 @@ def render_junit(report: Report) -> str:
             case = ElementTree.SubElement(
                 suite,
                 "testcase",
-                name=f"{item.code}{cell} {item.start.row}:{item.start.column}",
+                name=f"{_clean(item.code)}{cell} {item.start.row}:{item.start.column}",
                 classname=_clean(relative(path)),
                 line=str(item.start.row),
                 column=str(item.start.column),

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path, PurePath
 from typing import Any
@@ -8,6 +7,7 @@ from urllib.parse import quote
 
 from fa_lint._version import __version__
 from fa_lint.engine import Report
+from fa_lint.escaping import to_json
 from fa_lint.findings import Diagnostic, Level, Place
 from fa_lint.output._common import rule_url
 from fa_lint.rules import ENGINE_CODES, registry
@@ -126,4 +126,4 @@ def render_sarif(report: Report) -> str:
             }
         ],
     }
-    return json.dumps(log, indent=2, ensure_ascii=False) + "\n"
+    return to_json(log, indent=2) + "\n"

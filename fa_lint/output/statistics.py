@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 
 from fa_lint.engine import Report
+from fa_lint.escaping import visible
 
 __all__ = ["render_statistics"]
 
@@ -13,6 +14,5 @@ def render_statistics(report: Report) -> str:
     fixable = {found.code for found in report.diagnostics if found.fix is not None}
     rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
     width = max((len(str(count)) for _, count in rows), default=1)
-    return "".join(
-        f"{count:>{width}}  {code}  {'[*]' if code in fixable else '   '}  {name}\n" for (code, name), count in rows
-    )
+    marks = {code: "[*]" if code in fixable else "   " for (code, _), _ in rows}
+    return "".join(f"{count:>{width}}  {visible(f'{code}  {marks[code]}  {name}')}\n" for (code, name), count in rows)

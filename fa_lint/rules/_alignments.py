@@ -20,8 +20,9 @@ from fa_lint.rules._measure_words import (
     may_hold_cosine,
     subject_of_name,
 )
-from fa_lint.rules._products import division, inner_product, read_denominator
+from fa_lint.rules._products import division, inner_product, read_denominator, unshaped
 from fa_lint.semantics import ir
+from fa_lint.semantics.aliases import aliases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.memory import Memory
 from fa_lint.semantics.names import Binding
@@ -299,12 +300,22 @@ class Alignments:
             product = inner_product(parts[0], self._facts)
             if product is not None:
                 norms += below.operands
-                both = len(_distinct(norms)) > 1 or ir.same(product.left, product.right)
-                # ``a·b / ‖a‖²`` is a projection.
-                return (product.left, product.right) if power >= 2 and both else None
+                if ir.same(product.left, product.right):
+                    # ``a·a / ‖b‖²`` is a share of energy.
+                    is_cosine = any(self._is_one(product.left, norm) for norm in norms)
+                else:
+                    # ``a·b / ‖a‖²`` is a projection.
+                    is_cosine = len(_distinct(norms)) > 1
+                return (product.left, product.right) if power >= 2 and is_cosine else None
             norms += below.operands
             top = parts[0]
         return None
+
+    def _is_one(self, left: ir.Expr, right: ir.Expr) -> bool:
+        """Return True where two values are one, however each is shaped."""
+        known = aliases(self._facts)
+        plain = [unshaped(value, self._facts) for value in (left, right)]
+        return ir.same(*plain) or known.trace(plain[0]).key == known.trace(plain[1]).key
 
     def _between(self, left: ir.Expr, right: ir.Expr, node: ir.Expr) -> Alignment:
         roles = [self._facts.role(left), self._facts.role(right)]

@@ -12,7 +12,7 @@ from fa_lint.semantics.aliases import aliases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.words import words
 
-__all__ = ["Comparison", "comparisons"]
+__all__ = ["Comparison", "comparisons", "given"]
 
 # These give the matrix of all pairs.
 _PAIRWISE = frozenset({"sklearn.metrics.pairwise.cosine_similarity"})
@@ -69,7 +69,7 @@ def _call(node: ir.Call, helpers: dict[int, list[_Helper]], facts: ModuleFacts) 
     name = last_name(node.func)
     if function is not None:
         for helper in helpers.get(function.nid, ()):
-            left, right = (_given(node, function, position) for position in (helper.left, helper.right))
+            left, right = (given(node, function.params, position) for position in (helper.left, helper.right))
             if left is not None and right is not None:
                 yield Comparison(node, left, right, name, of_gradients=helper.of_gradients)
         return
@@ -83,9 +83,10 @@ def _call(node: ir.Call, helpers: dict[int, list[_Helper]], facts: ModuleFacts) 
         yield Comparison(node, positional[0], positional[1], name, proven=False, measured=measured)
 
 
-def _given(call: ir.Call, function: ir.FunctionDef, position: int) -> ir.Expr | None:
-    param = function.params[position]
-    first = int(function.params[0].name in ("self", "cls") and isinstance(call.func, ir.Attr))
+def given(call: ir.Call, params: list[ir.Param], position: int) -> ir.Expr | None:
+    """What a call gives one of the parameters of its function."""
+    param = params[position]
+    first = int(params[0].name in ("self", "cls") and isinstance(call.func, ir.Attr))
     for number, arg in enumerate(call.args):
         if arg.star:
             return None

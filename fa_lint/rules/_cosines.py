@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.findings import Applicability, Edit, Fix
-from fa_lint.gate import CallShape, Outline
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import Role
 
-__all__ = ["CosineCall", "clamped_cosines", "is_guarded", "may_clamp", "operand_role", "runtime_fix", "safe_cosine_fix"]
+__all__ = ["CosineCall", "clamped_cosines", "is_guarded", "operand_role", "runtime_fix", "safe_cosine_fix"]
 
 _FUNCTIONAL = "torch.nn.functional.cosine_similarity"
 _FUNCTIONAL_LOSS = "torch.nn.functional.cosine_embedding_loss"
@@ -37,17 +36,6 @@ class CosineCall:
     left: ir.Expr
     right: ir.Expr
     maker: ir.Call | None
-
-
-def may_clamp(outline: Outline) -> bool:
-    """The outline gate: a watched cosine is called without an eps, or hides behind another name."""
-
-    def bare(call: CallShape) -> bool:
-        if "eps" in call.keywords:
-            return False
-        return len(call.positional) < (2 if call.name == "CosineSimilarity" else 4) or "*" in call.positional
-
-    return not outline.aliased.keys().isdisjoint(_NAMES) or any(bare(call) for call in outline.called(*_NAMES))
 
 
 def clamped_cosines(facts: ModuleFacts) -> Iterator[CosineCall]:
@@ -245,18 +233,19 @@ def _result_is_asserted(node: ir.Expr, region: ir.Node, facts: ModuleFacts) -> b
 # -- fixes --------------------------------------------------------------------------------------------------------
 
 
-def runtime_fix(
-    facts: ModuleFacts, function: str, edits: tuple[Edit, ...], applicability: Applicability, message: str
-) -> Fix | None:
-    """A fix that calls ``fa_lint_runtime.<function>``; None where the module gives that name another meaning."""
+def runtime_fix(facts: ModuleFacts, function: str, edits: tuple[Edit, ...], message: str) -> Fix | None:
+    """A fix that calls ``fa_lint_runtime.<function>``; None where the module gives that name another meaning.
+
+    Unsafe: the code needs one more package, and a zero vector gives NaN.
+    """
     for scope in facts.names.scopes.values():
         for binding in scope.bindings.get(function, ()):
             if binding.target != f"fa_lint_runtime.{function}":
                 return None
-    return Fix(applicability, message, edits, (function,))
+    return Fix(Applicability.UNSAFE, message, edits, (function,))
 
 
-def safe_cosine_fix(cosine: CosineCall, facts: ModuleFacts, applicability: Applicability) -> Fix | None:
+def safe_cosine_fix(cosine: CosineCall, facts: ModuleFacts) -> Fix | None:
     """``F.cosine_similarity(a, b)`` → ``safe_cosine(a, b, dim=1)``: its default dimension is spelled out."""
     if cosine.kind != "similarity":
         return None
@@ -281,6 +270,5 @@ def safe_cosine_fix(cosine: CosineCall, facts: ModuleFacts, applicability: Appli
         facts,
         "safe_cosine",
         tuple(edits),
-        applicability,
         "Call fa_lint_runtime.safe_cosine: no eps, NaN where a vector is zero",
     )

@@ -23,9 +23,6 @@ _STATE = frozenset(
 _NAN_TESTS = frozenset({"isnan", "isinf", "isfinite", "logical_not", "logical_or", "logical_and", "isclose", "is_nan"})
 # The diagonal of a matrix of all pairs is left out on purpose.
 _DIAGONAL = frozenset({"eye", "diag", "diagonal", "triu", "tril", "fill_diagonal_"})
-_SCALARS = frozenset(
-    {"torch.tensor", "torch.as_tensor", "numpy.float32", "numpy.float64", "numpy.array", "torch.zeros", "torch.ones"}
-)
 
 
 @dataclass(frozen=True, slots=True)

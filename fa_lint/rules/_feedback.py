@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fa_lint.astwalk import last_name
 from fa_lint.findings import Related
-from fa_lint.gate import Outline
 from fa_lint.rules.base import Gate
 from fa_lint.semantics import ir
-from fa_lint.semantics.draws import DRAWING
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite
-from fa_lint.semantics.feedback_names import VOCABULARY, is_feedback_name, is_possible_name, speaks_of_feedback
+from fa_lint.semantics.feedback_names import VOCABULARY
 
-__all__ = ["FEEDBACK", "evidence", "is_guarded_draw", "is_repeatable", "may_hold_feedback", "may_speak"]
+__all__ = [
+    "FEEDBACK",
+    "evidence",
+    "is_guarded_draw",
+    "is_repeatable",
+]
 
 # Each starts with letters, so that it runs at memory speed; the vocabulary itself, which does not, is asked only of the
 # lines where one of them is found.
@@ -60,11 +61,6 @@ class _FeedbackGate(Gate):
         return False
 
 
-def may_speak(data: bytes) -> bool:
-    """True wherever the vocabulary of feedback has a match, and cheap."""
-    return any(True for _ in _candidates(data))
-
-
 def _candidates(data: bytes) -> Iterator[int]:
     lower = data.lower()
     for pattern in _LOWER:
@@ -75,85 +71,6 @@ def _candidates(data: bytes) -> Iterator[int]:
 
 # A module has to name a library that makes tensors, and to speak of feedback.
 FEEDBACK: tuple[Gate, ...] = (_FeedbackGate((b"torch",), re.compile(VOCABULARY.encode())),)
-_KEEPS = frozenset({"append", "extend", "insert", "setdefault"})
-_REGISTERS = frozenset({"register_buffer", "register_parameter"})
-
-
-_TELLING = (
-    *(ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.For, ast.comprehension),
-    *(ast.FunctionDef, ast.Call, ast.ClassDef),
-)
-
-
-def may_hold_feedback(outline: Outline) -> bool:
-    """Is anything stored under a name that feedback can have, or passed to a custom autograd function?"""
-    return outline.derived(_may_hold)
-
-
-def _may_hold(outline: Outline) -> bool:
-    kept: list[tuple[set[str], ast.AST]] = []
-    function = applied = registered = False
-    for node in outline.every(*_TELLING):
-        match node:
-            case ast.Assign(targets=targets, value=value):
-                kept.append(({name for target in targets for name in _names(target)}, value))
-            case ast.AnnAssign(target=target, value=ast.expr() as value) | ast.NamedExpr(target=target, value=value):
-                kept.append((_names(target), value))
-            case ast.For(target=target, iter=value) | ast.comprehension(target=target, iter=value):
-                kept.append((_names(target), value))
-            case ast.FunctionDef(name=name):
-                kept.append(({name}, node))
-            case ast.Call(func=ast.Attribute(attr=attr, value=receiver), args=args, keywords=keywords):
-                if attr in _KEEPS and args:
-                    kept.append((_names(receiver), args[-1]))
-                if attr in _REGISTERS:
-                    given = [*args[:1], *(k.value for k in keywords if k.arg == "name")]
-                    named = {str(n.value) for n in given if isinstance(n, ast.Constant)}
-                    registered = registered or any(_is_candidate(name) for name in named)
-                applied = applied or attr == "apply"
-            case ast.ClassDef(bases=bases):
-                function = function or any(last_name(base).endswith("Function") for base in bases)
-    return (function and applied) or registered or any(_is_candidate(name) for name in _drawn(kept))
-
-
-def _drawn(kept: list[tuple[set[str], ast.AST]]) -> set[str]:
-    """The names that a draw can reach: directly, or through other names and functions of the file."""
-    reads = [(names, _mentioned(value)) for names, value in kept]
-    found: set[str] = set()
-    waiting = True
-    while waiting:
-        waiting = False
-        for names, mentioned in reads:
-            if not names <= found and (mentioned & found or mentioned & DRAWING or any(map(_makes, mentioned))):
-                found |= names
-                waiting = True
-    return found
-
-
-def _mentioned(value: ast.AST) -> frozenset[str]:
-    return frozenset(last_name(node) for node in ast.walk(value) if isinstance(node, ast.Name | ast.Attribute))
-
-
-def _makes(name: str) -> bool:
-    return name[:1].isupper() and speaks_of_feedback(name)
-
-
-def _names(target: ast.expr) -> set[str]:
-    found = set()
-    stack = [target]
-    while stack:
-        match stack.pop():
-            case ast.Name(id=name) | ast.Attribute(attr=name):
-                found.add(name)
-            case ast.Subscript(value=inner) | ast.Starred(value=inner):
-                stack.append(inner)
-            case ast.Tuple(elts=parts) | ast.List(elts=parts):
-                stack += parts
-    return found
-
-
-def _is_candidate(name: str) -> bool:
-    return is_feedback_name(name) or is_possible_name(name)
 
 
 def is_repeatable(site: FeedbackSite) -> bool:

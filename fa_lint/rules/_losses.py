@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fa_lint.astwalk import last_name
-from fa_lint.gate import Outline
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.gradients import keyword
 
-__all__ = ["LogitLoss", "logit_losses", "may_mismatch", "probability"]
+__all__ = ["LogitLoss", "logit_losses", "probability"]
 
 _FUNCTIONS = {
     "torch.nn.functional.cross_entropy": "softmax",
@@ -28,8 +24,6 @@ _LAYERS = {"softmax": frozenset({"torch.nn.Softmax", "torch.nn.Softmax2d"}), "si
 _SHAPING = frozenset(
     "view reshape squeeze unsqueeze float double contiguous flatten transpose permute to cpu cuda".split()
 )
-_LOSS_NAMES = frozenset({"cross_entropy", "binary_cross_entropy_with_logits", "CrossEntropyLoss", "BCEWithLogitsLoss"})
-_SOFT_NAMES = frozenset({"softmax", "Softmax", "Softmax2d", "sigmoid", "Sigmoid", "expit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,88 +108,3 @@ def _last_layer(made: ir.Expr | None, link: str, calls: Calls) -> bool:
 
 
 # -- the second gate --------------------------------------------------------------------------------------------------
-
-_BINDING = (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.FunctionDef, ast.ClassDef, ast.Call, ast.alias)
-
-
-def may_mismatch(outline: Outline) -> bool:
-    """Is a loss given what is named like a softmax somewhere, or is its input an operand of a difference?"""
-    losses, soft = set(_LOSS_NAMES), set(_SOFT_NAMES)
-    pairs = [*_returned(outline), *(pair for node in outline.every(*_BINDING) for pair in _pairs(node))]
-    for _ in range(8):
-        before = len(losses) + len(soft)
-        for target, source in pairs:
-            if source in losses:
-                losses.add(target)
-            if source in soft:
-                soft.add(target)
-        if len(losses) + len(soft) == before:
-            break
-    inputs = {
-        name
-        for call in outline.every(ast.Call)
-        if not losses.isdisjoint(_peel(call.func))
-        for arg in [*call.args[:1], *(k.value for k in call.keywords if k.arg == "input")]
-        for name in _peel(arg)
-    }
-    if inputs & soft:
-        return True
-    differences = (node.left for node in outline.every(ast.BinOp) if isinstance(node.op, ast.Sub)) if inputs else ()
-    return any(last_name(part) in inputs for left in differences for part in ast.walk(left))
-
-
-def _peel(node: ast.AST) -> list[str]:
-    """The names that a value can be known by: itself, or the function that gives it."""
-    found: list[str] = []
-    stack = [node]
-    while stack:
-        match stack.pop():
-            case ast.Subscript(value=value) | ast.Starred(value=value) | ast.NamedExpr(value=value):
-                stack.append(value)
-            case ast.IfExp(body=body, orelse=orelse):
-                stack += [body, orelse]
-            case ast.Call(func=func, args=args):
-                found.append(last_name(func))
-                stack += args[-1:]
-                stack += args[:1]
-                if isinstance(func, ast.Attribute):
-                    stack.append(func.value)
-                elif isinstance(func, ast.Call):
-                    stack.append(func)
-            case ast.Name() | ast.Attribute() as name:
-                found.append(last_name(name))
-    return found
-
-
-def _returned(outline: Outline) -> Iterator[tuple[str, str]]:
-    """(function, what it returns), what the functions inside it return included."""
-    returns = sorted(outline.every(ast.Return), key=lambda node: node.lineno)
-    rows = [node.lineno for node in returns]
-    for function in outline.every(ast.FunctionDef):
-        first = bisect_left(rows, function.lineno)
-        last = bisect_right(rows, function.end_lineno or function.lineno)
-        for node in returns[first:last]:
-            if node.value is not None:
-                yield from ((function.name, source) for source in _peel(node.value))
-
-
-def _pairs(node: ast.AST) -> list[tuple[str, str]]:
-    """(name, what it is bound to) for assignments, parameters and arguments."""
-    match node:
-        case ast.Assign(targets=targets, value=value):
-            return [(last_name(t), s) for target in targets for t in ast.walk(target) for s in _peel(value)]
-        case ast.AnnAssign(target=target, value=ast.expr() as value) | ast.NamedExpr(target=target, value=value):
-            return [(last_name(target), s) for s in _peel(value)]
-        case ast.FunctionDef(name=name):
-            params = [a.arg for a in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]]
-            return [(param, f"{name}()") for param in params]
-        case ast.ClassDef(name=name, body=body):
-            methods = {m.name for m in body if isinstance(m, ast.FunctionDef)} & {"forward", "__call__"}
-            bases = [last_name(base) for base in node.bases]
-            return [(name, method) for method in methods] + [(name, base) for base in bases]
-        case ast.Call(func=func, args=args, keywords=keywords):
-            given = [*args, *(k.value for k in keywords)]
-            return [(f"{last_name(func)}()", s) for arg in given for s in _peel(arg)]
-        case ast.alias(name=name, asname=str() as local):
-            return [(local, name.rpartition(".")[2])]
-    return []

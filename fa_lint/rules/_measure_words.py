@@ -7,11 +7,14 @@ narrower than the rule behind it.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 
+from fa_lint.rules.base import Gate
 from fa_lint.semantics.words import words
 
 __all__ = [
+    "COSINE_GATE",
     "FEEDBACK_WORDS",
     "TRAINED",
     "is_measure_name",
@@ -153,3 +156,17 @@ def subject_of_name(identifier: str) -> str:
     if found & _OF_GRADIENTS and found & (_MEASURES | _SIMILARITY):
         return "gradient"
     return "layer" if found & _OF_LAYERS and found & _MEASURES else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _CosineGate(Gate):
+    """Open where bytes allow a library cosine, a formula, or a helper named after one."""
+
+    def open_for(self, data: bytes) -> bool:
+        if not any(library in data for library in self.literals):
+            return False
+        return may_hold_cosine(data)
+
+
+_IMPORTS = (b"import",)
+COSINE_GATE: tuple[Gate, ...] = (_CosineGate(_IMPORTS),)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fa_lint.astwalk import last_name
 from fa_lint.findings import Applicability, Edit, Fix
-from fa_lint.gate import CallShape, Outline
+from fa_lint.rules._broadcast import Meeting, meeting
 from fa_lint.rules.base import occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
-__all__ = ["NORM_GATE", "NORM_NAMES", "NormCall", "dim_fix", "hidden", "norm_calls", "order_slots"]
+__all__ = [
+    "NORM_GATE",
+    "NORM_NAMES",
+    "NormCall",
+    "dim_fix",
+    "norm_calls",
+    "pairwise_fix",
+    "powers_of",
+]
 
 # Starts with a literal, so that it runs at memory speed: ``norm`` and ``normalize`` as words, and ``vector_norm``.
 NORM_GATE = (
@@ -23,8 +28,9 @@ NORM_GATE = (
         patterns=(rb"norm(?:(?<!\wnorm)|(?<=vector_norm))(?:alize)?\b", rb"pairwise_distance"),
     ),
 )
-# A format specification after an expression in an f-string.
-_FORMAT = re.compile(r"\s*:")
+_POWERS = frozenset(
+    "torch.pow torch.float_power numpy.power numpy.float_power jax.numpy.power jax.numpy.float_power math.pow".split()
+)
 NORM_NAMES = ("norm", "vector_norm", "normalize", "pairwise_distance")
 
 
@@ -127,60 +133,58 @@ def norm_calls(facts: ModuleFacts) -> Iterator[NormCall]:
                 yield found
 
 
-def order_slots(shape: CallShape) -> list[tuple[str, str]]:
-    """(letter, last name) of the arguments of an outlined call that can stand in the order slot."""
-    pairs = list(zip(shape.positional, shape.names, strict=True))
-    if shape.name == "pairwise_distance":
-        return pairs[2:3]
-    if not shape.dotted:
-        return pairs[1:2]
-    # ``x.norm(2, -1)`` is a method with its order given; ``torch.norm(x, -1)`` starts with the tensor.
-    return pairs[:1] if shape.positional[:1] in ("-", "0", "1") else pairs[:2]
-
-
-def hidden(outline: Outline) -> bool:
-    """May a norm be called under another name?"""
-    known = set().union(*(outline.aliased.get(name, ()) for name in NORM_NAMES))
-    if not known:
-        return False
-    # An alias can get an alias.
-    for _ in range(3):
-        for node in outline.every(ast.Assign):
-            if last_name(node.value) in known:
-                known |= {last_name(target) for target in node.targets} - {""}
-    return any(last_name(call.func) in known for call in outline.every(ast.Call))
-
-
-def _must_be_scalar(call: ir.Call, facts: ModuleFacts) -> bool:
-    """Does the code around the norm fail on a norm per row? Which number it wants then is the author's to say."""
-    match facts.names.parent(call):
-        case ir.Attr(attr="item" | "__float__"):
-            return True
-        case ir.Opaque() as part:
-            return isinstance(facts.names.parent(part), ir.FString) and bool(
-                _FORMAT.match(facts.text, facts.span(call)[1])
-            )
+def powers_of(node: ir.Expr, facts: ModuleFacts) -> Iterator[float | None]:
+    """The exponents that a value is raised to, at once or through the name it is bound to; None for an unknown one."""
+    match facts.names.parent(node):
+        case ir.Binary(op="**", left=left, right=right) if left is node:
+            yield facts.values.number(right)
+        case ir.Attr(attr="pow" | "pow_" | "float_power" | "float_power_") as method:
+            match facts.names.parent(method):
+                case ir.Call(func=func, args=[ir.Arg(value=exponent)]) if func is method:
+                    yield facts.values.number(exponent)
         case ir.Arg() as arg:
             match facts.names.parent(arg):
-                case ir.Call(func=ir.Name(id="float" | "int" | "round" | "bool")):
-                    return True
-                case ir.Call(func=ir.Attr() as func):
-                    return (facts.qualified(func) or "").startswith("math.")
-    return False
+                case ir.Call(func=func, args=[first, second]) if first is arg and _is_power(func, facts):
+                    yield facts.values.number(second.value)
+        case ir.Assign(targets=[ir.Name(id=identifier)]) as statement:
+            for use in ir.walk(facts.names.scope_of(statement).node):
+                if isinstance(use, ir.Name) and use.id == identifier and use.nid > node.nid:
+                    if any(binding.node is statement for binding in facts.names.reaching(use)):
+                        yield from powers_of(use, facts)
 
 
-def dim_fix(norm: NormCall, facts: ModuleFacts) -> Fix | None:
-    """Turn the positional order into the dimension that was meant; every other argument stays."""
+def _is_power(func: ir.Expr, facts: ModuleFacts) -> bool:
+    if isinstance(func, ir.Name) and not facts.names.bindings(func):
+        return func.id == "pow"
+    return (facts.qualified(func) or "") in _POWERS
+
+
+def dim_fix(norm: NormCall, facts: ModuleFacts) -> tuple[str, Fix | None]:
+    """The arguments that were meant, in words, and the fix that writes them; without one the words say why."""
     order = norm.order
-    if order is None or norm.has_dim or norm.trailing or _must_be_scalar(norm.call, facts):
-        return None
+    if order is None or norm.has_dim:
+        return "", None
     start, end = facts.span(order)
-    if norm.family == "pairwise":
-        previous = norm.call.args[1]
-        edit = Edit(facts.span(previous)[1], end, "")
-        message = "Drop the order: pairwise_distance already works along the last dimension"
-    else:
-        keyword = norm.dim_keyword
-        edit = Edit(start, end, f"{keyword}={facts.text[start:end]}")
-        message = f"Name it: `{keyword}={facts.text[start:end]}` (the L2 norm along that dimension)"
+    keep = "keepdims" if norm.dim_keyword == "axis" else "keepdim"
+    written = next((arg for arg in norm.call.args if arg.keyword == keep), None)
+    meant = f"{norm.dim_keyword}={facts.text[start:end]}"
+    found = Meeting()
+    if norm.family != "normalize":  # which keeps the shape
+        found = meeting(norm.call, norm.receiver, order.value, norm.keepdim, facts)
+    if found.withheld:
+        also = "" if norm.keepdim else f" (and `{keep}=True` where it meets the value it is taken of)"
+        return f"`{meant}`{also}; no fix: {found.withheld}", None
+    if found.keepdim:
+        meant += f", {keep}=True"
+        if written is not None:
+            return f"`{meant}`; no fix: `{facts.source(written)}` says otherwise", None
+    return f"`{meant}`", Fix(Applicability.UNSAFE, f"Name it: `{meant}`", (Edit(start, end, meant),))
+
+
+def pairwise_fix(norm: NormCall, facts: ModuleFacts) -> Fix | None:
+    """Drop the order of ``F.pairwise_distance``, which already works along the last dimension."""
+    if norm.order is None or norm.trailing:
+        return None
+    edit = Edit(facts.span(norm.call.args[1])[1], facts.span(norm.order)[1], "")
+    message = "Drop the order: pairwise_distance already works along the last dimension"
     return Fix(Applicability.UNSAFE, message, (edit,))

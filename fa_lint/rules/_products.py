@@ -16,8 +16,10 @@ __all__ = [
     "division",
     "enters_product",
     "inner_product",
+    "is_flat",
     "norm_operand",
     "read_denominator",
+    "unshaped",
 ]
 
 _DOTS = frozenset({"dot", "vdot", "inner", "matmul", "mm", "bmm", "mv"})
@@ -88,7 +90,7 @@ def _bound(node: ir.Expr, facts: ModuleFacts) -> ir.Expr:
     return node
 
 
-def _unshaped(node: ir.Expr, facts: ModuleFacts) -> ir.Expr:
+def unshaped(node: ir.Expr, facts: ModuleFacts) -> ir.Expr:
     """Strip ``.item()``, ``float(...)``, ``.unsqueeze(1)`` and the like, and look through names."""
     for _ in range(12):
         node = _bound(node, facts)
@@ -117,7 +119,7 @@ def _dim(call: ir.Call, first: int) -> ir.Expr | None:
 
 def inner_product(node: ir.Expr, facts: ModuleFacts) -> Product | None:
     """Read an expression as an inner product of two values."""
-    node = _unshaped(node, facts)
+    node = unshaped(node, facts)
     match node:
         case ir.Binary(op="@", left=left, right=right):
             return Product(left, right, "unknown")
@@ -164,7 +166,7 @@ def _summed(node: ir.Expr, dim: ir.Expr | None, facts: ModuleFacts) -> Product |
 
 def _square_operand(node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
     """``a`` where an expression is the sum of the squares of ``a``."""
-    node = _unshaped(node, facts)
+    node = unshaped(node, facts)
     product = inner_product(node, facts)
     if product is not None and ir.same(product.left, product.right):
         return product.left
@@ -205,7 +207,7 @@ def _squared(node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
 
 def norm_operand(node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
     """``a`` where an expression is a norm of ``a``."""
-    node = _unshaped(node, facts)
+    node = unshaped(node, facts)
     match node:
         case ir.Call(func=func, args=args):
             name = facts.qualified(func)
@@ -253,7 +255,7 @@ def read_denominator(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> Denom
     """Read an expression as a product of norms with floors; None where it is not one."""
     if depth > 12:
         return None
-    node = _unshaped(node, facts)
+    node = unshaped(node, facts)
     match node:
         case ir.Binary(op="+", left=left, right=right):
             for inner, other in ((left, right), (right, left)):
@@ -417,3 +419,16 @@ def _names(targets: list[ir.Expr]) -> Iterator[str]:
             yield target.id
         elif isinstance(target, ir.Sequence):
             yield from _names(target.items)
+
+
+def is_flat(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> bool:
+    """Return True where a value is visibly one-dimensional."""
+    match node:
+        case ir.Call(func=ir.Attr(attr="flatten" | "ravel")):
+            return not node.args
+        case ir.Call(func=ir.Attr(attr="view" | "reshape"), args=[ir.Arg(value=size)]):
+            return facts.values.number(size) == -1
+        case ir.Name() if depth < 4:
+            values = [b.value for b in facts.names.reaching(node) if b.how == "value" and b.value is not None]
+            return len(values) == 1 and is_flat(values[0], facts, depth + 1)
+    return False

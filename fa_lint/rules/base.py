@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fa_lint.findings import Clue, Diagnostic, Finding, Fix, Level, Related, Trace
-from fa_lint.gate import Outline
 from fa_lint.modules import Modules
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -122,10 +121,6 @@ class Rule(ABC):
                 known[gate] = gate.open_for(data)
             if not known[gate]:
                 return False
-        return True
-
-    def may_fire(self, outline: Outline) -> bool:
-        """The second gate; must not be False for a file in which the rule fires."""
         return True
 
     @abstractmethod

@@ -4,13 +4,14 @@ import math
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
-from fa_lint.gate import Outline
-from fa_lint.rules._norms import NORM_GATE, NORM_NAMES, NormCall, dim_fix, hidden, norm_calls, order_slots
+from fa_lint.rules._norms import NORM_GATE, NormCall, dim_fix, norm_calls, pairwise_fix, powers_of
 from fa_lint.rules.base import Demonstration, Invalid, Rule
 from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["NegativeNormOrder"]
 
+# No tensor has more.
+_MOST_DIMENSIONS = 64
 _COMPUTES = {
     "torch": 'the L_{p} "norm" of all entries at once, (Σ|xᵢ|^{p})^(1/{p}): one number, 0 as soon as one entry is 0',
     "linalg": 'of a vector the L_{p} "norm" of all entries; of a matrix {matrix}; beyond 2-D it raises',
@@ -24,8 +25,8 @@ class NegativeNormOrder(Rule):
     ## What it does
     Flags a negative number in the *positional order slot* of a norm: `x.norm(-1)`, `torch.norm(x, -1)`,
     `torch.linalg.norm(x, -1)`, `np.linalg.norm(x, -1)`, `F.normalize(x, -1)`, `F.pairwise_distance(a, b, -1)`, also
-    through a name bound to it. A keyword (`p=-1`, `ord=-1`) is read as intent and passes, as do `-inf` and a function that
-    takes norms of infinite or named order as well.
+    through a name bound to it. A keyword (`p=-1`, `ord=-1`) is read as intent and passes, as do `-inf`, a norm raised to the
+    power of its own order (`r.norm(-2) ** -2` is `Σ 1/rᵢ²`) and a function that takes norms of infinite or named order as well.
 
     ## Why is this bad
     The first positional argument of a norm is its order, not a dimension. `x.norm(-1)` is `1 / Σ(1/|xᵢ|)` of the
@@ -51,7 +52,10 @@ class NegativeNormOrder(Rule):
 
     ## Fix safety
     Unsafe: the fix names the dimension (`dim=-1`, `axis=-1` in NumPy and JAX), and the result changes from one number to
-    the L2 norm along that dimension, which is what was meant. Other arguments and comments stay.
+    the L2 norm along that dimension, which is what was meant. Where the norm then divides, multiplies or is compared with
+    the value it was taken of, the fix adds `keepdim=True` (`keepdims=True`): without it `x / x.norm(dim=-1)` divides
+    *columns*, and a square batch raises nothing. Where it meets a value whose shape is not known, or one number is
+    wanted (`float(…)`, `if`), there is no fix and the message says why. Other arguments and comments stay.
 
     ## References
     - [torch.linalg.vector_norm](https://docs.pytorch.org/docs/stable/generated/torch.linalg.vector_norm.html)
@@ -122,23 +126,15 @@ class NegativeNormOrder(Rule):
         ),
     )
 
-    def may_fire(self, outline: Outline) -> bool:
-        def negative(letter: str, name: str) -> bool:
-            if letter == "o":
-                return set(name.split()) <= outline.numeric
-            return letter == "-" or (letter == "n" and name in outline.negative)
-
-        called = (call for call in outline.called(*NORM_NAMES) if call.receiver not in ("self", "cls"))
-        slots = (slot for call in called for slot in order_slots(call))
-        return hidden(outline) or any(negative(letter, name) for letter, name in slots)
-
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for norm in norm_calls(facts):
             if norm.order is None:
                 continue
             order = facts.values.number(norm.order.value)
-            if order is None or order >= 0 or math.isinf(order) or order != int(order):
+            if order is None or not order.is_integer() or not -_MOST_DIMENSIONS <= order < 0:
                 continue
+            if order in powers_of(norm.call, facts):
+                continue  # Σ|xᵢ|^p: the order is meant
             if norm.family == "linalg" and order != -1:
                 continue  # ord=-2 is the smallest singular value, a quantity people do ask for
             if self._is_order_sweep(facts, norm):
@@ -161,9 +157,10 @@ class NegativeNormOrder(Rule):
         computes = _COMPUTES[norm.family].format(p=order, matrix=matrix)
         what = "F.pairwise_distance" if norm.family == "pairwise" else norm.label.lstrip(".")
         if norm.family == "pairwise":
-            meant = "it already reduces the last dimension: leave the order out"
+            meant, fix = "it already reduces the last dimension: leave the order out", pairwise_fix(norm, facts)
         else:
-            meant = f"for the L2 norm along dimension {order} write `{norm.dim_keyword}={order}`"
+            words, fix = dim_fix(norm, facts)
+            meant = f"for the L2 norm along dimension {order} write {words}"
         if norm.has_dim:
             # With a dimension beside it the number really is an order: legal, and hardly ever meant.
             return self.find(
@@ -178,7 +175,7 @@ class NegativeNormOrder(Rule):
             norm.call,
             f"`{order}` in `{what}` is the order of the norm, not a dimension; {meant}",
             computes=computes,
-            fix=dim_fix(norm, facts),
+            fix=fix,
         )
 
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
-from fa_lint.gate import Outline
-from fa_lint.rules._norms import NORM_GATE, NORM_NAMES, NormCall, dim_fix, hidden, norm_calls, order_slots
+from fa_lint.rules._norms import NORM_GATE, NormCall, dim_fix, norm_calls
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -48,7 +47,8 @@ class DimAsNormOrder(Rule):
     ```
 
     ## Fix safety
-    Unsafe: the result changes from one norm of everything to a norm along the dimension.
+    Unsafe: the result changes from one norm of everything to a norm along the dimension. `keepdim=True` is added where the
+    norm meets the value it was taken of, and there is no fix where it meets one whose shape is not known, as in FAL101.
 
     ## References
     - [torch.Tensor.norm](https://docs.pytorch.org/docs/stable/generated/torch.Tensor.norm.html)
@@ -91,13 +91,6 @@ class DimAsNormOrder(Rule):
         ),
     )
 
-    def may_fire(self, outline: Outline) -> bool:
-        return hidden(outline) or any(
-            letter == "1" or (letter == "n" and name in _DIM_NAMES)
-            for call in outline.called(*NORM_NAMES)
-            for letter, name in order_slots(call)
-        )
-
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for norm in norm_calls(facts):
             if norm.order is None or norm.has_dim or norm.family == "pairwise":
@@ -105,14 +98,14 @@ class DimAsNormOrder(Rule):
             why = self._named(norm.order.value, facts) or self._literal(norm, facts)
             if why is not None:
                 text, level = why
-                place = norm.dim_keyword
+                meant, fix = dim_fix(norm, facts)
                 yield self.find(
                     facts,
                     norm.call,
-                    f"{text}; for a norm along a dimension write `{place}={facts.source(norm.order)}`",
+                    f"{text}; for a norm along a dimension write {meant}",
                     computes=self._computes(norm),
                     level=level,
-                    fix=dim_fix(norm, facts),
+                    fix=fix,
                 )
 
     def _computes(self, norm: NormCall) -> str:

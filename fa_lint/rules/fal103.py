@@ -3,12 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
-from fa_lint.gate import Outline
-from fa_lint.rules._norms import NORM_NAMES, NormCall, hidden, norm_calls
+from fa_lint.rules._norms import NormCall, norm_calls
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.values import is_number
 
 __all__ = ["NormKeepdimWithoutDim"]
 
@@ -70,21 +68,13 @@ class NormKeepdimWithoutDim(Rule):
         Invalid("import torch\ndef f(x): return torch.norm(x, p=2, keepdim=True)", lines=(2,)),
     )
 
-    def may_fire(self, outline: Outline) -> bool:
-        return any(
-            call.keywords & {"keepdim", "keepdims"}
-            and not call.keywords & {"dim", "axis"}
-            and len(call.positional) < (2 if call.positional[:1] in ("-", "0", "1") else 3)
-            for call in outline.called(*NORM_NAMES)
-        ) or hidden(outline)
-
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for norm in norm_calls(facts):
             if not norm.keepdim or norm.has_dim or norm.family in ("normalize", "pairwise"):
                 continue
             order = norm.order or norm.order_keyword
-            value = facts.values.constant(order.value) if order is not None else None
-            if not is_number(value) or not isinstance(value, int | float) or value < 0:
+            value = facts.values.number(order.value) if order is not None else None
+            if value is None or value < 0:
                 continue
             if self._is_scaled_by_count(norm, facts):
                 continue

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fa_lint.findings import Applicability, Finding, Level
-from fa_lint.gate import Outline
-from fa_lint.rules._cosines import FLOORS, clamped_cosines, is_guarded, may_clamp, operand_role, safe_cosine_fix
+from fa_lint.findings import Finding, Level
+from fa_lint.rules._cosines import FLOORS, clamped_cosines, is_guarded, operand_role, safe_cosine_fix
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs, related
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import COMPUTED
@@ -50,9 +49,10 @@ class ClampedGradientCosine(Rule):
     ```
 
     ## Fix safety
-    Safe where the gradient is computed in the module: `safe_cosine` returns the same cosine wherever torch's floor was
-    idle, the true one where it was not, and NaN (never 0) for a zero vector. The default `dim=1` is written out.
-    Unsafe where only a name speaks. No fix for the losses and for scikit-learn, which take other inputs.
+    Unsafe. `safe_cosine` returns the same cosine wherever torch's floor was idle and the true one where it was not. But a
+    zero vector gives NaN where torch gives 0, so that the mean over a batch with one zero row becomes NaN, and the code
+    then needs the package `fa_lint_runtime`. The default `dim=1` is written out. No fix for the losses and for
+    scikit-learn, which take other inputs.
 
     ## References
     - [torch.nn.functional.cosine_similarity](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cosine_similarity.html)
@@ -65,7 +65,7 @@ class ClampedGradientCosine(Rule):
     level = Level.ERROR
     pitfall = "P2"
     runtime = "fa_lint_runtime.safe_cosine"
-    fixable = "sometimes"
+    fixable = "unsafe"
     gate = (
         occurs(
             b"cosine_similarity",
@@ -174,9 +174,6 @@ class ClampedGradientCosine(Rule):
         ),
     )
 
-    def may_fire(self, outline: Outline) -> bool:
-        return may_clamp(outline)
-
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for cosine in clamped_cosines(facts):
             role = operand_role(cosine, facts)
@@ -190,6 +187,6 @@ class ClampedGradientCosine(Rule):
                 f"`{cosine.label}` on {certainty}: its floor shrinks the cosine of small vectors without a word; use `safe_cosine`",
                 computes=FLOORS[cosine.kind],
                 level=Level.ERROR if computed else Level.WARNING,
-                fix=safe_cosine_fix(cosine, facts, Applicability.SAFE if computed else Applicability.UNSAFE),
+                fix=safe_cosine_fix(cosine, facts),
                 related=related(facts, role),
             )

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fa_lint.findings import Applicability, Finding, Level
-from fa_lint.gate import Outline
-from fa_lint.rules._cosines import FLOORS, clamped_cosines, is_guarded, may_clamp, operand_role, safe_cosine_fix
+from fa_lint.findings import Finding, Level
+from fa_lint.rules._cosines import FLOORS, clamped_cosines, is_guarded, operand_role, safe_cosine_fix
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -79,9 +78,6 @@ class ClampedCosine(Rule):
         ),
     )
 
-    def may_fire(self, outline: Outline) -> bool:
-        return may_clamp(outline)
-
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for cosine in clamped_cosines(facts):
             role = operand_role(cosine, facts)
@@ -95,5 +91,5 @@ class ClampedCosine(Rule):
                 f"`{cosine.label}` with its default floor: wrong where a norm can fall below 1e-8; "
                 "use `safe_cosine`, or give `eps` to say that it is meant",
                 computes=FLOORS[cosine.kind],
-                fix=safe_cosine_fix(cosine, facts, Applicability.UNSAFE),
+                fix=safe_cosine_fix(cosine, facts),
             )

@@ -6,7 +6,6 @@ from typing import Any
 
 from fa_lint.findings import (
     IN_HELPER,
-    Applicability,
     Clue,
     Diagnostic,
     Edit,
@@ -16,7 +15,6 @@ from fa_lint.findings import (
     RelatedPlace,
     Trace,
 )
-from fa_lint.gate import CallShape, Outline
 from fa_lint.modules import Modules
 from fa_lint.rules._callers import gradients_passed, open_parameters
 from fa_lint.rules._cosines import is_guarded, runtime_fix
@@ -27,6 +25,7 @@ from fa_lint.rules._products import (
     division,
     enters_product,
     inner_product,
+    is_flat,
     read_denominator,
 )
 from fa_lint.rules.base import Demonstration, Invalid, ProjectRule, Question, occurs, related
@@ -77,8 +76,9 @@ class FlooredGradientCosine(ProjectRule):
     ```
 
     ## Fix safety
-    Safe where the gradient is computed and the whole expression is a cosine of the same two values; the result differs
-    from the original by exactly the floor's error, and is NaN for a zero vector. No fix for projections.
+    Unsafe, and offered where the whole expression is a cosine of the same two values. The result differs from the original
+    by the floor's error. A zero vector gives NaN where the floor gave 0, so that the mean over a batch with one zero row
+    becomes NaN, and the code then needs the package `fa_lint_runtime`. No fix for projections.
 
     ## References
     - [Yu et al. 2020, Gradient surgery for multi-task learning](https://arxiv.org/abs/2001.06782), for the projections
@@ -91,7 +91,7 @@ class FlooredGradientCosine(ProjectRule):
     level = Level.ERROR
     pitfall = "P2"
     runtime = "fa_lint_runtime.safe_cosine"
-    fixable = "sometimes"
+    fixable = "unsafe"
     # The gradient itself may live in another file; the floored quotient cannot.
     # A floor is a small literal or something called eps; ``F.normalize`` brings its own.
     gate = (
@@ -251,25 +251,6 @@ class FlooredGradientCosine(ProjectRule):
         ),
     )
 
-    def may_fire(self, outline: Outline) -> bool:
-        # A product over floored norms may wait for a caller in another file; the other shapes need a gradient here.
-        if outline.floored_product:
-            return True
-        return outline.gradients and (
-            outline.floored_quotient
-            or outline.zeroed_entries
-            or (
-                outline.normalized_product
-                and (
-                    "normalize" in outline.aliased
-                    or any(self._is_torch(c, outline) for c in outline.called("normalize"))
-                )
-            )
-        )
-
-    def _is_torch(self, call: CallShape, outline: Outline) -> bool:
-        return call.receiver in outline.functional if call.dotted else "normalize" in outline.imported
-
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for finding, waits in self._all(facts):
             if not waits:
@@ -386,14 +367,12 @@ class FlooredGradientCosine(ProjectRule):
             f"floor `{facts.source(floor.node)}` under a {what} of {'' if computed else 'what is named like '}a {kind}: {_effect(floor)}; use `safe_cosine`",
             level,
             _computes(floor),
-            self._fix(place, product, denominator, computed, facts) if what == "cosine" else None,
+            self._fix(place, product, denominator, facts) if what == "cosine" else None,
             related(facts, role) if role is not None else (),
         )
         yield finding, waits
 
-    def _fix(
-        self, place: ir.Expr, product: Product | None, denominator: Denominator, computed: bool, facts: ModuleFacts
-    ) -> Fix | None:
+    def _fix(self, place: ir.Expr, product: Product | None, denominator: Denominator, facts: ModuleFacts) -> Fix | None:
         """Replace the whole quotient where numerator and norms are of the same two values."""
         if product is None or not isinstance(place, ir.Binary) or "#" in facts.source(place):
             return None
@@ -403,9 +382,7 @@ class FlooredGradientCosine(ProjectRule):
         norms = denominator.operands
         if len(norms) != 2 or not _pairs_up((left, right), (norms[0], norms[1])):
             return None
-        flat = product.over == "flat" or (
-            product.over == "unknown" and _is_flat(left, facts) and _is_flat(right, facts)
-        )
+        flat = product.over == "flat" or (product.over == "unknown" and is_flat(left, facts) and is_flat(right, facts))
         if product.over in ("unknown", "other") and not flat:
             return None  # a product of batches is no single cosine
         if product.over == "all":
@@ -417,7 +394,6 @@ class FlooredGradientCosine(ProjectRule):
             facts,
             "safe_cosine",
             (Edit(*facts.span(place), call),),
-            Applicability.SAFE if computed else Applicability.UNSAFE,
             "Replace the quotient by fa_lint_runtime.safe_cosine: no floor, NaN where a vector is zero",
         )
 
@@ -553,19 +529,6 @@ def _pairs_up(values: tuple[ir.Expr, ir.Expr], norms: tuple[ir.Expr, ir.Expr]) -
     """Are the two norms those of the two values, in either order?"""
     (a, b), (m, n) = values, norms
     return (ir.same(a, m) and ir.same(b, n)) or (ir.same(a, n) and ir.same(b, m))
-
-
-def _is_flat(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> bool:
-    """Is an operand of ``@`` visibly one-dimensional?"""
-    match node:
-        case ir.Call(func=ir.Attr(attr="flatten" | "ravel")):
-            return not node.args
-        case ir.Call(func=ir.Attr(attr="view" | "reshape"), args=[ir.Arg(value=size)]):
-            return facts.values.number(size) == -1
-        case ir.Name() if depth < 4:
-            values = [b.value for b in facts.names.reaching(node) if b.how == "value" and b.value is not None]
-            return len(values) == 1 and _is_flat(values[0], facts, depth + 1)
-    return False
 
 
 def _flat(node: ir.Expr, facts: ModuleFacts) -> str:

@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
-from fa_lint.gate import Outline
 from fa_lint.rules._cosines import runtime_fix
 from fa_lint.rules._products import division, inner_product, read_denominator
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
@@ -106,10 +105,6 @@ class UnclampedAcos(Rule):
             "    return np.degrees(np.arccos(np.clip(c, -1.0, 1.0)))",
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        names = ("acos", "arccos", "acos_", "arccos_")
-        return bool(outline.called(*names)) or not outline.aliased.keys().isdisjoint(names)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for call in facts.calls:
@@ -260,4 +255,4 @@ class UnclampedAcos(Rule):
             return None
         content = f"safe_angle({facts.source(left)}, {facts.source(right)}, dim={dim})"
         edits = (Edit(*facts.span(call), content),)
-        return runtime_fix(facts, "safe_angle", edits, Applicability.UNSAFE, "Call fa_lint_runtime.safe_angle")
+        return runtime_fix(facts, "safe_angle", edits, "Call fa_lint_runtime.safe_angle")

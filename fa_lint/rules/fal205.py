@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
-from fa_lint.gate import Outline
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs, related
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -97,9 +96,6 @@ class SumAsZeroTest(Rule):
         Invalid("def f(p, q):\n    a, b = p.grad, q.grad\n    return a.sum(dim=1) + b.sum(dim=1) == 0", lines=(3,)),
         Invalid("def f(layer, w0):\n    if (layer.weight - w0).sum() != 0:\n        return True", lines=(2,)),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        return outline.zero_test
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for node in facts.nodes():

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from fa_lint.findings import Clue, Diagnostic, Finding, Level, RelatedPlace, Trace
-from fa_lint.gate import Outline
 from fa_lint.modules import Modules
-from fa_lint.rules._autocast_gate import LIBRARIES, may_be_half
 from fa_lint.rules._callers import called_names
 from fa_lint.rules.base import Invalid, ProjectRule, Question, occurs, related
 from fa_lint.semantics import ir
@@ -172,9 +171,6 @@ class Fp16Gradient(ProjectRule):
         ),
     )
 
-    def may_fire(self, outline: Outline) -> bool:
-        return may_be_half(outline)
-
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         precision = facts.derived(Precision)
         for found in precision.half_gradients():
@@ -269,8 +265,11 @@ class Fp16Gradient(ProjectRule):
             )
 
 
+_LIBRARIES = sys.stdlib_module_names | {"torch", "numpy", "torchvision", "tqdm", "jax", "scipy", "einops"}
+
+
 def _is_library(name: str) -> bool:
-    return name.partition(".")[0] in LIBRARIES
+    return name.partition(".")[0] in _LIBRARIES
 
 
 def _enters(call: Trace, gradient: Trace, modules: Modules) -> bool:

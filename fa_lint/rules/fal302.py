@@ -3,8 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
-from fa_lint.gate import Outline
-from fa_lint.rules._halves import SUBNORMAL, half_operand, is_upcast, may_cast
+from fa_lint.rules._halves import SUBNORMAL, half_operand, is_upcast
 from fa_lint.rules.base import Invalid, Rule, occurs, related
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
@@ -145,9 +144,6 @@ class HalfGradientCast(Rule):
             lines=(6, 10),
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        return may_cast(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = facts.derived(Calls)

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 
-from fa_lint.astwalk import last_name
 from fa_lint.findings import Finding, Level, Related
-from fa_lint.gate import Outline
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
@@ -139,9 +136,6 @@ class ScaledGradientNorm(Rule):
             lines=(7,),
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        return _scales_and_differentiates(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = facts.derived(Calls)
@@ -301,13 +295,3 @@ class ScaledGradientNorm(Rule):
                 mine = {n.nid for n in facts.names.ancestors(second)}
                 return (above.body.nid in within) != (above.body.nid in mine)
         return False
-
-
-def _scales_and_differentiates(outline: Outline) -> bool:
-    """Is a loss scaled, is a gradient taken, and is there a norm or a sum to use it in?"""
-    if _GRADIENT.search(outline.data) is None:
-        return False
-    names = (last_name(call.func) for call in outline.every(ast.Call) if call.args)
-    if not any(name in ("scale", "scaler") or "scale_loss" in name or "loss_scal" in name for name in names):
-        return False
-    return b"norm" in outline.data or any(isinstance(n.op, ast.Add | ast.Sub) for n in outline.every(ast.BinOp))

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from fa_lint.findings import Clue, Diagnostic, Finding, Level, Related, RelatedPlace, Trace
-from fa_lint.gate import Outline
 from fa_lint.modules import Modules
-from fa_lint.rules._feedback import FEEDBACK, evidence, may_hold_feedback
+from fa_lint.rules._feedback import FEEDBACK, evidence
 from fa_lint.rules._lost import lost_feedback
 from fa_lint.rules._lost_elsewhere import (
     SAVING,
@@ -173,9 +172,6 @@ class CheckpointWithoutFeedback(ProjectRule):
             lines=(7,),
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        return may_hold_feedback(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for save, sites in lost_feedback(facts):

@@ -5,9 +5,8 @@ from dataclasses import replace
 from itertools import islice
 
 from fa_lint.findings import Applicability, Clue, Diagnostic, Edit, Finding, Fix, Level, RelatedPlace, Trace
-from fa_lint.gate import Outline
 from fa_lint.modules import Modules
-from fa_lint.rules._feedback import FEEDBACK, evidence, is_guarded_draw, is_repeatable, may_hold_feedback
+from fa_lint.rules._feedback import FEEDBACK, evidence, is_guarded_draw, is_repeatable
 from fa_lint.rules._lost_elsewhere import SAVING
 from fa_lint.rules.base import Invalid, ProjectRule, Question
 from fa_lint.semantics import ir
@@ -205,9 +204,6 @@ class UnregisteredFeedback(ProjectRule):
             lines=(12,),
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        return may_hold_feedback(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for site in _plain_sites(facts, "module"):

@@ -3,8 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level, Related
-from fa_lint.gate import Outline
-from fa_lint.rules._feedback import FEEDBACK, evidence, is_guarded_draw, may_hold_feedback
+from fa_lint.rules._feedback import FEEDBACK, evidence, is_guarded_draw
 from fa_lint.rules._measuring import Measurement, measurement
 from fa_lint.rules._writeback import sign_write_backs
 from fa_lint.rules.base import Invalid, Rule
@@ -145,9 +144,6 @@ class RedrawnFeedback(Rule):
             lines=(9,),
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        return may_hold_feedback(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for site in facts.derived(feedback_sites):

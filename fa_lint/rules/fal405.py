@@ -3,10 +3,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level, Related
-from fa_lint.gate import Outline
 from fa_lint.rules._alignments import Alignment, evidence
-from fa_lint.rules._comparison_gate import COSINE_GATE, cosines_in
 from fa_lint.rules._fabricated import fabrications
+from fa_lint.rules._measure_words import COSINE_GATE
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -180,9 +179,6 @@ class FabricatedAlignment(Rule):
             """,
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        return cosines_in(outline).measured
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for found in fabrications(facts):

@@ -3,8 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
-from fa_lint.gate import Outline
-from fa_lint.rules._feedback import FEEDBACK, evidence, may_hold_feedback
+from fa_lint.rules._feedback import FEEDBACK, evidence
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import chain, methods
@@ -113,9 +112,6 @@ class UninitialisedFeedback(Rule):
             lines=(3,),
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        return may_hold_feedback(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for site in facts.derived(feedback_sites):

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 
-from fa_lint.astwalk import last_name
 from fa_lint.findings import Finding, Level, Related
-from fa_lint.gate import Outline
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import is_module, reached
@@ -117,28 +114,6 @@ class ParameterRecreatedInForward(Rule):
         ),
     )
 
-    def may_fire(self, outline: Outline) -> bool:
-        table: dict[str, list[ast.FunctionDef]] = {}
-        if not any(last_name(call.func) == "Parameter" for call in outline.every(ast.Call)):
-            return False
-        for owner in outline.every(ast.ClassDef):
-            for inner in owner.body:
-                if isinstance(inner, ast.FunctionDef):
-                    table.setdefault(inner.name, []).append(inner)
-        waiting, seen = [name for name in _ENTRIES if name in table], set(_ENTRIES)
-        while waiting:
-            for function in table[waiting.pop()]:
-                if _assigns_parameter(function):
-                    return True
-                called = {
-                    n.func.attr
-                    for n in ast.walk(function)
-                    if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in table
-                }
-                waiting += called - seen
-                seen |= called
-        return False
-
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         seen: set[int] = set()
         for owner in facts.names.classes:
@@ -171,19 +146,6 @@ class ParameterRecreatedInForward(Rule):
             computes="gradients into a tensor that no optimizer holds",
             related=tuple(places),
         )
-
-
-def _assigns_parameter(function: ast.FunctionDef) -> bool:
-    made = stored = False
-    for node in ast.walk(function):
-        match node:
-            case ast.Call(func=ast.Name(id="Parameter") | ast.Attribute(attr="Parameter")):
-                made = True
-            case ast.Call(func=ast.Name(id="setattr") | ast.Attribute(attr="register_parameter")):
-                stored = True
-            case ast.Assign(targets=targets):
-                stored = stored or any(isinstance(target, ast.Attribute) for target in targets)
-    return made and stored
 
 
 def _recreated(facts: ModuleFacts, node: ir.Node) -> ir.Call | None:

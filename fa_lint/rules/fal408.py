@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level, Related
-from fa_lint.gate import Outline
 from fa_lint.rules._feedback import FEEDBACK, evidence
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
@@ -104,13 +102,6 @@ class UncheckedPartialLoad(Rule):
             lines=(5,),
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        for node in outline.every(ast.Call):
-            if isinstance(node.func, ast.Attribute) and node.func.attr == "load_state_dict":
-                if len(node.args) > 1 or any(keyword.arg == "strict" for keyword in node.keywords):
-                    return True
-        return False
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         places: tuple[Related, ...] | None = None

@@ -3,10 +3,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level, Related
-from fa_lint.gate import Outline
 from fa_lint.rules._alignments import evidence
 from fa_lint.rules._collapse import collapses
-from fa_lint.rules._comparison_gate import COSINE_GATE, cosines_in
+from fa_lint.rules._measure_words import COSINE_GATE
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -140,9 +139,6 @@ class CollapsedLayers(Rule):
             lines=(8,),
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        return cosines_in(outline).measured
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for found in collapses(facts):

@@ -4,8 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level, Related
-from fa_lint.gate import Outline
-from fa_lint.rules._comparison_gate import COSINE_GATE, cosines_in, tries, tries_norms
+from fa_lint.rules._measure_words import COSINE_GATE
 from fa_lint.rules._swallowed import swallowed
 from fa_lint.rules.base import Gate, Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
@@ -136,11 +135,6 @@ class SwallowedMetricError(Rule):
             lines=(5,),
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        if cosines_in(outline).measured:
-            return any(True for _ in tries(outline))
-        return tries_norms(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for found in swallowed(facts):

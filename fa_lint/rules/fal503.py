@@ -3,9 +3,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
-from fa_lint.gate import Outline
 from fa_lint.rules._alignments import NO_ALIGNMENT, SHOWN, Alignment, alignments, evidence, last_name
-from fa_lint.rules._comparison_gate import COSINE_GATE, cosines_in
+from fa_lint.rules._measure_words import COSINE_GATE
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -91,9 +90,6 @@ class AlignmentWithoutMagnitude(Rule):
             lines=(5,),
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        return cosines_in(outline).found
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         seen: set[int] = set()

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fa_lint.astwalk import children, last_name
 from fa_lint.findings import Finding, Level, Related
-from fa_lint.gate import Outline
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
@@ -155,9 +152,6 @@ class SeveredGraph(Rule):
         ),
     )
 
-    def may_fire(self, outline: Outline) -> bool:
-        return _may_sever(outline)
-
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         sites = list(gradient_sites(facts, facts.derived(Calls)))
         for site in sites:
@@ -286,72 +280,3 @@ class SeveredGraph(Rule):
             and not any(above is cut.binding.node for above in facts.names.ancestors(node))
             for node in facts.nodes()
         )
-
-
-def _may_sever(outline: Outline) -> bool:
-    """Does one function bind a name to a detached value (or under ``no_grad``) and take a gradient towards it?"""
-    aliases = [pair for node in outline.every(ast.alias, ast.Assign) for pair in _aliases(node)]
-    wanted = {"grad", "backward"} | {local for local, name in aliases if name in ("grad", "backward")}
-    taken = [call.lineno for call in outline.every(ast.Call) if last_name(call.func) in wanted]
-    if not taken:
-        return False
-    # What a function binds and differentiates stands in its own lines: most functions need no second look.
-    cut = [node.lineno for node in outline.every(ast.Attribute) if node.attr in ("detach", "data")]
-    cut += [
-        node.lineno for node in outline.every(ast.With) if any(_opens_graphless(i.context_expr) for i in node.items)
-    ]
-    homes: list[ast.AST] = [outline.tree]
-    for function in outline.every(ast.FunctionDef, ast.AsyncFunctionDef):
-        rows = range(function.lineno, (function.end_lineno or function.lineno) + 1)
-        if any(row in rows for row in taken) and any(row in rows for row in cut):
-            homes.append(function)
-    return any(_severs(home, wanted) for home in homes)
-
-
-def _severs(home: ast.AST, wanted: set[str]) -> bool:
-    """Of one function, or of the module, without the functions inside."""
-    backward = False
-    reads: set[str] = set()
-    cut: set[str] = set()
-    towards: set[str] = set()
-    stack: list[tuple[ast.AST, bool]] = [(part, False) for part in children(home)]
-    while stack:
-        node, graphless = stack.pop()
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef():
-                continue
-            case ast.With(items=items):
-                graphless = graphless or any(_opens_graphless(item.context_expr) for item in items)
-            case ast.Assign(targets=targets, value=value) if graphless or _detaches(value):
-                cut |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
-            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value) if graphless or _detaches(value):
-                cut.add(name)
-            case ast.NamedExpr(target=ast.Name(id=name), value=value) if graphless or _detaches(value):
-                cut.add(name)
-            case ast.Attribute(attr="grad", value=ast.Name(id=name)):
-                reads.add(name)
-            case ast.Call(func=func, args=args, keywords=keywords) if last_name(func) in wanted:
-                backward = True
-                given = [*args[1:2], *(k.value for k in keywords if k.arg == "inputs")]
-                towards |= {n.id for part in given for n in ast.walk(part) if isinstance(n, ast.Name)}
-        stack += [(part, graphless) for part in children(node)]
-    # A ``.grad`` is filled by a backward of the same function.
-    return not cut.isdisjoint(towards | (reads if backward else set()))
-
-
-def _aliases(node: ast.AST) -> list[tuple[str, str]]:
-    """(local name, what it stands for) of an import or of a plain assignment."""
-    match node:
-        case ast.alias(name=name, asname=str() as local):
-            return [(local, name.rpartition(".")[2])]
-        case ast.Assign(targets=targets, value=ast.Name() | ast.Attribute() as value):
-            return [(last_name(target), last_name(value)) for target in targets]
-    return []
-
-
-def _detaches(value: ast.AST) -> bool:
-    return any(isinstance(n, ast.Attribute) and n.attr in ("detach", "data") for n in ast.walk(value))
-
-
-def _opens_graphless(node: ast.AST) -> bool:
-    return last_name(node.func if isinstance(node, ast.Call) else node) in _GRAPHLESS_NAMES

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 
-from fa_lint.astwalk import last_name
 from fa_lint.findings import Finding, Level, Related
-from fa_lint.gate import Outline
-from fa_lint.rules._comparison_gate import cosines_in
 from fa_lint.rules._products import division, inner_product, read_denominator
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
@@ -20,7 +16,6 @@ __all__ = ["TrainModeMeasurement"]
 _COSINES = frozenset(
     "torch.nn.functional.cosine_similarity fa_lint_runtime.safe_cosine fa_lint_runtime.safe_angle".split()
 )
-_COSINE_NAMES = frozenset({"cosine_similarity", "safe_cosine", "safe_angle"})
 # The layers and functions that act otherwise in train mode, under their own names; an alias of one is not followed.
 _MODAL = tuple(
     "Dropout AlphaDropout FeatureAlphaDropout BatchNorm SyncBatchNorm LazyBatchNorm RReLU dropout batch_norm".split()
@@ -142,9 +137,6 @@ class TrainModeMeasurement(Rule):
         ),
     )
 
-    def may_fire(self, outline: Outline) -> bool:
-        return _may_compare(outline)
-
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = facts.derived(Calls)
         for node, left, right in self._comparisons(facts):
@@ -200,25 +192,3 @@ class TrainModeMeasurement(Rule):
                     if isinstance(part, ir.Call) and isinstance(part.func, ir.Name) and part.func.id == param.name:
                         return layer
         return None
-
-
-def _may_compare(outline: Outline) -> bool:
-    """Is there a cosine, called or by formula, and a model that holds a layer with a mode?"""
-    vision = b"torchvision" in outline.data
-    modal = [call.lineno for call in outline.every(ast.Call) if last_name(call.func).startswith(_MODAL)]
-    if not (vision or modal):
-        return False
-    if not cosines_in(outline).formula and not _names_cosine(outline):
-        return False
-    holders: list[ast.ClassDef | ast.Call] = [*outline.every(ast.ClassDef)]
-    holders += [call for call in outline.every(ast.Call) if last_name(call.func) == "Sequential"]
-    return vision or any(h.lineno <= row <= (h.end_lineno or h.lineno) for h in holders for row in modal)
-
-
-def _names_cosine(outline: Outline) -> bool:
-    names = [
-        *(node.attr for node in outline.every(ast.Attribute)),
-        *(node.name.rpartition(".")[2] for node in outline.every(ast.alias)),
-        *(call.func.id for call in outline.every(ast.Call) if isinstance(call.func, ast.Name)),
-    ]
-    return "*" in names or not _COSINE_NAMES.isdisjoint(names)

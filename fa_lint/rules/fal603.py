@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 
-from fa_lint.astwalk import last_name
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level, Related
-from fa_lint.gate import Outline
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
@@ -127,9 +124,6 @@ class LegacyBackwardHook(Rule):
             lines=(8,),
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        return any(last_name(call.func) in _FULL for call in outline.every(ast.Call))
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = facts.derived(Calls)

@@ -3,8 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level, Related
-from fa_lint.gate import Outline
-from fa_lint.rules._losses import LogitLoss, logit_losses, may_mismatch, probability
+from fa_lint.rules._losses import LogitLoss, logit_losses, probability
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
@@ -152,9 +151,6 @@ class MismatchedErrorSignal(Rule):
             lines=(5,),
         ),
     )
-
-    def may_fire(self, outline: Outline) -> bool:
-        return may_mismatch(outline)
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = facts.derived(Calls)

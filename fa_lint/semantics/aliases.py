@@ -125,7 +125,9 @@ class Aliases:
     def _trace(self, node: ir.Expr, depth: int) -> Trace:
         match node:
             case ir.Const(value=value):
-                return Trace(("const", type(value).__name__, repr(value)))
+                # Python refuses to write out the decimal digits of an integer of thousands.
+                text = f"{value:x}" if isinstance(value, int) else repr(value)
+                return Trace(("const", type(value).__name__, text))
             case ir.Name():
                 return self._name(node, depth)
             case ir.Attr(value=value, attr=attr) if self._facts.qualified(node) is None:
@@ -140,7 +142,9 @@ class Aliases:
                 found = _joined("item", parts)
                 return replace(found, reads=(*found.reads, node.nid))
             case ir.Slice(lower=lower, upper=upper, step=step):
-                return _joined("slice", [self.trace(p, depth + 1) for p in (lower, upper, step) if p is not None])
+                bounds = (lower, upper, step)
+                given = tuple(bound is not None for bound in bounds)
+                return _joined(("slice", given), [self.trace(b, depth + 1) for b in bounds if b is not None])
             case ir.Binary(op=op, left=left, right=right):
                 return _joined(op, [self.trace(left, depth + 1), self.trace(right, depth + 1)])
             case ir.Unary(op=op, operand=operand):

@@ -1,21 +1,17 @@
-"""ModuleFacts: everything a rule asks about one module, extracted once and picklable."""
+"""ModuleFacts: everything a rule asks about one module, extracted once."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.derived import Derived
 from fa_lint.semantics.kinds import Kinds
+from fa_lint.semantics.lower import Lowered, Statements, lower
 from fa_lint.semantics.names import Names
 from fa_lint.semantics.roles import Role, RoleNames, Roles
 from fa_lint.semantics.values import Values
-
-if TYPE_CHECKING:
-    from fa_lint.quick import QuickLowered
-    from fa_lint.walk import Lowered
 
 __all__ = ["ModuleFacts", "extract"]
 
@@ -28,15 +24,12 @@ class ModuleFacts(Derived):
     stands for.
     """
 
-    def __init__(self, lowered: Lowered | QuickLowered, text: str, declared: RoleNames, snippets: bool = False) -> None:
+    def __init__(self, lowered: Lowered, text: str, declared: RoleNames, snippets: bool = False) -> None:
         self.text = text
         self._lowered = lowered
         self._declared = declared
-        self.names = Names(lowered, snippets)
-        self._derive()
-
-    def _derive(self) -> None:
         super().__init__()
+        self.names = Names(lowered, snippets)
         self.values = Values(self.names)
         self.kinds = Kinds(self.names)
         self.roles = Roles(self.names, self._declared)
@@ -68,21 +61,12 @@ class ModuleFacts(Derived):
 
     def source(self, node: ir.Node) -> str:
         """The text of a node."""
-        text = self._lowered.source(node)
-        if text is None:
-            start, end = self.span(node)
-            text = self.text[start:end]
-        return text
+        start, end = self.span(node)
+        return self.text[start:end]
 
     def statement_at(self, offset: int) -> ir.Stmt | None:
         """The innermost statement around an offset."""
-        # What stands before or between the statements of a class, only a look at all of them shows.
-        for numbers in (self._lowered.near(offset), range(len(self.names.nodes))):
-            around = [node for number in numbers if isinstance(node := self.names.nodes[number], ir.Stmt)]
-            found = [node for node in around if self.span(node)[0] <= offset < self.span(node)[1]]
-            if found:
-                return found[-1]
-        return None
+        return self.derived(_statements).at(offset)
 
     def qualified(self, node: ir.Expr) -> str | None:
         return self.names.qualified(node)
@@ -90,25 +74,16 @@ class ModuleFacts(Derived):
     def role(self, node: ir.Expr | None) -> Role:
         return self.roles.of(node)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"text": self.text, "_lowered": self._lowered, "_declared": self._declared, "names": self.names}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._derive()
+def _statements(facts: ModuleFacts) -> Statements:
+    return Statements(facts._lowered, facts.names.nodes)
 
 
 def extract(
     text: str, declared: RoleNames | None = None, snippets: bool = False, tree: ast.Module | None = None
 ) -> ModuleFacts:
-    """Parse and lower ``text``; raises ``libcst.ParserSyntaxError`` where it is not Python.
+    """Return the facts of ``text``, with ``tree`` where it has been parsed; raises ``SyntaxError`` for no Python.
 
-    ``tree`` is the interpreter's own, where there is one: it makes positions cheap. In ``snippets`` the usual names of
-    the array libraries (``torch``, ``np``, ``F``) mean them without an import.
+    In ``snippets`` the usual names of the array libraries (``torch``, ``np``, ``F``) mean them without an import.
     """
-    # Imported here: most runs parse few files or none, and libcst is the slowest import of the linter.
-    import libcst
-
-    from fa_lint.walk import lower
-
-    return ModuleFacts(lower(libcst.parse_module(text), text, tree), text, declared or RoleNames(), snippets)
+    return ModuleFacts(lower(tree or ast.parse(text), text), text, declared or RoleNames(), snippets)

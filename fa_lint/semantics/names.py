@@ -9,13 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from fa_lint.semantics import ir
-
-if TYPE_CHECKING:
-    from fa_lint.quick import QuickLowered
-    from fa_lint.walk import Lowered
+from fa_lint.semantics.lower import Lowered
 
 __all__ = ["Binding", "Names", "Scope"]
 
@@ -96,7 +92,7 @@ class Scope:
 class Names:
     """Scopes, bindings and qualified names of one module."""
 
-    def __init__(self, lowered: Lowered | QuickLowered, snippets: bool = False) -> None:
+    def __init__(self, lowered: Lowered, snippets: bool = False) -> None:
         self._parents = lowered.parents
         self.nodes: list[ir.Node | None] = [None] * len(lowered.parents)
         self.scopes: dict[int, Scope] = {}

@@ -97,9 +97,14 @@ class Values:
         return UNKNOWN
 
     def number(self, node: ir.Expr | None) -> float | None:
-        """The number an expression always has, or None."""
+        """The number an expression always has, or None; infinite where an integer is beyond every float."""
         value = self.constant(node)
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return None
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
 
     def _arithmetic(self, op: str, left: object, right: object) -> object:
         if not (is_number(left) and is_number(right)):

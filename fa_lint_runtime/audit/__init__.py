@@ -5,7 +5,7 @@ from __future__ import annotations
 from .cells import Cell, CellResult, cells_of, run_cell
 from .config import AuditConfig, ConfigError, load_config
 from .formats import to_latex, to_markdown
-from .intervals import Summary, summary, t_quantile
+from .intervals import Summary, summary
 from .page import audit_page
 from .published import against_published
 from .running import rank_and_world, run_audit
@@ -28,7 +28,6 @@ __all__ = [
     "run_audit",
     "run_cell",
     "summary",
-    "t_quantile",
     "to_latex",
     "to_markdown",
 ]

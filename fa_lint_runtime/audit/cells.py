@@ -161,7 +161,9 @@ def _computed(config: AuditConfig, cell: Cell, device: str) -> CellResult:
     meta = checkpoint.meta
     report = None
     if cell.method != FROZEN and meta["diverged"] is None:
-        report = _diagnosed(config, cell, model, method, data)
+        model.to(device)
+        method.to(device)
+        report = _diagnosed(config, cell, model, method, data.to(device))
     return CellResult(cell, meta["accuracy"], meta["diverged"], meta["seconds"], report, "")
 
 
@@ -182,7 +184,7 @@ def _diagnosed(
 
     def correct(other: Cell) -> Tensor:
         loaded, _, _ = load_run(_file(config, other, "pt"), factory, data.test_x[:1])
-        return correct_predictions(loaded, data.test_x, data.test_y)
+        return correct_predictions(loaded.to(data.test_x.device), data.test_x, data.test_y)
 
     own = correct_predictions(model, data.test_x, data.test_y)
     backprop = Cell(cell.model, "bp", cell.seed)

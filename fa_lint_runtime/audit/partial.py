@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .intervals import Summary, summary, t_quantile
+from ..diagnostics.statistics import student_quantile
+from .intervals import Summary, summary
 
 __all__ = ["LogError", "PartialAnswer", "PartialAudit", "TrainingLog", "block_bound", "partial_audit", "read_log"]
 
@@ -239,7 +240,7 @@ def _margin(accuracies: Sequence[float], baseline: Sequence[float]) -> Summary:
     variance = sum(v for v, _ in parts)
     weight = sum(v * v / dof for v, dof in parts)
     dof = max(1, math.floor(variance * variance / weight)) if weight else own.n - 1
-    half = 100 * t_quantile(0.95, dof) * math.sqrt(variance)
+    half = 100 * student_quantile(0.975, dof) * math.sqrt(variance)
     return Summary(mean, 100 * own.std, half, own.n, 0)
 
 

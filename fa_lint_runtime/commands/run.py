@@ -13,6 +13,7 @@ from torch import nn
 
 from ..diagnostics import DiagnosticReport, FrozenBaseline, diagnose
 from ..diagnostics.batches import Batch, call, to_batch
+from ..diagnostics.diagnose import on_device
 from ..diagnostics.outputs import logits_of
 from ..diagnostics.restore import measured
 from ..errors import RuntimeNumericsError
@@ -79,7 +80,7 @@ def run(
         report = diagnose(
             model,
             batches,
-            _accuracy(model, batches) if accuracy is None else accuracy,
+            _accuracy(model, batches, device) if accuracy is None else accuracy,
             None if frozen is None else FrozenBaseline(frozen, rule=frozen_rule),
             method_name=name,
             notes=f"{model_target}, {checkpoint or 'fresh weights'}, {data_target}",
@@ -129,13 +130,13 @@ def _batches(target: str) -> list[Any]:
         raise TargetError(f"{target} failed: {type(error).__name__}: {error}") from error
 
 
-def _accuracy(model: nn.Module, batches: list[Any]) -> float:
+def _accuracy(model: nn.Module, batches: list[Any], device: str | None) -> float:
     """On the batches themselves; what is not a classification needs --accuracy."""
     right, total = 0, 0
-    with measured(model, track_parameters=False), torch.no_grad():
+    with on_device(model, device) as home, measured(model, track_parameters=False), torch.no_grad():
         for index, item in enumerate(batches):
-            batch: Batch = to_batch(item, index)
-            logits = logits_of(call(model, batch.x))
+            batch: Batch = to_batch(item, index).to(home)
+            logits = logits_of(call(model, batch.x)).to(home)
             if (
                 not isinstance(batch.y, torch.Tensor)
                 or batch.y.shape != logits.shape[:-1]

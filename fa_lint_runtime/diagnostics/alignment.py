@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from .capture import BatchStatistics
 from .credits import Pairing
-from .null import FeedbackNull, FrameNull, FrameSums, Moments
+from .null import FeedbackNull, Moments, SignNull, SignSums
 from .statistics import NAN, Estimate, bootstrap_mean, holm, median, median_interval
 
-__all__ = ["DEAD", "Aggregations", "Decision", "LayerAlignment", "aggregate", "alignments"]
+__all__ = ["DEAD", "Aggregations", "Decision", "LayerAlignment", "aggregate", "alignments", "undecided"]
 
 DEAD = 0.5  # share of samples without a direction from which on a layer has none
 
@@ -97,6 +97,11 @@ def aggregate(means: Sequence[float], medians: Sequence[float]) -> Aggregations:
     return Aggregations(numbers[0], numbers[1], numbers[2], numbers[3], spread, share)
 
 
+def undecided(layer: LayerAlignment) -> LayerAlignment:
+    """The same without p-values and a decision: the reference it was compared with is not known to be the gradient."""
+    return replace(layer, z=NAN, p=NAN, p_holm=NAN, decision="undefined")
+
+
 def _decided(p_holm: float, statistic: float, alpha: float) -> Decision:
     if math.isnan(p_holm):
         return "undefined"
@@ -114,12 +119,16 @@ def alignments(
     alpha: float,
     resamples: int,
     seed: int,
+    draws: int,
 ) -> dict[int, LayerAlignment]:
     """Hidden state to its alignment; states without a credit of their own are absent."""
     keys = [key for key in pairing.trained if all(key in s.alignments for s in stats)]
     cosines = {key: torch.cat([s.alignments[key].cosines for s in stats]) for key in keys}
     means = bootstrap_mean([cosines[key] for key in keys], resamples, alpha, seed)
-    nulls = {key: _null([s.alignments[key].null for s in stats], feedback.get(key[1]), alpha) for key in keys}
+    nulls = {
+        key: _null([s.alignments[key].null for s in stats], feedback.get(key[1], SignNull(draws, seed + key[0])), alpha)
+        for key in keys
+    }
     adjusted = holm([nulls[key].p for key in keys])
     original = dict(pairing.original)
     found = {}
@@ -165,16 +174,17 @@ class _Null:
     p: float = NAN
 
 
-def _null(sums: Sequence[Moments | FrameSums | None], fresh: FeedbackNull | None, alpha: float) -> _Null:
-    if fresh is not None:
+def _null(sums: Sequence[Moments | SignSums | None], fresh: FeedbackNull | SignNull, alpha: float) -> _Null:
+    if isinstance(fresh, FeedbackNull):
         observed, draws = fresh.values([s for s in sums if isinstance(s, Moments)])
     else:
-        observed, draws = FrameNull.values([s for s in sums if isinstance(s, FrameSums)])
-    if not math.isfinite(observed) or not np.isfinite(draws).all():
+        observed, draws = fresh.values([s for s in sums if isinstance(s, SignSums)])
+    if not math.isfinite(observed) or not np.isfinite(draws).all() or 2 / (len(draws) + 1) > alpha:
         return _Null()
     mean, sd = float(draws.mean()), float(draws.std(ddof=1))
     low, high = (float(v) for v in np.quantile(draws, [alpha / 2, 1 - alpha / 2]))
-    p = (1 + int((np.abs(draws) >= abs(observed)).sum())) / (len(draws) + 1)
+    # One sum of the same numbers in two orders may differ in the last bits.
+    p = (1 + int((np.abs(draws) >= (1 - 1e-12) * abs(observed)).sum())) / (len(draws) + 1)
     return _Null(observed, mean, sd, low, high, (observed - mean) / sd if sd > 0 else NAN, p)
 
 

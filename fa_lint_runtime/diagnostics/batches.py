@@ -39,18 +39,6 @@ class Batch:
 
         return Batch(_mapped(self.x, cut), _mapped(self.y, cut), count)
 
-    def doubled(self) -> Batch:
-        """Every sample twice, first all of them and then all of them again; fresh tensors."""
-
-        def twice(value: Tensor) -> Tensor:
-            if value.ndim and value.shape[0] == self.size:
-                return torch.cat([value, value])
-            if value.ndim > 1 and value.shape[1] == self.size:
-                return torch.cat([value, value], 1)
-            return value.clone()
-
-        return Batch(_mapped(self.x, twice), _mapped(self.y, twice), 2 * self.size)
-
     def mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """The same batch with a function applied to the tensors of ``x``."""
         return Batch(_mapped(self.x, function), self.y, self.size)
@@ -59,7 +47,8 @@ class Batch:
         """On a device; nothing is copied if it is there already, except tensors of ``inference_mode``."""
 
         def move(value: Tensor) -> Tensor:
-            moved = value.to(device, non_blocking=True)
+            # Not back to the host: it would go on before the copy has arrived.
+            moved = value.to(device, non_blocking=device.type != "cpu")
             return moved.clone() if moved.is_inference() else moved
 
         return Batch(_mapped(self.x, move), _mapped(self.y, move), self.size)
@@ -135,7 +124,7 @@ def fingerprints(batch: Batch) -> Tensor:
         if not tensor.ndim or tensor.shape[0] != batch.size:
             continue
         words = _words(tensor.detach().reshape(batch.size, -1))
-        weights = _odd_numbers(number, words.shape[1]).to(words.device)
+        weights = _odd_numbers(number, words.shape[1], words.device)
         # A product of matrices of integers reads everything once; torch has it on the CPU only.
         own = words @ weights if words.is_cpu else (words * weights).sum(1)
         total = total.to(words.device) + own
@@ -154,6 +143,7 @@ def _words(rows: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _odd_numbers(seed: int, count: int) -> Tensor:
+def _odd_numbers(seed: int, count: int, device: torch.device) -> Tensor:
+    """The same on every device; kept there, as the host waits for a copy."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(-(2**62), 2**62, (count,), generator=generator, device="cpu") * 2 + 1
+    return (torch.randint(-(2**62), 2**62, (count,), generator=generator, device="cpu") * 2 + 1).to(device)

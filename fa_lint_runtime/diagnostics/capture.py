@@ -15,13 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from ..feedback import Kind
 from .batches import Batch, fingerprints
 from .credits import CreditFunction, CreditInputs, Pairing
 from .losses import IGNORED, SummedLoss
-from .null import FeedbackNull, FrameNull, FrameSums, Moments
+from .null import FeedbackNull, Moments, SignSums
 from .outputs import Token, pool, samples_first
 from .restore import tracked_inputs
 from .rows import GroupSums, Rows, as_rows, group_sums, norms64, stacked
+from .slopes import gated, slopes_at
 from .taps import Plan, run
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "credit_signals",
     "gradients_at",
     "named_signals",
+    "slopes_of_sites",
     "to_cpu",
 ]
 
@@ -49,7 +52,7 @@ class Alignments:
 
     cosines: Tensor
     credit_sum: Tensor
-    null: Moments | FrameSums | None
+    null: Moments | SignSums | None
 
     def cpu(self) -> Alignments:
         """On the CPU."""
@@ -113,16 +116,17 @@ class Credits:
         function: the credit function, or None.
         nulls: site to its fresh-feedback null.
         order: names for what the function returns as a sequence.
-        draws, seed: of frame nulls, made when the size of a credit is known.
+        draws: of the null of a credit function.
+        gated: kind of a feedback whose credits are multiplied by the derivative of the activation, else None;
+            ``matrices`` are its own then.
     """
 
     pairing: Pairing
     matrices: dict[str, Tensor] = field(default_factory=dict)
     function: CreditFunction | None = None
     nulls: dict[str, FeedbackNull] = field(default_factory=dict)
-    frames: dict[tuple[int, str], FrameNull] = field(default_factory=dict)
     draws: int = 199
-    seed: int = 0
+    gated: Kind | None = None
 
 
 @dataclass
@@ -154,39 +158,48 @@ class Capture:
         norms: list[Tensor] = []
         dtypes: list[torch.dtype] = []
         shapes: list[int] = []
+        unpooled: list[torch.Size] = []
+        states: list[Tensor] = []
         kept: list[Tensor] = []
         prints = fingerprints(batch)  # ahead of the forward, which then finds x in the cache
         wants_hidden = self.credits is not None and self.credits.function is not None
 
         def on_hidden(position: int, h: Tensor) -> None:
             edges.append(get_gradient_edge(h) if h.requires_grad else None)
+            if self.credits is not None and self.credits.gated is not None:
+                states.append(h.detach())
             first = samples_first(h.detach(), plan.batch_dims[position])
             vectors = pool(first, self.token)
             norms.append(norms64(vectors))
             dtypes.append(h.dtype)
             shapes.append(vectors.shape[1])
+            unpooled.append(first.shape[1:])
             if wants_hidden:
                 kept.append(first.clone())
 
         logits = run(self.model, plan, tracked_inputs(batch.x), on_hidden)
+        slopes = None
+        if self.credits is not None and self.credits.gated is not None:
+            slopes = slopes_of_sites(self.credits, plan, logits, edges, states)
         gradients, error = gradients_at(self.loss, logits, batch, edges)
-        raw = [self._pooled(g, position) for position, g in enumerate(gradients)]
+        home = logits.device
+        raw = [self._pooled(g, position, home) for position, g in enumerate(gradients)]
         rows: dict[int, Rows] = {}
         sums: dict[int, GroupSums] = {}
-        for indices, together in stacked(raw, shapes, batch.size, logits.device):
+        for indices, together in stacked(raw, shapes, batch.size, home):
             rows.update(zip(indices, together.each(), strict=True))
             sums.update(zip(indices, group_sums(together, self.groups), strict=True))
         error_rows = as_rows(error.reshape(1, batch.size, -1))
         alignments: dict[tuple[int, str], Alignments] = {}
         if self.credits is not None:
             inputs = CreditInputs(batch.x, batch.y, logits.detach(), error, tuple(kept), self.model)
-            alignments = self._alignments(self.credits, inputs, raw, rows)
+            alignments = self._alignments(self.credits, inputs, raw, rows, unpooled, slopes)
         with_logits = logits.ndim == 2 and logits.shape[1] <= 1024 and isinstance(batch.y, Tensor)
         classes = with_logits and not batch.y.dtype.is_floating_point and batch.y.ndim == 1
         return BatchStatistics(
             index=index,
             size=batch.size,
-            hidden_norms=torch.stack(norms),
+            hidden_norms=torch.stack([own.to(home) for own in norms]),
             gradient_norms=torch.stack([rows[index].norms for index in range(plan.count)]),
             error_norms=error_rows.norms[0],
             gradients=tuple(sums[index] for index in range(plan.count)),
@@ -202,37 +215,49 @@ class Capture:
             first_rows=tuple(None if g is None else g[: self.rows].clone() for g in raw) if index == 0 else (),
         )
 
-    def _pooled(self, gradient: Tensor | None, position: int) -> Tensor | None:
+    def _pooled(self, gradient: Tensor | None, position: int, device: torch.device) -> Tensor | None:
         if gradient is None:
             return None
-        return pool(samples_first(gradient, self.plan.batch_dims[position]), self.token).detach()
+        return pool(samples_first(gradient, self.plan.batch_dims[position]), self.token).detach().to(device)
 
     def _alignments(
-        self, credits: Credits, inputs: CreditInputs, gradients: list[Tensor | None], rows: Mapping[int, Rows]
+        self,
+        credits: Credits,
+        inputs: CreditInputs,
+        gradients: list[Tensor | None],
+        rows: Mapping[int, Rows],
+        unpooled: Sequence[torch.Size],
+        slopes: Mapping[int, Tensor] | None,
     ) -> dict[tuple[int, str], Alignments]:
-        signals = credit_signals(credits, inputs)
+        signals = credit_signals(credits, inputs, slopes)
         absent = [site for _, site in credits.pairing.trained if site not in signals]
         if absent:
             raise ValueError(f"credit returned nothing for {absent[0]!r}, which it did for the first samples")
-        moments = self._error_rows(inputs.error) if credits.function is None else None
+        of_signs = credits.function is not None or credits.gated is not None
+        moments = None if of_signs else self._error_rows(inputs.error)
         found: dict[tuple[int, str], Alignments] = {}
         for position, site in dict.fromkeys([*credits.pairing.trained, *credits.pairing.original]):
             gradient, trained = gradients[position], (position, site) in credits.pairing.trained
             if gradient is None:
                 continue
-            signal = fitted(signals[site], gradient, self.token, site, self.plan.names[position])
-            if signal is None:
-                if trained:
+            signal = signals[site]
+            if slopes is not None:
+                if position not in slopes:
+                    continue
+                signal = gated(signal, slopes[position])
+            vectors = fitted(signal, gradient, self.token, site, self.plan.names[position])
+            if vectors is None:
+                if trained and not credits.pairing.is_guess(position, site):
                     raise ValueError(
                         f"the credit of {site!r} has {signals[site].shape[-1]} values a sample, hidden state "
                         f"{self.plan.names[position]!r} has {gradient.shape[1]}: say which belongs to which with "
                         "sites={site: hidden state}"
                     )
                 continue
-            credit = as_rows(signal)
-            null: Moments | FrameSums | None = None
+            credit = as_rows(vectors)
+            null: Moments | SignSums | None = None
             if trained and moments is None:
-                null = self._frame(credits, (position, site), rows[position], credit)
+                null = SignSums.of(rows[position].unit, credit.unit, unpooled[position])
             elif trained and moments is not None:
                 null = _moments(rows[position], moments, credits.matrices[site].shape[0])
             cosines = _cosines(credit, rows[position])
@@ -243,12 +268,6 @@ class Capture:
         """Unit errors: (B, C), or (B, T, C) where all positions are concatenated."""
         local = error if error.ndim == 2 or self.token == "all" else pool(error, self.token)
         return as_rows(local.reshape(len(local), -1)).unit.reshape(local.shape)
-
-    def _frame(self, credits: Credits, key: tuple[int, str], gradient: Rows, credit: Rows) -> FrameSums:
-        if key not in credits.frames:
-            width = gradient.vectors.shape[1]
-            credits.frames[key] = FrameNull(width, credits.draws, credits.seed + key[0])
-        return credits.frames[key].sums(gradient.unit, credit.unit)
 
 
 def _cosines(a: Rows, b: Rows) -> Tensor:
@@ -277,13 +296,52 @@ def _read_anywhere(gradients: Sequence[Tensor | None], device: torch.device) -> 
     return found
 
 
-def credit_signals(credits: Credits, inputs: CreditInputs) -> dict[str, Tensor]:
-    """The credit at every site, (B, d) or (B, T, d)."""
+def slopes_of_sites(
+    credits: Credits, plan: Plan, logits: Tensor, edges: Sequence[GradientEdge | None], states: Sequence[Tensor]
+) -> dict[int, Tensor]:
+    """f' at the hidden states that have one, batch first.
+
+    Raises:
+        ValueError: no state that a credit trains is followed by an activation and nothing else.
+    """
+    found = slopes_at(logits, edges, states)
+    pairs = credits.pairing.trained or credits.pairing.original
+    served = {site for position, site in pairs if found[position][0] is not None or edges[position] is None}
+    for position, site in pairs:
+        if site not in served:
+            raise ValueError(
+                f"feedback with derivative=True: {plan.names[position]!r}, which {site!r} trains, is followed by "
+                f"{found[position][1]}, not by one activation: name the layers before the activations with layers=…, "
+                "or give credit=…"
+            )
+    return {i: samples_first(f, plan.batch_dims[i]) for i, (f, _) in enumerate(found) if f is not None}
+
+
+def credit_signals(
+    credits: Credits, inputs: CreditInputs, slopes: Mapping[int, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """The credit at every site, (B, d) or (B, T, d); of feedback with a derivative before that multiplies it."""
+    if credits.gated == "fa" and slopes is not None:
+        return _gated_chain(credits, inputs.error, slopes)
     if credits.function is None:
         return {site: inputs.error @ matrix.mT for site, matrix in credits.matrices.items()}
     with torch.enable_grad():
         made: Any = credits.function(inputs)
     return named_signals(made)
+
+
+def _gated_chain(credits: Credits, error: Tensor, slopes: Mapping[int, Tensor]) -> dict[str, Tensor]:
+    pairs = (*credits.pairing.original, *credits.pairing.trained)
+    served = {site: position for position, site in pairs if position in slopes}
+    signals: dict[str, Tensor] = {}
+    signal = error
+    for site in reversed(credits.matrices):
+        signals[site] = (signal.flatten(1) if signal.ndim > 3 else signal) @ credits.matrices[site].mT
+        slope = slopes.get(served.get(site, -1))
+        if slope is None:
+            raise ValueError(f"feedback with derivative=True: no hidden state is trained by {site!r}")
+        signal = gated(signals[site], slope)
+    return signals
 
 
 def named_signals(made: Any) -> dict[str, Tensor]:
@@ -305,8 +363,8 @@ def named_signals(made: Any) -> dict[str, Tensor]:
 
 
 def fitted(signal: Tensor, row: Tensor, token: Token, site: str, name: str) -> Tensor | None:
-    """A credit as one vector a sample of the width of the gradient; None if it does not fit."""
-    vectors = signal if signal.ndim == 2 else pool(signal, token)
+    """A credit as one vector a sample, of the width and on the device of the gradient; None if it does not fit."""
+    vectors = (signal if signal.ndim == 2 else pool(signal, token)).to(row.device)
     if token == "all" and vectors.shape[1] != row.shape[1] and row.shape[1] % vectors.shape[1] == 0:
         vectors = vectors.repeat(1, row.shape[1] // vectors.shape[1])
     if len(vectors) != len(row):

@@ -75,12 +75,14 @@ def as_feedback(source: FeedbackSource) -> Feedback:
 def effective_matrices(feedback: Feedback, device: torch.device) -> tuple[Kind, dict[str, Tensor]]:
     """M_l with ``a_l = M_l e`` for every site: B_l itself (DFA) or the product B_l B_{l+1} … (FA), fp64.
 
+    With ``feedback.derivative`` there is no such product; the matrices themselves, then.
+
     Raises:
         ValueError: kind ``"custom"``: how its matrices combine is not known.
     """
     matrices = {site: matrix.to(device=device, dtype=torch.float64) for site, matrix in feedback.items()}
-    if feedback.kind == "dfa":
-        return "dfa", matrices
+    if feedback.kind == "dfa" or (feedback.kind == "fa" and feedback.derivative):
+        return feedback.kind, matrices
     if feedback.kind != "fa":
         raise ValueError('feedback of kind "custom" does not say how its matrices combine: give credit=… instead')
     chain: Tensor | None = None
@@ -109,6 +111,10 @@ class Pairing:
     def differ(self) -> bool:
         """True if the two are not the same comparison."""
         return self.trained != self.original
+
+    def is_guess(self, position: int, site: str) -> bool:
+        """True if the site was given h_0 beside the state it names, as nobody said what trains h_0."""
+        return position == 0 and bool(self.assumed) and sum(site == other for _, other in self.trained) > 1
 
 
 Sites = Mapping[str, Any]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from .alignment import DEAD
-from .derivative import AGREES as _TOLERANCE
+from .derivative import NEGLIGIBLE
 from .margin import Margin
 from .outcomes import Outcome, State
 from .precision import Precision
@@ -29,6 +29,8 @@ __all__ = [
     "resolution",
     "shared_direction",
 ]
+
+_TWIN = "load the weights into a plain backprop twin, whose forward pass runs in fp64"
 
 
 def finite(layers: Sequence[LayerFigures], duplicates: str) -> Outcome:
@@ -65,29 +67,34 @@ def reference(layers: Sequence[LayerFigures], precision: Precision) -> Outcome:
         text = "no graph leads from the loss to any hidden state: the model detaches them"
         action = "evaluate the backprop twin: the same weights in a model without detach"
         return Outcome("reference", title, "not measured", NAN, NAN, text, action, essential=True)
-    error = precision.derivative_error
-    if precision.false_backward:
+    found = precision.derivative
+    if found.differs and not precision.random:
         names = ", ".join(precision.custom_functions) or "a hook or function of its own"
-        text = f"the backward pass is not the derivative of the forward pass (off by {error:.2g}; {names})"
-        action = "what autograd returns here is the method's own credit; load the weights into a plain backprop twin"
-        return Outcome("reference", title, "not measured", error, _TOLERANCE, text, action, essential=True)
+        off = f"off by {found.error:.2g}, with an error of at most {found.limit:.1g}"
+        text = f"the backward pass is not the derivative of the forward pass ({off}; {names})"
+        action = f"what autograd returns here is the method's own credit; {_TWIN}"
+        return Outcome("reference", title, "not measured", found.error, found.limit, text, action, essential=True)
     if cut:
         names = ", ".join(x.name for x in cut[:3])
         text = f"no graph leads from the loss to {len(cut)} of {len(layers)} hidden states{where} ({names})"
         action = "the model detaches them: evaluate the backprop twin"
         return Outcome("reference", title, "not measured", NAN, NAN, text, action, essential=True)
-    if math.isnan(error) and precision.hooks:
-        names = ", ".join(precision.hooks[:3])
-        text = f"backward hooks ({names}) may replace it, and that could not be checked: {precision.missing}"
-        action = "load the weights into a plain backprop twin"
-        return Outcome("reference", title, "not measured", NAN, _TOLERANCE, text, action, essential=True)
-    if math.isnan(error):
-        text = f"not checked against a central difference: {precision.missing}"
-        return Outcome("reference", title, "information", NAN, _TOLERANCE, text, "")
-    text = f"agrees with a central difference to {error:.1e}"
-    if error > 1e-3:
-        text += " (kinks: ReLU or max pooling at exact ties)"
-    return Outcome("reference", title, "passes", error, _TOLERANCE, text, "")
+    if not found.agrees:
+        suspects = [*precision.custom_functions, *(f"the backward hooks of {name}" for name in precision.hooks[:3])]
+        why = precision.missing or found.missing or "rounding, kinks or curvature hide it"
+        text = f"not verified against a central difference: {why}"
+        if not math.isnan(found.error) and not precision.random:
+            text += f"; in {layers[0].dtype} off by {found.error:.2g}, with an error of {found.bar:.1g} of its own"
+        if suspects:
+            text += f"; {', '.join(suspects)} may put a credit in its place"
+        action = "make the forward pass deterministic in evaluation mode" if precision.random else _TWIN
+        return Outcome("reference", title, "not measured", found.error, NAN, text, action, essential=True)
+    text = f"agrees with a central difference to {found.error:.1e}"
+    if found.bar > NEGLIGIBLE:
+        text += f" (its own error {found.bar:.1e}: rounding, kinks or curvature)"
+    if precision.missing and not precision.random:
+        text += f", in {layers[0].dtype}: {precision.missing}"
+    return Outcome("reference", title, "passes", found.error, found.limit, text, "")
 
 
 def growth(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:
@@ -210,7 +217,7 @@ def alignment(layers: Sequence[LayerFigures], broken: Sequence[int], missing: st
     blocks = [(i, a) for i, a in found.items() if i > 0] or list(found.items())
     decided = [(i, a) for i, a in blocks if a.decision != "undefined"]
     if not decided:
-        text = "no null: a credit or a gradient is zero or not finite"
+        text = "no null: a credit or a gradient is zero, not finite, or has too few units to redraw their signs"
         return Outcome("alignment", title, "not measured", NAN, t.alpha, text, "")
     aligned = [i for i, a in decided if a.decision == "aligned"]
     best = min(a.p_holm for _, a in decided)

@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from .._version import __version__
+from ..feedback import Feedback
+from ..placement import HOST, factories_on
 from . import criteria
-from .alignment import LayerAlignment, aggregate, alignments
+from .alignment import LayerAlignment, aggregate, alignments, undecided
 from .batches import Batch, as_batches, to_batch
 from .capture import BatchStatistics, Capture, Credits, check_widths, named_signals, to_cpu
 from .credits import CreditFunction, CreditInputs, FeedbackSource, as_feedback, effective_matrices, pair
@@ -31,13 +33,13 @@ from .outputs import Token, samples_first
 from .parameters import parameter_cosines
 from .precision import PRECISE, Precision, measure_precision
 from .report import AlignmentReport, DiagnosticReport, LayerReport, Provenance
-from .restore import factories_on, is_sharded, measured, unwrapped
+from .restore import is_sharded, measured, unwrapped
 from .stability import drifts, error_drift
 from .statistics import NAN, median, medians
 from .taps import make_plan, run
 from .thresholds import DiagnosticThresholds, as_thresholds
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "on_device"]
 
 _PROBED = 3  # samples of the forward that finds the hidden states
 _GROUPS = 32  # for intervals over samples
@@ -119,14 +121,15 @@ def diagnose(
     baseline = _as_baseline(frozen_baseline_acc)
     batches = as_batches(eval_batches)
     inner = unwrapped(model)
-    with _on_device(inner, device) as place, measured(inner, track_parameters=True):
-        session = _Session(inner, batches, place, limits, layers, loss_fn, token)
-        session.take_credits(feedback, credit, sites)
+    with on_device(inner, device) as place, measured(inner, track_parameters=True):
+        stored = None if feedback is None else as_feedback(feedback)
+        session = _Session(inner, batches, place, limits, layers, loss_fn, token, stored)
+        session.take_credits(stored, credit, sites)
         stats = session.captured(progress)
         precision = session.precision(stats)
         parameters = session.parameter_cosines(stats)
     builder = _Builder(session, stats, precision, parameters)
-    with factories_on(torch.device("cpu")):
+    with factories_on(HOST):
         return builder.report(headline, headline_acc, baseline, method_name, notes, layer_for_stability)
 
 
@@ -137,10 +140,13 @@ def _as_baseline(given: Accuracy | FrozenBaseline | None) -> FrozenBaseline | No
 
 
 @contextmanager
-def _on_device(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
-    first = next((t for t in [*model.parameters(), *model.buffers()]), None)
-    home = torch.device("cpu") if first is None else first.device
+def on_device(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
+    """The device of the model, within; it is moved there and back where another is asked for."""
+    homes = dict.fromkeys(t.device for t in [*model.parameters(), *model.buffers()])
+    home = next(iter(homes), torch.device("cpu"))
     target = home if device is None else torch.device(device)
+    if device is not None and len(homes) > 1:
+        raise ValueError(f"the model lies on {', '.join(map(str, homes))}: leave device out to measure it there")
     if target == home or (target.type == home.type and target.index is None):
         yield home
         return
@@ -163,10 +169,12 @@ class _Session:
         layers: Layers | None,
         loss_fn: LossFunction | None,
         token: Token,
+        feedback: Feedback | None,
     ) -> None:
         self.model, self.batches, self.device, self.limits, self.token = model, batches, device, limits, token
         self.probe = self.batch(0).head(_PROBED)
-        self.plan, self.logits = make_plan(model, layers, self.probe)
+        gated = feedback is not None and feedback.derivative
+        self.plan, self.logits = make_plan(model, layers, self.probe, before_activations=gated)
         self.loss: SummedLoss = summed_loss(loss_fn, self.logits, self.probe.y)
         self.capture = Capture(
             model=model,
@@ -184,15 +192,14 @@ class _Session:
         return to_batch(self.batches[index], index).to(self.device)
 
     def take_credits(
-        self, feedback: FeedbackSource | None, credit: CreditFunction | None, sites: Mapping[str, Any] | None
+        self, stored: Feedback | None, credit: CreditFunction | None, sites: Mapping[str, Any] | None
     ) -> None:
         """Configure the credit signal, if there is one."""
-        if feedback is None and credit is None:
+        if stored is None and credit is None:
             if sites is not None:
                 raise ValueError("sites given, but neither feedback nor credit")
             return
         limits = self.limits
-        stored = None if feedback is None else as_feedback(feedback)
         if stored is not None:
             self.digest, self.seed = stored.digest, stored.seed
         if credit is not None:
@@ -200,18 +207,22 @@ class _Session:
             pairing = pair(names, self.plan.names, sites)
             self.kind = "function"
             self.draws = null_draws(limits.null_draws, len(pairing.trained), limits.alpha)
-            self.capture.credits = Credits(pairing, function=credit, draws=self.draws, seed=limits.seed)
+            self.capture.credits = Credits(pairing, function=credit, draws=self.draws)
             return
         assert stored is not None
         self.kind, matrices = effective_matrices(stored, self.device)
         classes = self.logits.shape[-1]
+        chained = list(matrices)[:-1] if stored.derivative and stored.kind == "fa" else []
         for site, matrix in matrices.items():
-            if matrix.shape[1] != classes:
+            if site not in chained and matrix.shape[1] != classes:
                 raise ValueError(
                     f"feedback for {site!r} takes {matrix.shape[1]} values, the output error has {classes}"
                 )
         pairing = pair(stored.sites, self.plan.names, sites)
         self.draws = null_draws(limits.null_draws, len(pairing.trained), limits.alpha)
+        if stored.derivative:
+            self.capture.credits = Credits(pairing, matrices=matrices, draws=self.draws, gated=stored.kind)
+            return
         sizes = tuple(matrix.shape[0] for matrix in matrices.values())
         nulls = {
             site: FeedbackNull(stored.kind, matrices[site].cpu(), sizes[i:], self.draws, limits.seed + i)
@@ -245,8 +256,6 @@ class _Session:
 
     def precision(self, stats: Sequence[BatchStatistics]) -> Precision:
         """fp64 checks on the first samples of batch 0."""
-        if is_sharded(self.model):
-            return Precision((), 0, NAN, (), "parameters are sharded (FSDP2)")
         rows = [None if g is None else g.to(self.device) for g in stats[0].first_rows]
         return measure_precision(self.model, self.plan, self.loss, self.batch(0), self.token, rows)
 
@@ -318,8 +327,11 @@ class _Builder:
         )
         original = original_outcomes(report)
         decisive = self._criteria(layers, aligned, report)
+        if any(o.essential and o.state == "not measured" for o in decisive):
+            layers = tuple(replace(x, alignment=x.alignment and undecided(x.alignment)) for x in layers)
         return replace(
             report,
+            layers=layers,
             original=original,
             criteria=decisive,
             verdict=verdict_of(decisive),
@@ -338,6 +350,7 @@ class _Builder:
             alpha=limits.alpha,
             resamples=limits.bootstrap,
             seed=limits.seed,
+            draws=self.session.draws,
         )
 
     def _layers(self, aligned: dict[int, LayerAlignment]) -> tuple[LayerReport, ...]:
@@ -372,8 +385,8 @@ class _Builder:
             ]
             if cosines:
                 other = aggregate([float(c.nanmean()) for c in cosines], [float(c.nanmedian()) for c in cosines])
-        null = "the observed credit in random frames (signed permutations of coordinates)"
-        if session.kind != "function":
+        null = "the observed credit with the signs of its units redrawn"
+        if credits.nulls:
             null = "fresh feedback of the same kind, gradients and errors as they are"
         return AlignmentReport(
             kind=session.kind,
@@ -464,7 +477,7 @@ class _Builder:
             measured_accuracy=accuracy,
             output_error=median(joined(stats, "error_norms")),
             precision_samples=self.precision.samples,
-            derivative_error=self.precision.derivative_error,
+            derivative_error=self.precision.derivative.error,
             custom_functions=self.precision.custom_functions,
             versions=(f"torch {torch.__version__}", f"fa_lint_runtime {__version__}"),
             caveats=tuple(caveats),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .statistics import NAN, Estimate
+from .statistics import NAN, Estimate, Floats
 
 __all__ = ["Accuracy", "FrozenBaseline", "Margin", "as_accuracy", "margin"]
 
@@ -81,7 +81,7 @@ def as_accuracy(value: Accuracy, name: str) -> tuple[float, Tensor | None]:
     if isinstance(value, int | float) and not isinstance(value, bool):
         share, correct = float(value), None
     else:
-        correct = torch.as_tensor(value).flatten()
+        correct = torch.as_tensor(value, device="cpu").flatten()
         if correct.numel() == 1 and correct.dtype.is_floating_point:
             share, correct = float(correct), None
         elif correct.numel() == 0:
@@ -111,9 +111,7 @@ def margin(
     bp = NAN if baseline.bp_accuracy is None else 100 * (as_accuracy(baseline.bp_accuracy, "bp_accuracy")[0] - base)
     if correct is not None and base_correct is not None and len(correct) == len(base_correct):
         difference = (correct - base_correct).numpy()
-        rng = np.random.default_rng(seed)
-        means = [difference[rng.integers(0, len(difference), len(difference))].mean() for _ in range(resamples)]
-        low, high = (100 * float(q) for q in np.quantile(means, [alpha / 2, 1 - alpha / 2]))
+        low, high = (100 * q for q in _bootstrapped_mean(difference, alpha, resamples, seed))
         return Margin(Estimate(pp, low, high), baseline.named, "paired bootstrap over samples", len(difference), bp)
     count = len(correct) if correct is not None else samples
     base_count = len(base_correct) if base_correct is not None else (baseline.samples or samples)
@@ -126,3 +124,18 @@ def margin(
     half, centre = NormalDist().inv_cdf(1 - alpha / 2) * spread, p - q
     interval = Estimate(pp, 100 * (centre - half), 100 * (centre + half))
     return Margin(interval, baseline.named, "unpaired binomial", min(count, base_count), bp)
+
+
+def _bootstrapped_mean(values: Floats, alpha: float, resamples: int, seed: int) -> tuple[float, float]:
+    from scipy.stats import bootstrap  # 0.7 s to import
+
+    found = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=resamples,
+        batch=max(1, 2_000_000 // len(values)),
+        confidence_level=1 - alpha,
+        method="percentile",
+        random_state=seed,
+    ).confidence_interval
+    return float(found.low), float(found.high)

@@ -104,4 +104,4 @@ def place(vectors: Tensor, like: Tensor, batch_dim: int, token: Token) -> Tensor
         index = token if isinstance(token, int) else {"cls": 0, "last": -1}[token]
         full = torch.zeros(shape, dtype=vectors.dtype, device=vectors.device)
         full[:, index] = vectors
-    return full.movedim(0, batch_dim).to(like.dtype)
+    return full.movedim(0, batch_dim).to(like.device, like.dtype)

@@ -8,10 +8,11 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from ..cosine import safe_cosine
 from .batches import Batch
-from .capture import Capture, credit_signals
+from .capture import Capture, credit_signals, slopes_of_sites
 from .credits import CreditInputs
 from .outputs import place, pool, samples_first
 from .restore import tracked_inputs
+from .slopes import gated
 from .statistics import NAN
 from .taps import run
 
@@ -38,18 +39,21 @@ def parameter_cosines(capture: Capture, batch: Batch) -> dict[int, float]:
     logits = run(capture.model, plan, tracked_inputs(batch.x), on_hidden)
     error = capture.loss.error(logits, batch.y)
     value = capture.loss(logits, batch.y, batch.size)
+    slopes = None if credits.gated is None else slopes_of_sites(credits, plan, logits, edges, hidden)
     if error is None:
         (at_logits,) = torch.autograd.grad(value, [get_gradient_edge(logits)], retain_graph=True)
         error = at_logits.detach().to(torch.float64)
     first = tuple(samples_first(h, plan.batch_dims[i]) for i, h in enumerate(hidden))
-    signals = credit_signals(credits, CreditInputs(batch.x, batch.y, logits.detach(), error, first, capture.model))
+    inputs = CreditInputs(batch.x, batch.y, logits.detach(), error, first, capture.model)
+    signals = credit_signals(credits, inputs, slopes)
     found: dict[int, float] = {}
     for index, site in credits.pairing.trained:
         module, edge = plan.producers[index], edges[index]
         parameters = [] if module is None else [p for p in module.parameters() if p.requires_grad]
-        if edge is None or not parameters:
+        if edge is None or not parameters or (slopes is not None and index not in slopes):
             continue
-        cotangent = _cotangent(signals[site], hidden[index], capture, index)
+        signal = signals[site] if slopes is None else gated(signals[site], slopes[index])
+        cotangent = _cotangent(signal, hidden[index], capture, index)
         if cotangent is None:
             continue
         try:
@@ -65,7 +69,7 @@ def _cotangent(signal: Tensor, h: Tensor, capture: Capture, index: int) -> Tenso
     dim = capture.plan.batch_dims[index]
     shape = h.movedim(dim, 0).shape
     if signal.shape == shape:
-        return signal.movedim(0, dim).to(h.dtype)
+        return signal.movedim(0, dim).to(h.device, h.dtype)
     vectors = signal if signal.ndim == 2 else pool(signal, capture.token)
     if vectors.shape != pool(samples_first(h, dim), capture.token).shape:
         return None
@@ -78,5 +82,6 @@ def _cosine(local: tuple[Tensor | None, ...], exact: tuple[Tensor | None, ...]) 
     pairs = [(a, b) for a, b in zip(local, exact, strict=True) if a is not None and b is not None]
     if not pairs:
         return NAN
-    sides = [torch.cat([t.flatten().to(torch.float64) for t in side]) for side in zip(*pairs, strict=True)]
+    device = pairs[0][0].device
+    sides = [torch.cat([t.flatten().to(device, torch.float64) for t in side]) for side in zip(*pairs, strict=True)]
     return float(safe_cosine(sides[0], sides[1]))

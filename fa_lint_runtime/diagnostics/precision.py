@@ -17,16 +17,18 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from ..cosine import safe_cosine
 from .batches import Batch
 from .capture import gradients_at
-from .derivative import AGREES, error_of_gradient, error_of_rows
+from .derivative import NEGLIGIBLE, Difference, error_of_gradient, error_of_rows
 from .losses import SummedLoss
 from .outputs import Token, pool, samples_first
+from .restore import is_sharded, tracked_inputs
 from .statistics import NAN, medians
 from .taps import Plan, run
-from .wide import FAILURES, InFp64, device_of, in_fp64
+from .wide import FAILURES, Copies, device_of, in_fp64
 
 __all__ = ["PRECISE", "LayerHeadroom", "LayerPrecision", "Precision", "measure_precision"]
 
 PRECISE = 8  # samples run again
+_RANDOM = "the forward pass is random: two forward passes of one batch differ"
 _NARROW = (torch.float16, torch.bfloat16)
 
 
@@ -68,25 +70,20 @@ class Precision:
     Attributes:
         layers: one a hidden state; empty if fp64 could not be run.
         samples: how many samples ran again.
-        derivative_error: relative difference between ``<g_0, v>`` and the central difference of the loss along v, in
-            fp64, at the first hidden state; NaN if not measured. Large: the backward pass of this model is not the
-            derivative of its forward pass.
+        derivative: of ``<g_0, v>`` and the central difference of the loss along v at the first hidden state.
         custom_functions: names of user-defined autograd functions between h_0 and the loss.
         missing: why something was not measured, else "".
         hooks: modules with backward hooks, looked for where the backward pass does not run in fp64.
+        random: two forward passes of one batch differ.
     """
 
     layers: tuple[LayerPrecision, ...]
     samples: int
-    derivative_error: float
+    derivative: Difference
     custom_functions: tuple[str, ...]
     missing: str
     hooks: tuple[str, ...] = ()
-
-    @property
-    def false_backward(self) -> bool:
-        """The reference is not the gradient."""
-        return self.derivative_error > AGREES
+    random: bool = False
 
 
 def measure_precision(
@@ -100,27 +97,110 @@ def measure_precision(
     """Compare working-precision gradients with fp64 ones, fp64 ones with a central difference, both with fp16 and bf16.
 
     Where only the backward pass fails in fp64 (hooks that multiply by matrices of their own), the gradients of the
-    capture are held against a central difference of the fp64 forward pass.
+    capture are held against a central difference of the fp64 forward pass. Where the forward pass fails too, or shards
+    its parameters, the central difference is one of working precision, of the logits, whose error bar says what it is
+    worth.
 
     Args:
         model, plan, loss, token: as for the capture. Inside ``measured``.
         batch: batch 0.
         working: the gradients the capture found for its first samples, (n, d) a layer.
     """
-    whole, batch_size = batch, batch.size
-    batch = batch.head(PRECISE)
+    first = batch.head(PRECISE)
+    if is_sharded(model):
+        difference, custom = _in_working_precision(model, plan, loss, [batch], token)
+        return Precision((), 0, difference, custom, "parameters are sharded (FSDP2)")
     try:
-        wide, x = InFp64(model), in_fp64(batch)
-        fp64, hidden, custom, first = _gradients(wide, plan, loss, x, token)
+        copies, x = Copies(model), in_fp64(first)
+        fp64, hidden, custom, at_first = _gradients(copies, plan, loss, x, token)
     except FAILURES as error:
-        missing = f"the model does not run in fp64: {_first_line(error)}"
-        difference = error_of_rows(model, plan, loss, whole, token, working[0] if working else None)
-        return Precision((), 0, difference, (), missing, _hooked(model))
-    layers = _layers(fp64, hidden, working, batch_size)
-    difference, missing = error_of_gradient(
-        wide, plan, loss, x, lambda at: first if at is x else _gradients(wide, plan, loss, at, token)[-1]
+        return _without_fp64(model, plan, loss, batch, token, working, _first_line(error))
+    layers = _layers(fp64, hidden, working, batch.size)
+    difference = error_of_gradient(
+        copies, plan, loss, x, lambda at: at_first if at is x else _gradients(copies, plan, loss, at, token)[-1]
     )
-    return Precision(layers, batch.size, difference, custom, missing)
+    if not (difference.agrees or difference.differs):  # a loss too flat for differences: the logits instead
+        difference, _ = _of_logits(copies, plan, loss, x, token)
+    doubtful = not difference.agrees or any(layer.resolution < 1 - NEGLIGIBLE for layer in layers)
+    if doubtful and _is_random(model, plan, first):
+        layers = tuple(LayerPrecision(NAN, layer.headroom) for layer in layers)
+        return Precision(layers, first.size, difference, custom, _RANDOM, random=True)
+    return Precision(layers, first.size, difference, custom, difference.missing)
+
+
+def _without_fp64(
+    model: nn.Module,
+    plan: Plan,
+    loss: SummedLoss,
+    batch: Batch,
+    token: Token,
+    working: Sequence[Tensor | None],
+    reason: str,
+) -> Precision:
+    """What is left where the model does not run in fp64."""
+    missing = f"the model does not run in fp64: {reason}"
+    custom: tuple[str, ...] = ()
+    difference = error_of_rows(model, plan, loss, batch, token, working[0] if working else None)
+    if not (difference.agrees or difference.differs):
+        parts = [batch.head(PRECISE), batch]
+        difference, custom = _in_working_precision(model, plan, loss, parts, token)
+    if not difference.agrees and _is_random(model, plan, batch):
+        return Precision((), 0, difference, custom, _RANDOM, random=True)
+    return Precision((), 0, difference, custom, missing, _hooked(model))
+
+
+def _in_working_precision(
+    model: nn.Module, plan: Plan, loss: SummedLoss, parts: Sequence[Batch], token: Token
+) -> tuple[Difference, tuple[str, ...]]:
+    """On the first of some batches that the model takes; a state it keeps may have the size of a whole batch."""
+    for part in parts:
+        try:
+            return _of_logits(Copies(model, None), plan, loss, part, token)
+        except FAILURES as error:
+            reason = _first_line(error)
+    return Difference(NAN, missing=reason), ()
+
+
+class _Projection(SummedLoss):
+    """Sum of the logits weighted by what stands in the place of the targets: not flat where a loss is."""
+
+    def __init__(self) -> None:
+        super().__init__(None, "sum")
+
+    def __call__(self, logits: Tensor, y: Tensor, size: int) -> Tensor:
+        return (logits * y.to(logits.dtype)).sum()
+
+    def error(self, logits: Tensor, y: Tensor) -> Tensor | None:
+        return y
+
+
+def _of_logits(
+    copies: Copies, plan: Plan, loss: SummedLoss, batch: Batch, token: Token
+) -> tuple[Difference, tuple[str, ...]]:
+    """The check on the logits along the unit error of each sample, and the user-defined functions in the graph."""
+    with torch.autocast(device_of(batch), enabled=False), copies.same_noise():
+        logits = run(copies, plan, tracked_inputs(batch.mapped(torch.clone).x), lambda _index, _h: None)
+        _, error = gradients_at(loss, logits, batch, [])
+    rows = error.flatten(1).to(torch.float64)
+    rows = torch.where(rows.any(1, keepdim=True), rows, 1.0)
+    cotangent = (rows / rows.norm(dim=1, keepdim=True)).reshape(error.shape)
+    along = Batch(batch.x, cotangent, batch.size)
+    names: list[tuple[str, ...]] = []
+
+    def gradient(at: Batch) -> Tensor | None:
+        _, _, custom, first = _gradients(copies, plan, _Projection(), at, token, None)
+        names.append(custom)
+        return first
+
+    difference = error_of_gradient(copies, plan, _Projection(), along, gradient)
+    return difference, names[0]
+
+
+def _is_random(model: nn.Module, plan: Plan, batch: Batch) -> bool:
+    """Return True if two forward passes of one batch differ."""
+    with torch.no_grad():
+        one, other = (run(model, plan, batch.mapped(torch.clone).x, lambda _index, _h: None) for _ in range(2))
+    return not torch.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
 def _first_line(error: Exception) -> str:
@@ -179,7 +259,12 @@ def _headrooms(gradients: Tensor, hidden: Tensor) -> list[tuple[LayerHeadroom, .
 
 
 def _gradients(
-    wide: InFp64, plan: Plan, loss: SummedLoss, batch: Batch, token: Token
+    copies: Copies,
+    plan: Plan,
+    loss: SummedLoss,
+    batch: Batch,
+    token: Token,
+    dtype: torch.dtype | None = torch.float64,
 ) -> tuple[list[Tensor | None], list[Tensor], tuple[str, ...], Tensor | None]:
     edges: list[GradientEdge | None] = []
     hidden: list[Tensor] = []
@@ -189,18 +274,18 @@ def _gradients(
         hidden.append(pool(samples_first(h.detach(), plan.batch_dims[index]), token).clone())
 
     device = device_of(batch)
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(device, enabled=False), copies.same_noise():
         leaf = batch.mapped(lambda t: t.clone().requires_grad_(True) if t.is_floating_point() else t)
-        logits = run(wide, plan, leaf.x, on_hidden)
-        if logits.dtype != torch.float64:
+        logits = run(copies, plan, leaf.x, on_hidden)
+        if dtype is not None and logits.dtype != dtype:
             raise TypeError(f"the logits come out in {logits.dtype}: the model casts inside")
         custom = custom_functions(logits, edges[0] if edges else None)
         found, _ = gradients_at(loss, logits, batch, edges)
     rows = [
-        None if g is None else pool(samples_first(g, plan.batch_dims[index]), token).detach()
+        None if g is None else pool(samples_first(g, plan.batch_dims[index]), token).detach().to(logits.device)
         for index, g in enumerate(found)
     ]
-    return rows, hidden, custom, found[0] if found else None
+    return rows, [h.to(logits.device) for h in hidden], custom, found[0] if found else None
 
 
 def custom_functions(logits: Tensor, stop: GradientEdge | None) -> tuple[str, ...]:
@@ -213,7 +298,8 @@ def custom_functions(logits: Tensor, stop: GradientEdge | None) -> tuple[str, ..
         if node is None or node in seen or (stop is not None and node is stop.node):
             continue
         seen.add(node)
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
+        foreign = isinstance(node, torch.autograd.function.BackwardCFunction)
+        if foreign and not node._forward_cls.__module__.startswith("torch.distributed."):
             names.add(type(node).__name__.removesuffix("Backward"))
         stack.extend(following for following, _ in node.next_functions)
     return tuple(sorted(names))

@@ -6,7 +6,7 @@ import random
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ import torch
 import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 
-__all__ = ["factories_on", "is_sharded", "measured", "tracked_inputs", "unwrapped", "without_recomputation"]
+from ..placement import factories_on
+
+__all__ = ["is_sharded", "measured", "tracked_inputs", "unwrapped", "without_recomputation"]
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -42,11 +44,6 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def is_sharded(model: nn.Module) -> bool:
     """True for FSDP2 (``fully_shard``): parameters are distributed, every rank must run every forward."""
     return any(type(module).__name__.startswith("FSDP") for module in model.modules())
-
-
-def factories_on(device: torch.device) -> AbstractContextManager[object]:
-    """Tensors made without a device lie there, whatever ``torch.set_default_device`` says."""
-    return nullcontext() if torch.get_default_device().type == device.type else device
 
 
 @contextmanager

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 __all__ = [
@@ -78,25 +78,19 @@ def medians(table: Tensor, used: Tensor | None = None) -> list[float]:
     return found
 
 
-@lru_cache(maxsize=64)
-def student_quantile(probability: float, degrees: int) -> float:
-    """Quantile of Student's t. Hill, "Algorithm 396: Student's t-quantiles" (CACM, 1970) to three terms; normal for 0.
+def student_quantile(probability: float, degrees: float) -> float:
+    """The value that a Student variable stays below with this probability.
 
-    Within 1e-3 of the exact value for 7 degrees and more, at 97.5 %.
+    Raises:
+        ValueError: a probability outside 0 to 1, or no degree of freedom.
 
     Example:
-        >>> round(student_quantile(0.975, 31), 3)
-        2.04
+        >>> round(student_quantile(0.975, 1), 3), round(student_quantile(0.975, 31), 3)
+        (12.706, 2.04)
     """
-    z = NormalDist().inv_cdf(probability)
-    if degrees <= 0:
-        return z
-    n = float(degrees)
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    fourth = (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160
-    return z + first / n + second / n**2 + third / n**3 + fourth / n**4
+    if not 0 < probability < 1 or not degrees > 0:
+        raise ValueError(f"need 0 < probability < 1 and degrees > 0, got {probability!r} and {degrees!r}")
+    return float(stdtrit(degrees, probability))
 
 
 def jackknife(whole: Floats, without: Floats, used: npt.NDArray[np.bool_], alpha: float) -> list[Estimate]:
@@ -187,17 +181,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def binomial_interval(share: float, count: int, alpha: float) -> Estimate:
-    """Wilson's interval ("Probable Inference, the Law of Succession, and Statistical Inference", 1927).
+def binomial_interval(successes: int, count: int, alpha: float) -> Estimate:
+    """The share with Wilson's interval; NaN without a trial.
 
     Example:
-        >>> interval = binomial_interval(0.5, 100, 0.05)
+        >>> interval = binomial_interval(50, 100, 0.05)
         >>> round(interval.low, 3), round(interval.high, 3)
         (0.404, 0.596)
     """
-    if count <= 0 or not 0 <= share <= 1:
-        return Estimate(share)
-    z = NormalDist().inv_cdf(1 - alpha / 2)
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
+    from scipy.stats import binomtest  # 0.7 s to import
+
+    if count == 0:
+        return Estimate(NAN)
+    low, high = binomtest(successes, count).proportion_ci(1 - alpha, "wilson")
+    return Estimate(successes / count, float(low), float(high))

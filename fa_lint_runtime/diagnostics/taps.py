@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .batches import Batch, call
+from .batches import Batch, call, tensors_of
 from .discovery import Blocks, Layers, find_blocks, follows_contract
 from .outputs import first_hidden, logits_of
 
@@ -70,7 +70,9 @@ def _argument(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
 
 
 def run(model: nn.Module, plan: Plan, x: Any, on_hidden: OnHidden) -> Tensor:
-    """One forward of the model; ``on_hidden(l, h_l)`` for every hidden state, in the layout of the model. The logits.
+    """One forward of the model; ``on_hidden(l, h_l)`` for every hidden state, in the layout of the model.
+
+    The logits, on the device of ``x``.
 
     Raises:
         RuntimeError: this forward did not call the blocks as the first one did.
@@ -79,7 +81,7 @@ def run(model: nn.Module, plan: Plan, x: Any, on_hidden: OnHidden) -> Tensor:
         logits, hidden = call(model, x, return_hidden=True)
         for index, h in enumerate(hidden):
             on_hidden(index, h)
-        return logits_of(logits)
+        return _beside(x, logits_of(logits))
     calls = _Calls(plan, on_hidden)
     with ExitStack() as stack:
         for handle in calls.handles():
@@ -90,7 +92,13 @@ def run(model: nn.Module, plan: Plan, x: Any, on_hidden: OnHidden) -> Tensor:
             f"this batch called the blocks {calls.seen} times, the first one {plan.calls} times: a model whose depth "
             "depends on its input has no fixed h_0 … h_L to report"
         )
-    return logits_of(output)
+    return _beside(x, logits_of(output))
+
+
+def _beside(x: Any, logits: Tensor) -> Tensor:
+    """The logits where the inputs are, and so the targets: a model may lie on several devices."""
+    first = next(iter(tensors_of(x)), None)
+    return logits if first is None else logits.to(first.device)
 
 
 class _Calls:
@@ -153,10 +161,12 @@ class _Trace:
         return name if is_head else None
 
 
-def make_plan(model: nn.Module, layers: Layers | None, probe: Batch) -> tuple[Plan, Tensor]:
+def make_plan(
+    model: nn.Module, layers: Layers | None, probe: Batch, *, before_activations: bool = False
+) -> tuple[Plan, Tensor]:
     """Run a few samples through the model and decide where its hidden states are. Also their logits, without a graph.
 
-    Inside ``measured``.
+    Inside ``measured``. ``before_activations``: they are what layers return, as the activation comes after that.
 
     Raises:
         ValueError: no blocks, or a hidden state without a batch dimension.
@@ -172,7 +182,7 @@ def make_plan(model: nn.Module, layers: Layers | None, probe: Batch) -> tuple[Pl
         caveats.append(f"{head} makes the logits: it is taken for the head, not for a block")
         blocks = blocks.without(head)
         trace = _traced(model, blocks, probe)
-    mode = _mode(trace, blocks)
+    mode = "outputs of layers" if before_activations else _mode(trace, blocks)
     count = len(trace.names)
     names, producers = _numbered(trace.names), list(trace.modules)
     hidden = list(trace.outputs)
@@ -199,7 +209,7 @@ def make_plan(model: nn.Module, layers: Layers | None, probe: Batch) -> tuple[Pl
         batch_dims=tuple(_batch_dim(h, name, probe.size, model) for h, name in zip(hidden, names, strict=True)),
         caveats=tuple(caveats),
     )
-    return plan, trace.logits.detach()
+    return plan, _beside(probe.x, trace.logits.detach())
 
 
 def _contract_plan(model: nn.Module, probe: Batch) -> tuple[Plan, Tensor]:
@@ -226,7 +236,7 @@ def _contract_plan(model: nn.Module, probe: Batch) -> tuple[Plan, Tensor]:
             names[index + 1], modules[index + 1] = f"blocks.{index}", block
     dims = tuple(_batch_dim(h, name, probe.size, model) for h, name in zip(hidden, names, strict=True))
     source = f"original contract: return_hidden=True gives {len(hidden)} hidden states"
-    return Plan("contract", source, tuple(names), tuple(modules), batch_dims=dims), other
+    return Plan("contract", source, tuple(names), tuple(modules), batch_dims=dims), _beside(probe.x, other)
 
 
 def _traced(model: nn.Module, blocks: Blocks, probe: Batch) -> _Trace:
@@ -282,15 +292,18 @@ def _same_value(a: Tensor, b: Tensor) -> bool:
         return True
     if a.grad_fn is None or b.grad_fn is None:
         return False
-    return a.grad_fn is b.grad_fn and a.output_nr == b.output_nr
+    node, number = b.grad_fn, b.output_nr
+    if a.device != b.device and node.name().startswith("ToCopyBackward"):
+        node, number = node.next_functions[0]  # type: ignore[assignment]
+    return a.grad_fn is node and a.output_nr == number
 
 
 def _is_skip(before: Tensor, output: Tensor, taken: Tensor) -> bool:
     """Return whether ``taken = before + c output``."""
     if not before.shape == output.shape == taken.shape:
         return False
-    moved = (taken.detach().double() - before.detach().double()).flatten()
-    made = output.detach().double().flatten()
+    before, output, taken = (x.detach().to(taken.device, torch.float64).flatten() for x in (before, output, taken))
+    moved, made = taken - before, output
     return bool(torch.dot(moved, made).abs() >= 0.999 * moved.norm() * made.norm())
 
 

@@ -6,13 +6,15 @@ import ast
 import linecache
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import NamedTuple
 
-__all__ = ["Call", "Site", "caller", "keywords_at", "site_of"]
+__all__ = ["Call", "Site", "backward_pass", "caller", "keywords_at", "site_of"]
 
 _OWN = str(Path(__file__).resolve().parent.parent) + os.sep
 # Frames of a compiled graph: generated text without a file of the user's.
@@ -72,6 +74,10 @@ class Call(NamedTuple):
                 return name
         return default
 
+    def without_frames(self) -> Call:
+        """The same place, to be kept: a frame holds every tensor that its function named."""
+        return self._replace(between=())
+
     def frame_of(self, code: CodeType) -> FrameType | None:
         """The frame of a given torch function between the user and here."""
         for frame in self.between:
@@ -90,12 +96,13 @@ def _is_internal(code: CodeType) -> bool:
     )
 
 
-def caller() -> Call | None:
+def caller(forward: Call | None = None) -> Call | None:
     """The user's call that led to the hook that asks.
 
-    None on a thread that has no Python frame of theirs (CUDA's backward threads).
+    The backward threads of a device hold no frame of the user's, the hook is the whole stack: there it is ``forward``,
+    else the call that started the backward pass, else None.
     """
-    frame: FrameType | None = sys._getframe(2)
+    frame = sys._getframe(1).f_back
     between: list[FrameType] = []
     while frame is not None:
         code = frame.f_code
@@ -106,7 +113,31 @@ def caller() -> Call | None:
             return Call(code, frame.f_lasti, tuple(between))
         between.append(frame)
         frame = frame.f_back
-    return None
+    return forward or _only_backward_pass()
+
+
+# The calls in whose ``backward`` or ``autograd.grad`` some thread is.
+_backward_passes: list[Call] = []
+
+
+@contextmanager
+def backward_pass(call: Call | None) -> Iterator[None]:
+    """Within, what a thread without frames does is taken to be done for ``call``."""
+    if call is None:
+        yield
+        return
+    kept = call.without_frames()
+    _backward_passes.append(kept)
+    try:
+        yield
+    finally:
+        _backward_passes.remove(kept)
+
+
+def _only_backward_pass() -> Call | None:
+    """None where threads run backward passes from several lines: any of them would be a guess."""
+    lines = {call.key: call for call in _backward_passes}
+    return next(iter(lines.values())) if len(lines) == 1 else None
 
 
 def site_of(call: Call | None) -> Site:

@@ -24,7 +24,7 @@ from .checks.norm import negative_order, underflowed_norm
 from .checks.normalize import floored_normalize
 from .checks.self_cosine import same_memory, self_cosine
 from .evidence import in_backward
-from .half import watch_gradient
+from .half import cast_of_this_node, remember_cast, watch_gradient
 from .measurement import Measurement
 from .registration import Kernel, Wrapper, register
 from .watch import collecting_norms, is_inside, nested, offer_norm, quiet, watch
@@ -184,16 +184,18 @@ def _to(below: Kernel) -> Kernel:
         result = below(self, *rest, **options)
         with quiet():
             # A Python number that meets a half tensor arrives here as itself.
-            if result.dtype is torch.float16 and isinstance(self, Tensor) and not is_inside():
-                if self.dtype is not torch.float16 and self.dtype.is_floating_point:
+            if isinstance(self, Tensor) and self.dtype is not result.dtype and not is_inside():
+                if result.dtype is torch.float16 and self.dtype.is_floating_point:
                     _watch_cast(self, result)
+                elif self.dtype is torch.float16 and result.requires_grad:
+                    remember_cast(result, caller())
         return result
 
     return to
 
 
 def _watch_cast(x: Tensor, result: Tensor) -> None:
-    call = caller()
+    call = caller(cast_of_this_node())
     # Autocast is off while it casts, so ``is_autocast_enabled`` says nothing here.
     automatic = not is_asked_for() and torch.get_autocast_dtype(x.device.type) is torch.float16
     kind = "gradient-flush" if in_backward() else "autocast-flush" if automatic else "half-flush"

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from . import saves, session
-from .callsite import caller, site_of
+from .callsite import backward_pass, caller, site_of
 from .checks.division import zero_by_zero
 from .evidence import in_backward, remember_grads, remember_leaves
 from .exchange import exchange
-from .watch import is_inside, nested, quiet, watch
+from .watch import is_inside, nested, quiet, unnoticed, watch
 
 __all__ = ["install"]
 
@@ -43,7 +43,8 @@ def _state_dict(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _grad(original: Callable[..., Any]) -> Callable[..., Any]:
     def grad(*args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
+        with backward_pass(caller()):
+            result = original(*args, **kwargs)
         if isinstance(result, tuple):
             remember_grads(result)
         return result
@@ -54,13 +55,15 @@ def _grad(original: Callable[..., Any]) -> Callable[..., Any]:
 def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
         remember_leaves([tensors] if isinstance(tensors, Tensor) else tensors)
-        return original(tensors, *args, **kwargs)
+        with backward_pass(caller()):
+            return original(tensors, *args, **kwargs)
 
     return backward
 
 
 def _divide(name: str) -> Callable[[], None]:
-    """``/`` and ``/=`` of tensors: set on ``torch.Tensor``, where nothing but inheritance stood before."""
+    """``/`` and ``/=`` of tensors: set on ``torch.Tensor``, which has a ``/=`` of its own and inherits ``/``."""
+    inherited = name not in vars(torch.Tensor)
     below = getattr(torch.Tensor, name)
 
     def divide(self: Tensor, other: Any) -> Any:
@@ -68,7 +71,7 @@ def _divide(name: str) -> Callable[[], None]:
             return below(self, other)
         before = self
         if name == "__itruediv__":
-            with quiet():
+            with quiet(), unnoticed(False):
                 before = self.detach().clone()
         with nested():
             result = below(self, other)
@@ -82,7 +85,10 @@ def _divide(name: str) -> Callable[[], None]:
     setattr(torch.Tensor, name, divide)
 
     def restore() -> None:
-        delattr(torch.Tensor, name)
+        if inherited:
+            delattr(torch.Tensor, name)
+        else:
+            setattr(torch.Tensor, name, below)
 
     return restore
 
@@ -94,7 +100,7 @@ def install() -> Callable[[], None]:
         exchange(nn.Module.state_dict, _state_dict),
         exchange(torch.autograd.grad, _grad),
         exchange(torch.autograd.backward, _backward),
-        *(_divide(name) for name in ("__truediv__", "__itruediv__") if name not in vars(torch.Tensor)),
+        *(_divide(name) for name in ("__truediv__", "__itruediv__")),
     ]
 
     def restore() -> None:

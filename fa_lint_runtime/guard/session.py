@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from contextvars import ContextVar
 
 from torch import Tensor
 
 from . import callsite
 from .callsite import Call, Site
-from .events import GuardError, GuardEvent, GuardWarning
+from .events import GuardError, GuardEvent
 from .log import GuardLog
 from .measurement import Measurement
 from .saves import SaveBook
 from .table import CODES, EVENTS, selected
 from .tally import Tally
+from .warning import warn
 
 __all__ = ["Session", "active_sessions", "enter", "leave", "sessions_for"]
 
@@ -125,8 +125,7 @@ class Session:
         if self.mode == "error":
             raise GuardError((event,))
         if self.mode == "warn":
-            message = f"{event.code} {event.kind}: {event.message()}"
-            warnings.warn_explicit(message, GuardWarning, event.file, event.line)
+            warn(event)
 
 
 _entered: ContextVar[tuple[Session, ...]] = ContextVar("fa_lint_guard_sessions", default=())

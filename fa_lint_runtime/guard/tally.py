@@ -52,11 +52,14 @@ class Tally:
         if not isinstance(count, Tensor):
             raise TypeError("a deferred measurement counts on its device")
         dtype = torch.float32 if count.device.type == "mps" else torch.float64
-        nan = torch.full((), math.nan, dtype=dtype, device=count.device)
-        row = [
-            nan if (v := getattr(found, name)) is None else torch.as_tensor(v, device=count.device) for name in _FIELDS
-        ]
-        fresh = torch.stack([x.detach().to(dtype) for x in ((count > 0), count, *row)])
+
+        def on_device(value: Tensor | float | None) -> Tensor:
+            if isinstance(value, Tensor):
+                return value.detach().to(dtype)
+            # Filled there: to bring a number there, the host would wait.
+            return torch.full((), math.nan if value is None else value, dtype=dtype, device=count.device)
+
+        fresh = torch.stack([on_device(x) for x in (count > 0, count, *(getattr(found, name) for name in _FIELDS))])
         old = self.pending.get(count.device)
         if old is None:
             self.pending[count.device] = fresh

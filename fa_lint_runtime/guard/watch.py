@@ -18,7 +18,7 @@ from .session import sessions_for
 from .table import EVENTS
 from .tally import Tally
 
-__all__ = ["Check", "collecting_norms", "is_inside", "nested", "offer_norm", "quiet", "watch"]
+__all__ = ["Check", "collecting_norms", "is_inside", "nested", "offer_norm", "quiet", "unnoticed", "watch"]
 
 # Given the operands as plain tensors and whether values may be looked at: the number of vectors, and what is wrong.
 Check = Callable[[tuple[Tensor, ...], bool], tuple[int, Measurement | None]]
@@ -81,7 +81,7 @@ def watch(kind: str, function: str, operands: tuple[Tensor, ...], check: Check, 
 
     Raises:
         GuardError: mode ``"error"``.
-        Warning: mode ``"warn"`` under a filter that turns warnings into errors.
+        GuardWarning: mode ``"warn"`` under a filter that makes errors of these warnings by name.
     """
     with quiet():
         _look(kind, function, operands, check, call)
@@ -101,7 +101,7 @@ def _look(kind: str, function: str, operands: tuple[Tensor, ...], check: Check, 
     event = None
     try:
         wrapped = _any_wrapped(operands)
-        with _unnoticed(wrapped):
+        with unnoticed(wrapped):
             values = functorch.physical(operands) if wrapped else operands
             total, found = check(values, now)
             for session in sessions:
@@ -132,7 +132,7 @@ def _any_wrapped(operands: tuple[Tensor, ...]) -> bool:
     return any(functorch.is_wrapped(x) for x in operands)
 
 
-class _unnoticed:
+class unnoticed:
     """Nested, without autograd, and, where there are any, dispatch modes and transforms of ``torch.func``."""
 
     def __init__(self, wrapped: bool) -> None:

@@ -46,7 +46,7 @@ def _kernels(dtype: torch.dtype) -> ModuleType | None:
             return None
         from . import numba_device
 
-        _try_out(numba_device, torch.ones(1, dtype=dtype))
+        _try_out(numba_device, torch.ones(1, dtype=dtype, device="cpu"))
     except ModuleNotFoundError:
         return None
     except Exception as reason:  # a numpy it does not know, a compiler that fails: the other path will do
@@ -173,14 +173,14 @@ def cosine(a: Tensor, b: Tensor, out: Tensor, exactly: bool) -> tuple[Floats, No
 def _doubtful(kernels: ModuleType, x: Bits, y: Bits, numbers: Floats, dtype: torch.dtype, exactly: bool) -> Bits:
     """The cosines of contiguous rows, as bits: from accurate sums where these decide, else by ``blocked``."""
     rows, columns = x.shape
-    bits = _bits(torch.zeros(rows, dtype=dtype))
+    bits = _bits(torch.zeros(rows, dtype=dtype, device="cpu"))
     doubtful = np.empty(rows, dtype=np.bool_)
     kernels.overlap(x.reshape(-1), columns, y.reshape(-1), columns, columns, doubtful)  # the others are orthogonal
     large = doubtful & (exactly | (np.abs(numbers[:, 0]) >= _FLOOR * np.sqrt(numbers[:, 1] * numbers[:, 2])))
     if large.any():
         bits[large], doubtful[large] = _accurate(kernels, x[large], y[large], dtype, 0.0 if exactly else _FLOOR)
     if doubtful.any():
-        out = torch.empty(int(doubtful.sum()), dtype=dtype)
+        out = torch.empty(int(doubtful.sum()), dtype=dtype, device="cpu")
         p, q = (torch.from_numpy(z[doubtful]).view(dtype) for z in (x, y))
         blocked.cosine(p, q, out, exactly)
         bits[doubtful] = _bits(out)
@@ -192,7 +192,7 @@ def _accurate(kernels: ModuleType, x: Bits, y: Bits, dtype: torch.dtype, floor: 
     rows, columns = x.shape
     numbers = np.empty((rows, 3))
     kernels.accurate_gram(x.reshape(-1), columns, y.reshape(-1), columns, columns, numbers)
-    bits = _bits(torch.empty(rows, dtype=dtype))
+    bits = _bits(torch.empty(rows, dtype=dtype, device="cpu"))
     doubtful = np.empty(rows, dtype=np.bool_)
     # Ogita, Rump and Oishi, theorem 4.1, for the sums; three more roundings, with room to spare.
     error = (columns / kernels.LANES + kernels.LANES) ** 2 * 2.0**-104

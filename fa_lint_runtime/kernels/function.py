@@ -26,7 +26,7 @@ def _forward(path: ModuleType, a: Tensor, b: Tensor, dtype: torch.dtype, exactly
     if a.ndim == 2:
         out = a.new_empty(a.shape[0], dtype=dtype)
         return out, [path.cosine(a, b, out, exactly)]
-    out = torch.empty(a.shape[:-1], dtype=dtype)
+    out = torch.empty(a.shape[:-1], dtype=dtype, device="cpu")
     flat = out.view(-1)
     kept = []
     start = 0
@@ -59,7 +59,8 @@ class _Cosine(torch.autograd.Function):
 def _gradients(
     path: ModuleType, a: Tensor, b: Tensor, upstream: Tensor, kept: list[Any], needs: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
-    grads = [torch.empty(a.shape, dtype=x.dtype) if needed else None for x, needed in zip((a, b), needs, strict=True)]
+    pairs = zip((a, b), needs, strict=True)
+    grads = [torch.empty(a.shape, dtype=x.dtype, device="cpu") if needed else None for x, needed in pairs]
     flat = [None if g is None else g.view(math.prod(a.shape[:-1]), a.shape[-1]) for g in grads]
     weights = upstream.detach().to(torch.float64).reshape(-1).numpy()
     start = 0

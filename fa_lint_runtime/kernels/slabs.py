@@ -70,7 +70,7 @@ def _slabs(operands: tuple[Tensor, ...]) -> Iterator[tuple[int, int, tuple[Tenso
 def _forward(formula: Formula, dtype: torch.dtype, vectors: bool, operands: tuple[Tensor, ...]) -> Tensor:
     shape = operands[0].shape
     rows = math.prod(shape[:-1])
-    out = torch.empty((rows, shape[-1]) if vectors else (rows,), dtype=dtype)
+    out = torch.empty((rows, shape[-1]) if vectors else (rows,), dtype=dtype, device="cpu")
     for first, end, some in _slabs(operands):
         out[first:end] = formula(*some)
     return out.view(shape if vectors else shape[:-1])
@@ -90,7 +90,8 @@ class _Rowwise(torch.autograd.Function):
             whole = composite.gradients(ctx.formula, operands, needs, upstream, torch.is_grad_enabled())
             return None, None, None, *whole
         columns = operands[0].shape[-1]
-        grads = [torch.empty(x.shape, dtype=x.dtype) if n else None for x, n in zip(operands, needs, strict=True)]
+        pairs = zip(operands, needs, strict=True)
+        grads = [torch.empty(x.shape, dtype=x.dtype, device="cpu") if needed else None for x, needed in pairs]
         flat = [None if g is None else g.view(-1, columns) for g in grads]
         weights = upstream.reshape(-1, columns) if ctx.vectors else upstream.reshape(-1)
         for first, end, some in _slabs(tuple(x.detach() for x in operands)):

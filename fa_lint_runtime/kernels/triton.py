@@ -78,20 +78,21 @@ def gram(a: Tensor, b: Tensor, cut: Plan | None = None) -> tuple[Tensor, Tensor]
     cut = cut or plan(rows, columns, _units(a.device))
     partial = torch.empty((cut.splits, 3, rows), dtype=torch.float64, device=a.device)
     out = torch.empty(rows, dtype=torch.float32, device=a.device)
-    device.gram_kernel[(math.ceil(rows / cut.tile_rows), cut.splits)](
-        a,
-        b,
-        partial,
-        out,
-        rows,
-        columns,
-        *a.stride(),
-        *b.stride(),
-        cut.span,
-        ROWS=cut.tile_rows,
-        COLUMNS=cut.tile_columns,
-        FINISH=cut.splits == 1,
-    )
+    with torch.cuda.device_of(a):  # type: ignore[no-untyped-call]  # Triton starts on the current device
+        device.gram_kernel[(math.ceil(rows / cut.tile_rows), cut.splits)](
+            a,
+            b,
+            partial,
+            out,
+            rows,
+            columns,
+            *a.stride(),
+            *b.stride(),
+            cut.span,
+            ROWS=cut.tile_rows,
+            COLUMNS=cut.tile_columns,
+            FINISH=cut.splits == 1,
+        )
     if cut.splits == 1:
         return out, partial[0]
     numbers = partial.sum(0)
@@ -109,22 +110,23 @@ def gradients(
     cut = plan(rows, columns, 0)
     ga = torch.empty((rows, columns), dtype=a.dtype, device=a.device) if needs[0] else None
     gb = torch.empty((rows, columns), dtype=b.dtype, device=b.device) if needs[1] else None
-    device.gradient_kernel[(math.ceil(rows / cut.tile_rows), math.ceil(columns / cut.tile_columns))](
-        a,
-        b,
-        numbers,
-        upstream.to(torch.float64).contiguous(),
-        a if ga is None else ga,
-        b if gb is None else gb,
-        rows,
-        columns,
-        *a.stride(),
-        *b.stride(),
-        ROWS=cut.tile_rows,
-        COLUMNS=cut.tile_columns,
-        WANT_A=needs[0],
-        WANT_B=needs[1],
-    )
+    with torch.cuda.device_of(a):  # type: ignore[no-untyped-call]
+        device.gradient_kernel[(math.ceil(rows / cut.tile_rows), math.ceil(columns / cut.tile_columns))](
+            a,
+            b,
+            numbers,
+            upstream.to(torch.float64).contiguous(),
+            a if ga is None else ga,
+            b if gb is None else gb,
+            rows,
+            columns,
+            *a.stride(),
+            *b.stride(),
+            ROWS=cut.tile_rows,
+            COLUMNS=cut.tile_columns,
+            WANT_A=needs[0],
+            WANT_B=needs[1],
+        )
     return ga, gb
 
 

@@ -86,7 +86,7 @@ class _Workspace(threading.local):
 def _fresh(count: int) -> Tensor:
     """Uninitialised fp64. torch aligns to a cache line (numpy does not: that costs a third of the speed of a dot)."""
     with torch.inference_mode(False):  # an inference tensor could not be written to later
-        return torch.empty(count, dtype=torch.float64)
+        return torch.empty(count, dtype=torch.float64, device="cpu")
 
 
 workspace = _Workspace()

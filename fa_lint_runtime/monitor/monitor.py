@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..diagnostics import DiagnosticThresholds
 from ..diagnostics.batches import Batch, to_batch
-from ..diagnostics.capture import BatchStatistics, Capture, Credits
+from ..diagnostics.capture import BatchStatistics, Capture, Credits, to_cpu
 from ..diagnostics.credits import FeedbackSource, Pairing, as_feedback, effective_matrices, pair
 from ..diagnostics.discovery import Layers
 from ..diagnostics.distributed import rank_and_world
@@ -88,6 +88,7 @@ class Monitor:
         self._feedback = None if feedback is None else as_feedback(feedback)
         self._layers, self._loss_fn, self._token, self._sites = layers, loss_fn, token, sites
         self._capture: Capture | None = None
+        self._home = torch.device("cpu")
         self._pairs: tuple[tuple[int, str], ...] = ()
         self._fired: set[str] = set()
         self.steps = 0
@@ -119,9 +120,9 @@ class Monitor:
         home = next((p.device for p in inner.parameters()), torch.device("cpu"))
         batch = self._batch = self._batch.to(home)
         with measured(inner, track_parameters=True):
-            if self._capture is None or self._capture.model is not inner:
-                self._capture = self._configured(inner, batch)
-            found = self._capture(batch, 1)
+            if self._capture is None or self._capture.model is not inner or self._home != home:
+                self._capture, self._home = self._configured(inner, batch), home
+            found = to_cpu(self._capture(batch, 1))
         reading = self._reading(self.steps if step is None else step, found)
         if rank_and_world()[0] == 0:
             self._publish(reading)
@@ -129,13 +130,14 @@ class Monitor:
 
     def _configured(self, model: nn.Module, batch: Batch) -> Capture:
         probe = batch.head(3)
-        plan, logits = make_plan(model, self._layers, probe)
+        gated = self._feedback.kind if self._feedback is not None and self._feedback.derivative else None
+        plan, logits = make_plan(model, self._layers, probe, before_activations=gated is not None)
         capture = Capture(model, plan, summed_loss(self._loss_fn, logits, probe.y), token=self._token, groups=1)
         if self._feedback is not None:
             _, matrices = effective_matrices(self._feedback, logits.device)
             self._pairs = pair(self._feedback.sites, plan.names, self._sites).trained
             # As the pairing that asks for no null: Γ is recorded here, decisions about it belong to diagnose.
-            capture.credits = Credits(Pairing((), self._pairs, ""), matrices=matrices)
+            capture.credits = Credits(Pairing((), self._pairs, ""), matrices=matrices, gated=gated)
         return capture
 
     def _reading(self, step: int, found: BatchStatistics) -> Reading:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ..placement import HOST, factories_on
 from .baselines import freeze
 from .data import Dataset
 from .local_step import local_step
@@ -89,8 +90,8 @@ def build(factory: ModelFactory, method: str, sample: Tensor, seed: int) -> tupl
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]), factories_on(HOST):
+        torch.default_generator.manual_seed(seed)
         model = factory()
         return model, METHODS[method](model, sample.cpu())
 
@@ -186,7 +187,7 @@ def train(
     done = 0
     for epoch in epochs_shown(recipe.epochs, f"{method} {data.name} seed {seed}", progress):
         model.train()
-        shuffled = torch.randperm(len(data.train_x), generator=order).to(device)
+        shuffled = torch.randperm(len(data.train_x), generator=order, device="cpu").to(device)
         losses = []
         for start in range(0, batches * recipe.batch_size, recipe.batch_size):
             chosen_rows = shuffled[start : start + recipe.batch_size]

@@ -118,7 +118,10 @@ def _below_alignments(report: DiagnosticReport) -> Iterator[RenderableType]:
     found = report.alignment
     if found is None:
         return
-    yield Text("✓ differs from fresh feedback, = does not (Holm over layers); the sample interval decides nothing")
+    if all(x.alignment is None or x.alignment.decision == "undefined" for x in report.layers):
+        yield Text("no decision about Γ: see what decides, below")
+    else:
+        yield Text("✓ differs from fresh feedback, = does not (Holm over layers); the sample interval decides nothing")
     others = [x.alignment for x in report.layers if x.alignment and x.alignment.original_site]
     if others:
         pairs = ", ".join(signed(a.original_gamma) for a in others)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..placement import HOST, factories_on
 from .claim import LEVELS, Claim, Finding, Level, Outcome
 from .claims import CLAIMS
 from .lab import Lab
@@ -75,6 +76,7 @@ def chosen_claims(level: Level) -> tuple[Claim, ...]:
     return tuple(claim for claim in CLAIMS if LEVELS.index(claim.level) <= LEVELS.index(level))
 
 
+@factories_on(HOST)
 def verify(level: Level = "default", *, jobs: int = 2, on_progress: Progress | None = None) -> Verification:
     """Measure every claim of a level on the installed torch.
 

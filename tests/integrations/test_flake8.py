@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MIXED, SAFE, UNSAFE, write
+from tests.conftest import CLAMPED, MIXED, UNSAFE, write
 from tests.integrations.repository import ROOT
 
 pytest.importorskip("flake8", reason="the extra `flake8` is not installed")
@@ -77,7 +77,7 @@ def test_by_default_it_is_on() -> None:
 def test_worker_processes_know_the_options() -> None:
     for number in range(4):
         write(f"a{number}.py", "def f(a, b):\n    return a @ teaching\n")
-        write(f"b{number}.py", SAFE)
+        write(f"b{number}.py", CLAMPED)
     done = _flake8("-j", "2", "--select", "FAL", ".")
     assert done.stdout.count("FAL201") == 4
 
@@ -129,12 +129,13 @@ def test_a_broken_configuration_is_a_finding_not_an_exception() -> None:
 
 
 @pytest.fixture
-def plugin_in(tmp_path: Path) -> Path:
+def plugin_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package that adds a rule to fa-lint, installed where flake8's process finds it."""
-    write("extra.py", (ROOT / "tests" / "integrations" / "opt_in_rule.py").read_text())
-    write("extra-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: extra\nVersion: 1\n")
-    write("extra-1.dist-info/entry_points.txt", "[fa_lint.rules]\nextra = extra:OptIn\n")
-    return tmp_path
+    folder = tmp_path_factory.mktemp("prefix") / "site-packages"
+    write(folder / "extra.py", (ROOT / "tests" / "integrations" / "opt_in_rule.py").read_text())
+    write(folder / "extra-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: extra\nVersion: 1\n")
+    write(folder / "extra-1.dist-info/entry_points.txt", "[fa_lint.rules]\nextra = extra:OptIn\n")
+    return folder
 
 
 def test_opt_in_rules_and_rules_that_raise(plugin_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:

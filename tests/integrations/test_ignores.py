@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests.conftest import MIXED, SAFE, UNSAFE, Lint, notebook, write
+from tests.conftest import CLAMPED, MIXED, UNSAFE, Lint, notebook, write
 
 Codes = Callable[..., list[str]]
 
@@ -131,9 +131,9 @@ def test_only_what_is_shown_is_silenced(fa_lint: Lint, codes: Codes) -> None:
 
 
 def test_standard_input(fa_lint: Lint) -> None:
-    result = fa_lint("-", "--add-ignore", stdin=SAFE.encode())
+    result = fa_lint("-", "--add-ignore", stdin=CLAMPED.encode())
     assert result.exit_code == 0
-    assert result.stdout == SAFE.replace("dim=0)\n", "dim=0)  # fa-lint: ignore[FAL201]\n")
+    assert result.stdout == CLAMPED.replace("dim=0)\n", "dim=0)  # fa-lint: ignore[FAL201]\n")
 
 
 @pytest.mark.parametrize("data", [b"# coding: latin-1\ns = '\xe9'\n", "\ufeffs = 'é'\n".encode()])

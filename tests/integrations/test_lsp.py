@@ -17,7 +17,7 @@ from lsprotocol import types  # noqa: E402
 from pytest_lsp import ClientServerConfig, LanguageClient  # noqa: E402
 
 from fa_lint.installing import install_command  # noqa: E402
-from tests.conftest import SAFE, SAFE_FIXED, UNSAFE, UNSAFE_FIXED, write  # noqa: E402
+from tests.conftest import CLAMPED, SAFE, SAFE_FIXED, UNSAFE, UNSAFE_FIXED, write  # noqa: E402
 
 # One server for all tests, as an editor has one for all files.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -119,7 +119,7 @@ async def test_open_change_save_and_close(client: LanguageClient, tmp_path: Path
     assert found.code_description.href.endswith("/FAL101.md")
     _change(client, uri, "x = 1\n", 2)
     await _published(client, uri, [])
-    _change(client, uri, SAFE, 3)
+    _change(client, uri, CLAMPED, 3)
     (found,) = await _published(client, uri, ["FAL201"])
     assert found.related_information
     assert found.related_information[0].location.uri == uri
@@ -184,14 +184,14 @@ async def test_the_configuration_is_read_again(client: LanguageClient, tmp_path:
 
 async def test_a_safe_fix_and_a_suppression(client: LanguageClient, tmp_path: Path) -> None:
     uri = _open(client, tmp_path / "a.py", SAFE)
-    await _published(client, uri, ["FAL201"])
-    fix, silence = await _actions(client, uri, 3, 20, only=["quickfix"])
+    await _published(client, uri, ["FAL402"])
+    fix, silence = await _actions(client, uri, 5, 20, only=["quickfix"])
     assert fix.is_preferred
     assert fix.diagnostics
-    assert fix.diagnostics[0].code == "FAL201"
+    assert fix.diagnostics[0].code == "FAL402"
     assert _applied({uri: SAFE}, fix.edit) == {uri: SAFE_FIXED}
     silenced = _applied({uri: SAFE}, silence.edit)[uri]
-    assert silenced == SAFE.replace("dim=0)\n", "dim=0)  # fa-lint: ignore[FAL201]\n")
+    assert silenced == SAFE.replace("randn(n, n)\n", "randn(n, n)  # fa-lint: ignore[FAL402]\n")
     _change(client, uri, silenced, 2)
     await _published(client, uri, [])
 
@@ -210,14 +210,15 @@ async def test_nothing_to_do_where_nothing_is_found(client: LanguageClient, tmp_
 
 
 async def test_all_safe_fixes_at_once(client: LanguageClient, tmp_path: Path) -> None:
-    text = SAFE + UNSAFE.replace("import torch\n", "").replace("f(x)", "h(x)") + SAFE.partition("\n")[2]
+    text = SAFE + UNSAFE.replace("import torch\n", "") + CLAMPED.replace("import", "\nimport")
+    text += SAFE.partition("\n")[2].replace("LinearFA", "OtherFA")
     uri = _open(client, tmp_path / "a.py", text)
-    await _published(client, uri, ["FAL201", "FAL101", "FAL201"])
+    await _published(client, uri, ["FAL402", "FAL101", "FAL201", "FAL402"])
     (everything,) = await _actions(client, uri, 0, 0, only=["source.fixAll"])
     fixed = _applied({uri: text}, everything.edit)[uri]
-    assert fixed.count("safe_cosine(") == 2
-    assert fixed.count("from fa_lint_runtime import safe_cosine\n") == 1
+    assert fixed.count("self.register_buffer(") == 2
     assert "norm(-1" in fixed
+    assert "F.cosine_similarity(" in fixed
 
 
 async def test_a_finding_in_a_long_string_has_its_suppression_elsewhere(client: LanguageClient, tmp_path: Path) -> None:
@@ -280,23 +281,34 @@ async def test_a_notebook_is_one_program(client: LanguageClient, tmp_path: Path)
     cells = [
         ("python", "import torch.nn.functional as F\n"),
         ("markdown", "x.norm(-1)"),
-        ("python", "%time 1\n" + SAFE.partition("\n\n")[2]),
+        ("python", "%time 1\n" + CLAMPED.partition("\n\n")[2]),
     ]
     uri, uris = _open_notebook(client, tmp_path / "n.ipynb", *cells)
     (found,) = await _published(client, uris[2], ["FAL201"])
     assert _span(found)[0] == 2
     assert not client.diagnostics[uris[0]]
-    fix, silence, everything = await _actions(client, uris[2], 2, 15)
+    fix, silence = await _actions(client, uris[2], 2, 15)
     texts = {cell: text for cell, (_, text) in zip(uris, cells, strict=True)}
     fixed = _applied(texts, fix.edit)
     assert "from fa_lint_runtime import safe_cosine" in fixed[uris[0]]
     assert "return safe_cosine(credit, p.grad, dim=0)" in fixed[uris[2]]
-    assert _applied(texts, everything.edit) == fixed
     assert "# fa-lint: ignore[FAL201]" in _applied(texts, silence.edit)[uris[2]]
     assert "clamped-gradient-cosine" in str(await _hover(client, uris[2], 2, 15))
     # The finding of one cell is not offered in another.
     assert await _actions(client, uris[0], 2, 15, only=["quickfix"]) == []
     assert uri not in client.diagnostics
+
+
+async def test_all_safe_fixes_of_a_notebook_at_once(client: LanguageClient, tmp_path: Path) -> None:
+    head, rest = SAFE.split("\n\n", 1)
+    cells = [("python", head + "\n"), ("markdown", "x.norm(-1)"), ("python", rest)]
+    _, uris = _open_notebook(client, tmp_path / "safe.ipynb", *cells)
+    await _published(client, uris[2], ["FAL402"])
+    fix, _, everything = await _actions(client, uris[2], 3, 15)
+    texts = {cell: text for cell, (_, text) in zip(uris, cells, strict=True)}
+    fixed = _applied(texts, fix.edit)
+    assert "self.register_buffer(" in fixed[uris[2]]
+    assert _applied(texts, everything.edit) == fixed
 
 
 async def test_cells_that_change_and_go(client: LanguageClient, tmp_path: Path) -> None:

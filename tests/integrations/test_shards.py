@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fa_lint.shards import in_shard
-from tests.conftest import SAFE, UNSAFE, Lint, write
+from tests.conftest import CLAMPED, UNSAFE, Lint, write
 from tests.integrations.repository import ROOT
 
 Codes = Callable[..., list[str]]
@@ -43,7 +43,7 @@ def test_shards_do_not_depend_on_where_they_run(monkeypatch: pytest.MonkeyPatch)
 def test_the_shards_find_what_one_run_finds(codes: Codes, count: int) -> None:
     shutil.copytree(ROOT / "fixtures", "fixtures")
     for number in range(5):
-        write(f"fixtures/more/a{number}.py", UNSAFE if number % 2 else SAFE)
+        write(f"fixtures/more/a{number}.py", UNSAFE if number % 2 else CLAMPED)
     whole = codes("fixtures")
     parts = [codes("fixtures", "--shard", f"{index}/{count}") for index in range(1, count + 1)]
     assert sorted(place for part in parts for place in part) == sorted(whole)

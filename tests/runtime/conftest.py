@@ -10,21 +10,16 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+# Without a GPU they run in a process of their own: pytest -p tests.device_double tests/runtime/device
+collect_ignore = [] if torch.cuda.is_available() else ["device"]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "numerics: accuracy against an exact oracle",
         "slow: minutes, or needs a compiler",
-        "gpu: needs CUDA",
     ):
         config.addinivalue_line("markers", marker)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 
 @pytest.fixture(autouse=True)

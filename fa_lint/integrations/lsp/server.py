@@ -12,6 +12,7 @@ from fa_lint._version import __version__
 from fa_lint.config import ConfigError, Settings, find_config, load
 from fa_lint.discovery import is_excluded
 from fa_lint.engine import lint_text
+from fa_lint.escaping import visible
 from fa_lint.findings import Diagnostic
 from fa_lint.integrations.lsp.actions import FIX_ALL, code_actions
 from fa_lint.integrations.lsp.convert import diagnostic_of
@@ -86,7 +87,7 @@ class FaLintServer(LanguageServer):
         """Once, not at every key."""
         if message not in self._told:
             self._told.add(message)
-            self.window_show_message(types.ShowMessageParams(types.MessageType.Error, message))
+            self.window_show_message(types.ShowMessageParams(types.MessageType.Error, visible(message)))
 
     @property
     def can_version_edits(self) -> bool:

@@ -18,7 +18,7 @@ def acos_out_of_range(x: Tensor, *, now: bool) -> tuple[int, Measurement | None]
     bad = size > 1
     if now and not bool(bad.any()):
         return x.numel(), None
-    furthest = x.reshape(-1)[size.nan_to_num(0.0).reshape(-1).argmax()]
+    furthest = x.take(size.nan_to_num(0.0).argmax())
     should = torch.acos(furthest.double().clamp(-1, 1)) if now else None
     was = float("nan") if now else None
     return x.numel(), Measurement("acos-out-of-range", bad.sum(), x.numel(), None, was, should, furthest)

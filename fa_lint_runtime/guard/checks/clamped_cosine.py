@@ -90,7 +90,7 @@ def _deferred(na: Tensor, nb: Tensor, eps: float, result: Tensor | None) -> tupl
         return 0, None
     shares = _shares(na, nb, eps)
     worst, at = shares.min(0)
-    was = None if result is None else result.reshape(-1)[at]
+    was = None if result is None else result.take(at)
     should = None if was is None else was / worst
     smallest = torch.minimum(na.min(), nb.min())
     total = shares.numel()

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from ..measurement import Measurement
 
-__all__ = ["SMALLEST_NORMAL", "flushed_gradient"]
+__all__ = ["flushed_gradient", "is_subnormal"]
 
 # The smallest positive float16, and 16 of it: a gradient below that has at most 16 levels left, mostly 0.
 _FEW_LEVELS = 16 * 2.0**-24
-SMALLEST_NORMAL = 2.0**-14
+_SMALLEST_NORMAL = 2.0**-14
 
 
 def flushed_gradient(gradient: Tensor, *, sinking: Tensor | bool, now: bool) -> tuple[int, Measurement | None]:
@@ -28,3 +28,9 @@ def flushed_gradient(gradient: Tensor, *, sinking: Tensor | bool, now: bool) -> 
         return total, None
     count = (gradient == 0).sum().clamp(min=1) * bad
     return total, Measurement("gradient-flush", count, total, None, None, None, largest, "in float16")
+
+
+def is_subnormal(gradient: Tensor) -> Tensor:
+    """Whether not even the largest entry of a float16 gradient is a normal number; 0-dim bool."""
+    largest = gradient.abs().amax() if gradient.numel() else gradient.new_zeros(())
+    return (largest > 0) & (largest < _SMALLEST_NORMAL)

@@ -41,6 +41,6 @@ def underflowed_norm(
     if now and not bool(bad.any()):
         return total, None
     at = shares.argmin()
-    was, should = result.reshape(-1)[at], true.reshape(-1)[at]
+    was, should = result.take(at), true.take(at)  # an index would wait for the device
     detail = str(x.dtype).removeprefix("torch.")
-    return total, Measurement("underflowed-norm", bad.sum(), total, shares[at], was, should, should, detail)
+    return total, Measurement("underflowed-norm", bad.sum(), total, shares.take(at), was, should, should, detail)

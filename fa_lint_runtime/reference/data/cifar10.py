@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...dependencies import MissingDependencyError
+from ...placement import HOST, factories_on
 from .dataset import Dataset
 
 __all__ = ["cifar10"]
@@ -16,6 +17,7 @@ _MEAN = (0.4914, 0.4822, 0.4465)
 _STD = (0.2470, 0.2435, 0.2616)
 
 
+@factories_on(HOST)
 def cifar10(root: str | Path = "data", *, download: bool = False) -> Dataset:
     """50 000 training and 10 000 test images (3, 32, 32), normalised by the usual per-channel mean and std.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ...dependencies import MissingDependencyError
+from ...placement import HOST, factories_on
 from .dataset import Dataset
 
 __all__ = ["digits"]
@@ -12,6 +13,7 @@ __all__ = ["digits"]
 _TEST = 1024  # eight disjoint batches of 128
 
 
+@factories_on(HOST)
 def digits() -> Dataset:
     """1797 images as vectors of 64: 773 to train, 1024 to test, split by ``torch.randperm`` with generator seed 0.
 

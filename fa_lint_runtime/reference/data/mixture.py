@@ -6,11 +6,13 @@ import math
 
 import torch
 
+from ...placement import HOST, factories_on
 from .dataset import Dataset
 
 __all__ = ["gaussian_mixture"]
 
 
+@factories_on(HOST)
 def gaussian_mixture(
     dim: int = 3072,
     *,

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from training import CLASSES, DEPTH, WIDTH, accuracy, batches, trained
 
 from fa_lint_runtime import CreditInputs, Feedback, diagnose, safe_cosine
-from fa_lint_runtime.diagnostics.null import FeedbackNull, Moments
+from fa_lint_runtime.diagnostics.null import FeedbackNull, Moments, SignNull, SignSums
 from fa_lint_runtime.diagnostics.rows import as_rows, group_sums
 from fa_lint_runtime.diagnostics.stability import drifts
-from fa_lint_runtime.diagnostics.statistics import bootstrap_mean
+from fa_lint_runtime.diagnostics.statistics import binomial_interval, bootstrap_mean
 from fa_lint_runtime.feedback import Kind
 
 
@@ -50,6 +50,84 @@ def test_alignment_of_a_backprop_network_is_found_in_5_percent_of_cases_where_sa
             by_samples.append(gamma.low > 0 or gamma.high < 0)
     assert 0.02 <= np.mean(by_null) <= 0.08
     assert np.mean(by_samples) > 0.5
+
+
+SLOPES = {
+    "relu": lambda z: (z > 0).to(z.dtype),
+    "tanh": lambda z: 1 - z.tanh() ** 2,
+}
+
+
+def preactivations(
+    activation: str, width: int, seed: int, count: int = 256
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """States, gradients at them and output errors of an untrained network of three hidden layers, fp64."""
+    torch.manual_seed(seed)
+    h, states = torch.randn(count, 16, dtype=torch.float64), []
+    for fan_in in (16, width, width):
+        states.append(h @ torch.randn(fan_in, width, dtype=torch.float64) / fan_in**0.5)
+        states[-1].requires_grad_(True)
+        h = getattr(torch, activation)(states[-1])
+    logits = h @ torch.randn(width, CLASSES, dtype=torch.float64) / width**0.5
+    y = torch.randint(0, CLASSES, (count,))
+    gradients = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, y, reduction="sum"), states)
+    return states, list(gradients), (logits.softmax(1) - torch.nn.functional.one_hot(y, CLASSES)).detach()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", SLOPES)
+@pytest.mark.parametrize("width", [10, 32, 128])
+def test_credit_times_the_derivative_of_the_activation_is_aligned_by_chance_in_5_percent_of_layers(
+    activation: str, width: int
+) -> None:
+    p_values = []
+    for trial in range(200):
+        states, gradients, error = preactivations(activation, width, trial)
+        for index, (z, gradient) in enumerate(zip(states, gradients, strict=True)):
+            feedback = Feedback.dfa([width], CLASSES, seed=10_000 + 3 * trial + index)
+            credit = feedback.credit(error)["blocks.0"] * SLOPES[activation](z.detach())
+            sums = SignSums.of(as_rows(gradient).unit, as_rows(credit).unit, (width,))
+            observed, fresh = SignNull(199, trial).values([sums])
+            p_values.append((1 + (np.abs(fresh) >= (1 - 1e-12) * abs(observed)).sum()) / (len(fresh) + 1))
+    interval = binomial_interval(int((np.array(p_values) <= 0.05).sum()), len(p_values), 0.01)
+    assert interval.low <= 0.05
+    assert width == 10 or interval.high >= 0.05  # a few units have few sums of signs: at most 5 %
+
+
+def test_signs_are_redrawn_for_features_and_channels_that_share_a_row_of_the_feedback() -> None:
+    rng = torch.Generator().manual_seed(0)
+    for shape in [(12, 7), (7, 3, 5)]:  # positions of 7 features; 7 channels of 3 by 5
+        credit = torch.randn(7, generator=rng, dtype=torch.float64)
+        credit = credit.expand(12, 7) if len(shape) == 2 else credit.reshape(7, 1, 1).expand(shape)
+        sums = SignSums.of(torch.ones(1, credit.numel(), dtype=torch.float64), credit.reshape(1, -1), shape)
+        assert sums.units.shape == (7,)
+        assert float(sums.units.sum()) == pytest.approx(float(credit.sum()))
+        observed, fresh = SignNull(199, 0).values([sums])
+        assert len(fresh) == 2**7 - 1
+        assert fresh.sum() == pytest.approx(-observed)  # over all patterns of signs, nothing
+
+
+def test_power_of_a_credit_function_on_a_network_that_was_trained_by_feedback() -> None:
+    model, feedback = trained("dfa")
+    report = diagnose(model, batches(), accuracy(model), credit=lambda inputs: feedback.credit(inputs.error))
+    found = [x.alignment for x in report.layers]
+    assert all(a is not None and a.decision == "aligned" and a.z > 3.5 for a in found)
+    other = Feedback.dfa([WIDTH] * DEPTH, CLASSES, seed=999)
+    fresh = diagnose(model, batches(), accuracy(model), credit=lambda inputs: other.credit(inputs.error))
+    assert [x.alignment.decision for x in fresh.layers if x.alignment] == ["not distinguishable"] * 5
+
+
+@pytest.mark.parametrize("width", [1, 3, 5])
+def test_too_few_units_to_redraw_their_signs_decide_nothing(width: int) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 3))
+    data = [(torch.randn(32, 4), torch.randint(0, 3, (32,))) for _ in range(2)]
+    matrix = torch.randn(width, 3, dtype=torch.float64)
+    report = diagnose(model, data, 0.4, credit=lambda inputs: dict.fromkeys(("0", "2"), inputs.error @ matrix.T))
+    assert {x.alignment.decision for x in report.layers if x.alignment} == {"undefined"}
+    (found,) = [o for o in report.criteria if o.name == "alignment"]
+    assert found.state == "not measured"
+    assert "too few units" in found.text
 
 
 @pytest.mark.parametrize(("kind", "sizes"), [("dfa", (WIDTH,)), ("fa", (WIDTH, 12, 20)), ("fa", (WIDTH, 6))])

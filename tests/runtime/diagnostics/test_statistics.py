@@ -10,11 +10,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from torch import Tensor
 
 from fa_lint_runtime.diagnostics.rows import as_rows, group_sums
 from fa_lint_runtime.diagnostics.stability import batch_directions_stability, drifts
-from fa_lint_runtime.diagnostics.statistics import jackknife, medians, student_quantile
+from fa_lint_runtime.diagnostics.statistics import binomial_interval, jackknife, medians, student_quantile
 
 numbers = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([math.inf, math.nan, 0.0]))
 
@@ -57,6 +58,28 @@ def test_jackknife_is_the_textbook_interval_of_the_groups_that_hold_anything() -
         assert found[row].value == pytest.approx(values[row].mean())
         assert math.isnan(found[row].low)
         assert math.isnan(found[row].high)
+
+
+@pytest.mark.parametrize("probability", [0.75, 0.95, 0.975, 0.9995])
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4.5, 7, 30, 101])
+def test_a_student_variable_stays_below_its_quantile_that_often(probability: float, degrees: float) -> None:
+    assert stats.t.cdf(student_quantile(probability, degrees), degrees) == pytest.approx(probability, rel=1e-9)
+
+
+@pytest.mark.parametrize(("probability", "degrees"), [(0.975, 0), (0.975, -1), (0.0, 3), (1.0, 3), (math.nan, 3)])
+def test_no_quantile_without_a_degree_of_freedom(probability: float, degrees: float) -> None:
+    with pytest.raises(ValueError, match="degrees > 0"):
+        student_quantile(probability, degrees)
+
+
+@pytest.mark.parametrize("groups", [2, 3, 5])
+def test_intervals_over_few_groups_cover_as_often_as_they_say(groups: int) -> None:
+    values = np.random.default_rng(0).standard_normal((20_000, groups))
+    without = (values.sum(1, keepdims=True) - values) / (groups - 1)
+    found = jackknife(values.mean(1), without, np.ones_like(values, dtype=bool), 0.05)
+    covered = [e.low <= 0 <= e.high for e in found]
+    interval = binomial_interval(sum(covered), len(covered), 0.001)
+    assert interval.low <= 0.95 <= interval.high
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-30])

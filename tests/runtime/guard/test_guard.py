@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -78,6 +79,44 @@ def test_a_filter_may_turn_the_warning_into_an_error() -> None:
         with pytest.raises(GuardWarning), guard("warn"):
             low()
     assert not is_installed()
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        [("error", "", Warning)],
+        [("error", "", UserWarning)],
+        [("error", "", Warning), ("default", "", DeprecationWarning)],
+        [("error", "nothing of the guard", Warning), ("error", "", Warning)],
+    ],
+)
+def test_a_filter_that_makes_errors_of_all_warnings_is_not_about_the_guard(filters: list[Any]) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.resetwarnings()
+        for action, text, category in reversed(filters):
+            warnings.filterwarnings(action, text, category)
+        before = list(warnings.filters)
+        with guard("warn"):
+            low()
+        assert warnings.filters == before
+    assert [(w.category, w.lineno) for w in caught] == [(GuardWarning, LINE)]
+
+
+@pytest.mark.parametrize("text", ["FAL202", "FAL202 clamped"])
+def test_a_filter_may_name_the_code(text: str) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", text)
+        with pytest.raises(GuardWarning), guard("warn"):
+            low()
+
+
+def test_an_ignored_warning_stays_ignored() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", GuardWarning)
+        with guard("warn"):
+            low()
+    assert caught == []
 
 
 def test_error_is_raised_at_the_call() -> None:
@@ -300,6 +339,16 @@ def test_zero_by_zero_of_a_cosine_without_eps() -> None:
         F.cosine_similarity(torch.zeros(2, 3), torch.ones(2, 3), eps=0)
         F.cosine_similarity(torch.full((2, 3), float("nan")), torch.ones(2, 3), eps=0)
     assert [(event.code, event.count) for event in log] == [("FAL405", 2)]
+
+
+def test_zero_by_zero_in_place() -> None:
+    before = torch.Tensor.__itruediv__
+    x = torch.zeros(2, 3)
+    with guard("record") as log:
+        x /= torch.zeros(2, 3)
+        line = sys._getframe().f_lineno - 1
+    assert [(event.code, event.count, event.line) for event in log] == [("FAL405", 6, line)]
+    assert torch.Tensor.__itruediv__ is before
 
 
 def program() -> None:

@@ -97,6 +97,22 @@ def test_warn_passes_and_warns_at_the_line(pytester: pytest.Pytester) -> None:
     strict.assert_outcomes(failed=2)
 
 
+@pytest.mark.parametrize("way", ["command line", "ini", "marker", "in the test"])
+def test_warn_fails_no_test_where_warnings_are_errors(pytester: pytest.Pytester, way: str) -> None:
+    marker = '@pytest.mark.filterwarnings("error")\n' if way == "marker" else ""
+    inside = 'import warnings; warnings.simplefilter("error")\n    ' if way == "in the test" else ""
+    make(pytester, f"{marker}def test_a():\n    {inside}low()")
+    if way == "ini":
+        pytester.makeini("[pytest]\nfilterwarnings = error\n")
+    result = pytester.runpytest_inprocess(
+        *(option for option in QUIET if way != "ini" or option not in ("-W", "default")),
+        "--fa-guard=warn",
+        *(("-W", "error") if way == "command line" else ()),
+    )
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines([f"*{PLACE}: GuardWarning: FAL202 clamped-cosine: *"])
+
+
 @pytest.mark.parametrize("mode", ["off", "warn", "error"])
 def test_ini_and_command_line(pytester: pytest.Pytester, mode: str) -> None:
     make(pytester, "def test_a():\n    low()")

@@ -66,6 +66,23 @@ def test_a_cast_by_a_stored_method_is_seen_once_float16_is_in_play() -> None:
     assert len(log) == 1
 
 
+def test_numbers_of_python_may_be_cast() -> None:
+    """They reach the hook as numbers, and leave it as numbers where the cast changes nothing."""
+    casts: list[Any] = [
+        lambda: torch.ops.aten.to.dtype(0.5, torch.float64),
+        lambda: torch.ops.aten.to.dtype(0.5, torch.float16),
+        lambda: torch.ops.aten.to.dtype(2, torch.int64),
+        lambda: torch.ops.aten.to.dtype(True, torch.bool),
+        lambda: torch.ops.aten.to.dtype(1j, torch.complex128),
+        lambda: torch.ops.aten.to.other(0.5, torch.ones(2, dtype=torch.float64)),
+    ]
+    expected = [cast() for cast in casts]
+    with guard("record") as log:
+        torch.ones(1).half()  # from here on casts are hooked
+        assert [cast() for cast in casts] == expected
+    assert not log and not log.unchecked
+
+
 def test_threads_of_the_user() -> None:
     with guard("record") as log:
         workers = [threading.Thread(target=low, args=(SMALL,)) for _ in range(4)]
