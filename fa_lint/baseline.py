@@ -1,4 +1,4 @@
-"""A baseline: the findings a project lives with for now, so that only new ones are reported, and a ratchet.
+"""A baseline: the findings that a project had when it adopted fa-lint, so that only new ones are reported.
 
 One JSON file, one object a kind of finding, sorted, so that it reads and merges well. What identifies a finding is in
 :mod:`fa_lint.fingerprints`; the other fields tell a person what it is.

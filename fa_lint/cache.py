@@ -56,7 +56,7 @@ def cache_folder() -> str | None:
 
 
 def _is_ours(path: Path, kind: int) -> bool:
-    """Is it what it should be, no link to it, and in no other user's hand?"""
+    """Return True if it is of the right kind, no link, and not writable by another user."""
     found = os.lstat(path)
     if stat.S_IFMT(found.st_mode) != kind:
         return False
@@ -98,7 +98,7 @@ class Cache:
                     self._old = loaded
 
     def get(self, key: str, path: str) -> FileResult | None:
-        """The result stored under ``key``, told of ``path``; None where there is none that can be read."""
+        """The result stored under ``key``, with its path set to ``path``; None where there is none that can be read."""
         try:
             stored = self._stored(key)
             return None if stored is None else _result(stored, path)

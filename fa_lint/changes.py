@@ -44,7 +44,7 @@ class Changes:
         return path in self.rows
 
     def touch(self, found: Diagnostic) -> bool:
-        """Does a finding stand on a changed row? A changed file that is not Python counts as a whole."""
+        """Return True if a finding is on a changed row; a changed file that is not Python counts as a whole."""
         if found.path not in self.rows:
             return False
         rows = self.rows[found.path]

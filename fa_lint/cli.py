@@ -153,9 +153,9 @@ class _CheckCommand(click.Command):
 @click.option(
     "--add-ignore", metavar="[=REASON]", help="Write a suppression, with the reason, at every finding that is shown."
 )
-@click.option("--baseline", type=click.Path(dir_okay=False), help="Report only what this baseline does not know.")
+@click.option("--baseline", type=click.Path(dir_okay=False), help="Report only findings that are not in this baseline.")
 @click.option("--write-baseline", type=click.Path(dir_okay=False), help="Write a baseline of all findings.")
-@click.option("--prune-baseline", is_flag=True, help="Drop what is no longer found from the --baseline.")
+@click.option("--prune-baseline", is_flag=True, help="Remove entries that no longer match from the --baseline.")
 @click.option("--diff-from", metavar="REV", help="Report only lines changed since a git revision.")
 @click.option("--shard", callback=_shard, metavar="I/N", help="Lint the I-th of N parts of the files.")
 @click.option("--watch", is_flag=True, help="Run again when a file changes (extra `watch`).")
@@ -164,7 +164,7 @@ class _CheckCommand(click.Command):
     "--output-file",
     multiple=True,
     metavar="[FORMAT:]PATH",
-    help="Write the findings to a file, instead of printing them; with a format, beside. May be repeated.",
+    help="Write the findings to a file: PATH instead of printing, FORMAT:PATH as well. May be repeated.",
 )
 @click.option("--statistics", is_flag=True, help="Count findings by rule.")
 @click.option(
@@ -193,7 +193,7 @@ class _CheckCommand(click.Command):
     "--with-runtime",
     type=click.Path(dir_okay=False),
     metavar="F.json",
-    help="Mark findings that the run-time guard confirmed, and list what only it saw (from pytest --fa-guard-json).",
+    help="Mark findings that the run-time guard confirmed, and add events no rule found (pytest --fa-guard-json).",
 )
 def check(paths: tuple[str, ...], **options: Any) -> None:
     """Lint files and directories (`-` reads standard input)."""
@@ -228,7 +228,7 @@ def server() -> None:
 @cli.command()
 @click.argument("folder", default=".", type=click.Path(file_okay=False))
 def init(folder: str) -> None:
-    """Write a configuration into pyproject.toml (or fa-lint.toml), and tell Ruff about the codes."""
+    """Write a configuration into pyproject.toml (or fa-lint.toml), and declare the codes to Ruff."""
     from fa_lint.init import init as write_configuration
 
     write_configuration(folder)

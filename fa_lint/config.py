@@ -114,7 +114,7 @@ def _strings(value: Any) -> tuple[str, ...]:
 
 
 def is_pattern(line: str) -> bool:
-    """Can ``line`` be read as a pattern of an ignore file? git skips the others, and so do we."""
+    """Return True if ``line`` is a pattern of an ignore file; git skips other lines, and so does fa-lint."""
     try:
         GitIgnoreSpec.from_lines([line])
     except ValueError:

@@ -60,7 +60,7 @@ def discover(paths: Iterable[str], settings: Settings) -> list[str]:
 
 
 def _is_missing(path: str) -> bool:
-    """Is nothing there? What is there and out of reach is not missing."""
+    """Return True if nothing is there; what is there and cannot be reached is not missing."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -71,7 +71,7 @@ def _is_missing(path: str) -> bool:
 
 
 def is_excluded(path: str, settings: Settings) -> bool:
-    """Is a file, or a folder it lies in, excluded or ignored? For ``--force-exclude``, and what editors open."""
+    """Return True if a file, or a folder above it, is excluded or ignored: ``--force-exclude``, open editors."""
     absolute = os.path.abspath(path)
     root = os.path.abspath(settings.root)
     inside = os.path.relpath(absolute, root)

@@ -83,7 +83,7 @@ def lint(
     """Lint files. The result does not depend on ``jobs`` (0: one per core) nor on the cache.
 
     ``context`` are files of the same project that are read for the links across files and not reported on:
-    ``lint(some, context=others)`` finds in ``some`` what ``lint(some + others)`` finds there. ``progress`` is told
+    ``lint(some, context=others)`` finds in ``some`` what ``lint(some + others)`` finds there. ``progress`` gets
     (files done, files in all).
     """
     began = time.perf_counter()
@@ -230,7 +230,7 @@ def _workers(todo: list[_Job], jobs: int, made: BaseContext) -> int:
 def _run(
     todo: list[_Job], declared: RoleNames, paths: list[str], jobs: int, done: Callable[[int], None]
 ) -> Iterator[FileResult]:
-    """The results of the files, as they come; ``done`` is told how many more there are."""
+    """The results of the files, as they come; ``done`` gets how many more there are."""
     made = context()
     workers = _workers(todo, jobs, made)
     left = {job[0]: job for job in todo}

@@ -16,7 +16,7 @@ __all__ = ["ENGINE_PAGES", "explain"]
 ENGINE_PAGES = {
     "FAL900": "A file, or a cell of a notebook, that is not Python and was not checked. It says where and why. "
     "The other files are checked all the same; the exit code is at least 1.",
-    "FAL901": "A suppression comment that silences nothing. The safe fix deletes it, or drops the idle codes.",
+    "FAL901": "A suppression comment that silences nothing. The safe fix deletes it, or removes the unused codes.",
 }
 
 

@@ -35,7 +35,7 @@ class Insertion:
 def to_silence(found: list[Diagnostic]) -> list[Diagnostic]:
     """The findings that want a suppression of their own.
 
-    A helper that is wrong only for the gradients passed to it is silenced at those calls: the next call is told.
+    A helper that is wrong only for the gradients passed to it is silenced at those calls; the next call is reported.
     """
     helpers = {(r.path, r.cell, r.start) for item in found for r in item.related if r.message == IN_HELPER}
     return [

@@ -1,4 +1,4 @@
-"""``fa-lint init``: a configuration for this project, and a word to Ruff about the codes."""
+"""``fa-lint init``: a configuration for this project, and the codes declared to Ruff."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _SITE_NAMES = ("site-packages", "dist-packages")
 
 
 def is_program() -> bool:
-    """Is this process fa-lint itself, and not a program that uses it?"""
+    """Return True if this process is fa-lint itself, and not a program that uses it."""
     started = sys.argv[0] if sys.argv else ""
     if started == "-m":  # Python is still looking for the module to run
         return any(word.removeprefix("-m") == "fa_lint" for word in sys.orig_argv)
@@ -144,7 +144,7 @@ def _real(path: str) -> str:
 
 
 def _meet(entry: str, here: str) -> bool:
-    """Is an entry of ``sys.path`` the working directory, or in it, or around it?"""
+    """Return True if an entry of ``sys.path`` is the working directory, in it, or around it."""
     real = _real(entry)
     return not os.path.isabs(entry) or _is_below(real, here) or _is_below(here, real)
 

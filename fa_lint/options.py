@@ -48,7 +48,7 @@ class CheckOptions:
 
     @property
     def narrows(self) -> bool:
-        """Are only some of the findings wanted, so that the others must not be touched either?"""
+        """Return True if only some findings are wanted; the others must not be changed either."""
         return self.baseline is not None or self.diff_from is not None
 
 

@@ -71,13 +71,13 @@ def _tell_gone(old: Baseline, smaller: Baseline, *, prune: bool) -> None:
         return
     for entry in gone:
         times = f" ({entry.count} times)" if entry.count > 1 else ""
-        tell(f"{old.file}: no longer found: {entry}{times}")
+        tell(f"{old.file}: entry no longer matches: {entry}{times}")
     count = plural(sum(entry.count for entry in gone), "finding")
     if prune:
         smaller.write()
-        tell(f"Dropped {count} from {old.file}.")
+        tell(f"Removed {count} from {old.file}.")
     else:
-        tell(f"{count} of {old.file} no longer found; `--prune-baseline` drops them.")
+        tell(f"{count} in {old.file} no longer found; `--prune-baseline` removes the entries.")
 
 
 def write_baseline(report: Report, file: str) -> None:

@@ -33,12 +33,12 @@ def unused(suppressions: list[Suppression], codes: frozenset[str], source: Sourc
 
 
 def _drop_suppression(item: Suppression, idle: set[str], source: Source) -> Fix:
-    """Delete the comment, or only its idle codes where others are left. What else the line says stays."""
+    """Delete the comment, or only its unused codes where others are left. What else the line says stays."""
     kept = [code for code in named_codes(source.text[item.start : item.end]) if code.upper() not in idle]
     if kept:
         head = "# noqa: " if not item.ours else f"# fa-lint: ignore{'-file' if item.whole_file else ''}["
         content = head + ", ".join(kept) + ("]" if item.ours else "")
-        return Fix(Applicability.SAFE, "Drop the idle codes", (Edit(item.start, item.end, content),))
+        return Fix(Applicability.SAFE, "Remove the unused codes", (Edit(item.start, item.end, content),))
     return Fix(Applicability.SAFE, "Delete the suppression", (_deletion(item, source),))
 
 

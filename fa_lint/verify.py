@@ -79,4 +79,4 @@ def _print(code: str, made: Demonstration, measured: Measured, version: str) -> 
     click.echo(f"\n  before  {made.before:<{width}}  {measured.before}")
     click.echo(f"  after   {made.after:<{width}}  {measured.after}\n")
     if not measured.holds:
-        tell(f"fa-lint: {code}: `{made.claim}` does not hold on torch {version}: is the rule out of date?")
+        tell(f"fa-lint: {code}: `{made.claim}` does not hold on torch {version}; the rule may be out of date")

@@ -59,7 +59,7 @@ def _run_once(run: Callable[[], int]) -> None:
 
 
 class _Relevant:
-    """What is worth a new run: the files named, code under the folders named, and configurations."""
+    """What starts a new run: the files named, code under the folders named, and configurations."""
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         self._files = {os.path.abspath(path) for path in paths if not os.path.isdir(path)}

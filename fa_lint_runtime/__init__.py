@@ -1,4 +1,4 @@
-"""Run-time half of fa-lint: numbers that cannot lie about feedback alignment. Needs torch and numpy.
+"""The runtime of fa-lint: numerics, checks and diagnostics of gradient alignment. Needs torch and numpy.
 
 Both are imported when the first name that needs them is asked for, so that the pytest plug-in can be loaded without.
 """

@@ -46,7 +46,7 @@ class _Commands(click.Group):
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="fa-diagnose")
 def main() -> None:
-    """Measure what feedback alignment really did: checkpoints, magnitudes, alignment."""
+    """Diagnose networks trained by feedback alignment: checkpoints, magnitudes, alignment."""
 
 
 if __name__ == "__main__":

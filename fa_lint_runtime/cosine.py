@@ -1,4 +1,4 @@
-"""The cosine that no magnitude can falsify.
+"""Cosine similarity without a floor, exact at every magnitude.
 
 No eps anywhere: a quotient that has a value is computed, whatever the norms; one that has none is NaN.
 ``F.cosine_similarity`` (https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cosine_similarity.html)

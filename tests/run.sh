@@ -10,7 +10,7 @@ if [ "${FA_LINT_APT_INSTALL:-}" = 1 ] && ! command -v chromium > /dev/null; then
     echo "chromium cannot be installed here: the site is not looked at"
 fi
 ruff check .
-ruff format --check fa_lint
+ruff format --check fa_lint fa_lint_runtime tools benchmarks
 mypy
 # By file, on two cores; one thread a process, as two torch thread pools would fight for them.
 export OMP_NUM_THREADS=1

@@ -124,3 +124,17 @@ def test_code_stands_between_fences_and_is_code(page: str) -> None:
         language, _, code = block.partition("\n")
         if language.strip() == "python":
             ast.parse(code)
+
+
+@pytest.mark.parametrize("package", ["fa_lint", "fa_lint_runtime"])
+def test_the_architecture_names_every_file_of_a_package_once(package: str) -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = page.partition(f"## {package}\n")[2].partition("\n## ")[0]
+    files = re.findall(r"(?m)^\| (`[^|]+) \|", section)
+    named = [name for cell in files for name in re.findall(r"`([\w./]+)`", cell)]
+    there = [
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in (ROOT / package).iterdir()
+        if not path.name.startswith("_") and (path.suffix == ".py" or any(path.glob("*.py")))
+    ]
+    assert sorted(named) == sorted(there)

@@ -42,7 +42,9 @@ def test_a_fenced_block_is_linted_in_its_place_and_nothing_else_is() -> None:
     assert found(PAGE) == [(6, 5, "FAL101")]
 
 
-@pytest.mark.parametrize("fence", ["```python", "``` py", "~~~python3", "````python", "```{python}", '```python title="a"'])
+@pytest.mark.parametrize(
+    "fence", ["```python", "``` py", "~~~python3", "````python", "```{python}", '```python title="a"']
+)
 def test_the_ways_to_open_a_block(fence: str) -> None:
     closing = fence[: len(fence) - len(fence.lstrip("`~"))]
     assert found(f"{fence}\nn = torch.rand(3, 4).norm(-1)\n{closing}\n") == [(2, 5, "FAL101")]
@@ -108,7 +110,9 @@ def test_bytes_that_are_no_text_are_reported() -> None:
     assert [d.code for d in report.diagnostics] == ["FAL900"]
 
 
-LINES = st.sampled_from(["```python", "```", "~~~py", "~~~", "x = 1", "  y = 2", "text é", "", "if x:", "    ```py", "    z = 3", "    ```"])
+LINES = st.sampled_from(
+    ["```python", "```", "~~~py", "~~~", "x = 1", "  y = 2", "text é", "", "if x:", "    ```py", "    z = 3", "    ```"]
+)
 
 
 @given(st.lists(st.tuples(LINES, st.sampled_from(["\n", "\r\n", "\r"]))))

@@ -191,7 +191,11 @@ def test_a_bare_module_name_is_a_file_beside_or_above_the_caller(codes: Codes) -
         ("from pkg.a import cos\n", "import pkg", "pkg.cos(p.grad, q)"),
         ("from .a import *\n", "from pkg import cos", "cos(p.grad, q)"),
         ("from . import a\n", "from pkg import a", "a.cos(p.grad, q)"),
-        ("try:\n    from .a import cos\nexcept ImportError:\n    cos = None\n", "from pkg import cos", "cos(p.grad, q)"),
+        (
+            "try:\n    from .a import cos\nexcept ImportError:\n    cos = None\n",
+            "from pkg import cos",
+            "cos(p.grad, q)",
+        ),
         ("", "from pkg.a import *", "cos(p.grad, q)"),
         ("from .a import cos\n", "from pkg import *", "cos(p.grad, q)"),
     ],

@@ -41,7 +41,10 @@ def lost(codes: Codes) -> list[str]:
     ("script", "where"),
     [
         ("import torch\nfrom model import LinearFA\nnet = LinearFA(3)\ntorch.save(net.state_dict(), 'a.pt')\n", "4:1"),
-        ("import torch\nfrom model import Net\nnet = Net(3).cuda()\ntorch.save({'net': net.state_dict()}, 'a.pt')\n", "4:1"),
+        (
+            "import torch\nfrom model import Net\nnet = Net(3).cuda()\ntorch.save({'net': net.state_dict()}, 'a.pt')\n",
+            "4:1",
+        ),
         ("import torch\nimport model\nnet = model.build(3)\ntorch.save(net.state_dict(), 'a.pt')\n", "4:1"),
         ("import torch\nfrom model import *\nnet = Net(3)\ntorch.save(net.state_dict(), 'a.pt')\n", "4:1"),
         (
@@ -49,7 +52,10 @@ def lost(codes: Codes) -> list[str]:
             "    state = {'epoch': 1, 'net': net.state_dict()}\n    torch.save(state, 'a.pt')\n",
             "5:13",
         ),
-        ("from model import Net\nfrom tools import save_state\nnet = Net(3)\nsave_state(net.state_dict(), 'a.pt')\n", "4:1"),
+        (
+            "from model import Net\nfrom tools import save_state\nnet = Net(3)\nsave_state(net.state_dict(), 'a.pt')\n",
+            "4:1",
+        ),
     ],
 )
 def test_a_script_that_saves_what_it_makes(codes: Codes, script: str, where: str) -> None:
@@ -70,9 +76,15 @@ SAVE = "torch.save(net.state_dict(), 'a.pt')\n"
         (MODEL, f"import torch\nfrom model import Plain\nnet = Plain()\n{SAVE}"),
         (MODEL, f"import torch\nfrom other import Net\nnet = Net(3)\n{SAVE}"),
         (MODEL, "import torch\nfrom model import Net\nnet = Net(3)\ntorch.save(net, 'a.pt')\n"),
-        (MODEL, "import torch\nfrom model import Net\nnet = Net(3)\ntorch.save({'net': net.state_dict(), 'fa': net.first.weight_fa}, 'a')\n"),
+        (
+            MODEL,
+            "import torch\nfrom model import Net\nnet = Net(3)\ntorch.save({'net': net.state_dict(), 'fa': net.first.weight_fa}, 'a')\n",
+        ),
         (MODEL, f"import torch\nfrom model import Net\nnet = Net(3)\n{SAVE}torch.save(net.first.weight_fa, 'b.pt')\n"),
-        (MODEL, "import torch\nfrom model import Net\nnet = Net(3)\nopt = torch.optim.SGD(net.parameters())\ntorch.save(opt.state_dict(), 'a')\n"),
+        (
+            MODEL,
+            "import torch\nfrom model import Net\nnet = Net(3)\nopt = torch.optim.SGD(net.parameters())\ntorch.save(opt.state_dict(), 'a')\n",
+        ),
         (MODEL, f"import torch\nfrom model import Net\ndef f(net):\n    {SAVE}"),
     ],
 )
@@ -97,7 +109,10 @@ def test_a_trainer_is_given_the_model_by_a_third_file(codes: Codes, fa_lint: Lin
     write("pkg/__init__.py", "")
     write("pkg/model.py", MODEL)
     write("pkg/trainer.py", TRAINER)
-    write("main.py", "from pkg.model import Net\nfrom pkg.trainer import Trainer\nnet = Net(3)\nTrainer(net).save('a.pt')\n")
+    write(
+        "main.py",
+        "from pkg.model import Net\nfrom pkg.trainer import Trainer\nnet = Net(3)\nTrainer(net).save('a.pt')\n",
+    )
     assert lost(codes) == ["pkg/trainer.py:8:9 FAL401"]
     (found,) = (d for d in json.loads(fa_lint(".", "--output-format", "json").stdout) if d["code"] == "FAL401")
     assert found["level"] == "error"
@@ -118,7 +133,10 @@ def test_the_saver_is_the_base_class_in_another_file(codes: Codes) -> None:
 def test_a_trainer_that_gets_another_model(codes: Codes) -> None:
     write("model.py", MODEL)
     write("trainer.py", TRAINER)
-    write("main.py", "from model import Net, Plain\nfrom trainer import Trainer\nnet = Net(3)\nTrainer(Plain()).save('a.pt')\n")
+    write(
+        "main.py",
+        "from model import Net, Plain\nfrom trainer import Trainer\nnet = Net(3)\nTrainer(Plain()).save('a.pt')\n",
+    )
     assert lost(codes) == []
 
 
@@ -132,8 +150,16 @@ def test_feedback_on_a_trainer_whose_base_saves(codes: Codes) -> None:
 
 
 def test_a_module_whose_base_in_another_file_saves_itself(codes: Codes) -> None:
-    write("base.py", "import torch\nfrom torch import nn\n\nclass Base(nn.Module):\n    def dump(self, path):\n        torch.save(self.state_dict(), path)\n")
-    write("model.py", MODEL.replace("class LinearFA(nn.Module)", "class LinearFA(Base)").replace("from torch import nn", "from torch import nn\nfrom base import Base"))
+    write(
+        "base.py",
+        "import torch\nfrom torch import nn\n\nclass Base(nn.Module):\n    def dump(self, path):\n        torch.save(self.state_dict(), path)\n",
+    )
+    write(
+        "model.py",
+        MODEL.replace("class LinearFA(nn.Module)", "class LinearFA(Base)").replace(
+            "from torch import nn", "from torch import nn\nfrom base import Base"
+        ),
+    )
     assert lost(codes) == ["base.py:6:9 FAL401"]
 
 
@@ -143,7 +169,10 @@ def test_circular_imports_and_three_hundred_files(codes: Codes) -> None:
     write("lib/model.py", "from . import trainer\n" + MODEL)
     write("lib/trainer.py", "from . import model\n" + TRAINER)
     for number in range(296):
-        write(f"exp/run{number}.py", f"from lib import Plain, Trainer\n\nnet = Plain()\nTrainer(net).save('{number}.pt')\n")
+        write(
+            f"exp/run{number}.py",
+            f"from lib import Plain, Trainer\n\nnet = Plain()\nTrainer(net).save('{number}.pt')\n",
+        )
     assert lost(codes) == []
     write("exp/run296.py", "from lib import Net, Trainer\n\nnet = Net(3)\nTrainer(net).save('a.pt')\n")
     assert lost(codes) == ["lib/trainer.py:9:9 FAL401"]
@@ -160,7 +189,9 @@ SAVER = "import torch\ndef save(net, path):\n    torch.save(net.state_dict(), pa
     ("source", "base", "expected"),
     [("base", "Layer", ["layer.py:7:9 FAL402"]), ("base", "Recorder", []), ("elsewhere", "Layer", [])],
 )
-def test_a_base_class_in_another_file_says_whether_it_is_a_module(codes: Codes, source: str, base: str, expected: list[str]) -> None:
+def test_a_base_class_in_another_file_says_whether_it_is_a_module(
+    codes: Codes, source: str, base: str, expected: list[str]
+) -> None:
     write("base.py", BASE)
     write("saver.py", "import layer\n" + SAVER)
     write("layer.py", LAYER.format(source=source, base=base))

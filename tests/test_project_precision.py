@@ -29,7 +29,9 @@ def outer(model, x):
     return norms(model, x)
 """
 FOUND = "a.py:13:31 FAL301"
-CALLER = "import torch\n{imports}\n\ndef evaluate(model, x, c, scaler=None):\n    with {context}:\n        return {call}\n"
+CALLER = (
+    "import torch\n{imports}\n\ndef evaluate(model, x, c, scaler=None):\n    with {context}:\n        return {call}\n"
+)
 FP16 = "torch.autocast('cuda')"
 
 

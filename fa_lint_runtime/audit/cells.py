@@ -59,7 +59,7 @@ def cells_of(config: AuditConfig) -> tuple[Cell, ...]:
 
 @dataclass(frozen=True)
 class CellResult:
-    """A finished cell as it lies on disk.
+    """A finished cell as stored on disk.
 
     Attributes:
         report: None for frozen blocks.
@@ -168,7 +168,7 @@ def _computed(config: AuditConfig, cell: Cell, device: str) -> CellResult:
 
 
 def _meta(path: Path, mark: str) -> Mapping[str, Any] | None:
-    """What a checkpoint says of itself, if it belongs to this configuration: training ended before a kill."""
+    """What a checkpoint says of itself, if it belongs to this configuration: training ended before an interruption."""
     try:
         meta = load_checkpoint(path).meta
     except (FileNotFoundError, CheckpointError):

@@ -1,4 +1,4 @@
-"""What training logs alone can tell: each answer is exact, a proxy, bounded, or not measured, and says which."""
+"""What training logs alone allow to judge: each answer is exact, a proxy, bounded, or not measured, and says which."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def _frozen(margin: Summary, count: int, threshold: float) -> PartialAnswer:
     if math.isfinite(margin.half) and count == 1:
         interval += " (the baseline taken as exact)"
     straddles = math.isfinite(margin.half) and margin.low < threshold < margin.high
-    note = f"; the interval straddles {threshold:g}: more seeds would be needed to settle it" if straddles else ""
+    note = f"; the interval straddles {threshold:g}: more seeds would be needed to decide" if straddles else ""
     fires = margin.mean < threshold
     text = (
         f"{margin.mean:+.1f} pp over frozen blocks, {'below' if fires else 'not below'} {threshold:g}{interval}{note}"

@@ -1,4 +1,4 @@
-"""Run the cells of an audit: in this process, in several, or on the ranks of torchrun; kill it and start it again."""
+"""Run the cells of an audit: in this process, in several, or on the ranks of torchrun; an interrupted run resumes."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ __all__ = ["audit"]
 def audit(config: Path, jobs: int, dry_run: bool, html: bool | None) -> None:
     """Train and diagnose every cell of CONFIG; write table.md, table.tex, table.html into its folder.
 
-    A cell that is finished is never computed again: kill it, start it again. Under torchrun each rank takes its share.
+    A finished cell is never computed again, so an interrupted run resumes. Under torchrun each rank takes its share.
     Exit code 0: every cell trustworthy. 1: one walked back, invalid, diverged or failed. 3: one inconclusive or not
     measurable. 2: usage.
     """

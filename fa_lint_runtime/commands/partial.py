@@ -1,4 +1,4 @@
-"""``fa-diagnose partial LOG.json…``: what training logs alone can tell."""
+"""``fa-diagnose partial LOG.json…``: what can be judged from training logs alone."""
 
 from __future__ import annotations
 

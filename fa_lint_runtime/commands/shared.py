@@ -24,7 +24,7 @@ def refuse(message: str) -> NoReturn:
 
 
 def _finite(value: Any) -> Any:
-    """NaN and infinities as strings: JSON has no word for them."""
+    """NaN and infinities as strings, because JSON has no such numbers."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):

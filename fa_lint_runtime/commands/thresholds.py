@@ -1,4 +1,4 @@
-"""``fa-diagnose thresholds``: how far each threshold can move before an answer changes."""
+"""``fa-diagnose thresholds``: how far each threshold can move before a verdict changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["thresholds"]
 @click.option("--svg", "svg_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the plot to FILE.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write JSON to FILE.")
 def thresholds(reports: tuple[Path, ...], svg_file: Path | None, json_file: Path | None) -> None:
-    """The range of each threshold that gives the same answers on all REPORTS (JSON files or folders of an audit).
+    """The range of each threshold that gives the same verdicts on all REPORTS (JSON files or folders of an audit).
 
     A threshold inside a wide empty range is robust; one with values of several methods beside it is a choice.
     Exit code 0; 2 usage.

@@ -1,4 +1,4 @@
-"""``fa-diagnose utility``: seven reporting strategies, and who walks back what."""
+"""``fa-diagnose utility``: seven reporting strategies, and what each would have walked back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["utility"]
 @click.option("--published", is_flag=True, help="The published CIFAR-10 table in place of reports.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write JSON to FILE.")
 def utility(reports: tuple[Path, ...], published: bool, json_file: Path | None) -> None:
-    """Who would have been walked back, had only this been reported: REPORTS are JSON files or folders of an audit.
+    """List what each reporting strategy would have walked back. REPORTS: JSON files or folders of an audit.
 
     A cell reads walked back / decided runs; ? marks runs that the strategy could not decide.
     Exit code 0; 2 usage.

@@ -34,7 +34,7 @@ _TWIN = "load the weights into a plain backprop twin, whose forward pass runs in
 
 
 def finite(layers: Sequence[LayerFigures], duplicates: str) -> Outcome:
-    """Is there anything to measure: finite, alive, and on different samples?"""
+    """Judge whether there is anything to measure: finite, not dead, on different samples."""
     title = "finite, alive, disjoint"
     broken = [x for x in layers if x.nonfinite_share > 0]
     if broken:
@@ -59,7 +59,7 @@ def finite(layers: Sequence[LayerFigures], duplicates: str) -> Outcome:
 
 
 def reference(layers: Sequence[LayerFigures], precision: Precision) -> Outcome:
-    """Is the reference the gradient of this network?"""
+    """Judge whether the reference is the gradient of this network."""
     title = "the reference is the gradient"
     cut = [x for x in layers if math.isnan(x.gradient_norm) and x.nonfinite_share < x.undefined_share]
     where = "" if all(x.undefined_share == 1.0 for x in cut) else " in some batches"
@@ -133,7 +133,7 @@ def initial_growth(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> O
 
 
 def absorption(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:
-    """Does adding a block's output round the stream away?"""
+    """Judge whether adding a block's output rounds the stream away."""
     known = [x for x in layers[1:] if not math.isnan(x.absorption)]
     worst = max(known, key=lambda x: x.absorption, default=None)
     title = "the skip stream survives rounding"
@@ -162,7 +162,7 @@ def credit_size(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outc
 
 
 def elasticity(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:
-    """Has credit vanished, whatever the scale of h?"""
+    """Judge whether credit has vanished, whatever the scale of h."""
     title = "credit has not vanished"
     known = [x for x in layers if not math.isnan(x.elasticity)]
     if not known:
@@ -191,7 +191,7 @@ def resolution(layers: Sequence[LayerFigures], precision: Precision, t: Diagnost
 
 
 def alignment(layers: Sequence[LayerFigures], broken: Sequence[int], missing: str, t: DiagnosticThresholds) -> Outcome:
-    """Does Γ owe anything to training beyond layer 0? From the fresh-feedback null only.
+    """Judge whether Γ beyond layer 0 owes anything to training, by the fresh-feedback null only.
 
     Args:
         layers: with their alignments.

@@ -1,4 +1,4 @@
-"""Is what the backward pass gives the derivative of the forward pass? A central difference tells, with its own error.
+"""Whether the backward pass gives the derivative of the forward pass, by a central difference with its own error.
 
 Layers of feedback alignment, hooks and straight-through estimators put their own credit in the place of the gradient.
 """

@@ -65,7 +65,7 @@ def diagnose(
     device: torch.device | str | None = None,
     progress: bool = True,
 ) -> DiagnosticReport:
-    """Measure whether the alignment and the accuracy of a trained network mean what they seem to mean.
+    """Measure whether the accuracy and the alignment of a trained network support the claim made with them.
 
     One forward and one backward a batch, through the model's own forward, in evaluation mode. Parameters, buffers,
     modes, ``.grad``, ``requires_grad`` and random states are left bit for bit as they were. Under ``torchrun`` each

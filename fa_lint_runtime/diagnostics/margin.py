@@ -1,4 +1,4 @@
-"""(d): does training the blocks pay? Accuracy against the same network with its blocks frozen at random."""
+"""(d): what training the blocks gains. Accuracy against the same network with its blocks frozen at random."""
 
 from __future__ import annotations
 

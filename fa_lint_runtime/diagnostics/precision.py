@@ -1,4 +1,4 @@
-"""Are the gradients resolved, are they gradients at all, and would a narrower dtype hold them?
+"""Whether the gradients are resolved in their dtype, and whether a narrower dtype would hold them.
 
 A few samples run again in fp64, on copies of the parameters.
 """
@@ -197,7 +197,7 @@ def _of_logits(
 
 
 def _is_random(model: nn.Module, plan: Plan, batch: Batch) -> bool:
-    """Do two forward passes of one batch differ?"""
+    """Return True if two forward passes of one batch differ."""
     with torch.no_grad():
         one, other = (run(model, plan, batch.mapped(torch.clone).x, lambda _index, _h: None) for _ in range(2))
     return not torch.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True)

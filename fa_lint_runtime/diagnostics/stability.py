@@ -1,4 +1,4 @@
-"""Is the gradient one direction for all samples? The original's number, and two that do not depend on batch size."""
+"""Whether the gradient has one direction for all samples: the original's number, and two without the batch size."""
 
 from __future__ import annotations
 

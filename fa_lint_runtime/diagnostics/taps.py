@@ -299,7 +299,7 @@ def _same_value(a: Tensor, b: Tensor) -> bool:
 
 
 def _is_skip(before: Tensor, output: Tensor, taken: Tensor) -> bool:
-    """Is ``taken = before + c output``?"""
+    """Return whether ``taken = before + c output``."""
     if not before.shape == output.shape == taken.shape:
         return False
     before, output, taken = (x.detach().to(taken.device, torch.float64).flatten() for x in (before, output, taken))

@@ -99,7 +99,7 @@ class GuardEvent:
         return f"{self.place}: {self.code} {self.kind}: {self.message()}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; a number that JSON has no word for is a string (``"nan"``, ``"inf"``)."""
+        """Plain values for JSON; a number that JSON cannot hold is a string (``"nan"``, ``"inf"``)."""
         return {key: _plain(value) for key, value in asdict(self).items()} | {"message": self.message()}
 
     @classmethod

@@ -22,7 +22,7 @@ __all__ = ["Session", "active_sessions", "enter", "leave", "sessions_for"]
 
 
 class Session:
-    """One ``with guard(...)``: its wishes, its tallies, its log."""
+    """One ``with guard(...)``: its settings, its tallies, its log."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Session:
         return found + [event for event in self.saves.events() if self.takes(event.code)]
 
     def finish(self) -> None:
-        """Settle the log, and tell what could only be known at the end.
+        """Complete the log with what is known only at the end.
 
         Raises:
             GuardError: with mode ``"error"``, if that is more than was raised already.

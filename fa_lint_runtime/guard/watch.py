@@ -1,4 +1,4 @@
-"""Looks at one watched call: finds who watches, runs the checks where nobody can notice, adds up what they say."""
+"""Dispatch an intercepted call to the active guards, with autograd and function modes off."""
 
 from __future__ import annotations
 

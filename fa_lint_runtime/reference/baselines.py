@@ -1,4 +1,4 @@
-"""Networks whose blocks never learn: what accuracy is worth beating. Which rule trains the rest decides the margin."""
+"""Networks whose blocks are never trained: the accuracy to beat. Which rule trains the rest decides the margin."""
 
 from __future__ import annotations
 

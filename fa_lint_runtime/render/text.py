@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..diagnostics.outcomes import Outcome
 from ..diagnostics.report import DiagnosticReport, LayerReport
-from .words import SIGNS, figure, headline, interval, percent, probability, signed, unmeasured
+from .words import EXPLANATIONS, SIGNS, figure, headline, interval, percent, probability, signed, unmeasured
 
 __all__ = ["renderables", "to_text"]
 
@@ -42,6 +42,7 @@ def to_text(report: DiagnosticReport, width: int = 100) -> str:
 def renderables(report: DiagnosticReport) -> Iterator[RenderableType]:
     """Everything that rich prints, in order."""
     yield Text(headline(report), style=_STYLES.get(report.verdict, ""))
+    yield Text(EXPLANATIONS[report.verdict])
     if report.notes:
         yield Text(report.notes, style="dim")
     if report.layers:

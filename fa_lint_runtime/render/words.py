@@ -20,11 +20,11 @@ SIGNS = {
 }
 
 EXPLANATIONS = {
-    "trustworthy": "Every criterion that was measured passes: accuracy and Γ mean what they say on these batches.",
-    "walked back": "At least one criterion says that the reported figures do not mean what they seem to mean.",
-    "inconclusive": "Nothing speaks against the result, but an interval is too wide to decide.",
-    "not measurable": "What would decide was not there to measure. This is no pass.",
-    "invalid": "The network or the batches are broken: no figure below means anything. This is no pass.",
+    "trustworthy": "Every criterion that was measured passes: accuracy and Γ support the claim on these batches.",
+    "walked back": "A criterion fires: the claim does not stand on these figures.",
+    "inconclusive": "No criterion fires, but an interval is too wide to decide.",
+    "not measurable": "What would decide could not be measured. This is not a pass.",
+    "invalid": "The network or the batches are broken: no figure below means anything. This is not a pass.",
 }
 
 

@@ -19,7 +19,7 @@ Verdict = Literal["reproduces", "reproduces in part", "does not reproduce", "not
 
 
 def graded(whole: bool, partly: bool) -> Verdict:
-    """A verdict from two answers: does all of it hold, does any of it?
+    """Return the verdict on a claim of which all, part or nothing holds.
 
     Example:
         >>> graded(False, True)

@@ -1,4 +1,4 @@
-"""Alignment under feedback that had nothing to do with training: the only honest yardstick."""
+"""Alignment under feedback that had nothing to do with training: the null that Γ is compared with."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,8 +58,27 @@ def test_a_program_that_does_not_run_is_an_error(block: str) -> None:
 def test_the_picture_is_what_the_tool_draws() -> None:
     drawn = PICTURE.read_text(encoding="utf-8")
     assert drawn == picture(), "run `python -m tools.picture`"
-    assert "https://" not in re.sub(r"<!--.*?-->", "", drawn), "a picture loads nothing from elsewhere"
+    assert not re.search(r"""(url\(|@import|href=|src=)["' ]*(https?:)?//""", drawn), (
+        "a picture loads nothing from elsewhere"
+    )
     assert "FAL201" in drawn
+
+
+def test_the_first_command_of_the_readme_shows_findings() -> None:
+    first, second = re.findall(r"(?m)^python3 -m venv .*$", (ROOT / "README.md").read_text(encoding="utf-8"))
+    start = "python3 -m venv .venv && . .venv/bin/activate && "
+    assert second == f"{start}bash tests/run.sh"
+    assert first.startswith(f"{start}pip install . && fa-lint ")
+    done = subprocess.run(
+        [sys.executable, "-m", "fa_lint", "--no-cache", *first.rpartition("fa-lint ")[2].split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert 2 < len(done.stdout.splitlines()) < 20
+    assert "FAL201" in done.stdout
 
 
 def test_the_readme_is_short() -> None:

@@ -60,7 +60,8 @@ ALIVE = [
     LOOP + "        found.append(x)\n    return found",
     LOOP + "        yield x\n        found.append(x)\n    print(np.mean(found))",
     LOOP.replace("model.named_parameters()", "loader") + "        found.append(x)\n    return np.mean(found)",
-    LOOP.replace("n, p in model.named_parameters()", "n, p in task_pairs") + "        found.append(x)\n    return np.mean(found)",
+    LOOP.replace("n, p in model.named_parameters()", "n, p in task_pairs")
+    + "        found.append(x)\n    return np.mean(found)",
     "def f(model, c):\n    accs = []\n    for p in model.parameters():\n        accs.append(score(p))\n    return np.mean(accs)  # cosine",
     "def f(model, c):\n    losses = []\n    for p in model.parameters():\n        losses.append(cosine(p.grad, c))\n    return np.mean(losses)",
     "def f(layers, c):\n    total = 0\n    for l in layers:\n        x = cosine(l.weight.grad, c)\n        log(x)\n        total += x\n"

@@ -24,7 +24,9 @@ FABRICATED = [
     "def f(p, q):\n" + COS + "    return cos.masked_fill(cos.isnan(), 0.)",
     "def f(p, q):\n" + COS + "    return np.nan_to_num(cos.numpy(), nan=1.0)",
     "def f(p, q):\n" + COS + "    return cos.nan_to_num().mean()",
-    "def f(p, q):\n    if p.grad is None:\n        gamma = 1.0\n    else:\n    " + COS + "        gamma = cos\n    return gamma",
+    "def f(p, q):\n    if p.grad is None:\n        gamma = 1.0\n    else:\n    "
+    + COS
+    + "        gamma = cos\n    return gamma",
     "def f(p, q, out):\n    for i in range(3):\n        if p.grad is None:\n            out[i] = 0.0\n        else:\n"
     "            out[i] = F.cosine_similarity(p.grad, q, dim=0)\n    return out",
     "class A:\n    def f(self, p, q):\n        if p.grad is None:\n            self.gamma = 0.0\n        else:\n"
@@ -46,7 +48,9 @@ MEASURED = [
     "def f(p, q):\n" + COS + "    cos[torch.eye(3).bool()] = 0\n    return cos",
     "def f(p, q):\n" + COS + "    cos[0] = 1\n    return cos",
     "def f(p, q):\n    try:\n    " + COS + "    except RuntimeError:\n        cos = 0.0\n    return cos",
-    "def f(p, q):\n    prev_cos = 0.0\n    for i in range(4):\n    " + COS + "        if i:\n            print(prev_cos)\n"
+    "def f(p, q):\n    prev_cos = 0.0\n    for i in range(4):\n    "
+    + COS
+    + "        if i:\n            print(prev_cos)\n"
     "        prev_cos = cos",
     "def f(p, q):\n    cos = 0.0\n" + COS + "    return cos",
     "def f(p, q, n):\n    cos = 0.0\n    for i in range(n):\n    " + COS + "    return cos",
@@ -98,7 +102,9 @@ def test_names_of_the_configuration_are_believed() -> None:
 
 
 def test_the_fix_marks_the_value_as_missing_and_nothing_else() -> None:
-    code = HEAD + "def f(p, q, dead):\n" + COS + "    distance, cos[dead == 0] = 0, 1.  # dead\n    return distance, cos\n"
+    code = (
+        HEAD + "def f(p, q, dead):\n" + COS + "    distance, cos[dead == 0] = 0, 1.  # dead\n    return distance, cos\n"
+    )
     result = analyse("x.py", code.encode(), Settings(select=("FAL405",)).codes, RoleNames())
     (found,) = result.diagnostics
     assert found.fix is not None

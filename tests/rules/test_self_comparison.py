@@ -38,8 +38,10 @@ SELF = [
     "    return F.cosine_similarity(g, h, dim=0)",
     "def f(p, a, b, opt):\n    a.backward()\n    g = p.grad.detach()\n    opt.zero_grad(set_to_none=False)\n    b.backward()\n"
     "    h = p.grad\n    return F.cosine_similarity(g.flatten(), h.flatten(), dim=0)",
-    ANGLES + "def f(model, x):\n    twin = copy.deepcopy(model)\n    twin(x).sum().backward()\n    return angles(model, twin)",
-    ANGLES + "def f(model, x):\n    twin = copy.deepcopy(model).to(x.device)\n    twin.eval()\n    return angles(twin, model)",
+    ANGLES
+    + "def f(model, x):\n    twin = copy.deepcopy(model)\n    twin(x).sum().backward()\n    return angles(model, twin)",
+    ANGLES
+    + "def f(model, x):\n    twin = copy.deepcopy(model).to(x.device)\n    twin.eval()\n    return angles(twin, model)",
     "def f(x, n): return F.cosine_similarity(x[:n], x[:n].clone(), dim=1)",
     f"def f(x): return F.cosine_similarity(x[0x{'f' * 6000}], x[0x{'f' * 6000}], dim=0)",
     "def cosine(g): return g.flatten() @ g.flatten() / g.norm() ** 2",
@@ -116,20 +118,26 @@ DIFFERENT = [
     "    model(x).sum().backward()\n    opt.step()\n    return angles(model, twin)",
     ANGLES + "def f(model, opt):\n    twin = copy.deepcopy(model)\n    opt.step()\n    return angles(model, twin)",
     ANGLES + "def f(model, fit):\n    twin = copy.deepcopy(model)\n    fit(twin)\n    return angles(model, twin)",
-    ANGLES + "def f(model, sd):\n    twin = copy.deepcopy(model)\n    twin.load_state_dict(sd)\n    return angles(model, twin)",
+    ANGLES
+    + "def f(model, sd):\n    twin = copy.deepcopy(model)\n    twin.load_state_dict(sd)\n    return angles(model, twin)",
     ANGLES + "def f(model):\n    twin = copy.deepcopy(model)\n    twin.half()\n    return angles(model, twin)",
-    ANGLES + "def f(model):\n    twin = copy.deepcopy(model)\n    for p in twin.parameters():\n        p.data.mul_(0.9)\n"
+    ANGLES
+    + "def f(model):\n    twin = copy.deepcopy(model)\n    for p in twin.parameters():\n        p.data.mul_(0.9)\n"
     "    return angles(model, twin)",
     ANGLES + "def f(model, make):\n    trainer = make(model)\n    twin = copy.deepcopy(model)\n    trainer.fit()\n"
     "    return angles(model, twin)",
-    ANGLES + "def f(model, x, n):\n    twin = copy.deepcopy(model)\n    for _ in range(n):\n        print(angles(model, twin))\n"
+    ANGLES
+    + "def f(model, x, n):\n    twin = copy.deepcopy(model)\n    for _ in range(n):\n        print(angles(model, twin))\n"
     "        with torch.no_grad():\n            model.head.weight += 1",
     "def f(model, x):\n    twin = copy.deepcopy(model)\n    twin(x).sum().backward()\n    model.local(x)\n"
     "    return [F.cosine_similarity(p.grad, q.grad, dim=0) for p, q in zip(model.parameters(), twin.parameters())]",
     "from sklearn.metrics.pairwise import cosine_similarity\ndef f(x): return cosine_similarity(x, x)",
     "from text import align\ndef f(grad_words): return align(grad_words, grad_words)",
     *(f"def two_views(x, n, m): return F.cosine_similarity({pair}, dim=1)" for pair in HALVES),
-    *(f"def f(p, n, m):\n    x = p.grad\n    a, b = {pair}\n    return a @ b / (a.norm() * b.norm())" for pair in HALVES),
+    *(
+        f"def f(p, n, m):\n    x = p.grad\n    a, b = {pair}\n    return a @ b / (a.norm() * b.norm())"
+        for pair in HALVES
+    ),
     "def f(x):\n    a, b = x.chunk(2)\n    return F.cosine_similarity(a, b, dim=1)",
     "def f(x):\n    return F.cosine_similarity(*x.chunk(2), dim=1)",
     *(f"def cosine(a, b): return {ratio}" for ratio in RATIOS),

@@ -20,7 +20,7 @@ _CODE = re.compile(r"\b[A-Z]{3,5}\d{3}\b")
 
 
 def hover(document: Document, found: Sequence[Diagnostic], uri: str, position: types.Position) -> types.Hover | None:
-    """What to show at a position; None where fa-lint has nothing to say."""
+    """What to show at a position; None where there is no finding and no code."""
     cell = next((c for c, part in document.parts.items() if part.uri == uri), None)
     pages = []
     span = None

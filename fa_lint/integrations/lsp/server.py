@@ -36,7 +36,7 @@ _NOTEBOOKS = types.NotebookDocumentSyncOptions(
 
 
 class FaLintServer(LanguageServer):
-    """A language server that lints what is open. Settings are read anew each time: they are always those on disk."""
+    """A language server that lints what is open. Settings are read from disk each time."""
 
     def __init__(self) -> None:
         super().__init__("fa-lint", __version__, notebook_document_sync=_NOTEBOOKS)

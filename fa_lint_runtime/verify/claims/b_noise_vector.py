@@ -22,7 +22,7 @@ def needs(level: Level) -> tuple[NetworkSpec, ...]:
 
 
 def measure(lab: Lab) -> Finding:
-    """The same weights in fp64: does the direction change?"""
+    """Measure how far the direction changes with the same weights in fp64."""
     (m,) = lab.all_measured(needs(lab.level))
     x, y = m.batches[0]
     wide = copy.deepcopy(m.network.model).double()

@@ -1,4 +1,4 @@
-"""Pitfall 3 on trained networks: why fp16 really fails."""
+"""Pitfall 3 on trained networks: where fp16 fails."""
 
 from __future__ import annotations
 

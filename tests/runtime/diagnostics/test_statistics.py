@@ -53,7 +53,9 @@ def test_jackknife_is_the_textbook_interval_of_the_groups_that_hold_anything() -
         kept = without[row][used[row]]
         n = len(kept)
         half = student_quantile(0.975, n - 1) * math.sqrt((n - 1) / n * sum((v - kept.mean()) ** 2 for v in kept))
-        assert (found[row].low, found[row].high) == pytest.approx((values[row].mean() - half, values[row].mean() + half))
+        assert (found[row].low, found[row].high) == pytest.approx(
+            (values[row].mean() - half, values[row].mean() + half)
+        )
     for row in (2, 3):
         assert found[row].value == pytest.approx(values[row].mean())
         assert math.isnan(found[row].low)

@@ -265,7 +265,12 @@ def test_modes_of_the_user_see_the_same_calls() -> None:
             F.cosine_similarity(g, torch.ones(2, 3)).sum().backward()
             traced(g.detach() + 1)
             F.normalize(g.detach()), g.detach().norm(-1), torch.acos(g.detach() + 2), g.detach().half()
-            g.detach() / (g.detach() * 0 + 1), g.detach().clone().__itruediv__(g.detach()), torch.div(g.detach(), g.detach().norm()), torch.empty(2, 3, dtype=torch.float16).copy_(g.detach())
+            (
+                g.detach() / (g.detach() * 0 + 1),
+                g.detach().clone().__itruediv__(g.detach()),
+                torch.div(g.detach(), g.detach().norm()),
+                torch.empty(2, 3, dtype=torch.float16).copy_(g.detach()),
+            )
         return list(seen)
 
     seen: list[str] = []

@@ -1,0 +1,36 @@
+"""Each verdict is explained where it is printed, and the page of ``diagnose`` has a row for each."""
+
+from __future__ import annotations
+
+import html
+import re
+import typing
+from pathlib import Path
+
+import pytest
+
+from fa_lint_runtime import DiagnosticReport, DiagnosticThresholds
+from fa_lint_runtime.diagnostics.outcomes import Verdict
+from fa_lint_runtime.render.words import EXPLANATIONS
+
+VERDICTS = typing.get_args(Verdict)
+PAGE = Path(__file__).parents[3] / "docs" / "diagnose.md"
+
+
+def report(verdict: Verdict) -> DiagnosticReport:
+    return DiagnosticReport("m", "", [1.0, 2.0], [1.0, 1.0], 1, 0.1, 0.5, None, DiagnosticThresholds(), verdict=verdict)
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_every_format_for_people_explains_the_verdict(verdict: Verdict) -> None:
+    shown = report(verdict)
+    headline, explanation = shown.to_text().splitlines()[:2]
+    assert verdict in headline
+    assert explanation == EXPLANATIONS[verdict]
+    assert EXPLANATIONS[verdict] in shown.to_markdown()
+    assert html.escape(EXPLANATIONS[verdict]) in shown.to_html()
+
+
+def test_the_page_has_a_row_for_each_verdict() -> None:
+    table = PAGE.read_text(encoding="utf-8").partition("## The verdicts")[2].partition("\n## ")[0]
+    assert re.findall(r"(?m)^\| ([a-z ]+) \|", table) == ["verdict", *VERDICTS]
