@@ -12,7 +12,7 @@ from .outcomes import Outcome, State
 from .precision import Precision
 from .report import LayerReport as LayerFigures
 from .stability import ErrorDrift
-from .statistics import NAN
+from .statistics import NAN, binomial_interval
 from .thresholds import DiagnosticThresholds
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "elasticity",
     "finite",
     "growth",
+    "headline",
     "initial_growth",
     "margin",
     "reference",
@@ -30,6 +31,8 @@ __all__ = [
     "shared_direction",
 ]
 
+# A headline of other samples of the same kind is outside once in a thousand times; it may be rounded to 1 %.
+_HEADLINE_LEVEL, _HEADLINE_ROUNDING = 1e-3, 0.005
 _TWIN = "load the weights into a plain backprop twin, whose forward pass runs in fp64"
 
 
@@ -95,6 +98,22 @@ def reference(layers: Sequence[LayerFigures], precision: Precision) -> Outcome:
     if precision.missing and not precision.random:
         text += f", in {layers[0].dtype}: {precision.missing}"
     return Outcome("reference", title, "passes", found.error, found.limit, text, "")
+
+
+def headline(claimed: float, right: int, counted: int) -> Outcome:
+    """Is the accuracy that is reported the accuracy of this network?"""
+    title = "the headline is measured"
+    if math.isnan(claimed) or not counted:
+        text = "no headline accuracy given" if math.isnan(claimed) else "targets are no classes: no accuracy measured"
+        return Outcome("headline", title, "not measured", NAN, NAN, text, "")
+    found = binomial_interval(right, counted, _HEADLINE_LEVEL)
+    low, high = found.low - _HEADLINE_ROUNDING, found.high + _HEADLINE_ROUNDING
+    text = f"accuracy {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] on {counted} samples, "
+    text += f"headline {claimed:.3f}"
+    if low <= claimed <= high:
+        return Outcome("headline", title, "passes", found.value, claimed, text, "")
+    action = "the headline belongs to other weights, other samples or another metric than these: report what they give"
+    return Outcome("headline", title, "fires", found.value, claimed, text, action)
 
 
 def growth(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,7 +47,7 @@ _NO_CREDIT = "no feedback or credit given: Γ is N/A, never a number"
 def diagnose(
     model: nn.Module,
     eval_batches: Iterable[Any],
-    headline_acc: Accuracy,
+    headline_acc: Accuracy | None = None,
     frozen_baseline_acc: Accuracy | FrozenBaseline | None = None,
     method_name: str = "method",
     notes: str = "",
@@ -74,7 +73,8 @@ def diagnose(
         model: any ``nn.Module``; wrappers (``torch.compile``, DataParallel, DDP) are looked through, FSDP2 is run.
         eval_batches: disjoint ``(x, y)``, 8 of about 128 are usual; x a tensor, a tuple of arguments, or a dict of
             keyword arguments.
-        headline_acc: the accuracy reported, 0 to 1, or per-sample correctness (n,).
+        headline_acc: the accuracy reported, 0 to 1, or per-sample correctness (n,), held against the one measured;
+            None: there is none (regression, for example).
         frozen_baseline_acc: of the same architecture with frozen blocks, in the same form, or a
             :class:`FrozenBaseline` that names how it was made. None: (d) is not measured.
         method_name, notes: for the report.
@@ -116,6 +116,7 @@ def diagnose(
         ('trustworthy', 2, '0')
     """
     limits = as_thresholds(thresholds)
+    headline_acc = NAN if headline_acc is None else headline_acc
     headline, _ = as_accuracy(headline_acc, "headline_acc")
     baseline = _as_baseline(frozen_baseline_acc)
     batches = as_batches(eval_batches)
@@ -319,7 +320,7 @@ class _Builder:
             alignment=self._alignment_report(aligned),
             error_drift=error,
             margin=margin,
-            provenance=self._provenance(headline),
+            provenance=self._provenance(),
         )
         original = original_outcomes(report)
         decisive = self._criteria(layers, aligned, report)
@@ -417,6 +418,7 @@ class _Builder:
         outcomes = [
             found.finite(layers, self._duplicates()),
             reference,
+            found.headline(report.headline_acc, *self._accuracy()),
             found.growth(layers, t),
             found.initial_growth(layers, t),
             found.absorption(layers, t),
@@ -424,6 +426,12 @@ class _Builder:
             found.margin(report.margin, t),
         ]
         return tuple(outcome for outcome in outcomes if outcome is not None)
+
+    def _accuracy(self) -> tuple[int, int]:
+        """(right, all) samples with a class; (0, 0) where targets are no classes."""
+        pairs = [s.classified() for s in self.stats]
+        correct = [pair[0].argmax(1) == pair[1] for pair in pairs if pair is not None]
+        return (int(torch.cat(correct).sum()), sum(map(len, correct))) if len(correct) == len(pairs) else (0, 0)
 
     def _broken_credits(self, aligned: dict[int, LayerAlignment]) -> list[int]:
         """A sum of unit credits is finite unless one of them is not."""
@@ -443,7 +451,7 @@ class _Builder:
             return f"{repeated} of {total} samples occur in an earlier batch: the batches are not disjoint"
         return ""
 
-    def _provenance(self, headline: float) -> Provenance:
+    def _provenance(self) -> Provenance:
         session, stats = self.session, self.stats
         sizes = tuple(s.size for s in stats)
         caveats = list(session.plan.caveats)
@@ -451,13 +459,7 @@ class _Builder:
             caveats.append(
                 f"batches of unlike size ({min(sizes)} to {max(sizes)}): (c) of the original grows with size"
             )
-        correct = [pair[0].argmax(1) == pair[1] for s in stats if (pair := s.classified()) is not None]
-        accuracy = float(torch.cat(correct).double().mean()) if len(correct) == len(stats) else NAN
-        if math.isfinite(accuracy):
-            counted = sum(map(len, correct))
-            slack = 4 * math.sqrt(max(accuracy * (1 - accuracy), 1 / counted) / counted)
-            if abs(accuracy - headline) > slack + 0.005:
-                caveats.append(f"accuracy on these batches is {accuracy:.3f}, the headline says {headline:.3f}")
+        right, counted = self._accuracy()
         if self.precision.missing:
             caveats.append(f"precision: {self.precision.missing}")
         return Provenance(
@@ -470,7 +472,7 @@ class _Builder:
             batches=len(stats),
             samples=sum(sizes),
             batch_sizes=sizes,
-            measured_accuracy=accuracy,
+            measured_accuracy=right / counted if counted else NAN,
             output_error=median(joined(stats, "error_norms")),
             precision_samples=self.precision.samples,
             derivative_error=self.precision.derivative.error,

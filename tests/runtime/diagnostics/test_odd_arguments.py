@@ -118,7 +118,7 @@ def test_feedback_in_a_network_that_detaches_in_some_batches() -> None:
     for index, (x, _) in enumerate(given):
         x[0, 0] = 1.0 if index == 2 else -1.0
     model = Sometimes()
-    report = diagnose(model, given, 0.5, feedback=Feedback.dfa([WIDTH] * len(model.blocks), C, seed=0))
+    report = diagnose(model, given, None, feedback=Feedback.dfa([WIDTH] * len(model.blocks), C, seed=0))
     assert report.verdict == "not measurable"
     assert report.layers[0].alignment is None
     assert report.layers[-1].alignment is not None
