@@ -16,6 +16,7 @@ from ..diagnostics.batches import Batch, call, to_batch
 from ..diagnostics.outputs import logits_of
 from ..diagnostics.restore import measured
 from ..errors import RuntimeNumericsError
+from ..render.words import scope
 from .shared import refuse, write_output
 from .targets import TargetError, resolve
 from .weights import load_into, read_weights
@@ -60,8 +61,8 @@ def run(
 ) -> None:
     """Diagnose a trained network.
 
-    Without feedback Γ is N/A, never a number. Exit code 0 trustworthy, 1 walked back or invalid, 3 inconclusive or not
-    measurable, 2 usage.
+    Without feedback Γ is N/A, never a number. Exit code 0 trustworthy, 1 walked back or invalid, 3 inconclusive, not
+    measurable, or no fault found (neither Γ nor the margin measured), 2 usage.
     """
     if feedback_key is not None and checkpoint is None:
         refuse("--feedback needs --checkpoint")
@@ -70,11 +71,11 @@ def run(
             refuse(f"{path}: its folder does not exist")
     try:
         model = _model(model_target)
-        feedback = None
+        feedback, note = None, ""
         if checkpoint is not None:
             weights = read_weights(checkpoint, feedback_key, state_key)
             load_into(checkpoint, model, weights.state)
-            feedback = weights.feedback
+            feedback, note = weights.feedback, weights.note
         batches = _batches(data_target)
         report = diagnose(
             model,
@@ -82,7 +83,7 @@ def run(
             _accuracy(model, batches) if accuracy is None else accuracy,
             None if frozen is None else FrozenBaseline(frozen, rule=frozen_rule),
             method_name=name,
-            notes=f"{model_target}, {checkpoint or 'fresh weights'}, {data_target}",
+            notes=", ".join(filter(None, [model_target, str(checkpoint or "fresh weights"), data_target, note])),
             feedback=feedback,
             layers=layers,
             token=int(token) if token.lstrip("-").isdigit() else token,  # type: ignore[arg-type]
@@ -151,6 +152,7 @@ def _accuracy(model: nn.Module, batches: list[Any]) -> float:
 
 def _show(report: DiagnosticReport, quiet: bool) -> None:
     if quiet:
-        click.echo(f"{report.verdict}" + (f": {', '.join(report.fired)}" if report.fired else ""))
+        reasons = ", ".join(report.fired) or scope(report)
+        click.echo(report.verdict + (f": {reasons}" if reasons else ""))
     else:
         click.echo(report.to_text())

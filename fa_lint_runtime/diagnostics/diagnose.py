@@ -113,7 +113,7 @@ def diagnose(
         >>> batches = [(torch.randn(32, 8), torch.randint(0, 3, (32,))) for _ in range(4)]
         >>> report = diagnose(net, batches, headline_acc=0.35, method_name="untrained")
         >>> report.verdict, len(report.layers), report.layers[0].name
-        ('trustworthy', 2, '0')
+        ('no fault found', 2, '0')
     """
     limits = as_thresholds(thresholds)
     headline_acc = NAN if headline_acc is None else headline_acc

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["AlignmentReport", "DiagnosticReport", "LayerReport", "Provenance"]
 
-_EXIT = {"trustworthy": 0, "walked back": 1, "invalid": 1, "inconclusive": 3, "not measurable": 3}
+_EXIT = {
+    "trustworthy": 0,
+    "walked back": 1,
+    "invalid": 1,
+    "inconclusive": 3,
+    "not measurable": 3,
+    "no fault found": 3,
+}
 
 
 @dataclass(frozen=True)
@@ -207,7 +214,7 @@ class DiagnosticReport:
 
     @property
     def exit_code(self) -> int:
-        """0 trustworthy, 1 walked back or invalid, 3 inconclusive or not measurable."""
+        """0 trustworthy, 1 walked back or invalid, 3 inconclusive, not measurable, or no fault found."""
         return _EXIT[self.verdict]
 
     @property

@@ -25,6 +25,7 @@ _STYLES = {
     "not measured": "dim",
     "information": "cyan",
     "trustworthy": "bold green",
+    "no fault found": "bold yellow",
     "walked back": "bold red",
     "not measurable": "bold yellow",
 }

@@ -155,6 +155,46 @@ def test_run_quiet_and_exit_code_of_a_dead_network(tmp_path: Path, trained: Trai
     assert found.output.startswith("invalid")
 
 
+def test_run_says_what_was_measured_where_nothing_claims_anything(tmp_path: Path, trained: TrainedRun) -> None:
+    save_checkpoint(tmp_path / "bp.pt", trained.model, feedback=None)
+    found = run("--checkpoint", tmp_path / "bp.pt", "--quiet")
+    assert found.exit_code == 3
+    assert found.output.startswith("no fault found: in finite, reference, headline, growth")
+    assert found.output.strip().endswith("not measured: Γ, (d) margin")
+    assert len(found.output.strip().splitlines()) == 1
+
+
+def test_run_walks_back_a_headline_that_the_data_contradict(tmp_path: Path, trained: TrainedRun) -> None:
+    save_checkpoint(tmp_path / "bp.pt", trained.model, feedback=None)
+    found = run("--checkpoint", tmp_path / "bp.pt", "--quiet", "--accuracy", 0.999)
+    assert found.exit_code == 1
+    assert found.output.strip() == "walked back: headline"
+
+
+@pytest.mark.parametrize("key", ["Bs", "feedback", "random_matrices"])
+@pytest.mark.parametrize("form", ["list", "mapping"])
+def test_run_takes_feedback_that_lies_beside_foreign_weights(
+    tmp_path: Path, trained: TrainedRun, key: str, form: str
+) -> None:
+    named = dict(trained.method.auxiliaries.items())  # type: ignore[union-attr]
+    feedback = list(named.values()) if form == "list" else named
+    torch.save({"model": trained.model.state_dict(), key: feedback, "epoch": 3}, tmp_path / "x.pt")
+    run("--checkpoint", tmp_path / "x.pt", "--json", tmp_path / "r.json")
+    report = DiagnosticReport.from_json((tmp_path / "r.json").read_text())
+    assert report.alignment is not None
+    assert f"feedback: {key} of the checkpoint" in report.notes
+    assert report.layers[1].alignment is not None
+
+
+def test_run_says_which_feedback_of_a_checkpoint_it_cannot_use(tmp_path: Path, trained: TrainedRun) -> None:
+    bridges = [torch.randn(16, 16), torch.randn(16, 10)]
+    torch.save({"model": trained.model.state_dict(), "Bs": bridges}, tmp_path / "x.pt")
+    run("--checkpoint", tmp_path / "x.pt", "--json", tmp_path / "r.json")
+    report = DiagnosticReport.from_json((tmp_path / "r.json").read_text())
+    assert report.alignment is None
+    assert "Bs of the checkpoint not used" in report.notes
+
+
 def stored(folder: Path, name: str, report: DiagnosticReport) -> Path:
     path = folder / name
     path.write_text(report.to_json())
