@@ -165,19 +165,19 @@ def absorption(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outco
 
 
 def credit_size(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:
-    """(b) without 1/B and without the remaining error."""
+    """(b) without 1/B and without the remaining error.
+
+    It decides nothing: a terminal LayerNorm undoes any scale of h_L, and the gradient carries its inverse. Elasticity
+    is free of it.
+    """
     title, name = "credit per unit error", "credit size"
     value = layers[-1].credit_per_error if layers else NAN
     if math.isnan(value):
         return Outcome(name, title, "not measured", value, t.min_credit_per_error, "no gradient at h_L", "")
-    state: State = "fires" if value < t.min_credit_per_error else "passes"
     text = f"‖g_L‖/‖e‖ = {value:.2g}"
-    action = (
-        "h_L is so large that the loss hardly sees it: see growth; report Γ with its null only"
-        if state == "fires"
-        else ""
-    )
-    return Outcome(name, title, state, value, t.min_credit_per_error, text, action)
+    if value < t.min_credit_per_error:
+        text += f", below {t.min_credit_per_error:g}: h_L is large, see growth; elasticity says whether credit is there"
+    return Outcome(name, title, "information", value, t.min_credit_per_error, text, "")
 
 
 def elasticity(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:

@@ -26,7 +26,7 @@ from .sinks import as_sink
 
 __all__ = ["Monitor"]
 
-_NEVER_DECIDE = ("(a)", "(b)")
+_NEVER_DECIDE = ("(a)", "(b)", "credit size")
 
 
 class Monitor:
