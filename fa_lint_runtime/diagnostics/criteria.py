@@ -279,8 +279,14 @@ def margin(found: Margin | None, t: DiagnosticThresholds) -> Outcome:
         text, action = "an accuracy is NaN", "a run that diverged has no accuracy to report"
         return Outcome("margin", title, "invalid", NAN, t.min_margin_pp, text, action)
     text = f"{pp.value:+.1f} pp over frozen blocks ({found.baseline})"
+    if found.identical:
+        text += "; right and wrong on the same samples"
+        action = "the two may be one network: give the predictions of the baseline"
+        return Outcome("margin", title, "inconclusive", pp.value, t.min_margin_pp, text, action)
     if not math.isnan(pp.low):
         text += f", {100 * (1 - t.alpha):.0f} % interval {pp.low:+.1f} to {pp.high:+.1f} ({found.method})"
+        if not found.of_seeds:
+            text += "; of two networks, not of two methods: another seed may move it further than that"
     if found.bp_pp < t.min_margin_pp:
         text += f"; suppressed: backprop itself gains only {found.bp_pp:+.1f} pp (ceiling)"
         return Outcome("margin", title, "information", pp.value, t.min_margin_pp, text, "use a harder task for (d)")
