@@ -33,7 +33,7 @@ _File = click.Path(dir_okay=False, path_type=Path)
 @click.option("--state", "state_key", metavar="KEY", help="Where the state_dict lies in CHECKPOINT.")
 @click.option("--feedback", "feedback_key", metavar="KEY", help="Where the training feedback lies in CHECKPOINT.")
 @click.option("--layers", metavar="GLOB", help="Blocks, for example transformer.h.*")
-@click.option("--token", default="cls", show_default=True, help="cls, last, mean, all or an index.")
+@click.option("--token", help="cls, last, mean, all or an index (default: found from the gradient).")
 @click.option("--accuracy", type=click.FloatRange(0, 1), help="Headline accuracy (default: measured on the batches).")
 @click.option("--frozen", type=click.FloatRange(0, 1), help="Accuracy with frozen blocks.")
 @click.option("--frozen-rule", default="", help="How that baseline was trained.")
@@ -49,7 +49,7 @@ def run(
     state_key: str | None,
     feedback_key: str | None,
     layers: str | None,
-    token: str,
+    token: str | None,
     accuracy: float | None,
     frozen: float | None,
     frozen_rule: str,
@@ -86,7 +86,7 @@ def run(
             notes=", ".join(filter(None, [model_target, str(checkpoint or "fresh weights"), data_target, note])),
             feedback=feedback,
             layers=layers,
-            token=int(token) if token.lstrip("-").isdigit() else token,  # type: ignore[arg-type]
+            token=int(token) if token and token.lstrip("-").isdigit() else token,  # type: ignore[arg-type]
             device=device,
         )
     except (RuntimeNumericsError, ValueError, TypeError, RuntimeError) as error:

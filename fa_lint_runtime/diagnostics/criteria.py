@@ -14,11 +14,13 @@ from .report import LayerReport as LayerFigures
 from .stability import ErrorDrift
 from .statistics import NAN, binomial_interval
 from .thresholds import DiagnosticThresholds
+from .tokens import Positions
 
 __all__ = [
     "LayerFigures",
     "absorption",
     "alignment",
+    "collapse",
     "credit_size",
     "elasticity",
     "finite",
@@ -36,7 +38,7 @@ _HEADLINE_LEVEL, _HEADLINE_ROUNDING = 1e-3, 0.005
 _TWIN = "load the weights into a plain backprop twin, whose forward pass runs in fp64"
 
 
-def finite(layers: Sequence[LayerFigures], duplicates: str) -> Outcome:
+def finite(layers: Sequence[LayerFigures], duplicates: str, read: Sequence[Positions | None]) -> Outcome:
     """Is there anything to measure: finite, alive, and on different samples?"""
     title = "finite, alive, disjoint"
     broken = [x for x in layers if x.nonfinite_share > 0]
@@ -47,8 +49,12 @@ def finite(layers: Sequence[LayerFigures], duplicates: str) -> Outcome:
         return Outcome("finite", title, "invalid", worst.nonfinite_share, 0.0, text, action)
     dead = [x for x in layers if x.undefined_share >= DEAD and not math.isnan(x.gradient_norm)]
     if dead and dead[0].other_tokens:
-        text = f"the loss does not see the chosen token of layer {dead[0].index} ({dead[0].name}), but others of it"
-        action = 'choose the position that the head reads, for example token="last" or token="mean"'
+        where = read[dead[0].index]
+        text = f"the loss does not read the chosen token of layer {dead[0].index} ({dead[0].name})"
+        text += f", but {where}" if where is not None else ", but others of it"
+        action = (
+            'choose a position that is read, for example token="last" or token="mean"; with token=None one is found'
+        )
         return Outcome("finite", title, "not measured", dead[0].undefined_share, DEAD, text, action, essential=True)
     if dead:
         text = (
@@ -181,18 +187,31 @@ def credit_size(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outc
 
 
 def elasticity(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:
-    """Has credit vanished, whatever the scale of h?"""
-    title = "credit has not vanished"
+    """Does credit vanish, whatever the scale of h?
+
+    Not over the depth: it fades by a constant factor a step in any recurrent network that is not trained. Within one
+    block, where that is dead or overflowed.
+    """
+    title = "credit does not vanish in a block"
     known = [x for x in layers if not math.isnan(x.elasticity)]
     if not known:
         return Outcome("elasticity", title, "not measured", NAN, t.min_elasticity, "no gradient", "")
-    worst = min(known, key=lambda x: x.elasticity)
-    state: State = "fires" if worst.elasticity < t.min_elasticity else "passes"
-    text = f"‖g_l‖‖h_l‖/‖e‖ is at least {worst.elasticity:.2g} (layer {worst.index})"
+    value, worst = collapse([x.elasticity for x in known])
+    state: State = "fires" if value < t.min_elasticity else "passes"
+    least = min(x.elasticity for x in known)
+    text = f"‖g_l‖‖h_l‖/‖e‖ is at least {least:.2g}; block by block it keeps {value:.2g} (layer {known[worst].index})"
     action = (
-        "a relative change of this state does not move the loss: it is dead or overflowed" if state == "fires" else ""
+        "a relative change of that state does not move the loss: it is dead or overflowed" if state == "fires" else ""
     )
-    return Outcome("elasticity", title, state, worst.elasticity, t.min_elasticity, text, action)
+    return Outcome("elasticity", title, state, value, t.min_elasticity, text, action)
+
+
+def collapse(values: Sequence[float]) -> tuple[float, int]:
+    """The least of the last elasticity and of every other relative to the next one, and which it is."""
+    pairs = list(zip(values, [*values[1:], 1.0], strict=True))
+    kept = [own / following if following > 0 else 0.0 for own, following in pairs]
+    worst = min(range(len(kept)), key=kept.__getitem__)
+    return kept[worst], worst
 
 
 def resolution(layers: Sequence[LayerFigures], precision: Precision, t: DiagnosticThresholds) -> Outcome:

@@ -36,6 +36,7 @@ from .stability import drifts, error_drift
 from .statistics import NAN, median, medians
 from .taps import make_plan, run
 from .thresholds import DiagnosticThresholds, as_thresholds
+from .tokens import found_token, positions_read
 
 __all__ = ["diagnose"]
 
@@ -59,7 +60,7 @@ def diagnose(
     sites: Mapping[str, Any] | None = None,
     layers: Layers | None = None,
     loss_fn: LossFunction | None = None,
-    token: Token = "cls",
+    token: Token | None = None,
     device: torch.device | str | None = None,
     progress: bool = True,
 ) -> DiagnosticReport:
@@ -90,7 +91,7 @@ def diagnose(
             ``model(x, return_hidden=True)``, else the longest row of like blocks.
         loss_fn: ``loss_fn(logits, y)``, of any reduction; cross-entropy by default.
         token: which position of hidden states (B, T, d): ``"cls"`` (the first), ``"last"``, ``"mean"``, ``"all"``, an
-            index.
+            index. None: the first, if the loss reads it at h_L; else the one it reads, or the mean of those.
         device: where to run; the model is moved back afterwards.
         progress: a progress bar on a terminal's standard error.
 
@@ -165,19 +166,21 @@ class _Session:
         limits: DiagnosticThresholds,
         layers: Layers | None,
         loss_fn: LossFunction | None,
-        token: Token,
+        token: Token | None,
         feedback: Feedback | None,
     ) -> None:
-        self.model, self.batches, self.device, self.limits, self.token = model, batches, device, limits, token
+        self.model, self.batches, self.device, self.limits = model, batches, device, limits
         self.probe = self.batch(0).head(_PROBED)
         gated = feedback is not None and feedback.derivative
         self.plan, self.logits = make_plan(model, layers, self.probe, before_activations=gated)
         self.loss: SummedLoss = summed_loss(loss_fn, self.logits, self.probe.y)
+        self.read = positions_read(model, self.plan, self.loss, self.probe)
+        self.token: Token = found_token(self.read) if token is None else token
         self.capture = Capture(
             model=model,
             plan=self.plan,
             loss=self.loss,
-            token=token,
+            token=self.token,
             groups=max(1, _GROUPS // len(batches)),
             rows=PRECISE,
         )
@@ -404,6 +407,7 @@ class _Builder:
             _NO_CREDIT if self.session.capture.credits is None else "no credit fits a hidden state with a gradient"
         )
         found = criteria
+        finite = found.finite(layers, self._duplicates(), self.session.read)
         reference = found.reference(layers, self.precision)
         of_gradients = [
             found.credit_size(layers, t),
@@ -412,11 +416,11 @@ class _Builder:
             found.shared_direction(layers, report.error_drift, t) if report.error_drift else None,
             found.alignment(layers, self._broken_credits(aligned), missing, t),
         ]
-        if reference.state == "not measured":
-            text = "needs the gradient"
+        if "not measured" in (finite.state, reference.state):
+            text = "needs the gradient" if finite.state != "not measured" else "needs a token that the loss reads"
             of_gradients = [replace(o, state="not measured", text=text, action="") for o in of_gradients if o]
         outcomes = [
-            found.finite(layers, self._duplicates()),
+            finite,
             reference,
             found.headline(self._claimed(report), *self._accuracy()),
             found.growth(layers, t),
@@ -465,6 +469,10 @@ class _Builder:
                 f"batches of unlike size ({min(sizes)} to {max(sizes)}): (c) of the original grows with size"
             )
         right, counted = self._accuracy()
+        if session.token != "cls" and found_token(session.read) == session.token:
+            caveats.append(
+                f"token {session.token}: the loss does not read the first position of {session.plan.names[-1]}"
+            )
         if self.precision.missing:
             caveats.append(f"precision: {self.precision.missing}")
         return Provenance(
