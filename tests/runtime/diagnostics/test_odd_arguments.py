@@ -92,7 +92,7 @@ def test_a_token_that_the_loss_does_not_see_is_not_the_fault_of_the_credit() -> 
             return self.head(x[:, -1])  # type: ignore[no-any-return]
 
     given = [(torch.randn(16, 4, WIDTH), torch.randint(0, C, (16,))) for _ in range(3)]
-    report = diagnose(Last(), given, 0.5, feedback=Feedback.dfa([WIDTH] * 2, C, seed=0), token="cls")
+    report = diagnose(Last(), given, feedback=Feedback.dfa([WIDTH] * 2, C, seed=0), token="cls")
     assert outcome(report)[0] == "not measured"
     assert report.verdict == "not measurable"
     assert "does not read the chosen token" in next(o.text for o in report.criteria if o.name == "finite")
