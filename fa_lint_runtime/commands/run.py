@@ -33,6 +33,9 @@ _File = click.Path(dir_okay=False, path_type=Path)
 @click.option("--state", "state_key", metavar="KEY", help="Where the state_dict lies in CHECKPOINT.")
 @click.option("--feedback", "feedback_key", metavar="KEY", help="Where the training feedback lies in CHECKPOINT.")
 @click.option("--layers", metavar="GLOB", help="Blocks, for example transformer.h.*")
+@click.option("--loss", "loss_target", metavar="PKG.MOD:FUNCTION", help="Of (logits, y) (default: cross-entropy).")
+@click.option("--credit", "credit_target", metavar="PKG.MOD:FUNCTION", help="Of CreditInputs, for credit by site.")
+@click.option("--sites", metavar="SITE=STATE,…", help="Which hidden state (name or index) each credit trains.")
 @click.option("--token", help="cls, last, mean, all or an index (default: found from the gradient).")
 @click.option("--accuracy", type=click.FloatRange(0, 1), help="Headline accuracy (default: measured on the batches).")
 @click.option("--frozen", type=click.FloatRange(0, 1), help="Accuracy with frozen blocks.")
@@ -49,6 +52,9 @@ def run(
     state_key: str | None,
     feedback_key: str | None,
     layers: str | None,
+    loss_target: str | None,
+    credit_target: str | None,
+    sites: str | None,
     token: str | None,
     accuracy: float | None,
     frozen: float | None,
@@ -82,6 +88,9 @@ def run(
             batches,
             _accuracy(model, batches) if accuracy is None else accuracy,
             None if frozen is None else FrozenBaseline(frozen, rule=frozen_rule),
+            loss_fn=None if loss_target is None else resolve(loss_target),
+            credit=None if credit_target is None else resolve(credit_target),
+            sites=None if sites is None else _sites(sites),
             method_name=name,
             notes=", ".join(filter(None, [model_target, str(checkpoint or "fresh weights"), data_target, note])),
             feedback=feedback,
@@ -130,8 +139,15 @@ def _batches(target: str) -> list[Any]:
         raise TargetError(f"{target} failed: {type(error).__name__}: {error}") from error
 
 
-def _accuracy(model: nn.Module, batches: list[Any]) -> float:
-    """On the batches themselves; what is not a classification needs --accuracy."""
+def _sites(text: str) -> dict[str, str | int]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(site and state for site, _, state in pairs):
+        raise ValueError(f"--sites takes SITE=STATE,SITE=STATE, got {text!r}")
+    return {site.strip(): int(state) if state.strip().isdigit() else state.strip() for site, _, state in pairs}
+
+
+def _accuracy(model: nn.Module, batches: list[Any]) -> float | None:
+    """On the batches themselves; None where targets are no classes."""
     right, total = 0, 0
     with measured(model, track_parameters=False), torch.no_grad():
         for index, item in enumerate(batches):
@@ -142,7 +158,7 @@ def _accuracy(model: nn.Module, batches: list[Any]) -> float:
                 or batch.y.shape != logits.shape[:-1]
                 or batch.y.is_floating_point()
             ):
-                raise ValueError("targets are no class indices: give --accuracy")
+                return None
             right += int((logits.argmax(-1) == batch.y).sum())
             total += batch.y.numel()
     if not total:

@@ -31,6 +31,7 @@ __all__ = [
     "BatchStatistics",
     "Capture",
     "Credits",
+    "called",
     "check_widths",
     "credit_signals",
     "gradients_at",
@@ -324,9 +325,7 @@ def credit_signals(
         return _gated_chain(credits, inputs.error, slopes)
     if credits.function is None:
         return {site: inputs.error @ matrix.mT for site, matrix in credits.matrices.items()}
-    with torch.enable_grad():
-        made: Any = credits.function(inputs)
-    return named_signals(made)
+    return called(credits.function, inputs)
 
 
 def _gated_chain(credits: Credits, error: Tensor, slopes: Mapping[int, Tensor]) -> dict[str, Tensor]:
@@ -341,6 +340,25 @@ def _gated_chain(credits: Credits, error: Tensor, slopes: Mapping[int, Tensor]) 
             raise ValueError(f"feedback with derivative=True: no hidden state is trained by {site!r}")
         signal = gated(signals[site], slope)
     return signals
+
+
+def called(function: CreditFunction, inputs: CreditInputs) -> dict[str, Tensor]:
+    """What a credit function returns, by site.
+
+    Raises:
+        TypeError: it multiplies the fp64 error by matrices of another dtype.
+    """
+    try:
+        with torch.enable_grad():
+            made: Any = function(inputs)
+    except RuntimeError as error:
+        if "dtype" not in str(error):
+            raise
+        message = (
+            "credit: inputs.error is float64; multiply it by matrix.double(), or write inputs.error.to(matrix.dtype)"
+        )
+        raise TypeError(f"{message} ({str(error).splitlines()[0]})") from error
+    return named_signals(made)
 
 
 def named_signals(made: Any) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from ..feedback import Feedback
 from . import criteria
 from .alignment import LayerAlignment, aggregate, alignments, undecided
 from .batches import Batch, as_batches, to_batch
-from .capture import BatchStatistics, Capture, Credits, check_widths, named_signals, to_cpu
+from .capture import BatchStatistics, Capture, Credits, called, check_widths, to_cpu
 from .credits import CreditFunction, CreditInputs, FeedbackSource, as_feedback, effective_matrices, pair
 from .discovery import Layers
 from .distributed import gathered, rank_and_world, share
@@ -170,9 +170,13 @@ class _Session:
         feedback: Feedback | None,
     ) -> None:
         self.model, self.batches, self.device, self.limits = model, batches, device, limits
-        self.probe = self.batch(0).head(_PROBED)
         gated = feedback is not None and feedback.derivative
-        self.plan, self.logits = make_plan(model, layers, self.probe, before_activations=gated)
+        self.probe = self.batch(0).head(_PROBED)
+        try:
+            self.plan, self.logits = make_plan(model, layers, self.probe, before_activations=gated)
+        except RuntimeError:  # a state that the model keeps may have the size of a whole batch
+            self.probe = self.batch(0)
+            self.plan, self.logits = make_plan(model, layers, self.probe, before_activations=gated)
         self.loss: SummedLoss = summed_loss(loss_fn, self.logits, self.probe.y)
         self.read = positions_read(model, self.plan, self.loss, self.probe)
         self.token: Token = found_token(self.read) if token is None else token
@@ -203,7 +207,7 @@ class _Session:
         if stored is not None:
             self.digest, self.seed = stored.digest, stored.seed
         if credit is not None:
-            names = list(named_signals(credit(self._inputs())))
+            names = list(called(credit, self._inputs()))
             pairing = pair(names, self.plan.names, sites)
             self.kind = "function"
             self.draws = null_draws(limits.null_draws, len(pairing.trained), limits.alpha)

@@ -14,6 +14,8 @@ import torch
 import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 
+from .batches import mapped
+
 __all__ = ["factories_on", "is_sharded", "measured", "tracked_inputs", "unwrapped", "without_recomputation"]
 
 
@@ -219,13 +221,11 @@ def without_recomputation() -> Iterator[None]:
 
 def tracked_inputs(value: Any) -> Any:
     """Inputs as leaves of a fresh graph: floating tensors require a gradient, nothing aliases what the caller holds."""
-    if isinstance(value, Tensor):
-        copy = value.detach()
+
+    def leaf(tensor: Tensor) -> Tensor:
+        copy = tensor.detach()
         if copy.is_inference():
             copy = copy.clone()
         return copy.requires_grad_(True) if copy.is_floating_point() else copy
-    if isinstance(value, dict):
-        return {key: tracked_inputs(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(tracked_inputs(item) for item in value)
-    return value
+
+    return mapped(value, leaf)

@@ -38,6 +38,13 @@ def rude():
     model.out_head.register_forward_hook(lambda *_: {}["no such key"])
     return model
 
+def squares(output, y):
+    return (output - y).square().mean()
+
+def credit(inputs):
+    torch.manual_seed(0)
+    return [inputs.error @ torch.randn(inputs.error.shape[-1], 16, dtype=torch.float64) for _ in range(2)]
+
 def regression():
     return [(x, torch.randn(len(x), 10)) for x, _ in batches()]
 
@@ -135,7 +142,7 @@ def test_run_refuses_in_one_line(tmp_path: Path, trained: TrainedRun) -> None:
     refused(run(model="usercode:broken"), "usercode:broken() failed: KeyError")
     refused(run(batches="usercode:number"), "not batches")
     refused(run(batches="usercode:broken"), "no data here")
-    refused(run(batches="usercode:regression"), "give --accuracy")
+    refused(run(batches="usercode:regression"), "give loss_fn (--loss)")
     refused(run("--layers", "nothing.*"), "nothing.*")
     refused(run("--accuracy", 0.5, model="usercode:rude"), "KeyError: 'no such key'")
     refused(run("--feedback", "Bs"), "--feedback needs --checkpoint")
@@ -193,6 +200,17 @@ def test_run_says_which_feedback_of_a_checkpoint_it_cannot_use(tmp_path: Path, t
     report = DiagnosticReport.from_json((tmp_path / "r.json").read_text())
     assert report.alignment is None
     assert "Bs of the checkpoint not used" in report.notes
+
+
+def test_run_takes_loss_credit_and_sites(tmp_path: Path) -> None:
+    asked = ("--loss", "usercode:squares", "--credit", "usercode:credit", "--sites", "blocks.0=1,blocks.1=blocks.1")
+    found = run(*asked, "--json", tmp_path / "r.json", batches="usercode:regression")
+    assert found.exit_code in (0, 1, 3), found.output
+    report = DiagnosticReport.from_json((tmp_path / "r.json").read_text())
+    assert report.provenance is not None
+    assert report.provenance.loss == "squares"
+    assert [x.alignment and x.alignment.site for x in report.layers] == [None, "blocks.0", "blocks.1"]
+    refused(run("--sites", "blocks.0"), "--sites takes SITE=STATE")
 
 
 def stored(folder: Path, name: str, report: DiagnosticReport) -> Path:
