@@ -400,7 +400,14 @@ def gradients_at(
             raise ValueError("the logits have no graph: the model detaches them or runs under no_grad")
         return [None for _ in edges], error
     wanted = [*tracked, get_gradient_edge(logits)] if error is None else tracked
-    found = list(torch.autograd.grad(loss(logits, batch.y, batch.size), wanted, allow_unused=True)) if wanted else []
+    value = loss(logits, batch.y, batch.size)
+    try:
+        found = list(torch.autograd.grad(value, wanted, allow_unused=True)) if wanted else []
+    except AttributeError as failure:  # of a hook or function of the model's own
+        raise ValueError(
+            f"the backward pass of the model needs something that only its own training loop sets ({failure}): load "
+            "the weights into a plain backprop twin"
+        ) from failure
     if error is None:
         last = found.pop()
         if last is None:

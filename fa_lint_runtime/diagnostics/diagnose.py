@@ -31,7 +31,7 @@ from .outputs import Token, samples_first
 from .parameters import parameter_cosines
 from .precision import PRECISE, Precision, measure_precision
 from .report import AlignmentReport, DiagnosticReport, LayerReport, Provenance
-from .restore import factories_on, is_sharded, measured, unwrapped
+from .restore import factories_on, is_sharded, measured, random_states, unwrapped
 from .stability import drifts, error_drift
 from .statistics import NAN, median, medians
 from .taps import make_plan, run
@@ -120,8 +120,9 @@ def diagnose(
     headline_acc = NAN if headline_acc is None else headline_acc
     headline, _ = as_accuracy(headline_acc, "headline_acc")
     baseline = _as_baseline(frozen_baseline_acc)
-    batches = as_batches(eval_batches)
     inner = unwrapped(model)
+    with random_states(inner):  # a DataLoader draws a seed even where it does not shuffle
+        batches = as_batches(eval_batches)
     with _on_device(inner, device) as place, measured(inner, track_parameters=True):
         stored = None if feedback is None else as_feedback(feedback)
         session = _Session(inner, batches, place, limits, layers, loss_fn, token, stored)

@@ -149,3 +149,58 @@ def test_feedback_that_meets_no_state_says_what_to_write() -> None:
     feedback = Feedback.dfa([8] * 2, C, seed=1, sites=["here", "there"])
     with pytest.raises(ValueError, match=r"2 credit sites \(here, there\).*sites="):
         diagnose(ResidualMLP(), [(vectors(16), classes())], feedback=feedback, progress=False)
+
+
+@pytest.mark.parametrize("how", ["replaced", "data replaced", "in place", "data in place"])
+def test_feedback_that_a_forward_pass_derives_from_the_weights_is_restored(how: str) -> None:
+    """biotorch's usf and brsf: ``weight_backward`` follows the signs of the weights in every forward pass."""
+
+    class Signs(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(8, 8)
+            self.weight_backward = nn.Parameter(torch.randn(8, 8), requires_grad=False)
+
+        def forward(self, h: Tensor) -> Tensor:
+            with torch.no_grad():
+                derived = self.weight.sign() * 0.1
+                if how == "replaced":
+                    self.weight_backward = nn.Parameter(derived, requires_grad=False)
+                elif how == "data replaced":
+                    self.weight_backward.data = derived
+                elif how == "in place":
+                    self.weight_backward.copy_(derived)
+                else:
+                    self.weight_backward.data.copy_(derived)
+            return torch.tanh(super().forward(h))
+
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(7, 8), nn.Sequential(nn.Sequential(Signs()), nn.Sequential(Signs())), nn.Linear(8, C)
+    )
+    objects = list(model.parameters())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    diagnose(model, [(vectors(16), classes()) for _ in range(2)], progress=False)
+    assert all(a is b for a, b in zip(objects, model.parameters(), strict=True))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert [p.requires_grad for p in model.parameters()] == [p.requires_grad for p in objects]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_data_loader_does_not_move_the_global_generator(shuffle: bool) -> None:
+    samples = [(x, y) for x, y in zip(vectors(32), classes(32), strict=True)]
+    loader = DataLoader(samples, batch_size=16, shuffle=shuffle)  # type: ignore[arg-type,var-annotated]
+    model = ResidualMLP()
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    diagnose(model, loader, progress=False)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_backward_pass_that_wants_its_own_training_loop_says_so_in_one_line() -> None:
+    """biotorch's DFA: a hook multiplies what its own loss wrapper would have left."""
+    torch.manual_seed(0)
+    model = ResidualMLP()
+    model.loss_gradient = None
+    model.blocks[1].register_full_backward_hook(lambda *_: (model.loss_gradient.mm(torch.ones(C, 8)),))  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match=r"only its own training loop sets.*backprop twin"):
+        diagnose(model, [(vectors(16), classes()) for _ in range(2)], progress=False)
