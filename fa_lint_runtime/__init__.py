@@ -45,6 +45,8 @@ __all__ = [
     "inspect_checkpoint",
     "load_checkpoint",
     "output_error",
+    "per_sample_cosines",
+    "per_sample_gradients",
     "residual_norms",
     "safe_angle",
     "safe_cosine",

@@ -23,6 +23,8 @@ from .diagnostics import (
     bp_grad_norms,
     cross_batch_direction_stability,
     diagnose,
+    per_sample_cosines,
+    per_sample_gradients,
     residual_norms,
 )
 from .errors import CheckpointError, MagnitudeError, MissingFeedbackError, RuntimeNumericsError, UndefinedCosineError
@@ -64,6 +66,8 @@ __all__ = [
     "inspect_checkpoint",
     "load_checkpoint",
     "output_error",
+    "per_sample_cosines",
+    "per_sample_gradients",
     "residual_norms",
     "safe_angle",
     "safe_cosine",

@@ -17,6 +17,7 @@ from ..diagnostics.diagnose import on_device
 from ..diagnostics.outputs import logits_of
 from ..diagnostics.restore import measured
 from ..errors import RuntimeNumericsError
+from ..render.words import scope
 from .shared import refuse, write_output
 from .targets import TargetError, resolve
 from .weights import load_into, read_weights
@@ -33,7 +34,10 @@ _File = click.Path(dir_okay=False, path_type=Path)
 @click.option("--state", "state_key", metavar="KEY", help="Key of the state_dict in CHECKPOINT.")
 @click.option("--feedback", "feedback_key", metavar="KEY", help="Key of the training feedback in CHECKPOINT.")
 @click.option("--layers", metavar="GLOB", help="Blocks, for example transformer.h.*")
-@click.option("--token", default="cls", show_default=True, help="cls, last, mean, all or an index.")
+@click.option("--loss", "loss_target", metavar="PKG.MOD:FUNCTION", help="Of (logits, y) (default: cross-entropy).")
+@click.option("--credit", "credit_target", metavar="PKG.MOD:FUNCTION", help="Of CreditInputs, for credit by site.")
+@click.option("--sites", metavar="SITE=STATE,…", help="Which hidden state (name or index) each credit trains.")
+@click.option("--token", help="cls, last, mean, all or an index (default: found from the gradient).")
 @click.option("--accuracy", type=click.FloatRange(0, 1), help="Headline accuracy (default: measured on the batches).")
 @click.option("--frozen", type=click.FloatRange(0, 1), help="Accuracy with frozen blocks.")
 @click.option("--frozen-rule", default="", help="How that baseline was trained.")
@@ -49,7 +53,10 @@ def run(
     state_key: str | None,
     feedback_key: str | None,
     layers: str | None,
-    token: str,
+    loss_target: str | None,
+    credit_target: str | None,
+    sites: str | None,
+    token: str | None,
     accuracy: float | None,
     frozen: float | None,
     frozen_rule: str,
@@ -61,8 +68,8 @@ def run(
 ) -> None:
     """Diagnose a trained network.
 
-    Without feedback Γ is N/A, never a number. Exit code 0 trustworthy, 1 walked back or invalid, 3 inconclusive or not
-    measurable, 2 usage.
+    Without feedback Γ is N/A, never a number. Exit code 0 trustworthy, 1 walked back or invalid, 3 inconclusive, not
+    measurable, or no fault found (neither Γ nor the margin measured), 2 usage.
     """
     if feedback_key is not None and checkpoint is None:
         refuse("--feedback needs --checkpoint")
@@ -71,22 +78,25 @@ def run(
             refuse(f"{path}: its folder does not exist")
     try:
         model = _model(model_target)
-        feedback = None
+        feedback, note = None, ""
         if checkpoint is not None:
             weights = read_weights(checkpoint, feedback_key, state_key)
             load_into(checkpoint, model, weights.state)
-            feedback = weights.feedback
+            feedback, note = weights.feedback, weights.note
         batches = _batches(data_target)
         report = diagnose(
             model,
             batches,
             _accuracy(model, batches, device) if accuracy is None else accuracy,
             None if frozen is None else FrozenBaseline(frozen, rule=frozen_rule),
+            loss_fn=None if loss_target is None else resolve(loss_target),
+            credit=None if credit_target is None else resolve(credit_target),
+            sites=None if sites is None else _sites(sites),
             method_name=name,
-            notes=f"{model_target}, {checkpoint or 'fresh weights'}, {data_target}",
+            notes=", ".join(filter(None, [model_target, str(checkpoint or "fresh weights"), data_target, note])),
             feedback=feedback,
             layers=layers,
-            token=int(token) if token.lstrip("-").isdigit() else token,  # type: ignore[arg-type]
+            token=int(token) if token and token.lstrip("-").isdigit() else token,  # type: ignore[arg-type]
             device=device,
         )
     except (RuntimeNumericsError, ValueError, TypeError, RuntimeError) as error:
@@ -130,8 +140,15 @@ def _batches(target: str) -> list[Any]:
         raise TargetError(f"{target} failed: {type(error).__name__}: {error}") from error
 
 
-def _accuracy(model: nn.Module, batches: list[Any], device: str | None) -> float:
-    """On the batches themselves; what is not a classification needs --accuracy."""
+def _sites(text: str) -> dict[str, str | int]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(site and state for site, _, state in pairs):
+        raise ValueError(f"--sites takes SITE=STATE,SITE=STATE, got {text!r}")
+    return {site.strip(): int(state) if state.strip().isdigit() else state.strip() for site, _, state in pairs}
+
+
+def _accuracy(model: nn.Module, batches: list[Any], device: str | None) -> float | None:
+    """Return the accuracy on the batches themselves; None where targets are no classes."""
     right, total = 0, 0
     with on_device(model, device) as home, measured(model, track_parameters=False), torch.no_grad():
         for index, item in enumerate(batches):
@@ -142,7 +159,7 @@ def _accuracy(model: nn.Module, batches: list[Any], device: str | None) -> float
                 or batch.y.shape != logits.shape[:-1]
                 or batch.y.is_floating_point()
             ):
-                raise ValueError("targets are no class indices: give --accuracy")
+                return None
             right += int((logits.argmax(-1) == batch.y).sum())
             total += batch.y.numel()
     if not total:
@@ -152,6 +169,7 @@ def _accuracy(model: nn.Module, batches: list[Any], device: str | None) -> float
 
 def _show(report: DiagnosticReport, quiet: bool) -> None:
     if quiet:
-        click.echo(f"{report.verdict}" + (f": {', '.join(report.fired)}" if report.fired else ""))
+        reasons = ", ".join(report.fired) or scope(report)
+        click.echo(report.verdict + (f": {reasons}" if reasons else ""))
     else:
         click.echo(report.to_text())

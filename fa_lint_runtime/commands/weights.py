@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import load_checkpoint
+from ..diagnostics.batches import tensors_of
 from ..errors import CheckpointError
 from ..feedback import Feedback
+from ..inspection import looks_like_feedback
 
 __all__ = ["Weights", "WeightsError", "load_into", "read_weights"]
 
@@ -25,10 +27,11 @@ class WeightsError(ValueError):
 
 @dataclass(frozen=True)
 class Weights:
-    """A ``state_dict`` and the feedback beside it; None if there is none."""
+    """A ``state_dict`` and the feedback beside it; None if there is none. ``note`` says where it was found."""
 
     state: Mapping[str, Tensor]
     feedback: Feedback | None
+    note: str = ""
 
 
 def read_weights(path: Path, feedback_key: str | None, state_key: str | None) -> Weights:
@@ -53,8 +56,10 @@ def read_weights(path: Path, feedback_key: str | None, state_key: str | None) ->
         state = _mapping(path, _at(path, where, state_key)) if state_key else own.model
         feedback = _feedback(path, _at(path, where, feedback_key)) if feedback_key else None
         return Weights(state, feedback)
-    matrices = own.kind in ("dfa", "fa")
-    return Weights(own.model, own.feedback() if matrices else None)
+    if own.kind in ("dfa", "fa"):
+        return Weights(own.model, own.feedback())
+    matrices = {site: a.tensors[""] for site, a in own.auxiliaries.items() if a.type == "tensor"}
+    return _with_found(path, own.model, {**({"feedback": matrices} if matrices else {}), **own.meta})
 
 
 def _foreign(path: Path, feedback_key: str | None, state_key: str | None, own_error: CheckpointError) -> Weights:
@@ -68,8 +73,22 @@ def _foreign(path: Path, feedback_key: str | None, state_key: str | None, own_er
     else:
         name = next((n for n in _USUAL if isinstance(content, Mapping) and isinstance(content.get(n), Mapping)), None)
         state = _mapping(path, content if name is None else content[name])
-    feedback = None if feedback_key is None else _feedback(path, _at(path, content, feedback_key))
-    return Weights(state, feedback)
+    if feedback_key is not None:
+        return Weights(state, _feedback(path, _at(path, content, feedback_key)))
+    beside = {} if content is state or not isinstance(content, Mapping) else content
+    return _with_found(path, state, {str(name): value for name, value in beside.items() if value is not state})
+
+
+def _with_found(path: Path, state: Mapping[str, Tensor], beside: Mapping[str, Any]) -> Weights:
+    """Feedback under a name that published repositories give it, if it is direct feedback: matrices of one input."""
+    for name, value in beside.items():
+        matrices = tensors_of(value)
+        if not matrices or not all(looks_like_feedback(name, tuple(m.shape)) for m in matrices):
+            continue
+        if all(m.ndim == 2 and m.is_floating_point() and m.shape[1] == matrices[0].shape[1] for m in matrices):
+            return Weights(state, _feedback(path, value), f"feedback: {name} of the checkpoint")
+        return Weights(state, None, f"{name} of the checkpoint not used: it is no list of matrices of one input")
+    return Weights(state, None)
 
 
 def _at(path: Path, content: Any, key: str) -> Any:

@@ -5,7 +5,13 @@ from .credits import CreditFunction, CreditInputs
 from .diagnose import diagnose
 from .margin import FrozenBaseline, Margin
 from .outcomes import Outcome, verdict_of
-from .plain import bp_grad_norms, cross_batch_direction_stability, residual_norms
+from .plain import (
+    bp_grad_norms,
+    cross_batch_direction_stability,
+    per_sample_cosines,
+    per_sample_gradients,
+    residual_norms,
+)
 from .precision import LayerHeadroom, LayerPrecision
 from .report import AlignmentReport, DiagnosticReport, LayerReport, Provenance
 from .stability import ErrorDrift, LayerDrift
@@ -33,6 +39,8 @@ __all__ = [
     "bp_grad_norms",
     "cross_batch_direction_stability",
     "diagnose",
+    "per_sample_cosines",
+    "per_sample_gradients",
     "residual_norms",
     "verdict_of",
 ]

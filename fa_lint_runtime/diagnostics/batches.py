@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Batch", "as_batches", "call", "fingerprints", "tensors_of", "to_batch"]
+__all__ = ["Batch", "as_batches", "call", "fingerprints", "mapped", "tensors_of", "to_batch"]
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ class Batch:
                 return value[:count]
             return value[:, :count] if value.ndim > 1 and value.shape[1] == self.size else value
 
-        return Batch(_mapped(self.x, cut), _mapped(self.y, cut), count)
+        return Batch(mapped(self.x, cut), mapped(self.y, cut), count)
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """The same batch with a function applied to the tensors of ``x``."""
-        return Batch(_mapped(self.x, function), self.y, self.size)
+        return Batch(mapped(self.x, function), self.y, self.size)
 
     def to(self, device: torch.device) -> Batch:
         """On a device; nothing is copied if it is there already, except tensors of ``inference_mode``."""
@@ -51,16 +52,19 @@ class Batch:
             moved = value.to(device, non_blocking=device.type != "cpu")
             return moved.clone() if moved.is_inference() else moved
 
-        return Batch(_mapped(self.x, move), _mapped(self.y, move), self.size)
+        return Batch(mapped(self.x, move), mapped(self.y, move), self.size)
 
 
-def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+def mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """A nested structure with a function applied to its tensors."""
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, Mapping):
-        return {key: _mapped(item, function) for key, item in value.items()}
+        return {key: mapped(item, function) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # a namedtuple
+        return type(value)(*(mapped(item, function) for item in value))
     if isinstance(value, list | tuple):
-        return type(value)(_mapped(item, function) for item in value)
+        return type(value)(mapped(item, function) for item in value)
     return value
 
 
@@ -78,9 +82,13 @@ def to_batch(item: Any, index: int) -> Batch:
     Raises:
         ValueError: it is no pair, or holds no tensor.
     """
-    if not isinstance(item, list | tuple) or len(item) != 2:
-        raise ValueError(f"batch {index} must be a pair (x, y), got {type(item).__name__}")
-    x, y = item
+    if isinstance(item, Mapping):
+        x, y = _without_labels(item, index)
+    elif isinstance(item, list | tuple) and len(item) == 2:
+        x, y = item
+    else:
+        what = f"a {type(item).__name__}" + (f" of {len(item)}" if isinstance(item, list | tuple) else "")
+        raise ValueError(f"batch {index} must be a pair (x, y), or a dict with labels, got {what}")
     tensors = [*tensors_of(y), *tensors_of(x)]
     if not tensors or not tensors[0].ndim:
         raise ValueError(f"batch {index} holds no tensor with a batch dimension")
@@ -91,6 +99,14 @@ def to_batch(item: Any, index: int) -> Batch:
         shapes = ", ".join(str(tuple(t.shape)) for t in tensors_of(x)) or "no tensor"
         raise ValueError(f"batch {index}: y has {size} samples, x has {shapes}")
     return Batch(x, y, size)
+
+
+def _without_labels(item: Mapping[str, Any], index: int) -> tuple[dict[str, Any], Any]:
+    """Keyword arguments and targets of a batch as ``transformers.Trainer`` has it."""
+    for name in ("labels", "label", "label_ids"):
+        if name in item:
+            return {key: value for key, value in item.items() if key != name}, item[name]
+    raise ValueError(f"batch {index} is a dict without labels ({', '.join(map(str, item))}): give (inputs, targets)")
 
 
 def as_batches(eval_batches: Iterable[Any]) -> Sequence[Any]:
@@ -109,9 +125,17 @@ def call(model: nn.Module, x: Any, **extra: Any) -> Any:
     """``model(x)``, ``model(*x)`` or ``model(**x)``."""
     if isinstance(x, Mapping):
         return model(**x, **extra)
-    if isinstance(x, tuple):
+    if isinstance(x, tuple) or (isinstance(x, list) and _takes(model, len(x))):
         return model(*x, **extra)
     return model(x, **extra)
+
+
+def _takes(model: nn.Module, count: int) -> bool:
+    """Does the forward pass take that many arguments by position? A DataLoader makes lists of tuples."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = sum(p.default is p.empty for p in places)
+    return needed <= count <= len(places) and not (count == 1 and needed == 1)
 
 
 def fingerprints(batch: Batch) -> Tensor:

@@ -31,6 +31,7 @@ __all__ = [
     "BatchStatistics",
     "Capture",
     "Credits",
+    "called",
     "check_widths",
     "credit_signals",
     "gradients_at",
@@ -325,9 +326,7 @@ def credit_signals(
         return _gated_chain(credits, inputs.error, slopes)
     if credits.function is None:
         return {site: inputs.error @ matrix.mT for site, matrix in credits.matrices.items()}
-    with torch.enable_grad():
-        made: Any = credits.function(inputs)
-    return named_signals(made)
+    return called(credits.function, inputs)
 
 
 def _gated_chain(credits: Credits, error: Tensor, slopes: Mapping[int, Tensor]) -> dict[str, Tensor]:
@@ -342,6 +341,25 @@ def _gated_chain(credits: Credits, error: Tensor, slopes: Mapping[int, Tensor]) 
             raise ValueError(f"feedback with derivative=True: no hidden state is trained by {site!r}")
         signal = gated(signals[site], slope)
     return signals
+
+
+def called(function: CreditFunction, inputs: CreditInputs) -> dict[str, Tensor]:
+    """What a credit function returns, by site.
+
+    Raises:
+        TypeError: it multiplies the fp64 error by matrices of another dtype.
+    """
+    try:
+        with torch.enable_grad():
+            made: Any = function(inputs)
+    except RuntimeError as error:
+        if "dtype" not in str(error):
+            raise
+        message = (
+            "credit: inputs.error is float64; multiply it by matrix.double(), or write inputs.error.to(matrix.dtype)"
+        )
+        raise TypeError(f"{message} ({str(error).splitlines()[0]})") from error
+    return named_signals(made)
 
 
 def named_signals(made: Any) -> dict[str, Tensor]:
@@ -383,7 +401,14 @@ def gradients_at(
             raise ValueError("the logits have no graph: the model detaches them or runs under no_grad")
         return [None for _ in edges], error
     wanted = [*tracked, get_gradient_edge(logits)] if error is None else tracked
-    found = list(torch.autograd.grad(loss(logits, batch.y, batch.size), wanted, allow_unused=True)) if wanted else []
+    value = loss(logits, batch.y, batch.size)
+    try:
+        found = list(torch.autograd.grad(value, wanted, allow_unused=True)) if wanted else []
+    except AttributeError as failure:  # of a hook or function of the model's own
+        raise ValueError(
+            f"the backward pass of the model needs something that only its own training loop sets ({failure}): load "
+            "the weights into a plain backprop twin"
+        ) from failure
     if error is None:
         last = found.pop()
         if last is None:

@@ -12,17 +12,20 @@ from .outcomes import Outcome, State
 from .precision import Precision
 from .report import LayerReport as LayerFigures
 from .stability import ErrorDrift
-from .statistics import NAN
+from .statistics import NAN, binomial_interval
 from .thresholds import DiagnosticThresholds
+from .tokens import Positions
 
 __all__ = [
     "LayerFigures",
     "absorption",
     "alignment",
+    "collapse",
     "credit_size",
     "elasticity",
     "finite",
     "growth",
+    "headline",
     "initial_growth",
     "margin",
     "reference",
@@ -30,10 +33,12 @@ __all__ = [
     "shared_direction",
 ]
 
+# A headline of other samples of the same kind is outside once in a thousand times; it may be rounded to 1 %.
+_HEADLINE_LEVEL, _HEADLINE_ROUNDING = 1e-3, 0.005
 _TWIN = "load the weights into a plain backprop twin, whose forward pass runs in fp64"
 
 
-def finite(layers: Sequence[LayerFigures], duplicates: str) -> Outcome:
+def finite(layers: Sequence[LayerFigures], duplicates: str, read: Sequence[Positions | None]) -> Outcome:
     """Judge whether there is anything to measure: finite, not dead, on different samples."""
     title = "finite, alive, disjoint"
     broken = [x for x in layers if x.nonfinite_share > 0]
@@ -44,8 +49,12 @@ def finite(layers: Sequence[LayerFigures], duplicates: str) -> Outcome:
         return Outcome("finite", title, "invalid", worst.nonfinite_share, 0.0, text, action)
     dead = [x for x in layers if x.undefined_share >= DEAD and not math.isnan(x.gradient_norm)]
     if dead and dead[0].other_tokens:
-        text = f"the loss does not see the chosen token of layer {dead[0].index} ({dead[0].name}), but others of it"
-        action = 'choose the position that the head reads, for example token="last" or token="mean"'
+        where = read[dead[0].index]
+        text = f"the loss does not read the chosen token of layer {dead[0].index} ({dead[0].name})"
+        text += f", but {where}" if where is not None else ", but others of it"
+        action = (
+            'choose a position that is read, for example token="last" or token="mean"; with token=None one is found'
+        )
         return Outcome("finite", title, "not measured", dead[0].undefined_share, DEAD, text, action, essential=True)
     if dead:
         text = (
@@ -97,6 +106,22 @@ def reference(layers: Sequence[LayerFigures], precision: Precision) -> Outcome:
     return Outcome("reference", title, "passes", found.error, found.limit, text, "")
 
 
+def headline(claimed: float, right: int, counted: int) -> Outcome:
+    """Is the accuracy that is reported the accuracy of this network?"""
+    title = "the headline is measured"
+    if math.isnan(claimed) or not counted:
+        text = "no headline accuracy given" if math.isnan(claimed) else "targets are no classes: no accuracy measured"
+        return Outcome("headline", title, "not measured", NAN, NAN, text, "")
+    found = binomial_interval(right, counted, _HEADLINE_LEVEL)
+    low, high = found.low - _HEADLINE_ROUNDING, found.high + _HEADLINE_ROUNDING
+    text = f"accuracy {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] on {counted} samples, "
+    text += f"headline {claimed:.3f}"
+    if low <= claimed <= high:
+        return Outcome("headline", title, "passes", found.value, claimed, text, "")
+    action = "the headline belongs to other weights, other samples or another metric than these: report what they give"
+    return Outcome("headline", title, "fires", found.value, claimed, text, action)
+
+
 def growth(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:
     """(a) over all samples instead of the first batch."""
     grown = [x for x in layers[1:] if not math.isnan(x.growth)]
@@ -146,34 +171,47 @@ def absorption(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outco
 
 
 def credit_size(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:
-    """(b) without 1/B and without the remaining error."""
+    """(b) without 1/B and without the remaining error.
+
+    It decides nothing: a terminal LayerNorm undoes any scale of h_L, and the gradient carries its inverse. Elasticity
+    is free of it.
+    """
     title, name = "credit per unit error", "credit size"
     value = layers[-1].credit_per_error if layers else NAN
     if math.isnan(value):
         return Outcome(name, title, "not measured", value, t.min_credit_per_error, "no gradient at h_L", "")
-    state: State = "fires" if value < t.min_credit_per_error else "passes"
     text = f"‖g_L‖/‖e‖ = {value:.2g}"
-    action = (
-        "h_L is so large that the loss hardly sees it: see growth; report Γ with its null only"
-        if state == "fires"
-        else ""
-    )
-    return Outcome(name, title, state, value, t.min_credit_per_error, text, action)
+    if value < t.min_credit_per_error:
+        text += f", below {t.min_credit_per_error:g}: h_L is large, see growth; elasticity says whether credit is there"
+    return Outcome(name, title, "information", value, t.min_credit_per_error, text, "")
 
 
 def elasticity(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:
-    """Judge whether credit has vanished, whatever the scale of h."""
-    title = "credit has not vanished"
+    """Judge whether credit vanishes, whatever the scale of h.
+
+    Not over the depth: it fades by a constant factor a step in any recurrent network that is not trained. Within one
+    block, where that is dead or overflowed.
+    """
+    title = "credit does not vanish in a block"
     known = [x for x in layers if not math.isnan(x.elasticity)]
     if not known:
         return Outcome("elasticity", title, "not measured", NAN, t.min_elasticity, "no gradient", "")
-    worst = min(known, key=lambda x: x.elasticity)
-    state: State = "fires" if worst.elasticity < t.min_elasticity else "passes"
-    text = f"‖g_l‖‖h_l‖/‖e‖ is at least {worst.elasticity:.2g} (layer {worst.index})"
+    value, worst = collapse([x.elasticity for x in known])
+    state: State = "fires" if value < t.min_elasticity else "passes"
+    least = min(x.elasticity for x in known)
+    text = f"‖g_l‖‖h_l‖/‖e‖ is at least {least:.2g}; block by block it keeps {value:.2g} (layer {known[worst].index})"
     action = (
-        "a relative change of this state does not move the loss: it is dead or overflowed" if state == "fires" else ""
+        "a relative change of that state does not move the loss: it is dead or overflowed" if state == "fires" else ""
     )
-    return Outcome("elasticity", title, state, worst.elasticity, t.min_elasticity, text, action)
+    return Outcome("elasticity", title, state, value, t.min_elasticity, text, action)
+
+
+def collapse(values: Sequence[float]) -> tuple[float, int]:
+    """The least of the last elasticity and of every other relative to the next one, and which it is."""
+    pairs = list(zip(values, [*values[1:], 1.0], strict=True))
+    kept = [own / following if following > 0 else 0.0 for own, following in pairs]
+    worst = min(range(len(kept)), key=kept.__getitem__)
+    return kept[worst], worst
 
 
 def resolution(layers: Sequence[LayerFigures], precision: Precision, t: DiagnosticThresholds) -> Outcome:
@@ -260,8 +298,14 @@ def margin(found: Margin | None, t: DiagnosticThresholds) -> Outcome:
         text, action = "an accuracy is NaN", "a run that diverged has no accuracy to report"
         return Outcome("margin", title, "invalid", NAN, t.min_margin_pp, text, action)
     text = f"{pp.value:+.1f} pp over frozen blocks ({found.baseline})"
+    if found.identical:
+        text += "; right and wrong on the same samples"
+        action = "the two may be one network: give the predictions of the baseline"
+        return Outcome("margin", title, "inconclusive", pp.value, t.min_margin_pp, text, action)
     if not math.isnan(pp.low):
         text += f", {100 * (1 - t.alpha):.0f} % interval {pp.low:+.1f} to {pp.high:+.1f} ({found.method})"
+        if not found.of_seeds:
+            text += "; of two networks, not of two methods: another seed may move it further than that"
     if found.bp_pp < t.min_margin_pp:
         text += f"; suppressed: backprop itself gains only {found.bp_pp:+.1f} pp (ceiling)"
         return Outcome("margin", title, "information", pp.value, t.min_margin_pp, text, "use a harder task for (d)")

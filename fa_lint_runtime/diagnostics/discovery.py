@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 __all__ = ["Blocks", "Layers", "find_blocks", "follows_contract"]
 
@@ -23,16 +25,18 @@ class Blocks:
         source: how they were found, for the report.
         alike: they are blocks of one kind, so that each takes what the one before it led to. False for a mere list of
             layers, between which activations and reshapes may lie.
+        caveats: like blocks that are none of these.
     """
 
     modules: dict[str, nn.Module]
     source: str
     alike: bool
+    caveats: tuple[str, ...] = ()
 
     def without(self, name: str) -> Blocks:
         """All but one of them."""
         rest = {other: module for other, module in self.modules.items() if other != name}
-        return Blocks(rest, _described(rest), self.alike)
+        return Blocks(rest, _described(rest), self.alike, self.caveats)
 
 
 def follows_contract(model: nn.Module) -> bool:
@@ -92,31 +96,47 @@ def _matching(model: nn.Module, pattern: str) -> dict[str, nn.Module]:
 
 
 def _row_of_blocks(model: nn.Module) -> Blocks | None:
-    """Children of one class in a container, or in sibling containers (``layer1`` … ``layer4`` of a ResNet)."""
+    """Children of one class in a container, or in sibling containers (``layer1`` … ``layer4`` of a ResNet), or in the
+    containers of sibling stages, if these run one after the other (``stages.0.blocks`` … of a ConvNeXt)."""
     rows: dict[tuple[str, type], dict[str, nn.Module]] = {}
     for name, module in model.named_modules():
         if not isinstance(module, nn.ModuleList | nn.Sequential):
             continue
         children = list(module.named_children())
-        classes = {type(child) for _, child in children}
+        classes = {type_before_parametrizations(child) for _, child in children}
         if len(classes) != 1 or not any(True for _ in module.parameters()):
             continue
         # A stack of bare Linear layers is no row of blocks unless a ModuleList says so.
         (kind,) = classes
-        if isinstance(module, nn.Sequential) and not list(children[0][1].children()):
+        if isinstance(module, nn.Sequential) and _is_leaf(children[0][1]):
             continue
         parent = name.rpartition(".")[0]
+        if isinstance(module, nn.Sequential):
+            parent = re.sub(r"(^|\.)\d+$", r"\1*", parent)
         row = rows.setdefault((parent, kind), {})
         row.update({f"{name}.{child}" if name else child: block for child, block in children})
     best = max(rows.values(), key=len, default={})
-    return Blocks(best, _described(best), True) if len(best) >= 2 else None
+    if len(best) < 2:
+        return None
+    kind = type_before_parametrizations(next(iter(best.values())))
+    left = [row for (_, other), row in rows.items() if other is kind and row is not best]
+    caveats = tuple(f"not measured: {_described(row)}; name them with layers=…" for row in left)
+    return Blocks(best, _described(best), True, caveats)
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    """Without children, but for those that make its parameters (``torch.nn.utils.parametrize``)."""
+    return all(name == "parametrizations" for name, _ in module.named_children())
 
 
 def _plain_layers(model: nn.Module) -> Blocks:
     leaves = {
         name: module
         for name, module in model.named_modules()
-        if name and not list(module.children()) and any(p.ndim >= 2 for p in module.parameters(recurse=False))
+        if name
+        and "parametrizations" not in name.split(".")
+        and _is_leaf(module)
+        and any(p.ndim >= 2 for p in module.parameters())
     }
     if len(leaves) < 2:
         raise ValueError(
@@ -128,6 +148,6 @@ def _plain_layers(model: nn.Module) -> Blocks:
 
 def _described(modules: dict[str, nn.Module]) -> str:
     names = list(modules)
-    kinds = sorted({type(module).__name__.removeprefix("FSDP") for module in modules.values()})
+    kinds = sorted({type_before_parametrizations(m).__name__.removeprefix("FSDP") for m in modules.values()})
     span = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
     return f"{span} ({len(names)} × {'/'.join(kinds[:3])})"

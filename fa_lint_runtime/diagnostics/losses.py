@@ -56,7 +56,8 @@ def _rows(logits: Tensor, y: Any) -> tuple[Tensor, Tensor]:
     if not isinstance(y, Tensor) or y.dtype not in (torch.int64, torch.uint8):
         kind = str(y.dtype) if isinstance(y, Tensor) else type(y).__name__
         raise TypeError(
-            f"cross-entropy needs integer class indices (y.long()) as y, got {kind}; give loss_fn for other targets"
+            f"cross-entropy needs integer class indices (y.long()) as y, got {kind}; "
+            "give loss_fn (--loss) for other targets"
         )
     if logits.shape[:-1] != y.shape:
         raise ValueError(

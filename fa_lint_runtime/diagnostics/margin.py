@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .statistics import NAN, Estimate, Floats
+from .statistics import NAN, Estimate, Floats, student_quantile
 
-__all__ = ["Accuracy", "FrozenBaseline", "Margin", "as_accuracy", "margin"]
+__all__ = ["Accuracy", "FrozenBaseline", "Margin", "as_accuracy", "margin", "per_seed"]
 
-Accuracy = float | Tensor | np.ndarray | Sequence[bool]
+Accuracy = float | Tensor | np.ndarray | Sequence[bool] | Sequence[float]
+
+
+_PAIRED = "paired bootstrap over samples"
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class FrozenBaseline:
     """Which baseline (d) subtracts: the choice decides the sign, so it is part of the number.
 
     Attributes:
-        accuracy: share of correct samples, 0 to 1, or per-sample correctness (n,).
+        accuracy: share of correct samples, 0 to 1, one such share a seed, or per-sample correctness (n,).
         rule: how what is not frozen was trained, for example ``"embedding by DFA, head exact"``.
         epochs, learning_rate: of that training.
         bp_accuracy: of backprop on the same network; where it beats the baseline by less than the margin asked for,
@@ -71,6 +74,24 @@ class Margin:
     samples: int | None
     bp_pp: float
 
+    @property
+    def of_seeds(self) -> bool:
+        """The interval is over seeds; over samples, it knows nothing of another seed."""
+        return "seeds" in self.method
+
+    @property
+    def identical(self) -> bool:
+        """Both sides are right and wrong on the same samples."""
+        return self.method == _PAIRED and self.pp.low == self.pp.high == 0
+
+
+def per_seed(value: Accuracy) -> list[float] | None:
+    """Accuracies of several seeds: more than one number, not all of them 0 or 1; None for anything else."""
+    if isinstance(value, int | float):
+        return None
+    numbers = torch.as_tensor(value).flatten().to(torch.float64)
+    return None if numbers.numel() < 2 or bool(((numbers == 0) | (numbers == 1)).all()) else numbers.tolist()
+
 
 def as_accuracy(value: Accuracy, name: str) -> tuple[float, Tensor | None]:
     """(share, per-sample correctness if that was given).
@@ -97,10 +118,10 @@ def as_accuracy(value: Accuracy, name: str) -> tuple[float, Tensor | None]:
 def margin(
     headline: Accuracy, baseline: FrozenBaseline, samples: int | None, *, alpha: float, resamples: int, seed: int
 ) -> Margin:
-    """The margin with a paired bootstrap interval where both sides are per sample, else a binomial one.
+    """The margin: over seeds where there are several, else over samples, paired where both sides are per sample.
 
     Args:
-        headline: accuracy of the method, or its per-sample correctness on the samples of the baseline's, in order.
+        headline: accuracy of the method, one a seed, or its per-sample correctness on the samples of the baseline's.
         baseline: what to subtract.
         samples: test samples behind accuracies given as numbers.
         alpha, resamples, seed: of the interval.
@@ -109,10 +130,14 @@ def margin(
     base, base_correct = as_accuracy(baseline.accuracy, "frozen_baseline_acc")
     pp = 100 * (share - base)
     bp = NAN if baseline.bp_accuracy is None else 100 * (as_accuracy(baseline.bp_accuracy, "bp_accuracy")[0] - base)
+    seeds, base_seeds = per_seed(headline), per_seed(baseline.accuracy)
+    if seeds is not None:
+        interval, method = _over_seeds(pp, seeds, base_seeds, base, alpha)
+        return Margin(interval, baseline.named, method, samples, bp)
     if correct is not None and base_correct is not None and len(correct) == len(base_correct):
         difference = (correct - base_correct).numpy()
         low, high = (100 * q for q in _bootstrapped_mean(difference, alpha, resamples, seed))
-        return Margin(Estimate(pp, low, high), baseline.named, "paired bootstrap over samples", len(difference), bp)
+        return Margin(Estimate(pp, low, high), baseline.named, _PAIRED, len(difference), bp)
     count = len(correct) if correct is not None else samples
     base_count = len(base_correct) if base_correct is not None else (baseline.samples or samples)
     if not count or not base_count or math.isnan(pp):
@@ -124,6 +149,24 @@ def margin(
     half, centre = NormalDist().inv_cdf(1 - alpha / 2) * spread, p - q
     interval = Estimate(pp, 100 * (centre - half), 100 * (centre + half))
     return Margin(interval, baseline.named, "unpaired binomial", min(count, base_count), bp)
+
+
+def _over_seeds(
+    pp: float, seeds: Sequence[float], base_seeds: Sequence[float] | None, base: float, alpha: float
+) -> tuple[Estimate, str]:
+    """Student's interval: paired by seed, Welch's for unlike numbers of seeds, a single baseline taken as exact."""
+    if base_seeds is not None and len(base_seeds) == len(seeds):
+        sides = [[own - other for own, other in zip(seeds, base_seeds, strict=True)]]
+        method = f"paired over {len(seeds)} seeds"
+    elif base_seeds is not None:
+        sides, method = [list(seeds), list(base_seeds)], f"over {len(seeds)} and {len(base_seeds)} seeds"
+    else:
+        sides, method = [[own - base for own in seeds]], f"over {len(seeds)} seeds, the baseline taken as exact"
+    parts = [(float(np.var(side, ddof=1)) / len(side), len(side) - 1) for side in sides]
+    variance = sum(v for v, _ in parts)
+    degrees = variance**2 / sum(v * v / n for v, n in parts) if variance > 0 else parts[0][1]
+    half = 100 * student_quantile(1 - alpha / 2, degrees) * math.sqrt(variance)
+    return Estimate(pp, pp - half, pp + half), method
 
 
 def _bootstrapped_mean(values: Floats, alpha: float, resamples: int, seed: int) -> tuple[float, float]:

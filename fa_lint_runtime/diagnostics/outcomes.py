@@ -9,7 +9,8 @@ from typing import Literal
 __all__ = ["Outcome", "State", "Verdict", "verdict_of"]
 
 State = Literal["passes", "fires", "inconclusive", "not measured", "invalid", "information"]
-Verdict = Literal["trustworthy", "walked back", "inconclusive", "not measurable", "invalid"]
+Verdict = Literal["trustworthy", "no fault found", "walked back", "inconclusive", "not measurable", "invalid"]
+_CLAIMS = ("alignment", "margin")  # what a result is reported for
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Outcome:
 def verdict_of(outcomes: Sequence[Outcome]) -> Verdict:
     """Invalid before walked back before not measurable before inconclusive before trustworthy.
 
+    "No fault found" is what is left where neither Γ nor the margin was measured: nothing that could be trusted.
+
     Example:
         >>> verdict_of([Outcome("x", "", "fires", 0.0, 0.0, "", ""), Outcome("y", "", "invalid", 0.0, 0.0, "", "")])
         'invalid'
@@ -54,4 +57,7 @@ def verdict_of(outcomes: Sequence[Outcome]) -> Verdict:
         return "walked back"
     if not outcomes or any(outcome.state == "not measured" and outcome.essential for outcome in outcomes):
         return "not measurable"
-    return "inconclusive" if "inconclusive" in states else "trustworthy"
+    if "inconclusive" in states:
+        return "inconclusive"
+    claims = [outcome.state for outcome in outcomes if outcome.name in _CLAIMS]
+    return "no fault found" if claims and set(claims) <= {"not measured", "information"} else "trustworthy"

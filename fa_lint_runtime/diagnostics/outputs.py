@@ -49,9 +49,17 @@ def logits_of(output: Any) -> Tensor:
     if isinstance(getattr(output, "logits", None), Tensor):
         attribute: Tensor = output.logits
         return attribute
-    for tensor in _walk(output):
-        if tensor.is_floating_point():
-            return tensor
+    found = [tensor for tensor in _walk(output) if tensor.is_floating_point()]
+    if (
+        isinstance(output, Mapping)
+        and sum(isinstance(t, Tensor) and t.is_floating_point() for t in output.values()) > 1
+    ):
+        raise TypeError(
+            f"the model returns several outputs ({', '.join(map(str, output))}) and none is named logits: wrap it in a "
+            "module that returns the one to diagnose, or all of them concatenated for loss_fn to split"
+        )
+    if found:
+        return found[0]
     raise TypeError(f"the model returned a {type(output).__name__} without a floating-point tensor: no logits to take")
 
 

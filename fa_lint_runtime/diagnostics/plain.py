@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..cosine_matrix import safe_cosine_matrix
 from .batches import as_batches, to_batch
 from .capture import BatchStatistics, Capture, check_widths
 from .discovery import Layers
@@ -19,7 +21,13 @@ from .stability import batch_directions_stability
 from .statistics import median
 from .taps import make_plan, run
 
-__all__ = ["bp_grad_norms", "cross_batch_direction_stability", "residual_norms"]
+__all__ = [
+    "bp_grad_norms",
+    "cross_batch_direction_stability",
+    "per_sample_cosines",
+    "per_sample_gradients",
+    "residual_norms",
+]
 
 
 def residual_norms(model: nn.Module, x: Any, *, layers: Layers | None = None, token: Token = "cls") -> list[float]:
@@ -73,6 +81,58 @@ def bp_grad_norms(
     return [factor * median(g.cpu()) for g in stats[0].gradient_norms]
 
 
+def per_sample_gradients(
+    model: nn.Module,
+    x: Any,
+    y: Any,
+    loss_fn: LossFunction | None = None,
+    *,
+    layers: Layers | None = None,
+    token: Token = "cls",
+) -> list[Tensor | None]:
+    """``g_l`` of every sample, (B, d), l = 0 … L, of the *summed* loss; None where no graph leads to ``h_l``.
+
+    Their cosine matrix, sample by sample: ``safe_cosine_matrix(gradients[l])``.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+        >>> gradients = per_sample_gradients(net, torch.randn(8, 4), torch.zeros(8, dtype=torch.long))
+        >>> [g.shape for g in gradients if g is not None][-1]
+        torch.Size([8, 4])
+    """
+    stats, _ = _captured(model, [(x, y)], loss_fn, layers, token, rows=True)
+    return list(stats[0].first_rows)
+
+
+def per_sample_cosines(
+    model: nn.Module,
+    x: Any,
+    y: Any,
+    layer_index: int,
+    loss_fn: LossFunction | None = None,
+    *,
+    layers: Layers | None = None,
+    token: Token = "cls",
+) -> Tensor:
+    """(B, B) cosines between the gradients of samples at one hidden state; NaN where a gradient is zero.
+
+    Raises:
+        ValueError: no such layer, or no gradient there.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+        >>> per_sample_cosines(net, torch.randn(8, 4), torch.zeros(8, dtype=torch.long), 1).shape
+        torch.Size([8, 8])
+    """
+    gradients = per_sample_gradients(model, x, y, loss_fn, layers=layers, token=token)
+    if not -len(gradients) <= layer_index < len(gradients):
+        raise ValueError(f"layer_index must lie in 0..{len(gradients) - 1}, got {layer_index}")
+    chosen = gradients[layer_index]
+    if chosen is None:
+        raise ValueError(f"no graph leads from the loss to hidden state {layer_index}")
+    return safe_cosine_matrix(chosen)
+
+
 def cross_batch_direction_stability(
     model: nn.Module,
     eval_batches: Iterable[Any],
@@ -116,7 +176,13 @@ def _home(model: nn.Module) -> torch.device:
 
 
 def _captured(
-    model: nn.Module, batches: Any, loss_fn: LossFunction | None, layers: Layers | None, token: Token
+    model: nn.Module,
+    batches: Any,
+    loss_fn: LossFunction | None,
+    layers: Layers | None,
+    token: Token,
+    *,
+    rows: bool = False,
 ) -> tuple[list[BatchStatistics], SummedLoss]:
     inner = unwrapped(model)
     home = _home(inner)
@@ -124,7 +190,7 @@ def _captured(
         probe = to_batch(batches[0], 0).to(home).head(3)
         plan, logits = make_plan(inner, layers, probe)
         loss = summed_loss(loss_fn, logits, probe.y)
-        capture = Capture(inner, plan, loss, token=token, groups=1)
+        capture = Capture(inner, plan, loss, token=token, groups=1, rows=sys.maxsize if rows else 0)
         stats = [capture(to_batch(b, i).to(home), i) for i, b in enumerate(batches)]
         check_widths(stats, plan.names)
         return stats, loss

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from .alignment import Aggregations, LayerAlignment
 from .margin import Margin
-from .outcomes import Outcome, Verdict
+from .outcomes import Outcome, Verdict, verdict_of
 from .precision import LayerPrecision
 from .stability import ErrorDrift, LayerDrift
-from .statistics import NAN
+from .statistics import NAN, Estimate
 from .thresholds import DiagnosticThresholds
 
 if TYPE_CHECKING:
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["AlignmentReport", "DiagnosticReport", "LayerReport", "Provenance"]
 
-_EXIT = {"trustworthy": 0, "walked back": 1, "invalid": 1, "inconclusive": 3, "not measurable": 3}
+_EXIT = {
+    "trustworthy": 0,
+    "walked back": 1,
+    "invalid": 1,
+    "inconclusive": 3,
+    "not measurable": 3,
+    "no fault found": 3,
+}
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,8 @@ class Provenance:
 class DiagnosticReport:
     """The nine fields of the original, and what they need to mean something.
 
+    Of the nine fields alone, the original protocol's answers are derived, and decide.
+
     Attributes:
         method_name, notes: as given.
         residual_norms: (a): median ``|h_l|`` over the first batch, l = 0 … L.
@@ -160,8 +169,8 @@ class DiagnosticReport:
 
     Example:
         >>> report = DiagnosticReport("DFA", "", [9.0, 700.0], [1e-9, 1e-9], 1, 0.4, 0.3, 0.35, DiagnosticThresholds())
-        >>> report.max_growth, report.verdict
-        (77.77777777777777, 'not measurable')
+        >>> report.max_growth, report.verdict, report.fired
+        (77.77777777777777, 'walked back', ('(a)', '(b)', '(d)'))
     """
 
     method_name: str
@@ -182,6 +191,27 @@ class DiagnosticReport:
     verdict: Verdict = "not measurable"
     original_verdict: Verdict = "not measurable"
     provenance: Provenance | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        """Derive what the nine fields alone can say, where they are all that is given."""
+        from .original import original_outcomes
+
+        if not self.original and self.residual_norms:
+            derived = original_outcomes(self)
+            self._set(original=derived, original_verdict=verdict_of(derived))
+        if not self.criteria and not self.layers and self.original:
+            trusted = self.original_verdict == "trustworthy" and self.frozen_baseline_acc is None
+            verdict: Verdict = "no fault found" if trusted else self.original_verdict
+            self._set(criteria=self.original, verdict=verdict, layers=_bare_layers(self))
+
+    def _set(self, **fields: object) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def num_blocks(self) -> int:
+        """L: blocks between the L + 1 hidden states."""
+        return max(0, len(self.residual_norms) - 1)
 
     @property
     def max_growth(self) -> float:
@@ -207,7 +237,7 @@ class DiagnosticReport:
 
     @property
     def exit_code(self) -> int:
-        """0 trustworthy, 1 walked back or invalid, 3 inconclusive or not measurable."""
+        """0 trustworthy, 1 walked back or invalid, 3 inconclusive, not measurable, or no fault found."""
         return _EXIT[self.verdict]
 
     @property
@@ -269,3 +299,34 @@ class DiagnosticReport:
         from ..render.text import renderables
 
         yield from renderables(self)
+
+
+def _bare_layers(report: DiagnosticReport) -> tuple[LayerReport, ...]:
+    """A row for each hidden state of which only the norms are known."""
+    norms, gradients = report.residual_norms, report.bp_grad_norms
+    unknown = Estimate(NAN)
+    return tuple(
+        LayerReport(
+            index=index,
+            name=f"h_{index}",
+            width=0,
+            dtype="",
+            hidden_norm=norm,
+            gradient_norm=gradients[index] if index < len(gradients) else NAN,
+            credit_per_error=NAN,
+            elasticity=NAN,
+            growth=norm / norms[index - 1] if index and norms[index - 1] > 0 else NAN,
+            absorption=NAN,
+            undefined_share=0.0,
+            nonfinite_share=0.0,
+            other_tokens=False,
+            drift=LayerDrift(
+                rho_direction=unknown,
+                rho_energy=unknown,
+                stability=report.cross_batch_stability if index == report.stability_layer else NAN,
+            ),
+            precision=None,
+            alignment=None,
+        )
+        for index, norm in enumerate(norms)
+    )

@@ -14,9 +14,11 @@ import torch
 import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 
+from ..inspection import looks_like_feedback
 from ..placement import factories_on
+from .batches import mapped
 
-__all__ = ["is_sharded", "measured", "tracked_inputs", "unwrapped", "without_recomputation"]
+__all__ = ["is_sharded", "measured", "random_states", "tracked_inputs", "unwrapped", "without_recomputation"]
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -56,10 +58,11 @@ def measured(model: nn.Module, *, track_parameters: bool) -> Iterator[None]:
             frozen networks have a graph. No gradient of a parameter is ever computed for that.
     """
     with ExitStack() as stack:
-        stack.enter_context(_random_states(model))
+        stack.enter_context(random_states(model))
         stack.enter_context(_buffers(model))
         if not is_sharded(model):  # FSDP2 keeps its own books
             stack.enter_context(_attributes(model))
+            stack.enter_context(_parameters(model))
         stack.enter_context(_evaluation_mode(model))
         stack.enter_context(_gradients(model))
         if track_parameters:
@@ -86,6 +89,28 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+@contextmanager
+def _parameters(model: nn.Module) -> Iterator[None]:
+    """Parameters that a forward pass replaces or writes to, as some layers do with their feedback."""
+    tables = [(module, dict(module._parameters)) for module in model.modules()]
+    named = [(name, p) for name, p in model.named_parameters() if not p.is_inference()]
+    data = [(p, p.data) for _, p in named]
+    copies = [(p, p.detach().clone()) for name, p in named if looks_like_feedback(name, tuple(p.shape))]
+    try:
+        yield
+    finally:
+        for module, table in tables:
+            module._parameters.clear()
+            module._parameters.update(table)
+        for parameter, own in data:
+            if parameter.data_ptr() != own.data_ptr():
+                parameter.data = own
+        with torch.no_grad():
+            for parameter, content in copies:
+                if not torch.equal(parameter, content):
+                    parameter.copy_(content)
 
 
 @contextmanager
@@ -162,7 +187,8 @@ def _all_tracked(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _random_states(model: nn.Module) -> Iterator[None]:
+def random_states(model: nn.Module) -> Iterator[None]:
+    """The global random states as they were afterwards, on the CPU and on the devices of the model."""
     cuda = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=cuda):
@@ -216,13 +242,11 @@ def without_recomputation() -> Iterator[None]:
 
 def tracked_inputs(value: Any) -> Any:
     """Inputs as leaves of a fresh graph: floating tensors require a gradient, nothing aliases what the caller holds."""
-    if isinstance(value, Tensor):
-        copy = value.detach()
+
+    def leaf(tensor: Tensor) -> Tensor:
+        copy = tensor.detach()
         if copy.is_inference():
             copy = copy.clone()
         return copy.requires_grad_(True) if copy.is_floating_point() else copy
-    if isinstance(value, dict):
-        return {key: tracked_inputs(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(tracked_inputs(item) for item in value)
-    return value
+
+    return mapped(value, leaf)

@@ -174,7 +174,7 @@ def make_plan(
     if layers is None and follows_contract(model):
         return _contract_plan(model, probe)
     blocks = find_blocks(model, layers)
-    trace, caveats = _traced(model, blocks, probe), []
+    trace, caveats = _traced(model, blocks, probe), list(blocks.caveats)
     if not trace.inputs:
         raise ValueError(f"none of the blocks is called in the forward pass: {blocks.source}")
     head = trace.head()

@@ -17,10 +17,11 @@ class DiagnosticThresholds:
         min_grad_norm: (b), the original's: fires where the median ``|g_L|`` of the mean loss is below it.
         max_stability: (c), the original's reading: from it on, the reference is called one global direction.
         min_margin_pp: (d) fires below it: accuracy minus that of frozen blocks, percentage points.
-        min_credit_per_error: median ``|g_L|/|e|`` below which credit is called vanished; replaces ``min_grad_norm``,
-            which measures 1/B and the remaining error as much.
-        min_elasticity: the least ``|g_l||h_l|/|e|`` of any layer. 5.6 to 69 in 390 LayerNorm networks of width 256,
-            0.2 to 50 in small convolutional ones; 0 where activations overflowed.
+        min_credit_per_error: median ``|g_L|/|e|`` below which the report says that h_L is large; decides nothing, as a
+            LayerNorm undoes the scale of h_L. ``min_grad_norm`` measures 1/B and the remaining error as well.
+        min_elasticity: the least ``|g_L||h_L|/|e|``, and the least share of ``|g_l||h_l|/|e|`` that a block may leave.
+            5.6 to 69 in 390 LayerNorm networks of width 256, 0.2 to 50 in small convolutional ones; 0 where activations
+            overflowed.
         min_resolution: median cosine of gradients in working precision against fp64; below it, and only there, the
             reference is numerical noise.
         max_absorption: ``u |h_{l+1}|/|h_l|``, u the unit roundoff: the share of h_l that adding it to the stream may

@@ -16,7 +16,7 @@ from .taps import Plan
 __all__ = ["FAILURES", "Copies", "device_of", "in_fp64"]
 
 # What a model may raise that does not run in fp64.
-FAILURES = (RuntimeError, TypeError, ValueError, NotImplementedError)
+FAILURES = (RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError)
 
 
 class Copies(nn.Module):

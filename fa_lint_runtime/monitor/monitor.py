@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from ..diagnostics import DiagnosticThresholds
 from ..diagnostics.batches import Batch, to_batch
 from ..diagnostics.capture import BatchStatistics, Capture, Credits, to_cpu
 from ..diagnostics.credits import FeedbackSource, Pairing, as_feedback, effective_matrices, pair
+from ..diagnostics.criteria import collapse
 from ..diagnostics.discovery import Layers
 from ..diagnostics.distributed import rank_and_world
 from ..diagnostics.losses import LossFunction, summed_loss
@@ -26,7 +28,7 @@ from .sinks import as_sink
 
 __all__ = ["Monitor"]
 
-_NEVER_DECIDE = ("(a)", "(b)")
+_NEVER_DECIDE = ("(a)", "(b)", "credit size")
 
 
 class Monitor:
@@ -149,7 +151,9 @@ class Monitor:
             "mean_loss_gradient_norm": float(gradient[-1]) / found.size,
             "growth": float((hidden[1:] / hidden[:-1]).max()) if len(hidden) > 1 else float("nan"),
             "credit_per_error": float((g[-1] / e).nanquantile(0.5)),
-            "elasticity": float((g * h / e).nanquantile(0.5, dim=1).nan_to_num(float("inf")).min()),
+            "elasticity": collapse([v for v in (g * h / e).nanquantile(0.5, dim=1).tolist() if v == v] or [math.inf])[
+                0
+            ],
             "error": float(e.quantile(0.5)),
             "nonfinite": _nonfinite(h, g, e),
         }

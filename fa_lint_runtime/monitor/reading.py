@@ -24,7 +24,7 @@ class Reading:
         mean_loss_gradient_norm: ``‖g_L‖`` of the batch mean, what the original (b) looks at.
         growth: the largest ``‖h_{l+1}‖/‖h_l‖``, the statistic of (a).
         credit_per_error: ``‖g_L‖/‖e‖``.
-        elasticity: the least ``‖g_l‖‖h_l‖/‖e‖`` of any layer.
+        elasticity: the least of ``‖g_L‖‖h_L‖/‖e‖`` and of what a block leaves of it.
         error: median ``‖e‖``.
         gamma: Γ at each hidden state, None where no feedback serves it.
         nonfinite: share of samples with an inf or a NaN anywhere.

@@ -42,6 +42,8 @@ def to_markdown(report: DiagnosticReport) -> str:
     lines = [f"**{_escaped(headline(report))}**", "", EXPLANATIONS[report.verdict], ""]
     if report.notes:
         lines += [_escaped(report.notes), ""]
+    if report.provenance and report.provenance.caveats:
+        lines += [*(f"- note: {_escaped(caveat)}" for caveat in report.provenance.caveats), ""]
     if report.layers:
         head = (
             "l",
@@ -85,5 +87,4 @@ def to_markdown(report: DiagnosticReport) -> str:
     if report.provenance:
         p = report.provenance
         lines += ["", f"{p.layers}; {p.mode}; {p.batches} batches, {p.samples} samples; {', '.join(p.versions)}"]
-        lines += [f"- note: {caveat}" for caveat in p.caveats]
     return "\n".join(lines).rstrip() + "\n"

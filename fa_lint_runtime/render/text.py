@@ -25,6 +25,7 @@ _STYLES = {
     "not measured": "dim",
     "information": "cyan",
     "trustworthy": "bold green",
+    "no fault found": "bold yellow",
     "walked back": "bold red",
     "not measurable": "bold yellow",
 }
@@ -45,6 +46,8 @@ def renderables(report: DiagnosticReport) -> Iterator[RenderableType]:
     yield Text(EXPLANATIONS[report.verdict])
     if report.notes:
         yield Text(report.notes, style="dim")
+    if report.provenance is not None:
+        yield from (Text(f"note: {caveat}") for caveat in report.provenance.caveats)
     if report.layers:
         yield _sizes(report.layers)
     if any(layer.alignment for layer in report.layers):
@@ -158,6 +161,5 @@ def _footer(report: DiagnosticReport) -> Iterator[RenderableType]:
     yield Text(f"{p.layers}; {p.mode}; token {p.token}; {p.loss}; {p.dtype} on {p.device}", style="dim")
     accuracy = "" if math.isnan(p.measured_accuracy) else f", accuracy on them {p.measured_accuracy:.3f}"
     yield Text(f"{p.batches} batches, {p.samples} samples{accuracy}; {', '.join(p.versions)}", style="dim")
-    yield from (Text(f"note: {caveat}") for caveat in p.caveats)
     if unmeasured(report.criteria):
         yield Text(f"not measured: {', '.join(unmeasured(report.criteria))}", style="dim")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ..diagnostics.outcomes import Outcome
 from ..diagnostics.report import DiagnosticReport
 
-__all__ = ["EXPLANATIONS", "SIGNS", "figure", "headline", "interval", "percent", "unmeasured"]
+__all__ = ["EXPLANATIONS", "SIGNS", "figure", "headline", "interval", "percent", "scope", "unmeasured"]
 
 SIGNS = {
     "passes": "✓",
@@ -21,11 +21,15 @@ SIGNS = {
 
 EXPLANATIONS = {
     "trustworthy": "Every criterion that was measured passes: accuracy and Γ support the claim on these batches.",
+    "no fault found": "Neither Γ nor the margin over frozen blocks was measured: there is no claim to trust.",
     "walked back": "A criterion fires: the claim does not stand on these figures.",
     "inconclusive": "No criterion fires, but an interval is too wide to decide.",
     "not measurable": "What would decide could not be measured. This is not a pass.",
     "invalid": "The network or the batches are broken: no figure below means anything. This is not a pass.",
 }
+
+
+_CLAIMED = {"alignment": "Γ", "margin": "(d) margin"}
 
 
 def figure(value: float, digits: int = 3) -> str:
@@ -67,6 +71,17 @@ def unmeasured(outcomes: Iterable[Outcome]) -> list[str]:
     return [o.name for o in outcomes if o.state == "not measured"]
 
 
+def scope(report: DiagnosticReport) -> str:
+    """What a report without a fault looked at, and what it did not; "" for other verdicts."""
+    if report.verdict not in ("trustworthy", "no fault found"):
+        return ""
+    passed = ", ".join(o.name for o in report.criteria if o.state == "passes")
+    missing = [_CLAIMED.get(name, name) for name in unmeasured(report.criteria)]
+    if report.verdict == "trustworthy":
+        return f"not measured: {', '.join(missing)}" if missing else ""
+    return f"in {passed}; not measured: {', '.join(missing)}"
+
+
 def headline(report: DiagnosticReport) -> str:
     """The verdict in one line, with its reasons."""
     blamed = {
@@ -79,8 +94,4 @@ def headline(report: DiagnosticReport) -> str:
     if report.verdict == "not measurable":
         reasons = [f"{o.name}: {o.text}" for o in report.criteria if o.state == "not measured" and o.essential]
     line = f"{report.method_name}: {report.verdict}"
-    if reasons:
-        line += " (" + "; ".join(reasons) + ")"
-    elif report.verdict == "trustworthy" and unmeasured(report.criteria):
-        line += f" (not measured: {', '.join(unmeasured(report.criteria))})"
-    return line
+    return line + (" (" + "; ".join(reasons) + ")" if reasons else f" ({scope(report)})" if scope(report) else "")

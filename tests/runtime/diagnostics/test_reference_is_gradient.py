@@ -68,7 +68,7 @@ def stack(*blocks: nn.Module, d: int = 8) -> nn.Module:
 
 
 def measured(model: nn.Module) -> DiagnosticReport:
-    return diagnose(model, [(vectors(16), torch.randint(0, 5, (16,))) for _ in range(3)], 0.5)
+    return diagnose(model, [(vectors(16), torch.randint(0, 5, (16,))) for _ in range(3)], None)
 
 
 def reference(report: DiagnosticReport) -> tuple[str, str]:
@@ -445,7 +445,7 @@ def test_a_network_that_detaches_in_some_batches_is_not_measurable() -> None:
     batches = [(vectors(16), torch.randint(0, 5, (16,))) for _ in range(4)]
     for index, (x, _) in enumerate(batches):
         x[0, 0] = 1.0 if index == 2 else -1.0
-    report = diagnose(Sometimes(), batches, 0.5)
+    report = diagnose(Sometimes(), batches)
     assert report.verdict == "not measurable"
     state, text = reference(report)
     assert state == "not measured"
@@ -469,7 +469,7 @@ def test_an_early_reader_behind_a_table_of_its_own_is_no_false_alarm() -> None:
             return self.head(h + early)  # type: ignore[no-any-return]
 
     torch.manual_seed(0)
-    report = diagnose(Table(), [(tokens(16), torch.randint(0, 5, (16,))) for _ in range(3)], 0.5)
+    report = diagnose(Table(), [(tokens(16), torch.randint(0, 5, (16,))) for _ in range(3)], None)
     assert reference(report)[0] == "passes"
 
 

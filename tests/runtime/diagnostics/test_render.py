@@ -18,6 +18,7 @@ import jsonschema
 import pytest
 import torch
 from rich.console import Console
+from scipy import stats
 from training import accuracy, batches, trained
 from zoo import ResidualMLP, vectors
 
@@ -266,8 +267,38 @@ def test_margin_forms_and_the_ceiling() -> None:
     assert ceiling[0] == "information"
     assert "ceiling" in ceiling[1]
     assert state(math.nan, 0.3)[0] == "invalid"
+    same = state(correct, correct.clone())
+    assert same[0] == "inconclusive"
+    assert "same samples" in same[1]
+    assert all("of two networks, not of two methods" in found[1] for found in (paired, state(0.30, 0.349)))
     with pytest.raises(ValueError, match=r"0\.615, not 61\.5"):
         state(61.5, 0.3)
+
+
+def test_the_margin_of_several_seeds_has_an_interval_over_seeds() -> None:
+    model, _ = trained("bp")
+    own = accuracy(model)
+    seeds = [own - 0.02, own, own + 0.03, own + 0.01]
+
+    def margin(headline: Any, baseline: Any) -> tuple[str, str, Any]:
+        report = diagnose(model, batches(), headline, baseline, progress=False)
+        assert "headline" not in report.fired
+        (found,) = [o for o in report.criteria if o.name == "margin"]
+        assert report.margin is not None
+        return found.state, found.text, report.margin.pp
+
+    frozen = [s - 0.10 for s in seeds[:3]] + [seeds[3] - 0.16]
+    for baseline, expected in (
+        (frozen, stats.ttest_rel(seeds, frozen)),
+        (frozen[:3], stats.ttest_ind(seeds, frozen[:3], equal_var=False)),
+        (own - 0.1, stats.ttest_1samp([s - own + 0.1 for s in seeds], 0.0)),
+    ):
+        state, text, pp = margin(torch.tensor(seeds) if baseline is frozen else seeds, baseline)
+        interval = expected.confidence_interval(0.95)
+        assert (pp.low, pp.high) == pytest.approx((100 * interval.low, 100 * interval.high), abs=1e-3)
+        assert "seeds" in text
+        assert "two networks" not in text
+        assert state == "passes"
 
 
 def test_the_nine_original_fields_come_first_and_thresholds_are_keywords() -> None:
@@ -281,6 +312,7 @@ def test_the_nine_original_fields_come_first_and_thresholds_are_keywords() -> No
     assert "growth" in strict.fired
     assert "(a)" in strict.original_fired
     assert strict.exit_code == 1
-    assert diagnose(ResidualMLP(), data, 0.2, thresholds=DiagnosticThresholds(max_block_growth=1e9)).exit_code == 0
+    lenient = diagnose(ResidualMLP(), data, 0.2, thresholds=DiagnosticThresholds(max_block_growth=1e9))
+    assert (lenient.verdict, lenient.exit_code) == ("no fault found", 3)
     with pytest.raises(TypeError, match="unknown threshold 'growth'"):
         diagnose(ResidualMLP(), data, 0.2, thresholds={"growth": 1})

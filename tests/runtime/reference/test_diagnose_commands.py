@@ -39,6 +39,13 @@ def rude():
     model.out_head.register_forward_hook(lambda *_: {}["no such key"])
     return model
 
+def squares(output, y):
+    return (output - y).square().mean()
+
+def credit(inputs):
+    torch.manual_seed(0)
+    return [inputs.error @ torch.randn(inputs.error.shape[-1], 16, dtype=torch.float64) for _ in range(2)]
+
 def regression():
     return [(x, torch.randn(len(x), 10)) for x, _ in batches()]
 
@@ -136,7 +143,7 @@ def test_run_refuses_in_one_line(tmp_path: Path, trained: TrainedRun) -> None:
     refused(run(model="usercode:broken"), "usercode:broken() failed: KeyError")
     refused(run(batches="usercode:number"), "not batches")
     refused(run(batches="usercode:broken"), "no data here")
-    refused(run(batches="usercode:regression"), "give --accuracy")
+    refused(run(batches="usercode:regression"), "give loss_fn (--loss)")
     refused(run("--layers", "nothing.*"), "nothing.*")
     refused(run("--accuracy", 0.5, model="usercode:rude"), "KeyError: 'no such key'")
     refused(run("--feedback", "Bs"), "--feedback needs --checkpoint")
@@ -154,6 +161,57 @@ def test_run_quiet_and_exit_code_of_a_dead_network(tmp_path: Path, trained: Trai
     found = run("--checkpoint", tmp_path / "nan.pt", "--quiet")
     assert found.exit_code == 1
     assert found.output.startswith("invalid")
+
+
+def test_run_says_what_was_measured_where_nothing_claims_anything(tmp_path: Path, trained: TrainedRun) -> None:
+    save_checkpoint(tmp_path / "bp.pt", trained.model, feedback=None)
+    found = run("--checkpoint", tmp_path / "bp.pt", "--quiet")
+    assert found.exit_code == 3
+    assert found.output.startswith("no fault found: in finite, reference, headline, growth")
+    assert found.output.strip().endswith("not measured: Γ, (d) margin")
+    assert len(found.output.strip().splitlines()) == 1
+
+
+def test_run_walks_back_a_headline_that_the_data_contradict(tmp_path: Path, trained: TrainedRun) -> None:
+    save_checkpoint(tmp_path / "bp.pt", trained.model, feedback=None)
+    found = run("--checkpoint", tmp_path / "bp.pt", "--quiet", "--accuracy", 0.999)
+    assert found.exit_code == 1
+    assert found.output.strip() == "walked back: headline"
+
+
+@pytest.mark.parametrize("key", ["Bs", "feedback", "random_matrices"])
+@pytest.mark.parametrize("form", ["list", "mapping"])
+def test_run_takes_feedback_that_lies_beside_foreign_weights(
+    tmp_path: Path, trained: TrainedRun, key: str, form: str
+) -> None:
+    named = dict(trained.method.auxiliaries.items())  # type: ignore[union-attr]
+    feedback = list(named.values()) if form == "list" else named
+    torch.save({"model": trained.model.state_dict(), key: feedback, "epoch": 3}, tmp_path / "x.pt")
+    run("--checkpoint", tmp_path / "x.pt", "--json", tmp_path / "r.json")
+    report = DiagnosticReport.from_json((tmp_path / "r.json").read_text())
+    assert report.alignment is not None
+    assert f"feedback: {key} of the checkpoint" in report.notes
+    assert report.layers[1].alignment is not None
+
+
+def test_run_says_which_feedback_of_a_checkpoint_it_cannot_use(tmp_path: Path, trained: TrainedRun) -> None:
+    bridges = [torch.randn(16, 16), torch.randn(16, 10)]
+    torch.save({"model": trained.model.state_dict(), "Bs": bridges}, tmp_path / "x.pt")
+    run("--checkpoint", tmp_path / "x.pt", "--json", tmp_path / "r.json")
+    report = DiagnosticReport.from_json((tmp_path / "r.json").read_text())
+    assert report.alignment is None
+    assert "Bs of the checkpoint not used" in report.notes
+
+
+def test_run_takes_loss_credit_and_sites(tmp_path: Path) -> None:
+    asked = ("--loss", "usercode:squares", "--credit", "usercode:credit", "--sites", "blocks.0=1,blocks.1=blocks.1")
+    found = run(*asked, "--json", tmp_path / "r.json", batches="usercode:regression")
+    assert found.exit_code in (0, 1, 3), found.output
+    report = DiagnosticReport.from_json((tmp_path / "r.json").read_text())
+    assert report.provenance is not None
+    assert report.provenance.loss == "squares"
+    assert [x.alignment and x.alignment.site for x in report.layers] == [None, "blocks.0", "blocks.1"]
+    refused(run("--sites", "blocks.0"), "--sites takes SITE=STATE")
 
 
 def stored(folder: Path, name: str, report: DiagnosticReport) -> Path:

@@ -1,0 +1,114 @@
+"""All blocks of a model are found, or the first lines say which are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from zoo import C, ResidualBlock, vectors
+
+from fa_lint_runtime import diagnose
+
+
+def classes(n: int = 16) -> Tensor:
+    return torch.randint(0, C, (n,))
+
+
+def data() -> list[tuple[Tensor, Tensor]]:
+    return [(vectors(16), classes()) for _ in range(3)]
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    "wrap",
+    [parametrizations.weight_norm, parametrizations.spectral_norm, parametrizations.orthogonal, nn.utils.weight_norm],
+)
+def test_layers_with_parametrised_weights_are_layers(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    torch.manual_seed(0)
+    widths = [(7, 8), (8, 8), (8, 8)]
+    parts = [part for a, b in widths for part in (wrap(nn.Linear(a, b)), nn.Tanh())]
+    model = nn.Sequential(*parts, wrap(nn.Linear(8, C)))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    report = diagnose(model, data(), progress=False)
+    assert [x.name for x in report.layers] == ["0", "2", "4"]
+    assert report.verdict == "no fault found"
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+class Stage(nn.Module):
+    """timm's: a downsampling in front of the blocks."""
+
+    def __init__(self, d: int, out: int, depth: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(d, out)
+        self.blocks = nn.Sequential(*(Skip(out) for _ in range(depth)))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.blocks(self.down(h))  # type: ignore[no-any-return]
+
+
+class Skip(nn.Module):
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.inner = ResidualBlock(d)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.inner(h)  # type: ignore[no-any-return]
+
+
+def test_stages_of_a_hierarchical_network_are_all_measured() -> None:
+    torch.manual_seed(0)
+    stages = [Stage(7, 8, 1), Stage(8, 10, 1), Stage(10, 12, 3), Stage(12, 14, 1)]
+    model = nn.Module()
+    model.stages, model.head = nn.Sequential(*stages), nn.Linear(14, C)
+    model.forward = lambda x: model.head(model.stages(x))  # type: ignore[method-assign]
+    report = diagnose(model, data(), progress=False)
+    assert {x.width for x in report.layers} >= {8, 10, 12, 14}
+    assert report.provenance is not None
+    assert "6 × Skip" in report.provenance.layers
+
+
+class EncoderDecoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(7, 8), nn.Linear(8, C)
+        self.encoder, self.decoder = nn.Module(), nn.Module()
+        self.encoder.block = nn.ModuleList(Skip(8) for _ in range(3))
+        self.decoder.block = nn.ModuleList(Skip(8) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.embed(x)
+        for block in [*self.encoder.block, *self.decoder.block]:  # type: ignore[misc]
+            h = block(h)
+        return self.head(h)  # type: ignore[no-any-return]
+
+
+def test_like_blocks_elsewhere_are_named_in_the_first_lines() -> None:
+    torch.manual_seed(0)
+    report = diagnose(EncoderDecoder(), data(), progress=False)
+    note = "not measured: decoder.block.0 … decoder.block.1 (2 × Skip); name them with layers=…"
+    assert any(note in line for line in report.to_text(width=200).splitlines()[:3])
+    assert any(note in line for line in report.to_markdown().splitlines()[:8])
+    whole = diagnose(EncoderDecoder(), data(), layers=["encoder.block.*", "decoder.block.*"], progress=False)
+    assert len(whole.layers) >= 5
+    assert whole.provenance is not None
+    assert not whole.provenance.caveats
+
+
+def test_experts_are_no_stages() -> None:
+    class Mixture(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.experts = nn.ModuleList(Skip(8) for _ in range(2))
+
+        def forward(self, h: Tensor) -> Tensor:
+            return sum(expert(h) for expert in self.experts) / 2  # type: ignore[return-value]
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(7, 8), nn.Sequential(*(Mixture() for _ in range(3))), nn.Linear(8, C))
+    report = diagnose(model, data(), progress=False)
+    assert report.provenance is not None
+    assert "3 × Mixture" in report.provenance.layers
