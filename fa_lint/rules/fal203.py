@@ -26,13 +26,14 @@ from fa_lint.rules._products import (
     division,
     enters_product,
     inner_product,
-    is_flat,
     read_denominator,
 )
+from fa_lint.rules._quotients import read_quotient
 from fa_lint.rules.base import Demonstration, Invalid, ProjectRule, Question, occurs, related
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import COMPUTED, Role
+from fa_lint.semantics.slices import slice_of
 
 __all__ = ["FlooredGradientCosine"]
 
@@ -77,7 +78,8 @@ class FlooredGradientCosine(ProjectRule):
     ```
 
     ## Fix safety
-    Unsafe, and offered where the whole expression is a cosine of the same two values. The result differs from the original
+    Unsafe, and offered where the whole expression is one cosine to the letter: Euclidean norms of the same two tensors along
+    the dimension of the product, nothing else done to either. The result differs from the original
     by the floor's error. A zero vector gives NaN where the floor gave 0, so that the mean over a batch with one zero row
     becomes NaN, and the code then needs the package `fa_lint_runtime`. No fix for projections.
 
@@ -387,29 +389,22 @@ class FlooredGradientCosine(ProjectRule):
             f"floor `{facts.source(floor.node)}` under a {what} of {'' if computed else 'what is named like '}a {kind}: {_effect(floor)}; use `safe_cosine`",
             level,
             _computes(floor),
-            self._fix(place, product, denominator, facts) if what == "cosine" else None,
+            self._fix(place, facts) if what == "cosine" else None,
             related(facts, role) if role is not None else (),
         )
         yield finding, waits
 
-    def _fix(self, place: ir.Expr, product: Product | None, denominator: Denominator, facts: ModuleFacts) -> Fix | None:
+    def _fix(self, place: ir.Expr, facts: ModuleFacts) -> Fix | None:
         """Replace the whole quotient where numerator and norms are of the same two values."""
-        if product is None or not isinstance(place, ir.Binary) or "#" in facts.source(place):
+        if not isinstance(place, ir.Binary) or "#" in facts.source(place):
             return None
-        if any((facts.qualified(n.func) or "").startswith(("numpy", "jax")) for n in _calls(place, denominator)):
+        if any(_is_array(call, facts) for call in slice_of(place, facts).calls):
             return None  # safe_cosine takes tensors
-        left, right = product.left, product.right
-        norms = denominator.operands
-        if len(norms) != 2 or not _pairs_up((left, right), (norms[0], norms[1])):
+        found = read_quotient(place, facts)
+        if found is None:
             return None
-        flat = product.over == "flat" or (product.over == "unknown" and is_flat(left, facts) and is_flat(right, facts))
-        if product.over in ("unknown", "other") and not flat:
-            return None  # a product of batches is no single cosine
-        if product.over == "all":
-            call = f"safe_cosine({_flat(left, facts)}, {_flat(right, facts)}, dim=0)"
-        else:
-            dim = "0" if flat or product.dim is None else facts.source(product.dim)
-            call = f"safe_cosine({facts.source(left)}, {facts.source(right)}, dim={dim})"
+        keepdim = ", keepdim=True" if found.keepdim else ""
+        call = f"safe_cosine({found.left}, {found.right}, dim={found.dim}{keepdim})"
         return runtime_fix(
             facts,
             "safe_cosine",
@@ -517,9 +512,12 @@ def _gradient(values: Iterable[ir.Expr], facts: ModuleFacts) -> Role | None:
     return max(gradients, key=lambda role: role.strength) if gradients else None
 
 
-def _calls(place: ir.Expr, denominator: Denominator) -> Iterator[ir.Call]:
-    for root in (place, *(floor.node for floor in denominator.floors), *denominator.operands):
-        yield from (node for node in ir.walk(root) if isinstance(node, ir.Call))
+def _is_array(call: ir.Call, facts: ModuleFacts) -> bool:
+    """Return True for a call that makes an array of NumPy or JAX."""
+    name = facts.qualified(call.func)
+    if name is None:
+        return isinstance(call.func, ir.Attr) and call.func.attr == "numpy"
+    return name.startswith(("numpy.", "jax."))
 
 
 def _effect(floor: Floor) -> str:
@@ -543,15 +541,3 @@ def _is_absolute(node: ir.Expr, entries: ir.Expr, facts: ModuleFacts) -> bool:
     if name in ("torch.abs", "numpy.abs", "abs"):
         return bool(node.args) and ir.same(node.args[0].value, entries)
     return isinstance(node.func, ir.Attr) and node.func.attr == "abs" and ir.same(node.func.value, entries)
-
-
-def _pairs_up(values: tuple[ir.Expr, ir.Expr], norms: tuple[ir.Expr, ir.Expr]) -> bool:
-    """Are the two norms those of the two values, in either order?"""
-    (a, b), (m, n) = values, norms
-    return (ir.same(a, m) and ir.same(b, n)) or (ir.same(a, n) and ir.same(b, m))
-
-
-def _flat(node: ir.Expr, facts: ModuleFacts) -> str:
-    text = facts.source(node)
-    atomic = isinstance(node, ir.Name | ir.Attr | ir.Call | ir.Subscript)
-    return f"{text}.flatten()" if atomic else f"({text}).flatten()"

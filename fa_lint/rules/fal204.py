@@ -6,6 +6,7 @@ from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
 from fa_lint.gate import Outline
 from fa_lint.rules._cosines import runtime_fix
 from fa_lint.rules._products import division, inner_product, read_denominator
+from fa_lint.rules._quotients import read_quotient
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -242,22 +243,15 @@ class UnclampedAcos(Rule):
             if len(arguments) != len(argument.args) or not 2 <= len(positional) <= 3:
                 return None
             dims = [a for a in arguments if a.keyword == "dim"] + positional[2:]
-            left, right = positional[0].value, positional[1].value
+            left, right = facts.source(positional[0].value), facts.source(positional[1].value)
             dim = facts.source(dims[0].value) if dims else "1"
         else:
-            parts = division(argument)
-            product = inner_product(parts[0], facts) if parts is not None and isinstance(argument, ir.Binary) else None
-            denominator = read_denominator(parts[1], facts) if parts is not None else None
-            if product is None or denominator is None or len(denominator.operands) != 2:
+            found = read_quotient(argument, facts)
+            if found is None or found.keepdim:
                 return None
-            left, right = product.left, product.right
-            m, n = denominator.operands
-            paired = (ir.same(left, m) and ir.same(right, n)) or (ir.same(left, n) and ir.same(right, m))
-            if not paired or product.over not in ("flat", "dim"):
-                return None
-            dim = "0" if product.dim is None else facts.source(product.dim)
+            left, right, dim = found.left, found.right, found.dim
         if "#" in facts.source(call):
             return None
-        content = f"safe_angle({facts.source(left)}, {facts.source(right)}, dim={dim})"
+        content = f"safe_angle({left}, {right}, dim={dim})"
         edits = (Edit(*facts.span(call), content),)
         return runtime_fix(facts, "safe_angle", edits, "Call fa_lint_runtime.safe_angle")
