@@ -204,3 +204,15 @@ def test_the_gradient_stays() -> None:
             p.grad = p.grad.detach().requires_grad_()
             found.append(torch.autograd.grad(f(p, q), p.grad)[0])
         same(found[1], found[0])
+
+
+@pytest.mark.parametrize("call", LIBRARY)
+def test_a_cosine_of_unknown_things(call: str) -> None:
+    code = f"{HEAD}def f(a, b): return {call}\n"
+    after = fixed(code, select=("FAL202",))
+    assert "return safe_cosine(" in after
+    old, new = run(code)["f"], run(after)["f"]
+    for a, b in tensors(least=2, many=2, zero=False):
+        got, want = new(a, b), old(a, b)
+        assert got.dtype == want.dtype
+        same(got, want, dtype=a.dtype)
