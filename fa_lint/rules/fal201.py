@@ -108,7 +108,6 @@ class ClampedGradientCosine(Rule):
             """,
             lines=(4,),
             fixed="""
-            import torch.nn.functional as F
             from fa_lint_runtime import safe_cosine
             def gamma(layer, credit):
                 g = layer.weight.grad.flatten()
@@ -128,8 +127,8 @@ class ClampedGradientCosine(Rule):
             lines=(7,),
             fixed="""
             import torch
-            from torch import nn
             from fa_lint_runtime import safe_cosine
+            from torch import nn
             cos = nn.CosineSimilarity(dim=0)
             def grads_of(loss, model):
                 return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
@@ -151,7 +150,6 @@ class ClampedGradientCosine(Rule):
             """,
             lines=(9,),
             fixed="""
-            import torch
             from fa_lint_runtime import safe_cosine
             class Probe:
                 def __init__(self, layer):

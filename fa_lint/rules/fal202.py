@@ -68,14 +68,12 @@ class ClampedCosine(Rule):
         Invalid(
             "import torch.nn.functional as F\ndef f(a, b): return F.cosine_similarity(a, b)",
             lines=(2,),
-            fixed="import torch.nn.functional as F\nfrom fa_lint_runtime import safe_cosine\n"
-            "def f(a, b): return safe_cosine(a, b, dim=1)",
+            fixed="from fa_lint_runtime import safe_cosine\ndef f(a, b): return safe_cosine(a, b, dim=1)",
         ),
         Invalid(
             "from torch.nn.functional import cosine_similarity as cos\ndef f(a, b): return cos(a, b, dim=-1)",
             lines=(2,),
-            fixed="from torch.nn.functional import cosine_similarity as cos\nfrom fa_lint_runtime import safe_cosine\n"
-            "def f(a, b): return safe_cosine(a, b, dim=-1)",
+            fixed="from fa_lint_runtime import safe_cosine\ndef f(a, b): return safe_cosine(a, b, dim=-1)",
         ),
     )
 

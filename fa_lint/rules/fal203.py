@@ -173,7 +173,6 @@ class FlooredGradientCosine(ProjectRule):
             """,
             lines=(4,),
             fixed="""
-            import torch
             from fa_lint_runtime import safe_cosine
             def gamma(p, q):
                 a, b = p.grad.flatten(), q.grad.flatten()
@@ -189,7 +188,6 @@ class FlooredGradientCosine(ProjectRule):
             """,
             lines=(4,),
             fixed="""
-            import torch
             from fa_lint_runtime import safe_cosine
             def gamma(p, credit):
                 g = p.grad
@@ -222,8 +220,6 @@ class FlooredGradientCosine(ProjectRule):
             import torch
             from fa_lint_runtime import safe_cosine
             def cosine(u, v):
-                eps = 1e-8
-                n = u.norm() * v.norm() + eps
                 return safe_cosine(u.flatten(), v.flatten(), dim=0)
             def gamma(p, q):
                 return cosine(p.grad, q.grad)

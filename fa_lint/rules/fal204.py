@@ -90,7 +90,7 @@ class UnclampedAcos(Rule):
         Invalid(
             "import torch\ndef f(a, b): return torch.acos(torch.dot(a, b) / (a.norm() * b.norm()))",
             lines=(2,),
-            fixed="import torch\nfrom fa_lint_runtime import safe_angle\ndef f(a, b): return safe_angle(a, b, dim=0)",
+            fixed="from fa_lint_runtime import safe_angle\ndef f(a, b): return safe_angle(a, b, dim=0)",
         ),
         Invalid(
             "import torch\nimport torch.nn.functional as F\ndef f(feats, w):\n"
