@@ -133,8 +133,14 @@ def _place(stored: dict[str, int]) -> Place:
     return Place(stored["row"], stored["column"])
 
 
+def _fix(stored: dict[str, Any] | None) -> DiagnosticFix | None:
+    if stored is None:
+        return None
+    edits = (DiagnosticEdit(_place(e["start"]), _place(e["end"]), e["content"], e["cell"]) for e in stored["edits"])
+    return DiagnosticFix(Applicability(stored["applicability"]), stored["message"], tuple(edits))
+
+
 def _diagnostic(stored: dict[str, Any], path: str) -> Diagnostic:
-    fix = stored["fix"]
     return Diagnostic(
         **{
             **stored,
@@ -142,14 +148,8 @@ def _diagnostic(stored: dict[str, Any], path: str) -> Diagnostic:
             "start": _place(stored["start"]),
             "end": _place(stored["end"]),
             "level": Level(stored["level"]),
-            "fix": fix
-            and DiagnosticFix(
-                Applicability(fix["applicability"]),
-                fix["message"],
-                tuple(
-                    DiagnosticEdit(_place(e["start"]), _place(e["end"]), e["content"], e["cell"]) for e in fix["edits"]
-                ),
-            ),
+            "fix": _fix(stored["fix"]),
+            "torch_fix": _fix(stored["torch_fix"]),
             "related": tuple(
                 RelatedPlace(path, _place(r["start"]), _place(r["end"]), r["message"], r["cell"])
                 for r in stored["related"]

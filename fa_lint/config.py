@@ -22,6 +22,7 @@ from fa_lint.semantics.roles import RoleNames
 __all__ = [
     "DEFAULT_EXCLUDE",
     "FAIL_ON",
+    "FIX_STYLES",
     "ConfigError",
     "Settings",
     "as_rows",
@@ -39,6 +40,8 @@ DEFAULT_EXCLUDE = (
     ".fa_lint_cache",
 )  # fmt: skip
 FAIL_ON = ("error", "warning", "hint")
+# What fixes may call: fa_lint_runtime, or nothing beyond torch.
+FIX_STYLES = ("runtime", "torch")
 
 
 class ConfigError(Exception):
@@ -68,6 +71,7 @@ class Settings:
     force_exclude: bool = False
     respect_gitignore: bool = True
     fail_on: Level = Level.WARNING
+    fix_style: str = "runtime"
     feedback_names: tuple[str, ...] = ()
     credit_names: tuple[str, ...] = ()
     alignment_names: tuple[str, ...] = field(default=())
@@ -157,6 +161,12 @@ def _level(value: Any) -> Level:
     return Level(value)
 
 
+def _fix_style(value: Any) -> str:
+    if value not in FIX_STYLES:
+        raise ValueError(f"must be one of {', '.join(FIX_STYLES)}")
+    return str(value)
+
+
 def parse_per_file_ignores(pairs: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """``{pattern: [codes]}`` as a sorted tuple; raises ``ValueError``."""
     if not isinstance(pairs, Mapping):
@@ -174,6 +184,7 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
     "force-exclude": _boolean,
     "respect-gitignore": _boolean,
     "fail-on": _level,
+    "fix-style": _fix_style,
     "feedback-names": _strings,
     "credit-names": _strings,
     "alignment-names": _strings,

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fa_lint.analysis import FileResult, analyse
 from fa_lint.cache import Cache, digest
@@ -44,7 +44,7 @@ class Report:
 def lint_text(path: str, data: bytes, settings: Settings) -> Report:
     """Lint one file's bytes, without cache, disk or project: standard input, editors, flake8."""
     result = _guarded((path, data, settings.codes_for(path)), settings.role_names)
-    return Report(result.diagnostics, result.problems, 1, parsed=int(result.parsed))
+    return Report(_styled(result.diagnostics, settings), result.problems, 1, parsed=int(result.parsed))
 
 
 def lint(
@@ -131,7 +131,17 @@ def _collect(
             kept = [d for d in report.diagnostics if d.path != path or d.code != "FAL901"]
             report.diagnostics = kept + [d for d in again.diagnostics if d.code == "FAL901"]
     report.diagnostics += [d for d in linked.diagnostics if d.path in shown and d.code in settings.codes_for(d.path)]
+    report.diagnostics = _styled(report.diagnostics, settings)
     report.diagnostics.sort(key=lambda d: d.sort_key)
+
+
+def _styled(found: list[Diagnostic], settings: Settings) -> list[Diagnostic]:
+    """The findings with the fixes of the configured style."""
+    if settings.fix_style == "runtime":
+        return found
+    return [
+        replace(d, fix=d.torch_fix) if d.torch_fix is not None or (d.fix and d.fix.uses_runtime) else d for d in found
+    ]
 
 
 def _read(path: str, results: dict[str, FileResult], settings: Settings) -> bytes | None:

@@ -90,6 +90,8 @@ class Finding:
     computes: str = ""
     fix: Fix | None = None
     related: tuple[Related, ...] = ()
+    # The fix that needs no package but torch.
+    torch_fix: Fix | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,11 @@ class DiagnosticFix:
     applicability: Applicability
     message: str
     edits: tuple[DiagnosticEdit, ...]
+
+    @property
+    def uses_runtime(self) -> bool:
+        """Return True where the fixed code calls ``fa_lint_runtime``."""
+        return RUNTIME in self.message or self.needs_runtime
 
     @property
     def needs_runtime(self) -> bool:
@@ -165,6 +172,7 @@ class Diagnostic:
     frame: tuple[tuple[int, str], ...] = ()
     scope: str = ""
     statement: str = ""
+    torch_fix: DiagnosticFix | None = None
 
     @property
     def sort_key(self) -> tuple[str, int, Place, str, Place, str]:

@@ -48,6 +48,7 @@ def locate(finding: Finding, source: Source, facts: ModuleFacts | None, rows: tu
         ),
         frame=_frame(source, first, last),
         scope=_scope(finding.start, facts) if facts is not None else "",
+        torch_fix=_located_fix(finding.torch_fix, source, facts) if finding.torch_fix is not None else None,
         statement=without_layout("\n".join(source.line(row) for row in range(rows[0], rows[1] + 1))),
     )
 

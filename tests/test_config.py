@@ -95,6 +95,7 @@ extend-exclude = ["/src/gen"]
 force-exclude = true
 respect-gitignore = false
 fail-on = "hint"
+fix-style = "torch"
 feedback-names = ["B_fixed"]
 credit-names = ["teaching"]
 alignment-names = ["angle"]
@@ -118,12 +119,13 @@ def test_every_key() -> None:
         force_exclude=True,
         respect_gitignore=False,
         fail_on=Level.HINT,
+        fix_style="torch",
         feedback_names=("B_fixed",),
         credit_names=("teaching",),
         alignment_names=("angle",),
     )
     assert settings.role_names == RoleNames(("B_fixed",), ("teaching",), ("angle",))
-    assert len(as_rows(settings)) == 14
+    assert len(as_rows(settings)) == 15
     assert dict(as_rows(settings))["fail-on"] == repr(Level.HINT)
 
 

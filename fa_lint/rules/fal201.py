@@ -4,7 +4,15 @@ from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
 from fa_lint.gate import Outline
-from fa_lint.rules._cosines import FLOORS, clamped_cosines, is_guarded, may_clamp, operand_role, safe_cosine_fix
+from fa_lint.rules._cosines import (
+    FLOORS,
+    clamped_cosines,
+    eps_fix,
+    is_guarded,
+    may_clamp,
+    operand_role,
+    safe_cosine_fix,
+)
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs, related
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import COMPUTED
@@ -54,6 +62,10 @@ class ClampedGradientCosine(Rule):
     zero vector gives NaN where torch gives 0, so that the mean over a batch with one zero row becomes NaN, and the code
     then needs the package `fa_lint_runtime`. The default `dim=1` is written out. No fix for the losses and for
     scikit-learn, which take other inputs.
+
+    With `fix-style = "torch"` the fix gives the call `eps=torch.finfo(torch.float32).tiny` instead. It is safe where the
+    gradient is computed in the module: bit by bit the same wherever the floor was idle, 0 for a zero vector as before, no
+    new package. In fp32 norms below 1e-19 still lose their cosine, because their squares underflow.
 
     ## References
     - [torch.nn.functional.cosine_similarity](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cosine_similarity.html)
@@ -190,5 +202,6 @@ class ClampedGradientCosine(Rule):
                 computes=FLOORS[cosine.kind],
                 level=Level.ERROR if computed else Level.WARNING,
                 fix=safe_cosine_fix(cosine, facts),
+                torch_fix=eps_fix(cosine, facts, computed),
                 related=related(facts, role),
             )

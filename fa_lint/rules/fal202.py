@@ -4,7 +4,15 @@ from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
 from fa_lint.gate import Outline
-from fa_lint.rules._cosines import FLOORS, clamped_cosines, is_guarded, may_clamp, operand_role, safe_cosine_fix
+from fa_lint.rules._cosines import (
+    FLOORS,
+    clamped_cosines,
+    eps_fix,
+    is_guarded,
+    may_clamp,
+    operand_role,
+    safe_cosine_fix,
+)
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -94,4 +102,5 @@ class ClampedCosine(Rule):
                 "use `safe_cosine`, or give `eps` to say that it is meant",
                 computes=FLOORS[cosine.kind],
                 fix=safe_cosine_fix(cosine, facts),
+                torch_fix=eps_fix(cosine, facts, certain=False),
             )

@@ -6,6 +6,7 @@ from typing import Any
 
 from fa_lint.findings import (
     IN_HELPER,
+    Applicability,
     Clue,
     Diagnostic,
     Edit,
@@ -18,7 +19,7 @@ from fa_lint.findings import (
 from fa_lint.gate import CallShape, Outline
 from fa_lint.modules import Modules
 from fa_lint.rules._callers import gradients_passed, open_parameters
-from fa_lint.rules._cosines import is_guarded, runtime_fix
+from fa_lint.rules._cosines import is_guarded, runtime_fix, tiny
 from fa_lint.rules._products import (
     Denominator,
     Floor,
@@ -82,6 +83,9 @@ class FlooredGradientCosine(ProjectRule):
     the dimension of the product, nothing else done to either. The result differs from the original
     by the floor's error. A zero vector gives NaN where the floor gave 0, so that the mean over a batch with one zero row
     becomes NaN, and the code then needs the package `fa_lint_runtime`. No fix for projections.
+
+    With `fix-style = "torch"` the floor itself becomes `torch.finfo(torch.float32).tiny`, projections and unit vectors
+    included: a zero vector gives 0 as before, and no package is needed. In fp16 that number is 0, and a zero vector NaN.
 
     ## References
     - [Yu et al. 2020, Gradient surgery for multi-task learning](https://arxiv.org/abs/2001.06782), for the projections
@@ -387,6 +391,7 @@ class FlooredGradientCosine(ProjectRule):
             _computes(floor),
             self._fix(place, facts) if what == "cosine" else None,
             related(facts, role) if role is not None else (),
+            self._smallest_floor(denominator, facts),
         )
         yield finding, waits
 
@@ -407,6 +412,20 @@ class FlooredGradientCosine(ProjectRule):
             (Edit(*facts.span(place), call),),
             "Replace the quotient by fa_lint_runtime.safe_cosine: no floor, NaN where a vector is zero",
         )
+
+    def _smallest_floor(self, denominator: Denominator, facts: ModuleFacts) -> Fix | None:
+        """Every floor at the smallest number there is; None where one is a parameter, or its value is not in sight."""
+        edits = []
+        for floor in denominator.floors:
+            is_own = isinstance(floor.node, ir.Const)
+            if isinstance(floor.node, ir.Name):
+                bindings = facts.names.reaching(floor.node)
+                is_own = [b.how for b in bindings] == ["value"]
+            if not is_own or floor.value is None:
+                return None
+            edits.append(Edit(*facts.span(floor.node), tiny(facts)))
+        message = "Replace the floor by the smallest number, which no product of norms meets"
+        return Fix(Applicability.UNSAFE, message, tuple(edits)) if edits else None
 
     # -- the other two shapes ---------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ class UnclampedAcos(Rule):
 
     ## Fix safety
     Unsafe: `safe_angle` (atan2 of the unit vectors) replaces the whole expression where it is a cosine of two values;
-    elsewhere the argument is clamped. Either changes NaN into an angle.
+    elsewhere, and with `fix-style = "torch"`, the argument is clamped. Either changes NaN into an angle.
 
     ## References
     - [torch.acos](https://docs.pytorch.org/docs/stable/generated/torch.acos.html)
@@ -129,7 +129,8 @@ class UnclampedAcos(Rule):
                 f"`{library}` of a cosine that rounding can push beyond 1: NaN where the vectors agree; "
                 "use `safe_angle`, or clamp to [-1, 1]",
                 computes="NaN wherever the rounded cosine is above 1 or below -1",
-                fix=self._fix(call, argument, library, facts),
+                fix=self._angle(call, argument, library, facts) or self._clamp(call, argument, library, facts),
+                torch_fix=self._clamp(call, argument, library, facts),
             )
 
     def _argument(self, call: ir.Call, facts: ModuleFacts) -> tuple[ir.Expr, str] | None:
@@ -217,10 +218,7 @@ class UnclampedAcos(Rule):
                         return True
         return False
 
-    def _fix(self, call: ir.Call, argument: ir.Expr, library: str, facts: ModuleFacts) -> Fix | None:
-        angle = self._angle(call, argument, facts) if library.startswith(("torch", ".")) else None
-        if angle is not None:
-            return angle
+    def _clamp(self, call: ir.Call, argument: ir.Expr, library: str, facts: ModuleFacts) -> Fix | None:
         start, end = facts.span(argument)
         text = facts.text[start:end]
         if library.startswith("math") or "\n" in text:
@@ -235,8 +233,10 @@ class UnclampedAcos(Rule):
             return None
         return Fix(Applicability.UNSAFE, "Clamp the cosine to [-1, 1]", (Edit(start, end, content),))
 
-    def _angle(self, call: ir.Call, argument: ir.Expr, facts: ModuleFacts) -> Fix | None:
+    def _angle(self, call: ir.Call, argument: ir.Expr, library: str, facts: ModuleFacts) -> Fix | None:
         """``acos`` of a cosine written out in place becomes ``safe_angle``."""
+        if not library.startswith(("torch", ".")):
+            return None
         if isinstance(argument, ir.Call) and facts.qualified(argument.func) in _LIBRARY_COSINES:
             arguments = [a for a in argument.args if a.keyword in (None, "dim")]
             positional = [a for a in arguments if a.keyword is None]
