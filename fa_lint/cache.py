@@ -108,7 +108,9 @@ class Cache:
     def put(self, key: str, result: FileResult) -> None:
         """Remember a result, unless it holds a fix or is none of the file's own doing."""
         clues = [trace.diagnostic for traces in result.clues.values() for trace in traces]
-        if not result.problems and not any(d.fix for d in (*result.diagnostics, *result.elsewhere, *clues)):
+        if not result.problems and not any(
+            d.fix or d.torch_fix for d in (*result.diagnostics, *result.elsewhere, *clues)
+        ):
             content = {
                 "d": [asdict(d) for d in result.diagnostics],
                 "c": {code: [asdict(t) for t in traces] for code, traces in result.clues.items()},
@@ -129,7 +131,7 @@ class Cache:
 
     def put_answers(self, data: bytes, path: str, code: str, question: Question, answers: list[Trace]) -> None:
         """Remember what a file said to a question, as ``put`` does."""
-        if not any(t.diagnostic.fix for t in answers):
+        if not any(t.diagnostic.fix or t.diagnostic.torch_fix for t in answers):
             self._store(_asked(data, path, code, question), {"a": [asdict(t) for t in answers]})
 
     def _stored(self, key: str) -> Any:
@@ -210,7 +212,7 @@ def _place(stored: dict[str, int]) -> Place:
 
 
 def _diagnostic(stored: dict[str, Any], path: str) -> Diagnostic:
-    if stored["fix"] is not None:
+    if stored["fix"] is not None or stored["torch_fix"] is not None:
         raise ValueError("a fix is never taken from the cache")
     return Diagnostic(
         path,

@@ -33,7 +33,7 @@ from fa_lint.unused import unused
 __all__ = ["FileResult", "Rows", "analyse", "answers_of"]
 
 # What may stand between the last expression of a compound statement's header and its colon.
-_HEADER_END = re.compile(r"(?:[\s)\]},\\]|#[^\r\n]*)*:")
+_HEADER_END = re.compile(r"(?:[\s)\]},\\]|#[^\r\n]*+)*+:")
 # In a pattern of ``fnmatch``: one of several characters, and what stands for itself.
 _CHOICE = re.compile(r"\[[^\]]*\]")
 _PLAIN = re.compile(r"\w+")

@@ -23,6 +23,7 @@ from fa_lint.semantics.roles import RoleNames
 __all__ = [
     "DEFAULT_EXCLUDE",
     "FAIL_ON",
+    "FIX_STYLES",
     "ConfigError",
     "Settings",
     "as_rows",
@@ -39,6 +40,8 @@ DEFAULT_EXCLUDE = (
     "__pypackages__", "_build", "buck-out", "/build", "/dist", "node_modules", "site-packages", "venv",
 )  # fmt: skip
 FAIL_ON = ("error", "warning", "hint")
+# What fixes may call: fa_lint_runtime, or nothing beyond torch.
+FIX_STYLES = ("runtime", "torch")
 
 
 class ConfigError(Exception):
@@ -69,6 +72,7 @@ class Settings:
     respect_gitignore: bool = True
     fail_on: Level = Level.WARNING
     max_file_size: int = 10_000_000
+    fix_style: str = "runtime"
     feedback_names: tuple[str, ...] = ()
     credit_names: tuple[str, ...] = ()
     alignment_names: tuple[str, ...] = field(default=())
@@ -164,6 +168,12 @@ def _level(value: Any) -> Level:
     return Level(value)
 
 
+def _fix_style(value: Any) -> str:
+    if value not in FIX_STYLES:
+        raise ValueError(f"must be one of {', '.join(FIX_STYLES)}")
+    return str(value)
+
+
 def parse_per_file_ignores(pairs: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """``{pattern: [codes]}`` as a sorted tuple; raises ``ValueError``."""
     if not isinstance(pairs, Mapping):
@@ -182,6 +192,7 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
     "respect-gitignore": _boolean,
     "fail-on": _level,
     "max-file-size": _size,
+    "fix-style": _fix_style,
     "feedback-names": _strings,
     "credit-names": _strings,
     "alignment-names": _strings,

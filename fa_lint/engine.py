@@ -68,7 +68,7 @@ def lint_text(path: str, data: bytes, settings: Settings, *, apart: bool = False
     names = settings.role_names
     results = _run([job], names, one, 1, lambda _: None) if apart else [_guarded(job, names, None)]
     (result,) = results
-    return Report(result.diagnostics, result.problems, 1, parsed=int(result.parsed))
+    return Report(_styled(result.diagnostics, settings), result.problems, 1, parsed=int(result.parsed))
 
 
 def lint(
@@ -171,6 +171,7 @@ def _collect(
             kept = [d for d in report.diagnostics if d.path != path or d.code != "FAL901"]
             report.diagnostics = kept + [d for d in again.diagnostics if d.code == "FAL901"]
     report.diagnostics += [d for d in linked.diagnostics if d.path in shown and d.code in settings.codes_for(d.path)]
+    report.diagnostics = _styled(report.diagnostics, settings)
     report.diagnostics.sort(key=lambda d: d.sort_key)
 
 
@@ -183,6 +184,15 @@ def _merged(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
         best = max(items, key=lambda d: d.level.rank)
         calls = sorted({r for d in items for r in d.related}, key=lambda r: (r.path, r.cell or 0, r.start))
         yield replace(best, related=tuple(calls[:_MOST_RELATED]))
+
+
+def _styled(found: list[Diagnostic], settings: Settings) -> list[Diagnostic]:
+    """The findings with the fixes of the configured style."""
+    if settings.fix_style == "runtime":
+        return found
+    return [
+        replace(d, fix=d.torch_fix) if d.torch_fix is not None or (d.fix and d.fix.uses_runtime) else d for d in found
+    ]
 
 
 def _read(path: str, results: dict[str, FileResult], settings: Settings) -> bytes | None:

@@ -94,6 +94,8 @@ class Finding:
     computes: str = ""
     fix: Fix | None = None
     related: tuple[Related, ...] = ()
+    # The fix that needs no package but torch.
+    torch_fix: Fix | None = None
     path: str = ""
     call: Finding | None = None
 
@@ -131,6 +133,11 @@ class DiagnosticFix:
     applicability: Applicability
     message: str
     edits: tuple[DiagnosticEdit, ...]
+
+    @property
+    def uses_runtime(self) -> bool:
+        """Return True where the fixed code calls ``fa_lint_runtime``."""
+        return RUNTIME in self.message or self.needs_runtime
 
     @property
     def needs_runtime(self) -> bool:
@@ -171,6 +178,7 @@ class Diagnostic:
     frame: tuple[tuple[int, str], ...] = ()
     scope: str = ""
     statement: str = ""
+    torch_fix: DiagnosticFix | None = None
 
     @property
     def sort_key(self) -> tuple[str, int, Place, str, Place, str]:

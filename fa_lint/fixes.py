@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fa_lint.config import Settings
+from fa_lint.dead_code import dead_spans
 from fa_lint.engine import lint_text
 from fa_lint.files import replace_file
 from fa_lint.findings import Applicability, Diagnostic, DiagnosticEdit
+from fa_lint.imports import unused_spans
 from fa_lint.source import ParseFailure, Source, SourceError
 
 __all__ = ["FixError", "FixResult", "apply_edits", "apply_spans", "fix_data", "write_atomically"]
 
 _MOST_ROUNDS = 20
+_IMPORT = re.compile(r"(\s*from \w+ import )(\w+)(\s*)")
 
 
 class FixError(Exception):
@@ -63,6 +67,7 @@ def fix_data(
             if source.notebook is None and source.encode(source.written) != data:
                 raise FixError(path, f"text in {source.encoding} cannot be written back unchanged")
             new, count = apply_edits(source, wanted)
+            new = _without_leftovers(path, source, new)
             changed = Source.read(path, new)
         except SourceError as error:
             raise FixError(path, error.reason) from None
@@ -77,6 +82,18 @@ def fix_data(
     return FixResult(data, applied)
 
 
+def _without_leftovers(path: str, source: Source, new: bytes) -> bytes:
+    """Take out what the fixed file has no use for any more: local values, then imports."""
+    before = source.parse()
+    if isinstance(before, ParseFailure):
+        return new
+    for spans_of in (*[dead_spans] * _MOST_ROUNDS, unused_spans):
+        changed = Source.read(path, new)
+        spans = spans_of(before, changed)
+        new = apply_spans(changed, spans) if spans else new
+    return new
+
+
 def apply_edits(source: Source, diagnostics: Iterable[Diagnostic]) -> tuple[bytes, int]:
     """Apply fixes from the top; one that overlaps an earlier one waits for the next round."""
     taken: list[tuple[int, int, str]] = []
@@ -89,7 +106,20 @@ def apply_edits(source: Source, diagnostics: Iterable[Diagnostic]) -> tuple[byte
             continue
         taken += new
         count += 1
-    return apply_spans(source, taken), count
+    return apply_spans(source, _merged(taken)), count
+
+
+def _merged(spans: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """One import of two names where two fixes each bring one in at the same place."""
+    found: dict[tuple[int, int, str, str], list[str]] = {}
+    others = []
+    for start, end, content in spans:
+        match = _IMPORT.fullmatch(content)
+        if match is None:
+            others.append((start, end, content))
+        else:
+            found.setdefault((start, end, match[1], match[3]), []).append(match[2])
+    return others + [(s, e, f"{head}{', '.join(sorted(names))}{tail}") for (s, e, head, tail), names in found.items()]
 
 
 def apply_spans(source: Source, spans: Iterable[tuple[int, int, str]]) -> bytes:

@@ -20,6 +20,8 @@ select = ["FAL"]
 ignore = []
 # Lowest level that fails a run: error, warning or hint.
 fail-on = "warning"
+# What fixes may call: "runtime" (fa_lint_runtime, the accurate one) or "torch" (no new package).
+fix-style = "runtime"
 extend-exclude = []
 # What this project calls its fixed random feedback, its local credit signals and its alignment values.
 feedback-names = []

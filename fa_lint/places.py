@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fa_lint.findings import Diagnostic, DiagnosticEdit, DiagnosticFix, Edit, Finding, Fix, Related, RelatedPlace
+from fa_lint.findings import Diagnostic, DiagnosticEdit, DiagnosticFix, Finding, Fix, Related, RelatedPlace
 from fa_lint.fingerprints import without_layout
+from fa_lint.imports import import_edit
+from fa_lint.installing import RUNTIME
 from fa_lint.rules import ENGINE_CODES, Rule, registry
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -53,6 +55,7 @@ def locate(
         ),
         frame=_frame(source, first, last),
         scope=_scope(finding.start, facts) if facts is not None else "",
+        torch_fix=_located_fix(finding.torch_fix, source, facts) if finding.torch_fix is not None else None,
         statement=without_layout("\n".join(source.line(row) for row in range(rows[0], rows[1] + 1))),
     )
 
@@ -88,7 +91,9 @@ def _located_fix(fix: Fix, source: Source, facts: ModuleFacts | None) -> Diagnos
     edits = list(fix.edits)
     if facts is not None:
         for name in fix.imports:
-            edit = _import_edit(name, source, facts, fix.edits[0].start)
+            bound = facts.names.module_scope.bindings.get(name, ())
+            known = any(binding.target == f"{RUNTIME}.{name}" for binding in bound)
+            edit = None if known else import_edit(RUNTIME, name, source, fix.edits[0].start)
             if edit is not None:
                 edits.append(edit)
     located = []
@@ -97,69 +102,3 @@ def _located_fix(fix: Fix, source: Source, facts: ModuleFacts | None) -> Diagnos
         _, end = source.place(edit.end)
         located.append(DiagnosticEdit(start, end, edit.content, cell))
     return DiagnosticFix(fix.applicability, fix.message, tuple(located))
-
-
-def _newline(source: Source) -> str:
-    return "\r\n" if "\r\n" in source.text else "\n"
-
-
-def _is_docstring(statement: ir.Stmt) -> bool:
-    match statement:
-        case ir.ExprStmt(value=ir.Const(value=str())):
-            return True
-    return False
-
-
-def _is_magic(statement: ir.Stmt) -> bool:
-    """What a magic of a notebook is blanked to."""
-    match statement:
-        case ir.ExprStmt(value=ir.Const(value=0)):
-            return True
-    return False
-
-
-def _import_edit(name: str, source: Source, facts: ModuleFacts, use: int) -> Edit | None:
-    """Bring a runtime function in: join an existing import of it, else a line after the leading imports.
-
-    Where the use at offset ``use`` shares its row with the last import, the line goes before that row.
-    """
-    imported = facts.names.module_scope.bindings.get(name, ())
-    if any(binding.target == f"fa_lint_runtime.{name}" for binding in imported):
-        return None
-    if source.blocks:
-        block = next(b for b in source.blocks if b.start <= use < b.end)
-        return Edit(block.start, block.start, f"{block.indent}from fa_lint_runtime import {name}{_newline(source)}")
-    anchor: ir.Stmt | None = None
-    body = facts.module.body.body
-    for number, statement in enumerate(body):
-        if isinstance(statement, ir.ImportFrom) and statement.module == "fa_lint_runtime" and statement.names:
-            text = facts.source(statement)
-            if not text.endswith(")") and "\n" not in text:
-                end = facts.span(statement)[1]
-                return Edit(end, end, f", {name}")
-        if isinstance(statement, ir.Import | ir.ImportFrom) or (number == 0 and _is_docstring(statement)):
-            anchor = statement
-        elif source.notebook is None or not _is_magic(statement):
-            break
-    newline = _newline(source)
-    line = f"from fa_lint_runtime import {name}"
-    if anchor is None:
-        start = facts.span(body[0])[0] if body else 0
-        row = source.row(start)
-        # A cell magic is the first line of its cell or nothing.
-        while source.notebook is not None and source.line(row).startswith("%%") and row < len(source.starts):
-            row += 1
-        start = source.starts[row - 1]
-        return Edit(start, start, line + newline)
-    last = facts.span(anchor)[1] - 1
-    row = source.row(last)
-    if source.row(use) <= row:
-        return Edit(source.starts[row - 1], source.starts[row - 1], line + newline)
-    if source.notebook is not None and source.starts[row] >= source.cell_at(last).end:
-        end = source.cell_at(last).end
-        return Edit(end, end, newline + line)
-    if row < len(source.starts):
-        following = source.starts[row]
-        return Edit(following, following, line + newline)
-    end = len(source.text)
-    return Edit(end, end, newline + line)

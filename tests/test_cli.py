@@ -281,7 +281,7 @@ def test_diff_changes_nothing(fa_lint: Lint) -> None:
     assert result.exit_code == 1
     assert result.stderr == f"Would fix 1 finding in 1 file.\n{NEEDS_RUNTIME}\n"
     assert result.stdout == (
-        "--- a/a.py\n+++ b/a.py\n@@ -1,4 +1,5 @@\n import torch.nn.functional as F\n"
+        "--- a/a.py\n+++ b/a.py\n@@ -1,4 +1,4 @@\n-import torch.nn.functional as F\n"
         "+from fa_lint_runtime import safe_cosine\n \n def gamma(p, credit):\n"
         "-    return F.cosine_similarity(credit, p.grad, dim=0)\n+    return safe_cosine(credit, p.grad, dim=0)\n"
     )

@@ -93,6 +93,7 @@ extend-exclude = ["/src/gen"]
 force-exclude = true
 respect-gitignore = false
 fail-on = "hint"
+fix-style = "torch"
 feedback-names = ["B_fixed"]
 credit-names = ["teaching"]
 alignment-names = ["angle"]
@@ -117,6 +118,7 @@ def test_every_key() -> None:
         respect_gitignore=False,
         fail_on=Level.HINT,
         max_file_size=5_000,
+        fix_style="torch",
         feedback_names=("B_fixed",),
         credit_names=("teaching",),
         alignment_names=("angle",),

@@ -257,6 +257,7 @@ def _(module: ModuleType) -> None:
     assert not layer.weight_fa.requires_grad
     assert "weight_fa" in layer.state_dict()
     assert layer.double().weight_fa.dtype == torch.float64
+    assert "carrier" in module.UnnamedFA(3, 2).state_dict()
 
 
 @scenario("fabricated_alignment")

@@ -145,7 +145,7 @@ def test_safe_and_unsafe() -> None:
 
 # -- imports ------------------------------------------------------------------------------------------------------
 
-_USE = "\n\ndef gamma(p, credit):\n    return torch.cosine_similarity(credit, p.grad, dim=0)\n"
+_USE = "\n\ndef gamma(p: torch.Tensor, credit):\n    return torch.cosine_similarity(credit, p.grad, dim=0)\n"
 _NEW = "from fa_lint_runtime import safe_cosine\n"
 
 
@@ -162,15 +162,15 @@ _NEW = "from fa_lint_runtime import safe_cosine\n"
         ("import torch; import os\n", "import torch; import os\n" + _NEW),
         (
             "import torch\nfrom fa_lint_runtime import safe_norm\n",
-            "import torch\nfrom fa_lint_runtime import safe_norm, safe_cosine\n",
+            "import torch\nfrom fa_lint_runtime import safe_cosine, safe_norm\n",
         ),
         (
             "import torch\nfrom fa_lint_runtime import safe_norm  # x\n",
-            "import torch\nfrom fa_lint_runtime import safe_norm, safe_cosine  # x\n",
+            "import torch\nfrom fa_lint_runtime import safe_cosine, safe_norm  # x\n",
         ),
         (
             "import torch\nfrom fa_lint_runtime import (\n    safe_norm,\n)\n",
-            "import torch\nfrom fa_lint_runtime import (\n    safe_norm,\n)\n" + _NEW,
+            "import torch\nfrom fa_lint_runtime import (\n    safe_cosine,\n    safe_norm,\n)\n",
         ),
         (
             "import torch\nfrom fa_lint_runtime import safe_cosine\n",
@@ -179,10 +179,10 @@ _NEW = "from fa_lint_runtime import safe_cosine\n"
         ("import torch\nimport fa_lint_runtime\n", "import torch\nimport fa_lint_runtime\n" + _NEW),
         (
             "try:\n    import torch\nexcept ImportError:\n    torch = None\n",
-            _NEW + "try:\n    import torch\nexcept ImportError:\n    torch = None\n",
+            _NEW + "\ntry:\n    import torch\nexcept ImportError:\n    torch = None\n",
         ),
-        ('"""Docs."""\nif True:\n    import torch\n', '"""Docs."""\n' + _NEW + "if True:\n    import torch\n"),
-        ("# a comment\n\nif True:\n    import torch\n", "# a comment\n\n" + _NEW + "if True:\n    import torch\n"),
+        ('"""Docs."""\nif True:\n    import torch\n', '"""Docs."""\n' + _NEW + "\nif True:\n    import torch\n"),
+        ("# a comment\n\nif True:\n    import torch\n", "# a comment\n\n" + _NEW + "\nif True:\n    import torch\n"),
     ],
 )
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
@@ -226,5 +226,5 @@ def test_an_import_on_the_row_of_the_finding_comes_first() -> None:
     fixed = fix_data("a.py", code, lint_text("a.py", code, settings).diagnostics, settings, unsafe=True).data
     assert fixed == (
         b"from fa_lint_runtime import safe_cosine\n"
-        b"import torch.nn.functional as F; c = safe_cosine(p.grad, q.grad, dim=0)\n"
+        b"c = safe_cosine(p.grad, q.grad, dim=0)\n"
     )

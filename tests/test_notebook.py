@@ -262,14 +262,14 @@ def test_an_import_goes_where_the_imports_are(fa_lint: Lint) -> None:
     head, body = CLAMPED.split("\n\n")
     new = json.loads(_fixed(json.dumps(notebook(["%matplotlib inline"], [head], _lines(body)), indent=1), fa_lint))
     assert [cell["source"] for cell in new["cells"][1:]] == [
-        [head + "\n", "from fa_lint_runtime import safe_cosine"],
+        ["from fa_lint_runtime import safe_cosine"],
         _lines(CLAMPED_FIXED.split("\n\n")[1]),
     ]
 
 
 def test_an_import_never_comes_before_a_cell_magic(fa_lint: Lint) -> None:
     new = json.loads(_fixed(json.dumps(notebook("%%time\nx = 1\n" + CLAMPED)), fa_lint))
-    assert new["cells"][0]["source"].startswith("%%time\nfrom fa_lint_runtime import safe_cosine\nx = 1\n")
+    assert new["cells"][0]["source"].startswith("%%time\nfrom fa_lint_runtime import safe_cosine\n\nx = 1\n")
 
 
 def test_magics_survive_a_fix(fa_lint: Lint) -> None:

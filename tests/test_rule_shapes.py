@@ -114,7 +114,7 @@ FIXED_203 = [
     ("c = torch.dot(b, a) / (a.norm() * b.norm() + 1e-8)", "c = safe_cosine(b, a, dim=0)"),
     ("c = a @ b / (a.norm() * b.norm() + 1e-8)", "c = safe_cosine(a, b, dim=0)"),
     ("c = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-8)", "c = safe_cosine(a, b, dim=1)"),
-    ("c = (a * -b).sum() / (a.norm() * (-b).norm() + 1e-8)", "c = safe_cosine(a.flatten(), (-b).flatten(), dim=0)"),
+    ("c = (a * -b).sum() / (a.norm() * (-b).norm() + 1e-8)", "c = safe_cosine(a, (-b).flatten(), dim=0)"),
     ("c = torch.dot(a, b) / (a.norm() * a.norm() + 1e-8)", None),
     ("c = torch.einsum('i,i->', a, b) / (a.norm() * b.norm() + 1e-8)", None),
     ("c = (  # why\n    a @ b / (a.norm()  # here\n    * b.norm() + 1e-8))", None),

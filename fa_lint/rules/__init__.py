@@ -10,9 +10,9 @@ import pkgutil
 import re
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import entry_points
 from types import MappingProxyType
 
+from fa_lint.installed import entry_points
 from fa_lint.rules.base import SECTIONS, Invalid, ProjectRule, Question, Rule
 
 __all__ = [

@@ -10,7 +10,16 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import Role
 
-__all__ = ["CosineCall", "clamped_cosines", "is_guarded", "operand_role", "runtime_fix", "safe_cosine_fix"]
+__all__ = [
+    "CosineCall",
+    "clamped_cosines",
+    "eps_fix",
+    "is_guarded",
+    "operand_role",
+    "runtime_fix",
+    "safe_cosine_fix",
+    "tiny",
+]
 
 _FUNCTIONAL = "torch.nn.functional.cosine_similarity"
 _FUNCTIONAL_LOSS = "torch.nn.functional.cosine_embedding_loss"
@@ -243,6 +252,30 @@ def runtime_fix(facts: ModuleFacts, function: str, edits: tuple[Edit, ...], mess
             if binding.target != f"fa_lint_runtime.{function}":
                 return None
     return Fix(Applicability.UNSAFE, message, edits, (function,))
+
+
+def tiny(facts: ModuleFacts) -> str:
+    """The smallest floor that every dtype but fp16 holds, in the words of the module."""
+    for name, bindings in facts.names.module_scope.bindings.items():
+        if any(b.how == "import" and b.target == "torch" for b in bindings):
+            return f"{name}.finfo({name}.float32).tiny"
+    return "1.2e-38"
+
+
+def eps_fix(cosine: CosineCall, facts: ModuleFacts, certain: bool) -> Fix | None:
+    """``F.cosine_similarity(a, b)`` → the same with the smallest eps: equal wherever its floor was idle."""
+    if cosine.kind != "similarity":
+        return None
+    call = cosine.maker or cosine.call
+    eps = f"eps={tiny(facts)}"
+    if call.args:
+        end = facts.span(call.args[-1])[1]
+        edit = Edit(end, end, f", {eps}")
+    else:
+        end = facts.span(call)[1] - 1
+        edit = Edit(end, end, eps)
+    message = "Give the smallest eps, which no gradient meets; a zero vector still gives 0"
+    return Fix(Applicability.SAFE if certain else Applicability.UNSAFE, message, (edit,))
 
 
 def safe_cosine_fix(cosine: CosineCall, facts: ModuleFacts) -> Fix | None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 
 from fa_lint.analysis import terms as t
 from fa_lint.analysis.values import Made, Values, values_of
-from fa_lint.findings import IN_HELPER, Edit, Finding, Fix, Level, Related
-from fa_lint.rules._cosines import is_guarded, runtime_fix
-from fa_lint.rules._products import Denominator, Product, division, inner_product, is_flat, read_denominator
+from fa_lint.findings import IN_HELPER, Applicability, Edit, Finding, Fix, Level, Related
+from fa_lint.rules._cosines import is_guarded, runtime_fix, tiny
+from fa_lint.rules._products import division, read_denominator
+from fa_lint.rules._quotients import read_quotient
 from fa_lint.rules.base import Rule
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.slices import slice_of
 
 __all__ = ["floored_quotients", "related_steps"]
 
@@ -139,6 +141,7 @@ def _finding(quotient: _Quotient, values: Values, rule: Rule) -> Finding | None:
         _computes(floor),
         _fix(place, facts),
         related,
+        _smallest_floor(place, facts),
     )
 
 
@@ -169,54 +172,46 @@ def _computes(floor: t.Floor) -> str:
     return "the cosine times ‖a‖‖b‖ / (‖a‖‖b‖ + floor)"
 
 
-# -- the fix ----------------------------------------------------------------------------------------------------------
+# -- the fixes --------------------------------------------------------------------------------------------------------
 
 
 def _fix(place: ir.Expr, facts: ModuleFacts) -> Fix | None:
-    """Replace the whole quotient where numerator and norms are of the same two values."""
-    parts = division(place)
-    product = inner_product(parts[0], facts) if parts is not None else None
-    denominator = read_denominator(parts[1], facts) if parts is not None else None
-    if product is None or denominator is None or not isinstance(place, ir.Binary) or "#" in facts.source(place):
+    """Replace the whole quotient where it is one cosine to the letter."""
+    if not isinstance(place, ir.Binary) or "#" in facts.source(place):
         return None
-    if any((facts.qualified(n.func) or "").startswith(("numpy", "jax")) for n in _calls(place, denominator)):
+    if any(_is_array(call, facts) for call in slice_of(place, facts).calls):
         return None  # safe_cosine takes tensors
-    left, right = product.left, product.right
-    norms = denominator.operands
-    if len(norms) != 2 or not _pairs_up((left, right), (norms[0], norms[1])):
+    found = read_quotient(place, facts)
+    if found is None:
         return None
-    flat = product.over == "flat" or (product.over == "unknown" and is_flat(left, facts) and is_flat(right, facts))
-    if product.over in ("unknown", "other") and not flat:
-        return None  # a product of batches is no single cosine
-    content = _call(product, flat, facts)
+    keepdim = ", keepdim=True" if found.keepdim else ""
     return runtime_fix(
         facts,
         "safe_cosine",
-        (Edit(*facts.span(place), content),),
+        (Edit(*facts.span(place), f"safe_cosine({found.left}, {found.right}, dim={found.dim}{keepdim})"),),
         "Replace the quotient by fa_lint_runtime.safe_cosine: no floor, NaN where a vector is zero",
     )
 
 
-def _call(product: Product, flat: bool, facts: ModuleFacts) -> str:
-    left, right = product.left, product.right
-    if product.over == "all":
-        return f"safe_cosine({_flat(left, facts)}, {_flat(right, facts)}, dim=0)"
-    dim = "0" if flat or product.dim is None else facts.source(product.dim)
-    return f"safe_cosine({facts.source(left)}, {facts.source(right)}, dim={dim})"
+def _smallest_floor(place: ir.Expr, facts: ModuleFacts) -> Fix | None:
+    """Write every floor as the smallest number; None where one is a parameter, or its value is not in sight."""
+    parts = division(place)
+    denominator = read_denominator(parts[1], facts) if parts is not None else None
+    edits = []
+    for floor in denominator.floors if denominator is not None else ():
+        is_own = isinstance(floor.node, ir.Const)
+        if isinstance(floor.node, ir.Name):
+            is_own = [b.how for b in facts.names.reaching(floor.node)] == ["value"]
+        if not is_own or floor.value is None:
+            return None
+        edits.append(Edit(*facts.span(floor.node), tiny(facts)))
+    message = "Replace the floor by the smallest number, which no product of norms meets"
+    return Fix(Applicability.UNSAFE, message, tuple(edits)) if edits else None
 
 
-def _calls(place: ir.Expr, denominator: Denominator) -> Iterator[ir.Call]:
-    for root in (place, *(floor.node for floor in denominator.floors), *denominator.operands):
-        yield from (node for node in ir.walk(root) if isinstance(node, ir.Call))
-
-
-def _pairs_up(values: tuple[ir.Expr, ir.Expr], norms: tuple[ir.Expr, ir.Expr]) -> bool:
-    """Return True where the two norms are those of the two values, in either order."""
-    (a, b), (m, n) = values, norms
-    return (ir.same(a, m) and ir.same(b, n)) or (ir.same(a, n) and ir.same(b, m))
-
-
-def _flat(node: ir.Expr, facts: ModuleFacts) -> str:
-    text = facts.source(node)
-    atomic = isinstance(node, ir.Name | ir.Attr | ir.Call | ir.Subscript)
-    return f"{text}.flatten()" if atomic else f"({text}).flatten()"
+def _is_array(call: ir.Call, facts: ModuleFacts) -> bool:
+    """Return True for a call that makes an array of NumPy or JAX."""
+    name = facts.qualified(call.func)
+    if name is None:
+        return isinstance(call.func, ir.Attr) and call.func.attr == "numpy"
+    return name.startswith(("numpy.", "jax."))

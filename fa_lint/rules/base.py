@@ -139,9 +139,10 @@ class Rule(ABC):
         level: Level | None = None,
         fix: Fix | None = None,
         related: tuple[Related, ...] = (),
+        torch_fix: Fix | None = None,
     ) -> Finding:
         start, end = facts.span(node)
-        return Finding(self.code, start, end, message, level or self.level, computes, fix, related)
+        return Finding(self.code, start, end, message, level or self.level, computes, fix, related, torch_fix)
 
     @classmethod
     def documentation(cls) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
-from fa_lint.rules._cosines import FLOORS, clamped_cosines, is_guarded, operand_role, safe_cosine_fix
+from fa_lint.rules._cosines import FLOORS, clamped_cosines, eps_fix, is_guarded, operand_role, safe_cosine_fix
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs, related
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import COMPUTED
@@ -53,6 +53,10 @@ class ClampedGradientCosine(Rule):
     zero vector gives NaN where torch gives 0, so that the mean over a batch with one zero row becomes NaN, and the code
     then needs the package `fa_lint_runtime`. The default `dim=1` is written out. No fix for the losses and for
     scikit-learn, which take other inputs.
+
+    With `fix-style = "torch"` the fix gives the call `eps=torch.finfo(torch.float32).tiny` instead. It is safe where the
+    gradient is computed in the module: bit by bit the same wherever the floor was idle, 0 for a zero vector as before, no
+    new package. In fp32 norms below 1e-19 still lose their cosine, because their squares underflow.
 
     ## References
     - [torch.nn.functional.cosine_similarity](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cosine_similarity.html)
@@ -107,7 +111,6 @@ class ClampedGradientCosine(Rule):
             """,
             lines=(4,),
             fixed="""
-            import torch.nn.functional as F
             from fa_lint_runtime import safe_cosine
             def gamma(layer, credit):
                 g = layer.weight.grad.flatten()
@@ -127,8 +130,8 @@ class ClampedGradientCosine(Rule):
             lines=(7,),
             fixed="""
             import torch
-            from torch import nn
             from fa_lint_runtime import safe_cosine
+            from torch import nn
             cos = nn.CosineSimilarity(dim=0)
             def grads_of(loss, model):
                 return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
@@ -150,7 +153,6 @@ class ClampedGradientCosine(Rule):
             """,
             lines=(9,),
             fixed="""
-            import torch
             from fa_lint_runtime import safe_cosine
             class Probe:
                 def __init__(self, layer):
@@ -188,5 +190,6 @@ class ClampedGradientCosine(Rule):
                 computes=FLOORS[cosine.kind],
                 level=Level.ERROR if computed else Level.WARNING,
                 fix=safe_cosine_fix(cosine, facts),
+                torch_fix=eps_fix(cosine, facts, computed),
                 related=related(facts, role),
             )

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
-from fa_lint.rules._cosines import FLOORS, clamped_cosines, is_guarded, operand_role, safe_cosine_fix
+from fa_lint.rules._cosines import FLOORS, clamped_cosines, eps_fix, is_guarded, operand_role, safe_cosine_fix
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -67,14 +67,12 @@ class ClampedCosine(Rule):
         Invalid(
             "import torch.nn.functional as F\ndef f(a, b): return F.cosine_similarity(a, b)",
             lines=(2,),
-            fixed="import torch.nn.functional as F\nfrom fa_lint_runtime import safe_cosine\n"
-            "def f(a, b): return safe_cosine(a, b, dim=1)",
+            fixed="from fa_lint_runtime import safe_cosine\ndef f(a, b): return safe_cosine(a, b, dim=1)",
         ),
         Invalid(
             "from torch.nn.functional import cosine_similarity as cos\ndef f(a, b): return cos(a, b, dim=-1)",
             lines=(2,),
-            fixed="from torch.nn.functional import cosine_similarity as cos\nfrom fa_lint_runtime import safe_cosine\n"
-            "def f(a, b): return safe_cosine(a, b, dim=-1)",
+            fixed="from fa_lint_runtime import safe_cosine\ndef f(a, b): return safe_cosine(a, b, dim=-1)",
         ),
     )
 
@@ -92,4 +90,5 @@ class ClampedCosine(Rule):
                 "use `safe_cosine`, or give `eps` to say that it is meant",
                 computes=FLOORS[cosine.kind],
                 fix=safe_cosine_fix(cosine, facts),
+                torch_fix=eps_fix(cosine, facts, certain=False),
             )

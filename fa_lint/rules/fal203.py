@@ -48,9 +48,13 @@ class FlooredGradientCosine(Rule):
     ```
 
     ## Fix safety
-    Unsafe, and offered where the whole expression is a cosine of the same two values. The result differs from the original
+    Unsafe, and offered where the whole expression is one cosine to the letter: Euclidean norms of the same two tensors along
+    the dimension of the product, nothing else done to either. The result differs from the original
     by the floor's error. A zero vector gives NaN where the floor gave 0, so that the mean over a batch with one zero row
     becomes NaN, and the code then needs the package `fa_lint_runtime`. No fix for projections.
+
+    With `fix-style = "torch"` the floor itself becomes `torch.finfo(torch.float32).tiny`, projections and unit vectors
+    included: a zero vector gives 0 as before, and no package is needed. In fp16 that number is 0, and a zero vector NaN.
 
     ## References
     - [Yu et al. 2020, Gradient surgery for multi-task learning](https://arxiv.org/abs/2001.06782), for the projections
@@ -143,7 +147,6 @@ class FlooredGradientCosine(Rule):
             """,
             lines=(4,),
             fixed="""
-            import torch
             from fa_lint_runtime import safe_cosine
             def gamma(p, q):
                 a, b = p.grad.flatten(), q.grad.flatten()
@@ -159,7 +162,6 @@ class FlooredGradientCosine(Rule):
             """,
             lines=(4,),
             fixed="""
-            import torch
             from fa_lint_runtime import safe_cosine
             def gamma(p, credit):
                 g = p.grad
@@ -192,8 +194,6 @@ class FlooredGradientCosine(Rule):
             import torch
             from fa_lint_runtime import safe_cosine
             def cosine(u, v):
-                eps = 1e-8
-                n = u.norm() * v.norm() + eps
                 return safe_cosine(u.flatten(), v.flatten(), dim=0)
             def gamma(p, q):
                 return cosine(p.grad, q.grad)

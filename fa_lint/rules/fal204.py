@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
 from fa_lint.rules._cosines import runtime_fix
 from fa_lint.rules._products import division, inner_product, read_denominator
+from fa_lint.rules._quotients import read_quotient
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -51,7 +52,7 @@ class UnclampedAcos(Rule):
 
     ## Fix safety
     Unsafe: `safe_angle` (atan2 of the unit vectors) replaces the whole expression where it is a cosine of two values;
-    elsewhere the argument is clamped. Either changes NaN into an angle.
+    elsewhere, and with `fix-style = "torch"`, the argument is clamped. Either changes NaN into an angle.
 
     ## References
     - [torch.acos](https://docs.pytorch.org/docs/stable/generated/torch.acos.html)
@@ -88,7 +89,7 @@ class UnclampedAcos(Rule):
         Invalid(
             "import torch\ndef f(a, b): return torch.acos(torch.dot(a, b) / (a.norm() * b.norm()))",
             lines=(2,),
-            fixed="import torch\nfrom fa_lint_runtime import safe_angle\ndef f(a, b): return safe_angle(a, b, dim=0)",
+            fixed="from fa_lint_runtime import safe_angle\ndef f(a, b): return safe_angle(a, b, dim=0)",
         ),
         Invalid(
             "import torch\nimport torch.nn.functional as F\ndef f(feats, w):\n"
@@ -123,7 +124,8 @@ class UnclampedAcos(Rule):
                 f"`{library}` of a cosine that rounding can push beyond 1: NaN where the vectors agree; "
                 "use `safe_angle`, or clamp to [-1, 1]",
                 computes="NaN wherever the rounded cosine is above 1 or below -1",
-                fix=self._fix(call, argument, library, facts),
+                fix=self._angle(call, argument, library, facts) or self._clamp(call, argument, library, facts),
+                torch_fix=self._clamp(call, argument, library, facts),
             )
 
     def _argument(self, call: ir.Call, facts: ModuleFacts) -> tuple[ir.Expr, str] | None:
@@ -211,10 +213,7 @@ class UnclampedAcos(Rule):
                         return True
         return False
 
-    def _fix(self, call: ir.Call, argument: ir.Expr, library: str, facts: ModuleFacts) -> Fix | None:
-        angle = self._angle(call, argument, facts) if library.startswith(("torch", ".")) else None
-        if angle is not None:
-            return angle
+    def _clamp(self, call: ir.Call, argument: ir.Expr, library: str, facts: ModuleFacts) -> Fix | None:
         start, end = facts.span(argument)
         text = facts.text[start:end]
         if library.startswith("math") or "\n" in text:
@@ -229,30 +228,25 @@ class UnclampedAcos(Rule):
             return None
         return Fix(Applicability.UNSAFE, "Clamp the cosine to [-1, 1]", (Edit(start, end, content),))
 
-    def _angle(self, call: ir.Call, argument: ir.Expr, facts: ModuleFacts) -> Fix | None:
+    def _angle(self, call: ir.Call, argument: ir.Expr, library: str, facts: ModuleFacts) -> Fix | None:
         """``acos`` of a cosine written out in place becomes ``safe_angle``."""
+        if not library.startswith(("torch", ".")):
+            return None
         if isinstance(argument, ir.Call) and facts.qualified(argument.func) in _LIBRARY_COSINES:
             arguments = [a for a in argument.args if a.keyword in (None, "dim")]
             positional = [a for a in arguments if a.keyword is None]
             if len(arguments) != len(argument.args) or not 2 <= len(positional) <= 3:
                 return None
             dims = [a for a in arguments if a.keyword == "dim"] + positional[2:]
-            left, right = positional[0].value, positional[1].value
+            left, right = facts.source(positional[0].value), facts.source(positional[1].value)
             dim = facts.source(dims[0].value) if dims else "1"
         else:
-            parts = division(argument)
-            product = inner_product(parts[0], facts) if parts is not None and isinstance(argument, ir.Binary) else None
-            denominator = read_denominator(parts[1], facts) if parts is not None else None
-            if product is None or denominator is None or len(denominator.operands) != 2:
+            found = read_quotient(argument, facts)
+            if found is None or found.keepdim:
                 return None
-            left, right = product.left, product.right
-            m, n = denominator.operands
-            paired = (ir.same(left, m) and ir.same(right, n)) or (ir.same(left, n) and ir.same(right, m))
-            if not paired or product.over not in ("flat", "dim"):
-                return None
-            dim = "0" if product.dim is None else facts.source(product.dim)
+            left, right, dim = found.left, found.right, found.dim
         if "#" in facts.source(call):
             return None
-        content = f"safe_angle({facts.source(left)}, {facts.source(right)}, dim={dim})"
+        content = f"safe_angle({left}, {right}, dim={dim})"
         edits = (Edit(*facts.span(call), content),)
         return runtime_fix(facts, "safe_angle", edits, "Call fa_lint_runtime.safe_angle")

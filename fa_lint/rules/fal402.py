@@ -63,7 +63,7 @@ class UnregisteredFeedback(ProjectRule):
     ```
 
     ## Fix safety
-    Safe, and offered where one plain assignment in `__init__` after `super().__init__()` is all there is: no number
+    Safe, and offered where one plain assignment of a tensor in `__init__` after `super().__init__()` is all there is: no number
     changes, the tensor now travels with the module. `state_dict()` gains a key: checkpoints written before lack it, and a
     strict load says so. For lists use `fa_lint_runtime.Feedback`, `nn.ParameterList` or one buffer each.
 
@@ -282,6 +282,18 @@ def _plain_sites(facts: ModuleFacts, kind: str) -> Iterator[FeedbackSite]:
             yield site
 
 
+_FACTORIES = frozenset(
+    "randn rand randint normal empty zeros ones full eye tensor as_tensor from_numpy bernoulli empty_like zeros_like "
+    "ones_like full_like rand_like randn_like randint_like clone sign abs relu Tensor FloatTensor DoubleTensor HalfTensor "
+    "empty_strided diag tril triu".split()
+)
+_WRAPPERS = frozenset({"torch.autograd.Variable"})
+_KEEPS = frozenset(
+    "sign abs clone detach to float double half bfloat16 cpu cuda t mul div add sub pow neg view reshape contiguous "
+    "transpose permute unsqueeze squeeze flatten clamp type type_as expand repeat sqrt exp log tanh square".split()
+)
+
+
 def _fix(facts: ModuleFacts, site: FeedbackSite) -> Fix | None:
     """``register_buffer`` where the attribute is set once, in ``__init__``, to a tensor that torch made."""
     store = facts.node(site.store)
@@ -313,15 +325,21 @@ def _fix(facts: ModuleFacts, site: FeedbackSite) -> Fix | None:
 
 
 def _made_by_torch(facts: ModuleFacts, value: ir.Expr) -> bool:
-    """No None in a branch, nothing of NumPy, no local name: the value is a tensor wherever the line runs."""
-    made = False
-    for node in ir.walk(value):
-        if isinstance(node, ir.Conditional | ir.Bool | ir.Compare | ir.Walrus):
-            return False
-        if isinstance(node, ir.Call):
-            name = facts.qualified(node.func) or ""
-            if name.startswith("torch."):
-                made = True
-            elif name:
-                return False
-    return made
+    """Return True where a value is one tensor wherever the line runs: nothing else can be a buffer."""
+    match value:
+        case ir.Call(func=func, args=args):
+            name = facts.qualified(func)
+            if name is None:
+                known = isinstance(func, ir.Attr) and (func.attr in _KEEPS or func.attr.endswith("_"))
+                return known and isinstance(func, ir.Attr) and _made_by_torch(facts, func.value)
+            if name.startswith("torch.nn.init.") or name in _WRAPPERS:
+                return bool(args) and _made_by_torch(facts, args[0].value)
+            return name.startswith("torch.") and name.rpartition(".")[2] in _FACTORIES
+        case ir.Attr(attr="T" | "mT" | "data", value=inner) | ir.Unary(op="-", operand=inner):
+            return _made_by_torch(facts, inner)
+        case ir.Binary(op="+" | "-" | "*" | "/", left=left, right=right):
+            # A tensor and whatever can be added to or multiplied with it.
+            return _made_by_torch(facts, left) or _made_by_torch(facts, right)
+        case ir.Binary(op="**" | "@", left=left):
+            return _made_by_torch(facts, left)
+    return False

@@ -52,7 +52,7 @@ class LegacyBackwardHook(Rule):
 
     ## Fix safety
     Unsafe, and offered only where the hook reads `grad_input[0]` and replaces nothing: the full hook gives the gradient of
-    the module's first input there. Hooks that use other positions must be rewritten: a full hook has one entry for each
+    the module's first input there, None where that input needs no gradient. Hooks that use other positions must be rewritten: a full hook has one entry for each
     input of the module and none for its parameters.
 
     ## References
