@@ -8,6 +8,7 @@ what was there before, with the same arguments, and returns its result untouched
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from .checks.normalize import floored_normalize
 from .checks.self_cosine import same_memory, self_cosine
 from .evidence import in_backward
 from .half import cast_of_this_node, remember_cast, watch_gradient
+from .masking import unmasked
 from .measurement import Measurement
 from .registration import Kernel, Wrapper, register
 from .watch import collecting_norms, is_inside, nested, offer_norm, quiet, watch
@@ -53,7 +55,7 @@ def _look_at_cosine(
         call,
     )
     if eps == 0 and out is not None:
-        watch("zero-by-zero", name, pair, lambda xs, now: undefined_cosine(xs[0], xs[1], out, now=now), call)
+        watch("zero-by-zero", name, pair, unmasked(partial(undefined_cosine, result=out), out, call), call)
 
 
 def _cosine(below: Kernel) -> Kernel:
