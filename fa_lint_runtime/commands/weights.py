@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..checkpoint import load_checkpoint
 from ..errors import CheckpointError
 from ..feedback import Feedback
+from ..state import load_state
 
 __all__ = ["Weights", "WeightsError", "load_into", "read_weights"]
 
@@ -102,13 +103,13 @@ def _feedback(path: Path, value: Any) -> Feedback:
 
 
 def load_into(path: Path, model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """``load_state_dict``, strictly.
+    """``load_state_dict``, strictly; what was saved may have been wrapped.
 
     Raises:
         WeightsError: names or shapes that do not fit, in one line.
     """
     try:
-        model.load_state_dict(dict(state))
+        load_state(model, state)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
         raise WeightsError(f"{path}: the weights do not fit the model: {' '.join(lines)[:300]}") from None
