@@ -12,7 +12,7 @@ except ImportError:
 
 from .angles import safe_angle
 from .checkpoint import Checkpoint, StoredFeedback, load_checkpoint, save_checkpoint
-from .cosine import safe_cosine
+from .cosine import SafeCosineSimilarity, safe_cosine, safe_cosine_similarity
 from .cosine_matrix import safe_cosine_matrix
 from .diagnostics import (
     CreditInputs,
@@ -53,6 +53,7 @@ __all__ = [
     "Monitor",
     "RuntimeCheckWarning",
     "RuntimeNumericsError",
+    "SafeCosineSimilarity",
     "StoredFeedback",
     "TensorEntry",
     "UndefinedCosineError",
@@ -72,6 +73,7 @@ __all__ = [
     "safe_angle",
     "safe_cosine",
     "safe_cosine_matrix",
+    "safe_cosine_similarity",
     "safe_norm",
     "safe_unit",
     "save_checkpoint",

@@ -14,13 +14,17 @@ _SUPPORTED = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.floa
 
 
 def floating_tensor(name: str, x: object) -> None:
-    """Refuse whatever is not a real floating-point tensor.
+    """Refuse whatever is not a real floating-point tensor in plain memory.
 
     Raises:
         TypeError: says what was given and what to do.
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
+    if x.is_nested:
+        raise TypeError(f"{name} is a nested tensor: take its parts one by one (unbind), or pad it")
+    if x.layout is not torch.strided:
+        raise TypeError(f"{name} has the layout {x.layout}: convert it with .to_dense() first")
     dtype = x.dtype
     if dtype in _SUPPORTED:
         return

@@ -11,17 +11,19 @@ import os
 import shutil
 import struct
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .digests import tensor_digest, tensors_in, tree_digest
 from .errors import CheckpointError, MissingFeedbackError
 from .feedback import Feedback
+from .state import load_state, state_of
 
 __all__ = ["Checkpoint", "StoredFeedback", "load_checkpoint", "save_checkpoint"]
 
@@ -32,6 +34,14 @@ _END_RECORD = struct.Struct("<4s4H2LH")  # zip: end of central directory
 _SEAL = b"fa-lint-sha256:"
 _SEAL_LENGTH = len(_SEAL) + 64
 _PROBES = 4
+
+# Not ``str(value)``: an enumeration says its own name there.
+_SCALARS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (int, int.__int__),
+    (float, float.__float__),
+    (str, str.__str__),
+    (bytes, bytes),
+)
 
 FeedbackSource = Feedback | Mapping[str, Tensor | nn.Module]
 
@@ -92,6 +102,14 @@ class Checkpoint:
         """False: every alignment of this network is N/A."""
         return bool(self.auxiliaries)
 
+    def load_into(self, model: nn.Module) -> None:
+        """Load the weights strictly, into a model that may be wrapped (DistributedDataParallel, ``torch.compile``).
+
+        Raises:
+            RuntimeError: names or shapes that do not fit, as from ``load_state_dict``.
+        """
+        load_state(model, self.model)
+
     def auxiliary(self, site: str) -> StoredFeedback:
         """What serves a site.
 
@@ -115,17 +133,38 @@ class Checkpoint:
         return Feedback(matrices, kind=kind, seed=self.seed, derivative=self.derivative)
 
 
-def _plain(value: Any) -> Any:
-    """A structure as it is stored: tensors detached, on the CPU, without the rest of a larger storage."""
+def _plain(value: Any, name: str) -> Any:
+    """A structure as it is stored: tensors detached, on the CPU, without the rest of a larger storage; numbers and
+    strings of Python's own types, which NumPy and enumerations derive theirs from.
+
+    Raises:
+        TypeError: something else, with its name.
+    """
     if isinstance(value, Tensor):
         return value.detach().cpu().clone(memory_format=torch.contiguous_format)
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {_scalar(key, f"a key of {name}"): _plain(item, f"{name}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return (
-            type(value)(_plain(item) for item in value) if type(value) in (list, tuple) else [_plain(i) for i in value]
-        )
-    return value
+        items = [_plain(item, f"{name}.{index}") for index, item in enumerate(value)]
+        return tuple(items) if type(value) is tuple else items
+    return _scalar(value, name)
+
+
+def _plain_parts(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(part, name) for name, part in content.items()}
+
+
+def _scalar(value: Any, name: str) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | torch.dtype | torch.device):
+        return value
+    for plain, as_plain in _SCALARS:
+        if isinstance(value, plain):
+            return value if type(value) is plain else as_plain(value)
+    raise TypeError(
+        f"cannot store a {type(value).__qualname__} as {name}: only tensors, numbers, strings, lists, tuples and dicts"
+    )
 
 
 def _auxiliaries(feedback: FeedbackSource | None) -> dict[str, Any]:
@@ -137,7 +176,7 @@ def _auxiliaries(feedback: FeedbackSource | None) -> dict[str, Any]:
         if isinstance(item, Tensor):
             sites[site] = {"type": "tensor", "tensors": {"": item}}
         elif isinstance(item, nn.Module):
-            sites[site] = {"type": "module", "tensors": dict(item.state_dict())}
+            sites[site] = {"type": "module", "tensors": state_of(item)}
         else:
             raise TypeError(f"feedback for {site!r} must be a tensor or a module, got {type(item).__name__}")
     if isinstance(feedback, Feedback):
@@ -184,17 +223,19 @@ def save_checkpoint(
 
     Args:
         path: where; its folder must exist. A symbolic link is followed.
-        model: its ``state_dict`` is stored.
+        model: its ``state_dict`` is stored, under the names of the module inside ``torch.compile``, DataParallel and
+            DistributedDataParallel.
         feedback: a :class:`Feedback`, or site name to matrix or network (bridges, EP feedback). None says *on
             purpose* that there is none; it has no default (FAL401).
         optimizer: its ``state_dict`` is stored.
-        meta: plain values, lists, dicts, tensors.
+        meta: plain values (NumPy's scalars become Python's), lists, dicts, tensors.
 
     Returns:
         str: SHA-256 of the content, as ``Checkpoint.digest``.
 
     Raises:
-        CheckpointError: content that cannot be stored safely, a full disk, a read-back that differs.
+        CheckpointError: content that cannot be stored safely, a full disk, a read-back that differs, a name that
+            ``torch.load`` takes for another format (``.safetensors``).
         TypeError: an auxiliary that is neither tensor nor module.
 
     Source:
@@ -210,22 +251,21 @@ def save_checkpoint(
         (True, 3, True)
     """
     target = Path(os.path.realpath(path))
-    payload: dict[str, Any] = _plain(
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "model": dict(model.state_dict()),
-            "optimizer": None if optimizer is None else optimizer.state_dict(),
-            "feedback": _auxiliaries(feedback),
-            "meta": dict(meta or {}),
-        }
-    )
-    payload["manifest"] = _manifest(payload)
+    for name in (Path(path), target):
+        if name.suffix.lower() == ".safetensors":
+            raise CheckpointError(path, "torch.load reads a file of this name as safetensors: call it .pt")
+    content = {
+        "model": state_of(model),
+        "optimizer": None if optimizer is None else optimizer.state_dict(),
+        "feedback": _auxiliaries(feedback),
+        "meta": dict(meta or {}),
+    }
     try:
-        digest = tree_digest(payload)
+        payload: dict[str, Any] = {"format": FORMAT, "version": VERSION, **_plain_parts(content)}
     except TypeError as error:
         raise CheckpointError(path, str(error)) from None
-    payload["digest"] = digest
+    payload["manifest"] = _manifest(payload)
+    digest = payload["digest"] = tree_digest(payload)
     temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
         _write(temporary, payload)
@@ -332,7 +372,8 @@ def _read(path: str | Path) -> dict[str, Any]:
     """
     try:
         _check_seal(path)
-        payload = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:  # given a path, torch chooses the format by its name
+            payload = torch.load(file, map_location="cpu", weights_only=True)
     except (CheckpointError, FileNotFoundError):
         raise
     except Exception as error:  # torch.load raises nearly anything on a malformed file

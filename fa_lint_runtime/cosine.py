@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .arguments import floating_tensor, result_dtype, shaped
 from .eager import WITHOUT_FP64, is_plain_eager
@@ -20,7 +20,7 @@ from .errors import UndefinedCosineError
 from .kernels import compensated, composite, function
 from .kernels import triton as triton_kernels
 
-__all__ = ["Undefined", "safe_cosine"]
+__all__ = ["SafeCosineSimilarity", "Undefined", "safe_cosine", "safe_cosine_similarity"]
 
 Undefined = Literal["nan", "raise"]
 
@@ -49,7 +49,8 @@ def safe_cosine(
 
     Raises:
         UndefinedCosineError: with ``undefined="raise"``; carries index, reason, and how many.
-        TypeError: integers, bools (convert them first) and complex numbers (two conventions: see the message).
+        TypeError: integers, bools (convert them first) and complex numbers (two conventions: see the message); tensors
+            that are sparse, nested or of MKL-DNN.
         IndexError: ``dim`` out of range.
         ValueError: an unknown ``undefined``.
 
@@ -80,6 +81,40 @@ def safe_cosine(
     if undefined == "raise":
         _raise_if_undefined(a, b, dim, result, keepdim and not scalar)
     return result
+
+
+def safe_cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1) -> Tensor:
+    """:func:`safe_cosine` with the arguments of ``F.cosine_similarity``, but ``eps``, which is what makes it wrong.
+
+    Example:
+        >>> safe_cosine_similarity(torch.tensor([[3e-10, 4e-10]]), x2=torch.tensor([[1.0, 0.0]]))
+        tensor([0.6000])
+    """
+    return safe_cosine(x1, x2, dim)
+
+
+class SafeCosineSimilarity(nn.Module):
+    """:func:`safe_cosine` in place of ``torch.nn.CosineSimilarity``.
+
+    Args:
+        dim: where the vectors lie.
+
+    Example:
+        >>> SafeCosineSimilarity(dim=1)(torch.tensor([[3e-10, 4e-10]]), torch.tensor([[1.0, 0.0]]))
+        tensor([0.6000])
+    """
+
+    def __init__(self, dim: int = 1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """The cosines along ``dim``."""
+        return safe_cosine_similarity(x1, x2, self.dim)
+
+    def extra_repr(self) -> str:
+        """For ``print``."""
+        return f"dim={self.dim}"
 
 
 def _dispatch(a: Tensor, b: Tensor, dim: int, keepdim: bool, dtype: torch.dtype, exactly: bool) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import torch
@@ -157,6 +157,19 @@ class Feedback(nn.Module):
             raise MissingFeedbackError(f"feedback for site {site!r} (known: {', '.join(self._sites)})")
         matrix: Tensor = getattr(self, f"matrix_{self._sites.index(site)}")
         return matrix
+
+    def __contains__(self, site: object) -> bool:
+        return site in self._sites
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sites)
+
+    def __len__(self) -> int:
+        return len(self._sites)
+
+    def keys(self) -> tuple[str, ...]:
+        """Site names, in order, as a mapping has them."""
+        return self._sites
 
     def items(self) -> list[tuple[str, Tensor]]:
         """(site, matrix) pairs, in order."""

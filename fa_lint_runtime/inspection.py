@@ -147,7 +147,8 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
 
 def _inspect_torch(path: str | Path, kind: str) -> Inspection:
     try:
-        payload: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:  # given a path, torch chooses the format by its name
+            payload: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises nearly anything on a malformed file
         return _inspect_unsafe(path, kind, error)
     if isinstance(payload, dict) and payload.get("format") == FORMAT:

@@ -15,6 +15,7 @@ from ..diagnostics.batches import tensors_of
 from ..errors import CheckpointError
 from ..feedback import Feedback
 from ..inspection import looks_like_feedback
+from ..state import load_state
 
 __all__ = ["Weights", "WeightsError", "load_into", "read_weights"]
 
@@ -121,13 +122,13 @@ def _feedback(path: Path, value: Any) -> Feedback:
 
 
 def load_into(path: Path, model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """``load_state_dict``, strictly.
+    """``load_state_dict``, strictly; what was saved may have been wrapped.
 
     Raises:
         WeightsError: names or shapes that do not fit, in one line.
     """
     try:
-        model.load_state_dict(dict(state))
+        load_state(model, state)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
         raise WeightsError(f"{path}: the weights do not fit the model: {' '.join(lines)[:300]}") from None

@@ -8,6 +8,7 @@ what was there before, with the same arguments, and returns its result untouched
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,9 +23,11 @@ from .checks.division import undefined_cosine
 from .checks.embedding_loss import floored_embedding_loss
 from .checks.norm import negative_order, underflowed_norm
 from .checks.normalize import floored_normalize
+from .checks.overflow import overflowed_cosine, overflowed_norm
 from .checks.self_cosine import same_memory, self_cosine
 from .evidence import in_backward
 from .half import cast_of_this_node, remember_cast, watch_gradient
+from .masking import unmasked
 from .measurement import Measurement
 from .registration import Kernel, Wrapper, register
 from .watch import collecting_norms, is_inside, nested, offer_norm, quiet, watch
@@ -52,8 +55,10 @@ def _look_at_cosine(
         lambda xs, now: clamped_cosine(xs[0], xs[1], back, eps, out, own, now=now),
         call,
     )
+    lost = partial(overflowed_cosine, dim=back, result=out, taken=own)
+    watch("overflowed-cosine", name, pair, lambda xs, now: lost(*xs, now=now), call)
     if eps == 0 and out is not None:
-        watch("zero-by-zero", name, pair, lambda xs, now: undefined_cosine(xs[0], xs[1], out, now=now), call)
+        watch("zero-by-zero", name, pair, unmasked(partial(undefined_cosine, result=out), out, call), call)
 
 
 def _cosine(below: Kernel) -> Kernel:
@@ -149,6 +154,8 @@ def _watch_small_norm(x: Tensor, dim: Any, result: Tensor) -> None:
     call = caller()
     axes = None if dim is None or len(dim) == 0 else tuple(dim)
     frame = call.frame_of(_NORMALIZE) if call else None
+    name = "torch.linalg.vector_norm" if frame is None else "F.normalize"
+    watch("overflowed-norm", name, (x,), lambda xs, now: overflowed_norm(xs[0], result, axes, now=now), call)
     if frame is not None:
         eps = float(frame.f_locals["eps"])
 

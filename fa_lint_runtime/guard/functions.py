@@ -13,6 +13,7 @@ from .callsite import backward_pass, caller, site_of
 from .checks.division import zero_by_zero
 from .evidence import in_backward, remember_grads, remember_leaves
 from .exchange import exchange
+from .masking import unmasked
 from .watch import is_inside, nested, quiet, unnoticed, watch
 
 __all__ = ["install"]
@@ -77,7 +78,7 @@ def _divide(name: str) -> Callable[[], None]:
             result = below(self, other)
         call = caller()
         if call is not None and call.is_direct and not in_backward():
-            watch("zero-by-zero", "division", (before, other), lambda xs, now: zero_by_zero(*xs, now=now), call)
+            watch("zero-by-zero", "division", (before, other), unmasked(zero_by_zero, result, call), call)
         return result
 
     divide.__name__ = name

@@ -45,6 +45,14 @@ _KINDS = (
         "`F.cosine_similarity`, `torch.cosine_similarity`, `nn.CosineSimilarity`",
     ),
     EventKind(
+        "overflowed-cosine",
+        "FAL202",
+        "FAL201",
+        "{count} of {total} cosines were lost: a norm of {magnitude} is inf, as its square exceeds {detail}",
+        _SAFE_COSINE,
+        "the same, finite operands with a norm of inf",
+    ),
+    EventKind(
         "floored-embedding-loss",
         "FAL202",
         "FAL201",
@@ -75,6 +83,14 @@ _KINDS = (
         "{count} of {total} norms underflowed: squares of {detail} values this small are zero or subnormal",
         "use fa_lint_runtime.safe_norm",
         "`x.norm()`, `torch.norm`, `torch.linalg.norm`, `torch.linalg.vector_norm`",
+    ),
+    EventKind(
+        "overflowed-norm",
+        "FAL203",
+        "FAL203",
+        "{count} of {total} norms are inf: squares of values this large exceed {detail}",
+        "use fa_lint_runtime.safe_norm or safe_unit; where the norm itself exceeds the dtype, a wider one",
+        "the same, and `F.normalize`, of finite values",
     ),
     EventKind(
         "negative-norm-order",

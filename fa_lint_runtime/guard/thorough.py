@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from .callsite import caller
 from .checks.cast import flushed
 from .checks.division import zero_by_zero
+from .masking import unmasked
 from .watch import is_inside, quiet, watch
 
 __all__ = ["ThoroughMode"]
@@ -48,7 +49,7 @@ def _division(mode: ThoroughMode, func: Callable[..., Any], types: Any, args: An
         return result
     call = caller()
     if call is not None and call.is_direct:
-        watch("zero-by-zero", "torch.div", operands, lambda xs, now: zero_by_zero(*xs, now=now), call)
+        watch("zero-by-zero", "torch.div", operands, unmasked(zero_by_zero, result, call), call)
     return result
 
 

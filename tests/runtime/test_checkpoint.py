@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -25,6 +29,7 @@ from fa_lint_runtime import (
 )
 from fa_lint_runtime import checkpoint as module
 from fa_lint_runtime.cli import main
+from fa_lint_runtime.commands.weights import load_into, read_weights
 
 ROOT = Path(__file__).parents[2]
 
@@ -343,6 +348,123 @@ def test_output_error_contract() -> None:
         output_error(single, target[0])
     with pytest.raises(IndexError, match=r"0\.\.9"):
         output_error(single, target + 5)
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        (np.float32(0.5), 0.5), (np.float64(0.1), 0.1), (np.float16(2), 2.0), (np.int64(3), 3), (np.uint8(4), 4),
+        (np.bool_(True), True), (np.str_("ä"), "ä"), (np.bytes_(b"x"), b"x"), (Colour.RED, "red"), (Level.HIGH, 3),
+        ({"curve": [np.float32(1), (np.int32(2), None)]}, {"curve": [1.0, (2, None)]}), ({np.int64(1): 2}, {1: 2}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_scalars_of_numpy_and_enumerations_are_stored_as_those_of_python(
+    tmp_path: Path, given: Any, stored: Any
+) -> None:
+    save_checkpoint(tmp_path / "x.pt", network(), feedback=None, meta={"value": given})
+    found = load_checkpoint(tmp_path / "x.pt").meta["value"]
+    assert found == stored and type(found) is type(stored)
+
+
+def test_an_optimizer_may_hold_scalars_of_numpy(tmp_path: Path) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=np.float64(0.1), momentum=np.float32(0.9))
+    save_checkpoint(tmp_path / "x.pt", model, feedback=None, optimizer=optimizer)
+    assert (load_checkpoint(tmp_path / "x.pt").optimizer or {})["param_groups"][0]["lr"] == 0.1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [np.ones(2), np.array(2.5), np.datetime64("2020-01-01"), np.complex64(1j), np.longdouble(1), {1}, Path("x"), 1j],
+    ids=str,
+)
+def test_what_cannot_be_stored_is_refused_by_name(tmp_path: Path, given: Any) -> None:
+    with pytest.raises(CheckpointError, match=r"cannot store a \w+ as meta\.runs\.0\.value"):
+        save_checkpoint(tmp_path / "x.pt", network(), feedback=None, meta={"runs": [{"value": given}]})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.SAFETENSORS"])
+def test_a_name_of_another_format_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CheckpointError, match=r"call it \.pt"):
+        save_checkpoint(tmp_path / name, network(), feedback=None)
+    (tmp_path / "link.pt").symlink_to(tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"call it \.pt"):
+        save_checkpoint(tmp_path / "link.pt", network(), feedback=None)
+    save_checkpoint(tmp_path / "x.pt", network(), feedback=None)
+    (tmp_path / "x.pt").rename(tmp_path / name)
+    assert not load_checkpoint(tmp_path / name).has_feedback
+    assert inspect_checkpoint(tmp_path / name).format.startswith("fa-lint-checkpoint")
+
+
+class Inner(nn.Module):
+    """A module that calls a part of its own what wrappers call theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = nn.Linear(4, 3)
+        self.head = nn.Linear(3, 2)
+
+
+WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "none": lambda model: model,
+    "data parallel": nn.DataParallel,
+    "compiled": lambda model: cast(nn.Module, torch.compile(model)),
+    "compiled data parallel": lambda model: cast(nn.Module, torch.compile(nn.DataParallel(model))),
+    "data parallel of compiled": lambda model: nn.DataParallel(cast(nn.Module, torch.compile(model))),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile, when it is imported
+@pytest.mark.parametrize("saved", WRAPPERS)
+@pytest.mark.parametrize("loaded", WRAPPERS)
+@pytest.mark.parametrize("make", [network, Inner])
+def test_wrappers_leave_no_name_behind(tmp_path: Path, saved: str, loaded: str, make: Callable[[], nn.Module]) -> None:
+    model, path = make(), tmp_path / "x.pt"
+    digest = save_checkpoint(path, WRAPPERS[saved](model), feedback={"net": WRAPPERS[saved](model)})
+    checkpoint = load_checkpoint(path)
+    assert same(checkpoint.model, dict(model.state_dict())) and digest == checkpoint.digest
+    assert same(checkpoint.auxiliary("net").tensors, dict(model.state_dict()))
+    fresh = make()
+    checkpoint.load_into(WRAPPERS[loaded](fresh))
+    assert same(dict(fresh.state_dict()), dict(model.state_dict()))
+    # Files of others carry the names of the wrappers.
+    torch.save(WRAPPERS[saved](model).state_dict(), path)
+    other = make()
+    load_into(path, WRAPPERS[loaded](other), read_weights(path, None, None).state)
+    assert same(dict(other.state_dict()), dict(model.state_dict()))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile, when it is imported
+def test_a_compiled_part_leaves_no_name_behind(tmp_path: Path) -> None:
+    model, plain = Inner(), Inner()
+    plain.load_state_dict(model.state_dict())
+    model.head = cast(nn.Linear, torch.compile(model.head))
+    save_checkpoint(tmp_path / "x.pt", model, feedback=None)
+    assert same(load_checkpoint(tmp_path / "x.pt").model, dict(plain.state_dict()))
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "x.pt", network(), feedback=None)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        load_checkpoint(tmp_path / "x.pt").load_into(nn.DataParallel(Inner()))
+
+
+def test_feedback_answers_as_a_mapping_of_its_sites() -> None:
+    feedback = Feedback.dfa([4, 2], 3, seed=0)
+    assert "blocks.0" in feedback
+    assert all(absent not in feedback for absent in ("0", 0, "blocks", "blocks.2", None))
+    assert list(feedback) == list(feedback.keys()) == ["blocks.0", "blocks.1"] and len(feedback) == 2
+    assert dict(feedback).keys() == dict(feedback.items()).keys()
 
 
 def test_inspection_of_every_kind_of_file(tmp_path: Path) -> None:

@@ -8,14 +8,17 @@ import threading
 
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fa_lint_runtime import (
+    SafeCosineSimilarity,
     UndefinedCosineError,
     safe_angle,
     safe_cosine,
     safe_cosine_matrix,
+    safe_cosine_similarity,
     safe_norm,
     safe_unit,
 )
@@ -408,3 +411,33 @@ def test_dtensor_on_one_process(tmp_path: object) -> None:
             assert grad.full_tensor().shape == a.shape
     finally:
         dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_in_place_of_those_of_torch(dim: int) -> None:
+    a, b = torch.randn(5, 7, requires_grad=True), torch.randn(5, 7)
+    expected = F.cosine_similarity(a, b, dim=dim)
+    module = SafeCosineSimilarity(dim=dim)
+    for found in (safe_cosine_similarity(x1=a, x2=b, dim=dim), module(a, b), module(x1=a, x2=b)):
+        torch.testing.assert_close(found, expected)
+        assert torch.equal(found, safe_cosine(a, b, dim=dim))
+    assert torch.equal(safe_cosine_similarity(a, b), safe_cosine(a, b, dim=1))
+    assert (
+        SafeCosineSimilarity().dim == nn.CosineSimilarity().dim and repr(module) == f"SafeCosineSimilarity(dim={dim})"
+    )
+
+
+@pytest.mark.filterwarnings("ignore")  # torch says of some of these layouts that they are in beta
+@pytest.mark.parametrize("layout", ["coo", "csr", "mkldnn", "jagged", "nested"])
+def test_layouts_without_plain_memory_are_refused_by_name(layout: str) -> None:
+    x, plain = torch.ones(2, 4), torch.ones(2, 4)
+    made = {
+        "coo": x.to_sparse,
+        "csr": x.to_sparse_csr,
+        "mkldnn": x.to_mkldnn,
+        "jagged": lambda: torch.nested.nested_tensor([torch.ones(4), torch.ones(3)], layout=torch.jagged),
+        "nested": lambda: torch.nested.nested_tensor([torch.ones(4), torch.ones(3)]),
+    }[layout]()
+    for call in (lambda: safe_cosine(made, plain), lambda: safe_cosine(plain, made), lambda: safe_norm(made)):
+        with pytest.raises(TypeError, match=r"^(a|b|x) (has the layout|is a nested)"):
+            call()

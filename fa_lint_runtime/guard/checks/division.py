@@ -9,8 +9,6 @@ from ._norms import broadcast
 
 __all__ = ["undefined_cosine", "zero_by_zero"]
 
-_NAN = float("nan")
-
 
 def zero_by_zero(a: Tensor, b: Tensor, *, now: bool) -> tuple[int, Measurement | None]:
     """NaNs that a quotient makes of zeros; those that came in with an operand do not count."""
@@ -21,7 +19,7 @@ def zero_by_zero(a: Tensor, b: Tensor, *, now: bool) -> tuple[int, Measurement |
         return total, None
     if now and not bool(bad.any()):
         return total, None
-    return total, Measurement("zero-by-zero", bad.sum(), total, None, _NAN, _NAN, 0.0)
+    return total, Measurement("zero-by-zero", bad.sum(), total, magnitude=0.0)
 
 
 def undefined_cosine(a: Tensor, b: Tensor, result: Tensor, *, now: bool) -> tuple[int, Measurement | None]:
@@ -33,4 +31,4 @@ def undefined_cosine(a: Tensor, b: Tensor, result: Tensor, *, now: bool) -> tupl
     count = bad.sum() * (a.isfinite().all() & b.isfinite().all())
     if now and not int(count):
         return total, None
-    return total, Measurement("zero-by-zero", count, total, None, _NAN, _NAN, 0.0)
+    return total, Measurement("zero-by-zero", count, total, magnitude=0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import pickle
 import subprocess
 import sys
@@ -339,6 +340,40 @@ def test_zero_by_zero_of_a_cosine_without_eps() -> None:
         F.cosine_similarity(torch.zeros(2, 3), torch.ones(2, 3), eps=0)
         F.cosine_similarity(torch.full((2, 3), float("nan")), torch.ones(2, 3), eps=0)
     assert [(event.code, event.count) for event in log] == [("FAL405", 2)]
+
+
+LARGE = {torch.float32: 3e19, torch.float64: 1e200, torch.bfloat16: 3e19, torch.float16: 6e4}
+
+
+@pytest.mark.parametrize("dtype", LARGE)
+def test_squares_that_overflow(dtype: torch.dtype) -> None:
+    a = torch.tensor([[1.0, 1.0, 0.0, 3.0], [2.0, 1.0, 1.0, 1.0]], dtype=torch.float64)
+    b = torch.tensor([[0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
+    large, small = (a * LARGE[dtype] / a.max()).repeat(1, 5).to(dtype), b.repeat(1, 5).to(dtype)
+    with guard("record", rules=["FAL202", "FAL203"]) as log:
+        cosine = F.cosine_similarity(large, small)
+        norm = large.norm(dim=1)
+        unit = F.normalize(large)
+        torch.linalg.vector_norm(large)
+    assert not bool(cosine.any() | unit.any()) and bool(norm.isinf().all()) and not log.unchecked
+    found = [(e.kind, e.function, e.count, e.total) for e in log]
+    assert found == [
+        ("overflowed-cosine", "F.cosine_similarity", 2, 2),
+        ("overflowed-norm", "Tensor.norm", 2, 2),
+        ("overflowed-norm", "F.normalize", 2, 2),
+        ("overflowed-norm", "torch.linalg.vector_norm", 1, 1),
+    ]
+    assert log.events[0].was == 0.0
+    assert log.events[0].should == pytest.approx(float(safe_cosine(large.double(), small.double())[0]), rel=1e-6)
+    assert log.events[1].should == pytest.approx(max(math.hypot(*row) for row in large.tolist()), rel=1e-6)
+
+
+def test_an_inf_of_the_operands_is_no_overflow() -> None:
+    with guard("record") as log:
+        for value in (float("inf"), float("nan"), 1e18):
+            x = torch.full((2, 3), value)
+            F.cosine_similarity(x, torch.ones(2, 3)), x.norm(dim=1), F.normalize(x)
+    assert not log and not log.unchecked
 
 
 def test_zero_by_zero_in_place() -> None:
