@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from fa_lint.analysis.project import Project
@@ -182,7 +183,9 @@ def _findings(
         return findings, [], None, not broken
     facts = _facts(source, tree, declared)
     facts.path = source.path
-    facts.load = project.load if project is not None else None
+    if project is not None:
+        facts.load = project.load
+        facts.holds = partial(project.holds_text, source.path)
     result.parsed = True
     clues: list[Clue] = []
     for rule in rules:

@@ -31,6 +31,8 @@ _PARALLEL_BYTES = 4_000_000
 _CHUNK_BYTES = 400_000
 _DEEP_BYTES = 8_000
 _MOST_RELATED = 5
+# In larger trees everything imports everything, and following it costs ten times the rest.
+_MOST_FILES = 500
 
 _Job = tuple[str, bytes, frozenset[str]]
 # The number of a chunk, and of a job in it, or None for all of them.
@@ -94,7 +96,7 @@ def lint(
     keys: dict[str, str] = {}
     gc.freeze()
     paths = sorted({*files, *context})
-    project = Project(paths, settings.role_names) if len(paths) > 1 else None
+    project = _project(paths, settings.role_names)
     rules = select(settings.codes)
     shown = set(files)
     for path in paths:
@@ -253,7 +255,7 @@ def _run(
     # The collector would walk every tree several times while it is built: a third of the time.
     collecting = gc.isenabled()
     gc.disable()
-    project = Project(paths, declared) if len(paths) > 1 else None
+    project = _project(paths, declared)
     try:
         for job in left.values():
             yield from _analyse_chunk([job], declared, project)
@@ -302,12 +304,17 @@ def _chunks(todo: list[_Job]) -> Iterable[list[_Job]]:
         yield chunk
 
 
+def _project(paths: list[str], declared: RoleNames) -> Project | None:
+    """Return what values are followed through from file to file; in a very large run each file stands alone."""
+    return Project(paths, declared) if 1 < len(paths) <= _MOST_FILES else None
+
+
 _inherited: tuple[list[list[_Job]], RoleNames, Project | None] = ([], RoleNames(), None)
 
 
 def _be_worker(chunks: list[list[_Job]], declared: RoleNames, paths: list[str]) -> None:
     global _inherited
-    _inherited = (chunks, declared, Project(paths, declared) if len(paths) > 1 else None)
+    _inherited = (chunks, declared, _project(paths, declared))
     gc.freeze()
     gc.disable()
 

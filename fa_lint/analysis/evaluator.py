@@ -8,7 +8,7 @@ Everything is found on demand and kept, so a file costs what its rules ask about
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from fa_lint.analysis import terms as t
@@ -23,8 +23,10 @@ from fa_lint.semantics.words import EPS_WORDS, words
 __all__ = ["Evaluator", "Frame"]
 
 _DEEPEST = 120
+# A file may ask for so much; what is beyond is unknown.
 _MOST_FRAMES = 400
-_MOST_STEPS = 40_000
+_MOST_FOREIGN = 32
+_MOST_STEPS = 12_000
 _FRAME_DEPTH = 6
 _MOST_CALLS = 64
 _NOTHING: t.Alternatives = ((t.Unknown(), frozenset()),)
@@ -49,7 +51,6 @@ class Frame:
     known: dict[int, t.Alternatives] = field(default_factory=dict)
     joins: dict[Join, t.Alternatives] = field(default_factory=dict)
     defined: dict[int, t.Alternatives] = field(default_factory=dict)
-    steps: int = 0
 
     @property
     def flow(self) -> Flow | None:
@@ -67,6 +68,8 @@ class Evaluator:
         self._bound: dict[tuple[object, ...], Frame] = {}
         self._attributes: dict[tuple[int, str], t.Alternatives] = {}
         self._depth = 0
+        self._steps = 0
+        self._foreign = 0
         self._calls = Calls(self)
 
     # -- frames -----------------------------------------------------------------------------------------------
@@ -141,6 +144,9 @@ class Evaluator:
                 calls.append((call, caller))
             return self._bound[key]
         if caller.depth >= _FRAME_DEPTH or len(self.frames) >= _MOST_FRAMES:
+            return None
+        self._foreign += module.number > 0
+        if self._foreign > _MOST_FOREIGN and module.number:
             return None
         root = self.root(module, function.node, function.receiver)
         outer = function.frame if isinstance(function.frame, Frame) else root.outer
@@ -232,9 +238,9 @@ class Evaluator:
         known = frame.known.get(node.nid)
         if known is not None:
             return known
-        if self._depth > _DEEPEST or frame.steps > _MOST_STEPS:
+        if self._depth > _DEEPEST or self._steps > _MOST_STEPS:
             return _NOTHING
-        frame.steps += 1
+        self._steps += 1
         # A value that depends on itself other than through a loop is unknown there.
         frame.known[node.nid] = _NOTHING
         self._depth += 1
@@ -455,9 +461,7 @@ class Evaluator:
         return replace(vector, ident=self.identities.of("global", frame.module.number, node.id))
 
     def _qualified(self, frame: Frame, node: ir.Expr, name: str) -> t.Alternatives:
-        found = self.program.imported(frame.module.number, name)
-        if found is not None and not isinstance(found[1], ir.Module):
-            return t.single(self.project_object(*found))
+        # A function or class of another file is looked up where it is called.
         number = frame.module.facts.values.number(node)
         if number is not None:
             return t.single(t.Constant(number, self.site(frame, node)))
@@ -739,13 +743,15 @@ class Evaluator:
         flow = frame.flow
         if flow is None or node.nid not in flow.places:
             return ()
-        if isinstance(node.target, ir.Subscript):
-            return self._augmented_item(frame, node)
+        target = node.target
+        while isinstance(target, ir.Subscript):
+            target = target.value
         block, _ = flow.places[node.nid]
-        name = dotted(node.target) or ""
-        for definition in flow.blocks[block].definitions.get(name, ()):
+        for definition in flow.blocks[block].definitions.get(dotted(target) or "", ()):
             if definition.node is node:
-                return self._definition(frame, flow, definition)
+                # In this order, whoever asks first: a loop comes back to the definition before it has a value.
+                found = self._definition(frame, flow, definition)
+                return found if target is node.target else self._augmented_item(frame, node)
         return ()
 
     def _running_attribute(self, frame: Frame, name: str) -> t.Term:
@@ -1049,7 +1055,9 @@ class Evaluator:
             for base in instance.node.bases:
                 value = t.one(self.of(self.root(module, module.facts.module), base.value))
                 if isinstance(value, t.Instance) and value.node is not instance.node:
-                    inner = replace(value, ident=instance.ident * 2 + 1, made=True, given=instance.given)
+                    inner = replace(
+                        value, ident=self.identities.of("base", instance.ident), made=True, given=instance.given
+                    )
                     found = self.attribute(inner, attr)
                     if found:
                         break
@@ -1169,20 +1177,3 @@ def _role(kind: str) -> t.Role:
 def _key(values: t.Alternatives) -> tuple[object, ...]:
     """What two calls must share to share a frame."""
     return tuple(t.key(term) for term, _ in values)
-
-
-def interesting(values: Iterable[t.Alternative]) -> bool:
-    """Return True where one of the values is a gradient or holds gradients."""
-    for term, _ in values:
-        match term:
-            case t.Vector(role=role) if role.is_gradient:
-                return True
-            case t.Monomial(vectors=vectors) if any(v.role.is_gradient for v in vectors):
-                return True
-            case t.Sequence(element=element, items=items):
-                if interesting(element) or any(interesting(item) for item in items or ()):
-                    return True
-            case t.Mapping(element=element, items=pairs):
-                if interesting(element) or any(interesting(item) for _, item in pairs):
-                    return True
-    return False

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fa_lint.analysis import terms as t
+from fa_lint.analysis.interest import interesting
 from fa_lint.analysis.models import BUILTINS, FUNCTIONS, METHODS, Row
 from fa_lint.semantics import ir
 from fa_lint.semantics.words import words
@@ -64,9 +65,8 @@ class Calls:
         """Return what a method call calls; a method of an array is its row, and stands for itself."""
         assert isinstance(node.func, ir.Attr)
         qualified = frame.module.facts.names.qualified(node.func)
-        known = self._ev.program.imported(frame.module.number, qualified) if qualified is not None else None
-        if known is not None:
-            return t.single(self._ev.project_object(*known))
+        if qualified is not None:
+            return t.single(self._imported(frame, node, qualified))
         receivers = self._ev.of(frame, node.func.value)
         found: list[t.Alternative] = []
         for term, tags in receivers:
@@ -101,7 +101,18 @@ class Calls:
                 row = FUNCTIONS.get(name) or BUILTINS.get(name.removeprefix("builtins."))
                 if row is not None:
                     return self._apply(frame, node, row, name)
+                known = self._imported(frame, node, name)
+                if not isinstance(known, t.Library):
+                    return self._call(frame, node, known)
         return t.single(self._named(frame, node))
+
+    def _imported(self, frame: Frame, node: ir.Call, name: str) -> t.Term:
+        """Return what an imported name means in the run; only what is given gradients, or speaks of them, is read."""
+        if not self._ev.program.has_others:
+            return t.Library(name)
+        given = any(interesting(self._ev.of(frame, arg.value)) for arg in node.args)
+        found = self._ev.program.imported(frame.module.number, name, given=given)
+        return self._ev.project_object(*found) if found is not None else t.Library(name)
 
     def _named(self, frame: Frame, node: ir.Call) -> t.Vector:
         return self._ev.vector(frame, node)
@@ -607,7 +618,8 @@ class Calls:
         return t.unique(found)
 
     def _parameter(self, given: _Given) -> t.Vector:
-        ident = next((x.ident for x, _ in given.first if isinstance(x, t.Vector | t.Instance)), given.node.nid)
+        owners = [x.ident for x, _ in given.first if isinstance(x, t.Vector | t.Instance)]
+        ident = owners[0] if owners else self._ev.identities.of("model", given.frame.number, given.node.nid)
         vector = self._ev.source(given.frame, given.node, t.Role.PARAMETER, "parameters of a model")
         return replace(vector, ident=self._ev.identities.of("parameters of", ident))
 

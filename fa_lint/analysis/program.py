@@ -11,6 +11,8 @@ from fa_lint.semantics.facts import Load, ModuleFacts
 __all__ = ["Module", "Program"]
 
 _MOST_HOPS = 8
+# A file with its helpers; in a library everything reaches everything.
+_MOST_MODULES = 10
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +36,12 @@ class Program:
         self.modules: list[Module] = []
         self._load = load
         self._paths: dict[str, int] = {}
-        self._resolved: dict[tuple[int, str], tuple[int, ir.Node] | None] = {}
+        self._resolved: dict[tuple[int, str, bool], tuple[int, ir.Node] | None] = {}
+
+    @property
+    def has_others(self) -> bool:
+        """Return True in a run over several files."""
+        return self._load is not None
 
     def add(self, path: str, facts: ModuleFacts) -> Module:
         if path not in self._paths:
@@ -55,18 +62,21 @@ class Program:
                         found.append(other)
         return found
 
-    def imported(self, module: int, name: str) -> tuple[int, ir.Node] | None:
-        """Return the function or class (or module) of the run that a dotted name means in a module."""
-        key = (module, name)
+    def imported(self, module: int, name: str, *, given: bool = True) -> tuple[int, ir.Node] | None:
+        """Return the function or class (or module) of the run that a dotted name means in a module.
+
+        Without being ``given`` a gradient, a function matters only if it speaks of gradients itself.
+        """
+        key = (module, name, given)
         if key not in self._resolved:
             self._resolved[key] = None
-            self._resolved[key] = self._find(module, name, 0)
+            self._resolved[key] = self._find(module, name, 0, given)
         return self._resolved[key]
 
-    def _find(self, module: int, name: str, hops: int) -> tuple[int, ir.Node] | None:
-        if self._load is None or hops > _MOST_HOPS:
+    def _find(self, module: int, name: str, hops: int, given: bool = True) -> tuple[int, ir.Node] | None:
+        if self._load is None or hops > _MOST_HOPS or len(self.modules) > _MOST_MODULES:
             return None
-        found = self._load(self.modules[module].path, name)
+        found = self._load(self.modules[module].path, name, given)
         if found is None:
             return None
         path, facts, rest = found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 
 from fa_lint.modules import Imports, Modules
@@ -19,10 +19,18 @@ __all__ = ["Project"]
 
 # A file in which none of these occurs makes no gradients and names none.
 _SUBJECT = re.compile(rb"grad|credit|costate|jac|vjp|hess|hook|tape|[Pp]seudo")
-_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+([^\n#]*)|import[ \t]+([^\n#]+))", re.MULTILINE)
-_NAME = re.compile(rb"[\w.]+")
-_MOST_LOADED = 48
-_MOST_NEAR = 40
+_IMPORT = re.compile(
+    rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([^\n#]+))", re.MULTILINE
+)
+_AS = re.compile(rb"([\w.]+)(?:[ \t]+as[ \t]+(\w+))?")
+_BLOCK = re.compile(rb"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
+_WORD = re.compile(rb"[A-Za-z_]\w*")
+_MEASURE = re.compile(rb"norm|cos|dot\(|inner\(|einsum|\.sum\(|@|sqrt|matmul")
+_NORM = re.compile(rb"norm\(|dot\(|inner\(|einsum|sqrt\(|\*\* ?-?0?\.5")
+_DIVISION = re.compile(rb"[^/]/[^/]|div_?\(|reciprocal|rsqrt")
+_LIBRARY = re.compile(rb"cosine_similarity|CosineSimilarity|normalize\(")
+_MOST_LOADED = 200
+_MOST_HOPS = 4
 
 
 class Project:
@@ -33,9 +41,10 @@ class Project:
         self._modules = Modules(dict.fromkeys(self._paths, ()))
         self._declared = declared
         self._data: dict[str, bytes | None] = {}
-        self._subjects: dict[str, bool] = {}
-        self._matches: dict[tuple[str, str], bool] = {}
-        self._imported: dict[str, tuple[str, ...]] = {}
+        self._tested: dict[tuple[str, str, str], bool] = {}
+        self._blocks: dict[str, dict[str, bytes]] = {}
+        self._imported: dict[str, dict[str, str]] = {}
+        self._modules_of: dict[tuple[str, str], tuple[str, str] | None] = {}
         self._loaded: OrderedDict[str, tuple[Source, ModuleFacts] | None] = OrderedDict()
         # What the file under analysis has asked for: part of what its result depends on.
         self.asked: dict[str, str] = {}
@@ -43,62 +52,117 @@ class Project:
     # -- which rules can find something --------------------------------------------------------------------------
 
     def opens(self, rule: Rule, path: str, data: bytes, imports: Imports) -> bool:
-        """Return True where a file and what it imports have together what a rule looks for."""
+        """Return True where a file and the functions that it imports have together what a rule looks for."""
         formula, subject = rule.may_match(data), _SUBJECT.search(data) is not None
         if formula and subject:
             return True
         if not formula and not subject:
             return False
-        near = self._near(path, imports)
-        found = any(self._match(rule, p) for p in near) if subject else any(self._subject(p) for p in near)
-        if near:
-            self._ask(*near)
-        return found
 
-    def _near(self, path: str, imports: Imports) -> list[str]:
-        """The files that a file imports, and those that they import."""
-        direct = dict.fromkeys(file for _, target in imports for file in self._files(target, path))
-        found = dict.fromkeys(direct)
-        for file in direct:
-            found.update(dict.fromkeys(self._imports_of(file)))
-            if len(found) > _MOST_NEAR:
-                break
-        found.pop(path, None)
-        return list(found)[:_MOST_NEAR]
+        def test(text: bytes) -> bool:
+            return rule.may_match(text) if subject else _SUBJECT.search(text) is not None
 
-    def _files(self, target: str, caller: str) -> list[str]:
-        """The files that ``from a import b`` can read: ``a/b.py``, else ``a.py``."""
-        if not target.strip("."):
-            return self._modules.files(target, caller)
-        module = target.rpartition(".")[0]
-        dots = target[: len(target) - len(target.lstrip("."))]
-        found = self._modules.files(target, caller)
-        if not found and (module or dots):
-            found = self._modules.files(module if module.strip(".") else dots, caller)
-        return [file for file in found if file != caller]
+        kind = rule.code if subject else "subject"
+        for local, target in imports:
+            names = [target] if local != "*" else [f"{target}.*"]
+            if b"." in data and local != "*":
+                names += [f"{target}.{m.decode()}" for m in _members(local, data)]
+            if any(self._holds(name, path, test, kind) for name in names):
+                return True
+        return False
 
-    def _imports_of(self, path: str) -> tuple[str, ...]:
+    def holds_text(self, caller: str, dotted: str, speaking: bool) -> bool:
+        """Return True where an imported name leads to text that speaks of gradients, or can measure them."""
+        test, kind = (_speaks, "subject") if speaking else (_makes, "makes")
+        found = self._module_of(dotted, caller)
+        if found is None:
+            return False
+        return self._holds(dotted if found[1] else f"{dotted}.*", caller, test, kind)
+
+    def _holds(self, dotted: str, caller: str, test: Callable[[bytes], bool], kind: str, hops: int = 0) -> bool:
+        """Return True where the text of an imported function or class passes a test, or of what it uses."""
+        found = self._definition(dotted, caller)
+        if found is None or hops > _MOST_HOPS:
+            return False
+        path, name = found
+        self._ask(path)
+        key = (kind, path, name)
+        if key not in self._tested:
+            self._tested[key] = False  # a circle of imports
+            self._tested[key] = self._test(path, name, test, kind, hops)
+        return self._tested[key]
+
+    def _test(self, path: str, name: str, test: Callable[[bytes], bool], kind: str, hops: int) -> bool:
+        data = self._read(path) or b""
+        if name == "*" or b".register" in data:  # functions that are registered with others have no name of their own
+            return test(data) or any(self._holds(t, path, test, kind, hops + 1) for t in self._targets(path).values())
+        blocks = self._blocks_of(path)
+        waiting, seen = [name], {name}
+        while waiting:
+            block = blocks.get(waiting.pop())
+            if block is None:
+                continue
+            if test(block):
+                return True
+            for word in {match.decode("ascii", "ignore") for match in _WORD.findall(block)} - seen:
+                seen.add(word)
+                if word in blocks:
+                    waiting.append(word)
+                elif word in self._targets(path) and self._holds(self._targets(path)[word], path, test, kind, hops + 1):
+                    return True
+        target = self._targets(path).get(name)
+        if name not in blocks and target is not None:
+            return self._holds(target, path, test, kind, hops + 1)
+        stars = [t for local, t in self._targets(path).items() if local.startswith("*")]
+        return name not in blocks and any(self._holds(f"{t}.{name}", path, test, kind, hops + 1) for t in stars)
+
+    def _definition(self, dotted: str, caller: str) -> tuple[str, str] | None:
+        """Return the file that a dotted name is looked for in, and the first part of the name there."""
+        found = self._module_of(dotted, caller)
+        if found is None or not found[1]:
+            return None
+        return found[0], found[1].partition(".")[0]
+
+    def _blocks_of(self, path: str) -> dict[str, bytes]:
+        """The text of each function and class at the top level of a file."""
+        if path not in self._blocks:
+            data = self._read(path) or b""
+            starts = [(m.start(), m[1].decode("ascii", "ignore")) for m in _BLOCK.finditer(data)]
+            ends = [*(start for start, _ in starts), len(data)][1:]
+            self._blocks[path] = {name: data[start:end] for (start, name), end in zip(starts, ends, strict=False)}
+        return self._blocks[path]
+
+    def _targets(self, path: str) -> dict[str, str]:
+        """The imports of a file by local name, read from its lines."""
         if path not in self._imported:
-            targets = _targets(self._read(path) or b"")
-            files = dict.fromkeys(file for target in targets for file in self._files(target, path))
-            self._imported[path] = tuple(files)
+            self._imported[path] = dict(_targets(self._read(path) or b""))
         return self._imported[path]
-
-    def _subject(self, path: str) -> bool:
-        if path not in self._subjects:
-            self._subjects[path] = _SUBJECT.search(self._read(path) or b"") is not None
-        return self._subjects[path]
-
-    def _match(self, rule: Rule, path: str) -> bool:
-        key = (rule.code, path)
-        if key not in self._matches:
-            self._matches[key] = rule.may_match(self._read(path) or b"")
-        return self._matches[key]
 
     # -- loading -------------------------------------------------------------------------------------------------
 
-    def load(self, caller: str, dotted: str) -> tuple[str, ModuleFacts, str] | None:
-        """Return path and facts of the module that a dotted name begins with, and the rest of the name."""
+    def load(self, caller: str, dotted: str, given: bool = True) -> tuple[str, ModuleFacts, str] | None:
+        """Return path and facts of the module that a dotted name begins with, and the rest of the name.
+
+        None also where nothing that the name leads to can make a gradient, or measure one that it is given.
+        """
+        found = self._module_of(dotted, caller)
+        if found is None:
+            return None
+        # An object is made before it is given anything.
+        measures = given or found[1].rpartition(".")[2][:1].isupper()
+        test, kind = (_matters, "matters") if measures else (_speaks, "subject")
+        if found[1] and not self._holds(dotted, caller, test, kind):
+            return None
+        loaded = self._load(found[0])
+        return (found[0], loaded[1], found[1]) if loaded is not None else None
+
+    def _module_of(self, dotted: str, caller: str) -> tuple[str, str] | None:
+        key = (dotted, caller)
+        if key not in self._modules_of:
+            self._modules_of[key] = self._find_module(dotted, caller)
+        return self._modules_of[key]
+
+    def _find_module(self, dotted: str, caller: str) -> tuple[str, str] | None:
         dots = dotted[: len(dotted) - len(dotted.lstrip("."))]
         parts = dotted.lstrip(".").split(".")
         for cut in range(len(parts), -1, -1):
@@ -106,11 +170,8 @@ class Project:
             if not module:
                 break
             files = [file for file in self._modules.files(module, caller) if file != caller]
-            if not files:
-                continue
-            nearest = max(files, key=lambda file: (_shared(file, caller), file))
-            found = self._load(nearest)
-            return (nearest, found[1], ".".join(parts[cut:])) if found is not None else None
+            if files:
+                return max(files, key=lambda file: (_shared(file, caller), file)), ".".join(parts[cut:])
         return None
 
     def source(self, path: str) -> tuple[Source, ModuleFacts] | None:
@@ -165,18 +226,43 @@ class Project:
         )
 
     def _meaning(self, path: str, imports: Imports) -> str:
-        files = [self._files(target, path) for _, target in imports]
-        return _digest(repr([found for found in files if found]).encode("utf-8", "surrogateescape"))
+        found = [self._module_of(target, path) for _, target in imports]
+        return _digest(repr([module for module in found if module]).encode("utf-8", "surrogateescape"))
 
 
-def _targets(data: bytes) -> Iterator[str]:
+def _targets(data: bytes) -> Iterator[tuple[str, str]]:
+    """(local name, dotted name) of the imports; several lines in brackets included."""
     for match in _IMPORT.finditer(data):
         if match[3] is not None:
-            yield from (name.decode("ascii", "ignore") for name in _NAME.findall(match[3]))
+            for name, local in _AS.findall(match[3]):
+                yield (local or name.partition(b".")[0]).decode("ascii", "ignore"), name.decode("ascii", "ignore")
             continue
         module = match[1].decode("ascii", "ignore")
-        names = [name.decode("ascii", "ignore") for name in _NAME.findall(match[2])]
-        yield from (f"{module}{name}" if module.endswith(".") else f"{module}.{name}" for name in names or ["*"])
+        for number, (name, local) in enumerate(_AS.findall(match[2]) or [(b"*", b"")]):
+            if b"*" in match[2]:
+                yield f"*{module}{number}", module
+                break
+            dotted = name.decode("ascii", "ignore")
+            joined = f"{module}{dotted}" if module.endswith(".") else f"{module}.{dotted}"
+            yield (local or name).decode("ascii", "ignore"), joined
+
+
+def _members(local: str, data: bytes) -> set[bytes]:
+    """``f`` of every ``local.f`` in a text."""
+    return set(re.findall(rb"\b" + re.escape(local.encode()) + rb"\.([A-Za-z_]\w*)", data))
+
+
+def _speaks(text: bytes) -> bool:
+    return _SUBJECT.search(text) is not None
+
+
+def _makes(text: bytes) -> bool:
+    """Return True where a norm or a product, and a division, stand together: what a cosine is made of."""
+    return _LIBRARY.search(text) is not None or (_NORM.search(text) is not None and _DIVISION.search(text) is not None)
+
+
+def _matters(text: bytes) -> bool:
+    return _SUBJECT.search(text) is not None or _MEASURE.search(text) is not None
 
 
 def _shared(one: str, other: str) -> int:

@@ -68,6 +68,8 @@ __all__ = [
 # Most ways in which one value can come about that are told apart; more are cut off.
 MOST = 8
 _MOST_FACTORS = 6
+# Lists of lists of lists are as deep as anybody puts vectors.
+_DEEPEST = 3
 # Names of vectors that nobody has named: a difference may be small by construction, all layers together rarely are.
 DIFFERENCE = "a difference"
 WHOLE = "all layers"
@@ -651,7 +653,7 @@ def renamed(term: Vector | Monomial, rename: Callable[[Vector], Vector]) -> Vect
     )
 
 
-def identities(term: Term) -> Iterator[int]:
+def identities(term: Term, depth: int = 0) -> Iterator[int]:
     """The identities of the vectors and containers that a term is made of."""
     match term:
         case Vector(ident=ident):
@@ -661,19 +663,23 @@ def identities(term: Term) -> Iterator[int]:
             yield from (v.ident for v, _ in term.norms)
         case Sequence() | Mapping():
             yield term.ident
+            if depth > _DEEPEST:
+                return
             for inner, _ in term.element:
-                yield from identities(inner)
+                yield from identities(inner, depth + 1)
             items = term.items or () if isinstance(term, Sequence) else [value for _, value in term.items]
             for item in items:
                 for inner, _ in item:
-                    yield from identities(inner)
+                    yield from identities(inner, depth + 1)
 
 
-def relabelled(term: Term, rename: Callable[[int], int]) -> Term:
+def relabelled(term: Term, rename: Callable[[int], int], depth: int = 0) -> Term:
     """Return a term with other identities, in containers too."""
+    if depth > _DEEPEST:
+        return Unknown()
 
     def inside(values: Alternatives) -> Alternatives:
-        return tuple((relabelled(inner, rename), tags) for inner, tags in values)
+        return tuple((relabelled(inner, rename, depth + 1), tags) for inner, tags in values)
 
     match term:
         case Vector() | Monomial():

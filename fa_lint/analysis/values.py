@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.analysis import terms as t
-from fa_lint.analysis.evaluator import Evaluator, Frame, interesting
+from fa_lint.analysis.evaluator import Evaluator, Frame
+from fa_lint.analysis.interest import interesting
 from fa_lint.analysis.program import Module, Program
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["Made", "Values", "values_of"]
+
+_MEASURES = frozenset(
+    "norm vector_norm dot vdot inner matmul mm bmm mv vecdot einsum sum sqrt rsqrt square pow nansum normalize "
+    "cosine_similarity CosineSimilarity cosine safe_cosine safe_unit hypot".split()
+)
+_DIVIDES = frozenset(
+    "div div_ divide true_divide rsqrt rsqrt_ reciprocal reciprocal_ normalize cosine_similarity CosineSimilarity "
+    "cosine safe_cosine safe_unit".split()
+)
+_DIVISIONS = frozenset("div div_ divide true_divide".split())
+_INVERSES = frozenset("rsqrt rsqrt_ reciprocal reciprocal_".split())
+_COSINES = frozenset({"cosine_similarity", "CosineSimilarity"})
+# Code in which none of these occurs makes no gradients and names none.
+SUBJECT = re.compile("grad|credit|costate|jac|vjp|hess|hook|tape|[Pp]seudo")
+# What they make compares when it is called.
+_MAKERS = frozenset({"CosineSimilarity", "cosine_similarity"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +53,17 @@ class Values:
         self.module = self.program.add(facts.path, facts)
         self.evaluator = Evaluator(self.program)
         self._made: list[Made] | None = None
-        self._candidates: dict[tuple[int, int], list[ir.Expr | ir.AugAssign]] = {}
+        self._outlines: dict[int, Outline] = {}
 
     def of(self, node: ir.Expr) -> t.Alternatives:
         """Return the values of an expression of this module, with the arguments of its function unbound."""
         return self.evaluator.of(self._frame(node), node)
+
+    def may_hold_cosine(self, node: ir.Node) -> bool:
+        """Return True where a function makes a cosine or calls one that does."""
+        outline = self._outline(self.module)
+        home = outline.home(node)
+        return home in outline.makers or home in outline.callers
 
     def _frame(self, node: ir.Node) -> Frame:
         names = self.module.facts.names
@@ -72,12 +96,16 @@ class Values:
 
     def _all(self) -> Iterator[Made]:
         facts = self.module.facts
-        roots = [self.evaluator.root(self.module, facts.module)]
-        roots += [self.evaluator.root(self.module, function) for function in facts.names.functions]
+        outline = self._outline(self.module)
         done = set()
-        for frame in roots:
-            done.add(frame.number)
-            yield from self._in(frame)
+        functions: list[ir.Module | ir.FunctionDef] = [facts.module, *facts.names.functions]
+        for function in functions:
+            if not outline.may_hold_gradient(function):
+                continue
+            if function.nid in outline.makers or any(self._leads_on(outline, c) for c in outline.calls(function)):
+                frame = self.evaluator.root(self.module, function)
+                done.add(frame.number)
+                yield from self._in(frame)
         # Calls bind arguments, which makes frames; those may call further.
         for frame in self.evaluator.frames:
             if frame.number in done or not any(interesting(values) for values in frame.parameters.values()):
@@ -87,36 +115,191 @@ class Values:
                 yield from self._in(frame)
 
     def _in(self, frame: Frame) -> Iterator[Made]:
-        for node in self._candidates_of(frame):
-            if isinstance(node, ir.AugAssign):
-                values = self.evaluator.augmented(frame, node)
-            else:
-                values = self.evaluator.of(frame, node)
-            for term, _ in values:
-                if isinstance(term, t.Monomial | t.Aggregate | t.Angle):
-                    yield Made(frame, node, term)
+        outline = self._outline(frame.module)
+        if frame.node.nid in outline.makers and self._divides_by_norms(frame, outline):
+            for node in outline.candidates(frame.node):
+                yield from self._terms(frame, node)
+            return
+        for call in outline.calls(frame.node):
+            # A call matters for what it is given; what a function makes of anything else is found in the function.
+            if self._leads_on(outline, call) and any(interesting(self.evaluator.of(frame, a.value)) for a in call.args):
+                yield from self._terms(frame, call)
 
-    def _candidates_of(self, frame: Frame) -> list[ir.Expr | ir.AugAssign]:
-        key = (frame.module.number, frame.node.nid)
-        if key not in self._candidates:
-            self._candidates[key] = list(_candidates(frame.node))
-        return self._candidates[key]
+    def _divides_by_norms(self, frame: Frame, outline: Outline) -> bool:
+        """Return True where something in a function is divided by a norm, or a library does it."""
+        for node in outline.candidates(frame.node):
+            below: ir.Expr | None = None
+            match node:
+                case ir.Binary(op="/", right=right):
+                    below = right
+                case ir.AugAssign(op="/", value=value):
+                    below = value
+                case ir.Call(func=ir.Attr(value=value, attr=attr), args=[]) if attr in _INVERSES:
+                    below = value
+                case ir.Call(func=func, args=[*_, last]) if _last(func) in _DIVISIONS | _INVERSES:
+                    below = last.value
+                case ir.Call(func=func) if _last(func) in _DIVIDES - _DIVISIONS - _INVERSES or outline.compares(node):
+                    return True
+                case ir.Binary(op="**", left=left, right=ir.Unary()):
+                    below = left
+            if below is not None and not isinstance(below, ir.Const) and self._is_of_norms(frame, below):
+                return True
+        return False
+
+    def _is_of_norms(self, frame: Frame, node: ir.Expr) -> bool:
+        for term, _ in self.evaluator.of(frame, node):
+            if isinstance(term, t.Monomial) and (term.norms or any(a.ident == b.ident for a, b in term.dots)):
+                return True
+        return False
+
+    def _terms(self, frame: Frame, node: ir.Expr | ir.AugAssign) -> Iterator[Made]:
+        if isinstance(node, ir.AugAssign):
+            values = self.evaluator.augmented(frame, node)
+        else:
+            values = self.evaluator.of(frame, node)
+        for term, _ in values:
+            if isinstance(term, t.Monomial | t.Aggregate | t.Angle):
+                yield Made(frame, node, term)
+
+    def _leads_on(self, outline: Outline, call: ir.Call) -> bool:
+        names = _names(call.func)
+        return bool(names & outline.leading) or (self.program.has_others and bool(names & outline.imported))
+
+    def _outline(self, module: Module) -> Outline:
+        if module.number not in self._outlines:
+            self._outlines[module.number] = Outline(module.facts, alone=not self.program.has_others)
+        return self._outlines[module.number]
 
 
-def _candidates(root: ir.Module | ir.FunctionDef | ir.Lambda) -> Iterator[ir.Expr | ir.AugAssign]:
-    """Quotients, products and calls of a function, without those of the functions inside it."""
-    stack: list[ir.Node] = [root.body]
-    while stack:
-        node = stack.pop()
-        match node:
-            case ir.FunctionDef():
-                stack += [*node.decorators]
+class Outline:
+    """Which functions of a module can make a cosine, a projection or a unit vector: only those are evaluated whole.
+
+    Such a *maker* has a division and something to divide by: a norm, a product, or a call of a function that has one.
+    """
+
+    def __init__(self, facts: ModuleFacts, *, alone: bool) -> None:
+        self._nodes: dict[int, list[ir.Expr | ir.AugAssign]] = {}
+        measuring: set[int] = set()
+        dividing: set[int] = set()
+        named: dict[int, str] = {facts.module.nid: ""}
+        # Imported functions that can make a cosine of what they are given, and those that speak of gradients.
+        self.imported = set() if alone else facts.imported_names(speaking=False)
+        self._spoken = set() if alone else facts.imported_names(speaking=True)
+        # Names that are bound to what a call makes: an object, a partial function.
+        objects: dict[str, set[str]] = {}
+        parents, homes = facts.names.parents, [facts.module.nid] * len(facts.names.nodes)
+        self._homes = homes
+        for number, node in enumerate(facts.names.nodes):
+            if node is None:
                 continue
-            case ir.Lambda():
-                continue
-            case ir.Call() | ir.Binary(op="/" | "*" | "@") | ir.AugAssign(op="/" | "*"):
-                yield node
-        stack.extend(ir.children(node))
+            home = homes[number] = homes[parents[number]]
+            match node:
+                case ir.FunctionDef():
+                    named[number] = node.name
+                    homes[number] = number
+                case ir.Assign(targets=targets, value=ir.Call(func=func) as call):
+                    made_by = _last(call.args[0].value if _last(func) == "partial" and call.args else func)
+                    for target in targets:
+                        objects.setdefault(_last(target), set()).add(made_by)
+                case ir.Call(func=func):
+                    self._nodes.setdefault(home, []).append(node)
+                    name = _last(func)
+                    if name in _MEASURES:
+                        measuring.add(home)
+                    if name in _DIVIDES:
+                        dividing.add(home)
+                case ir.Binary(op="/") | ir.AugAssign(op="/"):
+                    self._nodes.setdefault(home, []).append(node)
+                    dividing.add(home)
+                case ir.Binary(op="*" | "@" | "**" as op) | ir.AugAssign(op="*" as op):
+                    if op != "**" or (isinstance(node, ir.Binary) and isinstance(node.right, ir.Unary)):
+                        self._nodes.setdefault(home, []).append(node)
+                    if op != "*":
+                        measuring.add(home)
+                    if op == "**" and isinstance(node, ir.Binary) and isinstance(node.right, ir.Unary):
+                        dividing.add(home)
+        called: dict[int, set[str]] = {}
+        for home, nodes in self._nodes.items():
+            called[home] = set().union(*(_names(n.func) for n in nodes if isinstance(n, ir.Call)))
+        calls_of = {method: owner.name for owner in facts.names.classes for method in _call_methods(owner)}
+        names = {home: {name, calls_of[home]} if home in calls_of else {name} for home, name in named.items()}
+        measures = set().union(*(names[home] for home in measuring if home in names), () if alone else self.imported)
+        made = {name for name, makers in objects.items() if makers & (_MAKERS | measures)}
+        measures |= made
+        self._comparing = {name for name in made if objects[name] & _MAKERS}
+        dividing |= {home for home, said in called.items() if said & {n for n in made if objects[n] & _MAKERS}}
+        self.makers = {home for home in dividing if home in measuring or called.get(home, set()) & measures}
+        # Names through which a call can lead into a maker, at once or through other functions of the module.
+        self.leading = set().union(*(names[home] for home in self.makers if home in names)) - {""}
+        waiting = True
+        while waiting:
+            more = {name for name, makers in objects.items() if makers & self.leading}
+            more |= set().union(
+                *(names[home] for home, said in called.items() if said & self.leading and home in names)
+            )
+            more -= self.leading | {""}
+            waiting = bool(more)
+            self.leading |= more
+        self._speaking = self._find_speaking(facts, called, named)
+        reached = self.leading if alone else self.leading | self.imported
+        self.callers = {home for home, said in called.items() if said & reached}
+        self.imported |= {name for name, makers in objects.items() if makers & self.imported}
+
+    def compares(self, call: ir.Call) -> bool:
+        """Return True for a call of what ``CosineSimilarity`` or ``partial`` made."""
+        return bool(_names(call.func) & self._comparing)
+
+    def may_hold_gradient(self, function: ir.Module | ir.FunctionDef) -> bool:
+        """Return True where a function, its class or what it calls says gradient, or has a library's cosine."""
+        return function.nid in self._speaking
+
+    def _find_speaking(self, facts: ModuleFacts, called: dict[int, set[str]], named: dict[int, str]) -> set[int]:
+        found = {home for home, said in called.items() if said & _COSINES}
+        if SUBJECT.search(facts.text) is None and not self._spoken:
+            return found
+        spoken = {function.nid for function in facts.names.functions if self._says(function, facts)}
+        for owner in facts.names.classes:
+            methods = {part.nid for part in owner.body.body if isinstance(part, ir.FunctionDef)}
+            if methods & spoken:
+                spoken |= methods
+        waiting = True
+        while waiting:
+            names = {named[home] for home in spoken if home in named} - {""}
+            more = {home for home, said in called.items() if said & (names | self._spoken)} - spoken
+            waiting = bool(more)
+            spoken |= more
+        # Statements of the module itself stand between its functions.
+        return found | spoken | {facts.module.nid}
+
+    def _says(self, function: ir.FunctionDef, facts: ModuleFacts) -> bool:
+        start, end = facts.span(function)
+        return SUBJECT.search(facts.text, start, end) is not None
+
+    def home(self, node: ir.Node) -> int:
+        """Return the number of the function (or module) that a node belongs to."""
+        return self._homes[node.nid]
+
+    def candidates(self, node: ir.Node) -> list[ir.Expr | ir.AugAssign]:
+        return self._nodes.get(node.nid, [])
+
+    def calls(self, node: ir.Node) -> list[ir.Call]:
+        return [found for found in self._nodes.get(node.nid, ()) if isinstance(found, ir.Call)]
+
+
+def _call_methods(owner: ir.ClassDef) -> list[int]:
+    return [s.nid for s in owner.body.body if isinstance(s, ir.FunctionDef) and s.name == "__call__"]
+
+
+def _names(node: ir.Expr) -> set[str]:
+    """``c`` and ``a`` of ``a.b.c``."""
+    last = _last(node)
+    while isinstance(node, ir.Attr):
+        node = node.value
+    return {last, node.id} if isinstance(node, ir.Name) else {last}
+
+
+def _last(node: ir.Expr) -> str:
+    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
 
 
 def values_of(facts: ModuleFacts) -> Values:

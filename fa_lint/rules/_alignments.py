@@ -108,8 +108,10 @@ class Alignments:
         """What the evaluator says of an expression; None where it sees no cosine of gradients or of weights."""
         if not self._has_formulas and not self._has_cosines:
             return None
-        best = NO_ALIGNMENT
-        for cosine in cosines_in(term for term, _ in values_of(self._facts).of(node)):
+        best, values = NO_ALIGNMENT, values_of(self._facts)
+        if not values.may_hold_cosine(node):
+            return None
+        for cosine in cosines_in(term for term, _ in values.of(node)):
             best = _strongest([best, self._of_cosine(cosine, node)])
         return best if best.is_measured else None
 

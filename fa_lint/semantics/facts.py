@@ -16,8 +16,9 @@ from fa_lint.semantics.values import Values
 
 __all__ = ["Load", "ModuleFacts", "extract"]
 
-# A file and a dotted name in it → path and facts of the module that the name begins with, and the rest of the name.
-Load = Callable[[str, str], "tuple[str, ModuleFacts, str] | None"]
+# A file, a dotted name in it and whether it is given a gradient → path and facts of the module that the name begins
+# with, and the rest of the name.
+Load = Callable[[str, str, bool], "tuple[str, ModuleFacts, str] | None"]
 
 
 class ModuleFacts(Derived):
@@ -35,6 +36,7 @@ class ModuleFacts(Derived):
         super().__init__()
         # How the values of this module lead to other files of the run, where there are any.
         self.load: Load | None = None
+        self.holds: Callable[[str, bool], bool] | None = None
         self.path = ""
         self.names = Names(lowered, snippets)
         self.values = Values(self.names)
@@ -70,6 +72,17 @@ class ModuleFacts(Derived):
                     found += [] if kept else [node.nid]
                 case ir.Assign(targets=[ir.Attr(attr="grad")]):
                     found.append(node.nid)
+        return found
+
+    def imported_names(self, *, speaking: bool) -> set[str]:
+        """Return the local names of imports that lead to functions of the run that measure, or speak of gradients."""
+        holds = self.holds
+        if holds is None:
+            return set()
+        found = {b.name for b in self.names.imports if b.target and holds(b.target, speaking)}
+        if any(holds(f"{module}.*", speaking) for module in self.names.star_modules):
+            called = {c.func.id for c in self.calls if isinstance(c.func, ir.Name)}
+            found |= called - set(self.names.module_scope.bindings)
         return found
 
     def nodes(self) -> Iterator[ir.Node]:
