@@ -25,8 +25,9 @@ class NegativeNormOrder(Rule):
     ## What it does
     Flags a negative number in the *positional order slot* of a norm: `x.norm(-1)`, `torch.norm(x, -1)`,
     `torch.linalg.norm(x, -1)`, `np.linalg.norm(x, -1)`, `F.normalize(x, -1)`, `F.pairwise_distance(a, b, -1)`, also
-    through a name bound to it. A keyword (`p=-1`, `ord=-1`) is read as intent and passes, as do `-inf`, a norm raised to the
-    power of its own order (`r.norm(-2) ** -2` is `Σ 1/rᵢ²`) and a function that takes norms of infinite or named order as well.
+    through a name bound to it. A keyword (`p=-1`, `ord=-1`) is read as intent and passes (but for `F.normalize(x, p=-1)`
+    without a `dim`), as do `-inf`, a norm raised to the power of its own order (`r.norm(-2) ** -2` is `Σ 1/rᵢ²`) and a
+    function that takes norms of infinite or named order as well.
 
     ## Why is this bad
     The first positional argument of a norm is its order, not a dimension. `x.norm(-1)` is `1 / Σ(1/|xᵢ|)` of the
@@ -119,6 +120,7 @@ class NegativeNormOrder(Rule):
         ),
         Invalid("import torch\ndef f(x): return float(torch.norm(x, -1)) + x.norm(-1).item()", lines=(2, 2)),
         Invalid("import torch\ndef f(x): return f'{x.norm(-1):.3f}'", lines=(2,)),
+        Invalid("import torch.nn.functional as F\ndef f(x): return F.normalize(x, p=-1)", lines=(2,)),
         Invalid(
             "import torch.nn.functional as F\ndef f(a, b): return F.pairwise_distance(a, b, -1)",
             lines=(2,),
@@ -128,9 +130,12 @@ class NegativeNormOrder(Rule):
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for norm in norm_calls(facts):
-            if norm.order is None:
+            # A direction by an inverse norm is hardly ever meant, named or not.
+            given = norm.order_keyword if norm.family == "normalize" and not norm.has_dim else None
+            given = norm.order or given
+            if given is None:
                 continue
-            order = facts.values.number(norm.order.value)
+            order = facts.values.number(given.value)
             if order is None or not order.is_integer() or not -_MOST_DIMENSIONS <= order < 0:
                 continue
             if order in powers_of(norm.call, facts):
@@ -161,6 +166,14 @@ class NegativeNormOrder(Rule):
         else:
             words, fix = dim_fix(norm, facts)
             meant = f"for the L2 norm along dimension {order} write {words}"
+        if norm.order is None:
+            return self.find(
+                facts,
+                norm.call,
+                f"order {order} in `{what}`, which has no dimension: rows that are not of unit length; write `dim={order}`",
+                computes=computes,
+                level=Level.WARNING,
+            )
         if norm.has_dim:
             # With a dimension beside it the number really is an order: legal, and hardly ever meant.
             return self.find(
