@@ -46,9 +46,11 @@ class _Signature:
 _LINALG = "linalg"
 _SIGNATURES = {
     "torch.norm": _Signature("torch", 1, 2, "p", "dim"),
+    "torch.Tensor.norm": _Signature("torch", 1, 2, "p", "dim"),
     "torch.linalg.norm": _Signature(_LINALG, 1, 2, "ord", "dim"),
     "torch.linalg.vector_norm": _Signature("torch", 1, 2, "ord", "dim"),
     "numpy.linalg.norm": _Signature(_LINALG, 1, 2, "ord", "axis"),
+    "scipy.linalg.norm": _Signature(_LINALG, 1, 2, "ord", "axis"),
     "jax.numpy.linalg.norm": _Signature(_LINALG, 1, 2, "ord", "axis"),
     "torch.nn.functional.normalize": _Signature("normalize", 1, 2, "p", "dim"),
     "torch.nn.functional.pairwise_distance": _Signature("pairwise", 2, None, "p", ""),
