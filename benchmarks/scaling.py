@@ -74,11 +74,11 @@ def looped(n: int) -> str:
 
 def classes(n: int) -> str:
     """Modules of their own, with a parameter, a forward pass and feedback."""
-    return "".join(
-        f"class M{i}(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
-        f"        self.w = nn.Parameter(torch.ones(3))\n        self.feedback = torch.randn(3, 3)\n\n    def forward(self, x):\n        return x @ self.w\n\n"
-        for i in range(n)
+    init = "    def __init__(self):\n        super().__init__()\n        self.w = nn.Parameter(torch.ones(3))\n"
+    body = (
+        f"{init}        self.feedback = torch.randn(3, 3)\n\n    def forward(self, x):\n        return x @ self.w\n\n"
     )
+    return "".join(f"class M{i}(nn.Module):\n{body}" for i in range(n))
 
 
 def methods(n: int) -> str:
