@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from fa_lint.findings import Finding, Level
 from fa_lint.rules._norms import NORM_GATE, NormCall, dim_fix, norm_calls, pairwise_fix, powers_of
 from fa_lint.rules.base import Demonstration, Invalid, Rule
+from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["NegativeNormOrder"]
@@ -129,6 +130,7 @@ class NegativeNormOrder(Rule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
+        sweeps = _order_sweeps(facts)
         for norm in norm_calls(facts):
             # A direction by an inverse norm is hardly ever meant, named or not.
             given = norm.order_keyword if norm.family == "normalize" and not norm.has_dim else None
@@ -142,20 +144,9 @@ class NegativeNormOrder(Rule):
                 continue  # Σ|xᵢ|^p: the order is meant
             if norm.family == "linalg" and order != -1:
                 continue  # ord=-2 is the smallest singular value, a quantity people do ask for
-            if self._is_order_sweep(facts, norm):
+            if facts.names.enclosing_function(norm.call) in sweeps:
                 continue
             yield self._finding(facts, norm, int(order))
-
-    def _is_order_sweep(self, facts: ModuleFacts, norm: NormCall) -> bool:
-        """Does the same function take norms of infinite or named order too? Then orders are what it is about."""
-        function = facts.names.enclosing_function(norm.call)
-        for other in norm_calls(facts):
-            order = other.order or other.order_keyword
-            if order is not None and facts.names.enclosing_function(other.call) is function:
-                value = facts.values.constant(order.value)
-                if value in ("fro", "nuc") or (isinstance(value, float) and math.isinf(value)):
-                    return True
-        return False
 
     def _finding(self, facts: ModuleFacts, norm: NormCall, order: int) -> Finding:
         matrix = "the smallest absolute column sum"
@@ -190,6 +181,17 @@ class NegativeNormOrder(Rule):
             computes=computes,
             fix=fix,
         )
+
+
+def _order_sweeps(facts: ModuleFacts) -> set[ir.FunctionDef | None]:
+    """The functions that take norms of infinite or named order as well, so that orders are what they are about."""
+    found: set[ir.FunctionDef | None] = set()
+    for norm in norm_calls(facts):
+        order = norm.order or norm.order_keyword
+        value = facts.values.constant(order.value) if order is not None else None
+        if value in ("fro", "nuc") or (isinstance(value, float) and math.isinf(value)):
+            found.add(facts.names.enclosing_function(norm.call))
+    return found
 
 
 def norm_keyword(norm: NormCall) -> str:

@@ -7,6 +7,7 @@ from fa_lint.rules._norms import NORM_GATE, NormCall, dim_fix, norm_calls
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.uses import Uses
 from fa_lint.semantics.values import UNKNOWN, is_number
 from fa_lint.semantics.words import words
 
@@ -197,10 +198,11 @@ class DimAsNormOrder(Rule):
         if not isinstance(statement, ir.Assign) or statement.value is not call:
             return False
         bound = {t.id for t in statement.targets if isinstance(t, ir.Name)}
-        scope = facts.names.scope_of(statement).node
+        scope = facts.names.scope_of(statement)
         return any(
-            isinstance(node, ir.Name) and node.id in bound and node.nid > call.nid and self._is_factor(node, facts)
-            for node in ir.walk(scope)
+            use.nid > call.nid and facts.names.scope_of(use) is scope and self._is_factor(use, facts)
+            for name in bound
+            for use in facts.derived(Uses).of(name)
         )
 
     def _is_summed(self, product: ir.Expr, facts: ModuleFacts) -> bool:

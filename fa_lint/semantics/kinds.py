@@ -50,6 +50,8 @@ class Kinds:
         match node:
             case ir.Await():
                 return "foreign"
+            case ir.Const(value=str()) | ir.Keyed() | ir.FString() | ir.Lambda():
+                return "foreign"
             case ir.Binary(left=left, right=right):
                 return self._join([self.kind(left), self.kind(right)])
             case ir.Unary(operand=inner):
