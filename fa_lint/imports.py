@@ -57,10 +57,12 @@ def import_edit(module: str, name: str, source: Source, use: int) -> Edit | None
     if source.blocks:
         block = next(b for b in source.blocks if b.start <= use < b.end)
         return Edit(block.start, block.start, f"{block.indent}{line}{newline}")
-    tree = source.parse()
-    if isinstance(tree, ParseFailure):
+    if source.head is None:
+        tree = source.parse()
+        source.head = tree if isinstance(tree, ParseFailure) else _head(tree, source)
+    if isinstance(source.head, ParseFailure):
         return None
-    head, top = _head(tree, source)
+    head, top = source.head
     for entry in head:
         if isinstance(entry.node, ast.ImportFrom) and entry.node.module == module and not entry.node.level:
             joined = _joined(entry.node, name, source)

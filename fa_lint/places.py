@@ -68,8 +68,12 @@ def _related(item: Related, source: Source) -> RelatedPlace:
 def _scope(offset: int, facts: ModuleFacts) -> str:
     """The functions and classes around an offset, outermost first: ``Probe.gamma``."""
     statement = facts.statement_at(offset)
-    around = [statement, *facts.names.ancestors(statement)] if statement is not None else []
-    return ".".join(node.name for node in reversed(around) if isinstance(node, ir.FunctionDef | ir.ClassDef))
+    around = [statement.name] if isinstance(statement, ir.FunctionDef | ir.ClassDef) else []
+    scope = facts.names.scope_of(statement) if statement is not None else None
+    while scope is not None:
+        around += [scope.node.name] if isinstance(scope.node, ir.FunctionDef | ir.ClassDef) else []
+        scope = scope.parent
+    return ".".join(reversed(around))
 
 
 def _frame(source: Source, first: int, last: int) -> tuple[tuple[int, str], ...]:

@@ -15,6 +15,7 @@ import warnings
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import PurePath
+from typing import Any
 
 from fa_lint import markdown
 from fa_lint.findings import Place
@@ -59,6 +60,8 @@ class Source:
     notebook: Notebook | None = None
     prose: str = ""
     blocks: tuple[markdown.Block, ...] = ()
+    # The imports at the top, once a fix has asked for them: a file of many findings is parsed for them once.
+    head: tuple[list[Any], int] | ParseFailure | None = None
     _starts: list[int] = field(default_factory=list)
 
     @classmethod

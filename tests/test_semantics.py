@@ -100,7 +100,7 @@ KINDS = [
     ("import torch\nprobe(torch.pi)", "foreign"),
     ("import torch\nx: torch.Tensor = load()\nprobe(x)", "array"),
     ("import numpy as np\nprobe(np.zeros(3)[0])", "array"),
-    ("import torch\nprobe(torch.ones(1) if c else None)", "foreign"),
+    ("import torch\nprobe(torch.ones(1) if c else None)", "array"),
     ("import torch\nprobe(-torch.ones(1))", "array"),
     ("class V:\n    def norm(self, p): ...\n    def f(self):\n        probe(self)", "foreign"),
     (

@@ -17,6 +17,7 @@ from fa_lint.rules._compared import given
 from fa_lint.rules._products import inner_product, is_flat
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.uses import Uses
 from fa_lint.semantics.words import EPS_WORDS, words
 
 __all__ = ["Meeting", "meeting"]
@@ -304,16 +305,11 @@ class _Follower:
         """The uses of the names and attributes that a value is bound to."""
         names = self._facts.names
         yield _Use.ANY
-        for use in list(self._facts.nodes()):
-            if isinstance(use, ir.Name):
-                bindings = names.reaching(use) if use.nid != node.nid and self._depth < _DEPTH else []
-            elif isinstance(use, ir.Attr) and isinstance(use.value, ir.Name) and use.value.id in ("self", "cls"):
-                bindings = names.self_attribute(use)
-            else:
-                continue
+        for use in self._facts.derived(Uses).of_value(node) if self._depth < _DEPTH else ():
+            bindings = names.reaching(use) if isinstance(use, ir.Name) else names.self_attribute(use)
             if any(b.value is node and b.how == "value" for b in bindings) and not self._is_target(use):
                 inner = _Follower(self._facts, self._operand, self._dim, self._depth + 1, self._mixed)
-                yield from inner.uses(use, shape) if self._depth < _DEPTH else ()
+                yield from inner.uses(use, shape)
 
     def _is_target(self, node: ir.Expr) -> bool:
         parent = self._facts.names.parent(node)
@@ -322,7 +318,12 @@ class _Follower:
     def _callers(self, function: ir.FunctionDef | ir.Lambda, shape: _Shape) -> Iterator[_Found]:
         yield _Use.OUT
         number = next((n for n, param in enumerate(function.params) if self._is_param(param)), None)
-        for call in self._facts.calls if self._depth < _DEPTH else ():
+        if self._depth >= _DEPTH:
+            return
+        calls = self._facts.calls
+        if isinstance(function, ir.FunctionDef):
+            calls = self._facts.derived(Uses).calls_named(function.name)
+        for call in calls:
             if self._calls(call, function):
                 operand = None if number is None else given(call, function.params, number)
                 inner = _Follower(self._facts, operand, self._dim, self._depth + 1, self._mixed)

@@ -8,6 +8,7 @@ from fa_lint.rules._alignments import alignments, last_name
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.names import Binding
+from fa_lint.semantics.uses import Uses
 from fa_lint.semantics.words import words
 
 __all__ = ["Layers", "uses_of"]
@@ -165,7 +166,7 @@ class Layers:
         position = next(i for i, p in enumerate(owner.params) if p is param)
         first = int(bool(owner.params) and owner.params[0].name in ("self", "cls"))
         given = []
-        for call in self._names.calls:
+        for call in self._facts.derived(Uses).calls_named(owner.name):
             if self._names.function_called(call) is owner:
                 for number, arg in enumerate(call.args):
                     if arg.keyword == param.name or (arg.keyword is None and number == position - first):

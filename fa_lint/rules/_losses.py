@@ -21,6 +21,11 @@ _PROBABILITIES = {
     "sigmoid": frozenset({"torch.sigmoid", "torch.nn.functional.sigmoid", "torch.special.expit"}),
 }
 _LAYERS = {"softmax": frozenset({"torch.nn.Softmax", "torch.nn.Softmax2d"}), "sigmoid": frozenset({"torch.nn.Sigmoid"})}
+# Wrappers that run the module they are given, and methods that give back the module they are called on.
+_WRAPPERS = frozenset({"DataParallel", "DistributedDataParallel", "DDP", "compile", "deepcopy", "prepare"})
+_SAME_MODULE = frozenset("to cuda cpu eval train half float double bfloat16 requires_grad_ apply share_memory".split())
+_PARTIAL = "functools.partial"
+_DEPTH = 6
 _SHAPING = frozenset(
     "view reshape squeeze unsqueeze float double contiguous flatten transpose permute to cpu cuda".split()
 )
@@ -47,17 +52,45 @@ def logit_losses(calls: Calls) -> Iterator[LogitLoss]:
         if name in _FUNCTIONS:
             yield LogitLoss(call, _FUNCTIONS[name], facts.source(call.func), logits, keyword(call, "target", 1))
             continue
-        made = [_built(leaf, calls) for leaf in calls.sources(call.func)] if name is None else []
-        if made and made[0] in _CLASSES and all(m == made[0] for m in made):
-            label = (made[0] or "").removeprefix("torch.")
-            yield LogitLoss(call, _CLASSES[made[0] or ""], label, logits, keyword(call, "target", 1))
+        made = {_library(leaf, calls) for leaf in objects(call.func, calls)} if name is None else set()
+        kind = made.pop() if len(made) == 1 else None
+        if kind in _CLASSES:
+            yield LogitLoss(call, _CLASSES[kind], kind.removeprefix("torch."), logits, keyword(call, "target", 1))
+        elif kind in _FUNCTIONS:
+            yield LogitLoss(call, _FUNCTIONS[kind], facts.source(call.func), logits, keyword(call, "target", 1))
 
 
-def _built(leaf: ir.Expr | None, calls: Calls) -> str | None:
-    """The library class that an expression constructs, through ``.to(device)`` and the like."""
-    while isinstance(leaf, ir.Call) and isinstance(leaf.func, ir.Attr) and leaf.func.attr in _SHAPING:
-        leaf = leaf.func.value
-    return calls.facts.qualified(leaf.func) if isinstance(leaf, ir.Call) else None
+def objects(node: ir.Expr, calls: Calls) -> list[ir.Expr | None]:
+    """What a module can be, through names, ``.to(device)``, wrappers and indices; None for a way out of sight."""
+    found: list[ir.Expr | None] = []
+    waiting, seen = [node], set()
+    while waiting:
+        for leaf in calls.sources(waiting.pop()):
+            inner = _same_module(leaf, calls) if leaf is not None else None
+            if inner is None:
+                found.append(leaf)
+            elif inner.nid not in seen:
+                seen.add(inner.nid)
+                waiting.append(inner)
+    return found
+
+
+def _same_module(leaf: ir.Expr, calls: Calls) -> ir.Expr | None:
+    """The module that a call gives back or wraps."""
+    match leaf:
+        case ir.Call(func=ir.Attr(value=inner, attr=attr)) if attr in _SAME_MODULE:
+            return inner if calls.facts.qualified(inner) is None else None
+        case ir.Call(func=ir.Name(id=last) | ir.Attr(attr=last), args=[first, *_]) if last in _WRAPPERS:
+            return first.value
+    return None
+
+
+def _library(leaf: ir.Expr | None, calls: Calls) -> str | None:
+    """The library class that an expression constructs, or the function that a ``partial`` of it calls."""
+    if not isinstance(leaf, ir.Call):
+        return None
+    name = calls.facts.qualified(leaf.func)
+    return calls.facts.qualified(leaf.args[0].value) if name == _PARTIAL and leaf.args else name
 
 
 def probability(node: ir.Expr, link: str, calls: Calls, depth: int = 0) -> ir.Expr | None:
@@ -87,7 +120,7 @@ def _probability(leaf: ir.Expr, link: str, calls: Calls, depth: int) -> ir.Expr 
             return leaf
         if leaf.func.attr in _SHAPING:
             return probability(leaf.func.value, link, calls, depth + 1)
-    layers = [_last_layer(made, link, calls) for made in calls.sources(leaf.func)]
+    layers = [_last_layer(made, link, calls) for made in objects(leaf.func, calls)]
     if layers and all(layers):
         return leaf
     values = [value for function in calls.entered(leaf) for value in facts.names.returned(function)]
@@ -99,12 +132,40 @@ def _is_self(node: ir.Expr) -> bool:
     return isinstance(node, ir.Name) and node.id == "self"
 
 
-def _last_layer(made: ir.Expr | None, link: str, calls: Calls) -> bool:
+def _last_layer(made: ir.Expr | None, link: str, calls: Calls, depth: int = 0) -> bool:
     """Is a layer, or the last layer of a ``Sequential``, the link itself?"""
-    name = _built(made, calls)
-    if name == "torch.nn.Sequential" and isinstance(made, ir.Call) and made.args and not made.args[-1].star:
-        return _last_layer(made.args[-1].value, link, calls)
-    return name in _LAYERS[link]
+    name = _library(made, calls)
+    if name != "torch.nn.Sequential" or not isinstance(made, ir.Call) or not made.args or depth > _DEPTH:
+        return name in _LAYERS[link]
+    last = _last_item(made.args[-1], calls)
+    layers = objects(last, calls) if last is not None else []
+    return bool(layers) and all(_last_layer(layer, link, calls, depth + 1) for layer in layers)
 
 
-# -- the second gate --------------------------------------------------------------------------------------------------
+def _last_item(arg: ir.Arg, calls: Calls) -> ir.Expr | None:
+    """The last layer that an argument of ``Sequential`` brings: itself, or the end of ``*layers`` or of a dict."""
+    if arg.star:
+        return _end(arg.value, calls)
+    match arg.value:
+        case ir.Call(args=[pairs]) if calls.facts.qualified(arg.value.func) == "collections.OrderedDict":
+            end = _end(pairs.value, calls)
+            return end.items[-1] if isinstance(end, ir.Sequence) and end.items else None
+    return arg.value
+
+
+def _end(sequence: ir.Expr, calls: Calls) -> ir.Expr | None:
+    """The last item of a list: of its display, or what is appended last in the block that makes it."""
+    if isinstance(sequence, ir.Sequence):
+        return sequence.items[-1] if sequence.items else None
+    if not isinstance(sequence, ir.Name):
+        return None
+    names = calls.facts.names
+    bound = names.reaching(sequence)
+    if not bound or bound[0].how != "value" or bound[0].value is None:
+        return None
+    statement = names.statement(bound[-1].node)
+    if statement is None or names.parent(statement) is not names.parent(bound[0].node):
+        return None  # appended on a branch
+    if bound[-1].how == "item":
+        return bound[-1].value
+    return _end(bound[0].value, calls) if len(bound) == 1 else None

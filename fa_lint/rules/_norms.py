@@ -10,6 +10,7 @@ from fa_lint.rules._broadcast import Meeting, meeting
 from fa_lint.rules.base import occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.uses import Uses
 
 __all__ = [
     "NORM_GATE",
@@ -46,9 +47,11 @@ class _Signature:
 _LINALG = "linalg"
 _SIGNATURES = {
     "torch.norm": _Signature("torch", 1, 2, "p", "dim"),
+    "torch.Tensor.norm": _Signature("torch", 1, 2, "p", "dim"),
     "torch.linalg.norm": _Signature(_LINALG, 1, 2, "ord", "dim"),
     "torch.linalg.vector_norm": _Signature("torch", 1, 2, "ord", "dim"),
     "numpy.linalg.norm": _Signature(_LINALG, 1, 2, "ord", "axis"),
+    "scipy.linalg.norm": _Signature(_LINALG, 1, 2, "ord", "axis"),
     "jax.numpy.linalg.norm": _Signature(_LINALG, 1, 2, "ord", "axis"),
     "torch.nn.functional.normalize": _Signature("normalize", 1, 2, "p", "dim"),
     "torch.nn.functional.pairwise_distance": _Signature("pairwise", 2, None, "p", ""),
@@ -117,8 +120,16 @@ def _is_array_method(call: ir.Call, facts: ModuleFacts) -> bool:
     return facts.kinds.uses_tensors and not facts.kinds.defines_norm
 
 
-def norm_calls(facts: ModuleFacts) -> Iterator[NormCall]:
+def norm_calls(facts: ModuleFacts) -> list[NormCall]:
     """The norm calls of a module whose operand is an array, as far as the code shows."""
+    return facts.derived(_norm_calls)
+
+
+def _norm_calls(facts: ModuleFacts) -> list[NormCall]:
+    return list(_read_all(facts))
+
+
+def _read_all(facts: ModuleFacts) -> Iterator[NormCall]:
     for call in facts.calls:
         name = facts.qualified(call.func)
         if name is not None:
@@ -147,10 +158,9 @@ def powers_of(node: ir.Expr, facts: ModuleFacts) -> Iterator[float | None]:
                 case ir.Call(func=func, args=[first, second]) if first is arg and _is_power(func, facts):
                     yield facts.values.number(second.value)
         case ir.Assign(targets=[ir.Name(id=identifier)]) as statement:
-            for use in ir.walk(facts.names.scope_of(statement).node):
-                if isinstance(use, ir.Name) and use.id == identifier and use.nid > node.nid:
-                    if any(binding.node is statement for binding in facts.names.reaching(use)):
-                        yield from powers_of(use, facts)
+            for use in facts.derived(Uses).of(identifier):
+                if use.nid > node.nid and any(binding.node is statement for binding in facts.names.reaching(use)):
+                    yield from powers_of(use, facts)
 
 
 def _is_power(func: ir.Expr, facts: ModuleFacts) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from fa_lint.findings import Finding, Level
 from fa_lint.rules._norms import NORM_GATE, NormCall, dim_fix, norm_calls, pairwise_fix, powers_of
 from fa_lint.rules.base import Demonstration, Invalid, Rule
+from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["NegativeNormOrder"]
@@ -25,8 +26,9 @@ class NegativeNormOrder(Rule):
     ## What it does
     Flags a negative number in the *positional order slot* of a norm: `x.norm(-1)`, `torch.norm(x, -1)`,
     `torch.linalg.norm(x, -1)`, `np.linalg.norm(x, -1)`, `F.normalize(x, -1)`, `F.pairwise_distance(a, b, -1)`, also
-    through a name bound to it. A keyword (`p=-1`, `ord=-1`) is read as intent and passes, as do `-inf`, a norm raised to the
-    power of its own order (`r.norm(-2) ** -2` is `Σ 1/rᵢ²`) and a function that takes norms of infinite or named order as well.
+    through a name bound to it. A keyword (`p=-1`, `ord=-1`) is read as intent and passes (but for `F.normalize(x, p=-1)`
+    without a `dim`), as do `-inf`, a norm raised to the power of its own order (`r.norm(-2) ** -2` is `Σ 1/rᵢ²`) and a
+    function that takes norms of infinite or named order as well.
 
     ## Why is this bad
     The first positional argument of a norm is its order, not a dimension. `x.norm(-1)` is `1 / Σ(1/|xᵢ|)` of the
@@ -119,6 +121,7 @@ class NegativeNormOrder(Rule):
         ),
         Invalid("import torch\ndef f(x): return float(torch.norm(x, -1)) + x.norm(-1).item()", lines=(2, 2)),
         Invalid("import torch\ndef f(x): return f'{x.norm(-1):.3f}'", lines=(2,)),
+        Invalid("import torch.nn.functional as F\ndef f(x): return F.normalize(x, p=-1)", lines=(2,)),
         Invalid(
             "import torch.nn.functional as F\ndef f(a, b): return F.pairwise_distance(a, b, -1)",
             lines=(2,),
@@ -127,30 +130,23 @@ class NegativeNormOrder(Rule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
+        sweeps = _order_sweeps(facts)
         for norm in norm_calls(facts):
-            if norm.order is None:
+            # A direction by an inverse norm is hardly ever meant, named or not.
+            given = norm.order_keyword if norm.family == "normalize" and not norm.has_dim else None
+            given = norm.order or given
+            if given is None:
                 continue
-            order = facts.values.number(norm.order.value)
+            order = facts.values.number(given.value)
             if order is None or not order.is_integer() or not -_MOST_DIMENSIONS <= order < 0:
                 continue
             if order in powers_of(norm.call, facts):
                 continue  # Σ|xᵢ|^p: the order is meant
             if norm.family == "linalg" and order != -1:
                 continue  # ord=-2 is the smallest singular value, a quantity people do ask for
-            if self._is_order_sweep(facts, norm):
+            if facts.names.enclosing_function(norm.call) in sweeps:
                 continue
             yield self._finding(facts, norm, int(order))
-
-    def _is_order_sweep(self, facts: ModuleFacts, norm: NormCall) -> bool:
-        """Does the same function take norms of infinite or named order too? Then orders are what it is about."""
-        function = facts.names.enclosing_function(norm.call)
-        for other in norm_calls(facts):
-            order = other.order or other.order_keyword
-            if order is not None and facts.names.enclosing_function(other.call) is function:
-                value = facts.values.constant(order.value)
-                if value in ("fro", "nuc") or (isinstance(value, float) and math.isinf(value)):
-                    return True
-        return False
 
     def _finding(self, facts: ModuleFacts, norm: NormCall, order: int) -> Finding:
         matrix = "the smallest absolute column sum"
@@ -161,6 +157,14 @@ class NegativeNormOrder(Rule):
         else:
             words, fix = dim_fix(norm, facts)
             meant = f"for the L2 norm along dimension {order} write {words}"
+        if norm.order is None:
+            return self.find(
+                facts,
+                norm.call,
+                f"order {order} in `{what}`, which has no dimension: rows that are not of unit length; write `dim={order}`",
+                computes=computes,
+                level=Level.WARNING,
+            )
         if norm.has_dim:
             # With a dimension beside it the number really is an order: legal, and hardly ever meant.
             return self.find(
@@ -177,6 +181,17 @@ class NegativeNormOrder(Rule):
             computes=computes,
             fix=fix,
         )
+
+
+def _order_sweeps(facts: ModuleFacts) -> set[ir.FunctionDef | None]:
+    """The functions that take norms of infinite or named order as well, so that orders are what they are about."""
+    found: set[ir.FunctionDef | None] = set()
+    for norm in norm_calls(facts):
+        order = norm.order or norm.order_keyword
+        value = facts.values.constant(order.value) if order is not None else None
+        if value in ("fro", "nuc") or (isinstance(value, float) and math.isinf(value)):
+            found.add(facts.names.enclosing_function(norm.call))
+    return found
 
 
 def norm_keyword(norm: NormCall) -> str:

@@ -7,13 +7,18 @@ from fa_lint.rules._norms import NORM_GATE, NormCall, dim_fix, norm_calls
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.uses import Uses
 from fa_lint.semantics.values import UNKNOWN, is_number
+from fa_lint.semantics.words import words
 
 __all__ = ["DimAsNormOrder"]
 
 _DIM_NAMES = frozenset({"dim", "dims", "axis", "axes"})
 _PRODUCTS = frozenset({"matmul", "mm", "bmm", "einsum", "dot", "inner", "addmm", "baddbmm", "mv"})
-_CONSUMED_AS_SCALAR = frozenset({"mean", "sum", "max", "min", "median"})
+_CONSUMED_AS_SCALAR = frozenset(
+    {"mean", "sum", "max", "min", "median", "std", "var", "argmax", "argmin", "amax", "amin"}
+)
+_RANKS = frozenset({"dim", "ndimension", "ndim"})
 
 
 class DimAsNormOrder(Rule):
@@ -114,8 +119,13 @@ class DimAsNormOrder(Rule):
         return "one norm of that *order* over every entry of the tensor"
 
     def _named(self, order: ir.Expr, facts: ModuleFacts) -> tuple[str, Level] | None:
-        name = order.id if isinstance(order, ir.Name) else order.attr if isinstance(order, ir.Attr) else ""
-        if name not in _DIM_NAMES:
+        if self._is_last_dim(order):
+            return (
+                f"`{facts.source(order)}` is a dimension, and stands in the order slot (p) of the norm",
+                Level.WARNING,
+            )
+        name = self._dim_name(order, facts)
+        if name is None:
             return None
         value = facts.values.constant(order)
         if value is not UNKNOWN and (not is_number(value) or (isinstance(value, int) and value < 0)):
@@ -123,6 +133,29 @@ class DimAsNormOrder(Rule):
         if isinstance(value, float):
             return None
         return f"`{name}` stands in the order slot (p) of the norm", Level.WARNING
+
+    def _dim_name(self, order: ir.Expr, facts: ModuleFacts) -> str | None:
+        """The name that calls an order a dimension: its own, or that of what it is bound to."""
+        name = order.id if isinstance(order, ir.Name) else order.attr if isinstance(order, ir.Attr) else ""
+        said = words(name)
+        if said and said[-1] in _DIM_NAMES:
+            return name
+        if not isinstance(order, ir.Name) or "p" in said or "ord" in said:
+            return None
+        bound = [b.value for b in facts.names.reaching(order) if b.how == "value"]
+        if len(bound) != 1 or not isinstance(bound[0], ir.Name | ir.Attr) or bound[0] is order:
+            return None
+        source = bound[0].id if isinstance(bound[0], ir.Name) else bound[0].attr
+        return name if set(words(source)[-1:]) & _DIM_NAMES else None
+
+    def _is_last_dim(self, order: ir.Expr) -> bool:
+        """``x.dim() - 1``, ``x.ndim - 1``, ``len(x.shape) - 1``."""
+        match order:
+            case ir.Binary(op="-", left=ir.Attr(attr=attr) | ir.Call(func=ir.Attr(attr=attr), args=[])):
+                return attr in _RANKS
+            case ir.Binary(op="-", left=ir.Call(func=ir.Name(id="len"), args=[ir.Arg(value=ir.Attr(attr="shape"))])):
+                return True
+        return False
 
     def _literal(self, norm: NormCall, facts: ModuleFacts) -> tuple[str, Level] | None:
         assert norm.order is not None
@@ -138,11 +171,23 @@ class DimAsNormOrder(Rule):
                     Level.WARNING,
                 )
             return "`1` is the order p of `F.normalize` (L1), not the dimension", Level.HINT
+        reduction = self._reduction(norm, facts)
+        if reduction is not None:
+            return f"`.norm({value}).{reduction}()` reduces a single number: `{value}` is the order p", Level.WARNING
+        return None
+
+    def _reduction(self, norm: NormCall, facts: ModuleFacts) -> str | None:
+        """The reduction of all entries that a norm of one number goes into, at once."""
         parent = facts.names.parent(norm.call)
-        if value == 1 and norm.label == ".norm" and isinstance(parent, ir.Attr) and parent.attr in _CONSUMED_AS_SCALAR:
+        if norm.family == "linalg":
+            return None  # of a matrix or of a vector: who knows
+        if isinstance(parent, ir.Attr) and parent.attr in _CONSUMED_AS_SCALAR:
             outer = facts.names.parent(parent)
-            if isinstance(outer, ir.Call) and outer.func is parent and not outer.args:
-                return f"`.norm(1).{parent.attr}()` reduces a single number: `1` is the order p", Level.WARNING
+            return parent.attr if isinstance(outer, ir.Call) and outer.func is parent and not outer.args else None
+        outer = facts.names.parent(parent) if isinstance(parent, ir.Arg) else None
+        if isinstance(outer, ir.Call) and len(outer.args) == 1:
+            library, _, last = (facts.qualified(outer.func) or "").rpartition(".")
+            return last if library in ("torch", "numpy") and last in _CONSUMED_AS_SCALAR else None
         return None
 
     def _in_product(self, call: ir.Call, facts: ModuleFacts) -> bool:
@@ -153,11 +198,22 @@ class DimAsNormOrder(Rule):
         if not isinstance(statement, ir.Assign) or statement.value is not call:
             return False
         bound = {t.id for t in statement.targets if isinstance(t, ir.Name)}
-        scope = facts.names.scope_of(statement).node
+        scope = facts.names.scope_of(statement)
         return any(
-            isinstance(node, ir.Name) and node.id in bound and node.nid > call.nid and self._is_factor(node, facts)
-            for node in ir.walk(scope)
+            use.nid > call.nid and facts.names.scope_of(use) is scope and self._is_factor(use, facts)
+            for name in bound
+            for use in facts.derived(Uses).of(name)
         )
+
+    def _is_summed(self, product: ir.Expr, facts: ModuleFacts) -> bool:
+        """``(a * b).sum(1)`` or ``torch.sum(a * b, 1)``."""
+        match facts.names.parent(product):
+            case ir.Attr(attr="sum"):
+                return True
+            case ir.Arg() as arg:
+                outer = facts.names.parent(arg)
+                return isinstance(outer, ir.Call) and facts.qualified(outer.func) in ("torch.sum", "numpy.sum")
+        return False
 
     def _is_factor(self, node: ir.Expr, facts: ModuleFacts) -> bool:
         inner: ir.Node = node
@@ -165,7 +221,9 @@ class DimAsNormOrder(Rule):
             match outer:
                 case ir.Binary(op="@"):
                     return True
-                case ir.Call(func=ir.Attr(attr=attr)) if attr in _PRODUCTS:
+                case ir.Binary(op="*"):
+                    return self._is_summed(outer, facts)
+                case ir.Call(func=ir.Attr(attr=attr) | ir.Name(id=attr)) if attr in _PRODUCTS:
                     return True
                 case ir.Attr(attr="t" | "T" | "mT" | "transpose" | "permute" | "detach") | ir.Arg():
                     pass

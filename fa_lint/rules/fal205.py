@@ -115,20 +115,32 @@ class SumAsZeroTest(Rule):
                 )
 
     def _signed_sum(self, node: ir.Expr, facts: ModuleFacts) -> Role | None:
-        match node:
-            case ir.Binary(op="+" | "-", left=left, right=right):
-                return self._signed_sum(left, facts) or self._signed_sum(right, facts)
-            case ir.Call(func=func, args=args):
-                if facts.qualified(func) in _SUMS and args:
-                    return self._signed(args[0].value, facts)
-                if isinstance(func, ir.Attr) and facts.qualified(func) is None:
-                    if func.attr == "sum":
-                        return self._signed(func.value, facts)
-                    if func.attr in _SHAPING:
-                        return self._signed_sum(func.value, facts)
-            case ir.Name():
-                values = [b.value for b in facts.names.reaching(node) if b.how == "value"]
-                return self._signed_sum(values[0], facts) if len(values) == 1 and values[0] is not None else None
+        """The role of the first signed vector whose sum is a term of ``node``; a total that a loop carries is read once."""
+        waiting, seen = [node], set()
+        while waiting:
+            top = waiting.pop()
+            if top.nid in seen:
+                continue
+            seen.add(top.nid)
+            role: Role | None = None
+            match top:
+                case ir.Binary(op="+" | "-", left=left, right=right):
+                    waiting += [right, left]
+                case ir.Call(func=func, args=[first, *_]) if facts.qualified(func) in _SUMS:
+                    role = self._signed(first.value, facts)
+                case ir.Call(func=ir.Attr(attr="sum", value=summed) as func) if facts.qualified(func) is None:
+                    role = self._signed(summed, facts)
+                case ir.Call(func=ir.Attr(attr=attr, value=inner) as func) if attr in _SHAPING:
+                    waiting += [inner] if facts.qualified(func) is None else []
+                case ir.Call(func=ir.Name(id="sum"), args=[ir.Arg(value=ir.Comprehension(elements=[each]))]):
+                    waiting.append(each)
+                case ir.Name():
+                    bound = [b.value for b in facts.names.reaching(top) if b.how in ("value", "update")]
+                    # A total starts at zero.
+                    values = [value for value in bound if value is not None and not _is_zero(value)]
+                    waiting += values if len(values) == 1 else []
+            if role is not None:
+                return role
         return None
 
     def _signed(self, node: ir.Expr, facts: ModuleFacts) -> Role | None:

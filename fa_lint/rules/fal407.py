@@ -1,26 +1,39 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
-from fa_lint.semantics.classes import is_module, reached
+from fa_lint.semantics.classes import chain, is_module, reached
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback_names import is_feedback_name
+from fa_lint.semantics.slices import slice_of
+from fa_lint.semantics.words import words
 
 __all__ = ["ParameterRecreatedInForward"]
 
 _PARAMETERS = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter"})
 _ENTRIES = ("forward", "__call__", "training_step")
+_LISTS = frozenset(f"torch.nn.{name}" for name in ("ParameterList", "ParameterDict"))
+# What the layers of torch call their own parameters.
+_LAYER_PARAMETERS = ("weight", "bias", "in_proj_")
+# Classes of torch.nn that have no parameters of their own.
+_PLAIN = frozenset(f"torch.nn.{name}" for name in ("Module", "Sequential", "ModuleList", "ModuleDict"))
+_WALKS = frozenset("modules named_modules children named_children items values parameters named_parameters".split())
+# Words of a flag that says whether something was made already.
+_ONCE = frozenset("init inited initialized initialised built ready first fitted setup done created loaded".split())
+_DEPTH = 6
 
 
 class ParameterRecreatedInForward(Rule):
     """
     ## What it does
     Flags `self.w = nn.Parameter(…)` (also `self.layer.weight = …`, `setattr` and `register_parameter`) in the `forward` of a
-    torch module, or in a method that `forward` calls. Silent in `__init__` and other methods, with `requires_grad=False`,
-    on feedback (no optimizer should hold it), and where the parameter is made once, the first time it is needed.
+    torch module, or in a method that `forward` calls, where there was a parameter before. Silent in `__init__` and other
+    methods, with `requires_grad=False`, on feedback (no optimizer should hold it), where the parameter is made once, the
+    first time it is needed, and where none was there (the states of predictive coding, made from the input).
 
     ## Why is this bad
     The optimizer was built on the tensor that was there before. It goes on updating that one, which no output depends on
@@ -67,7 +80,11 @@ class ParameterRecreatedInForward(Rule):
     level = Level.ERROR
     pitfall = "P4"
     runtime = "fa_lint_runtime.inspect_checkpoint"
-    gate = (occurs(b"Parameter("), occurs(b"def forward", b"def __call__", b"def training_step"), occurs(b"torch"))
+    gate = (
+        occurs(b"Parameter(", b"ParameterList(", b"ParameterDict("),
+        occurs(b"def forward", b"def __call__", b"def training_step"),
+        occurs(b"torch"),
+    )
 
     VALID = (
         "from torch import nn\nclass M(nn.Module):\n    def __init__(self, w):\n        super().__init__()\n"
@@ -120,13 +137,20 @@ class ParameterRecreatedInForward(Rule):
             if not is_module(facts, owner):
                 continue
             initial = reached(facts, owner, "__init__")
-            for method, via in reached(facts, owner, *_ENTRIES).items():
-                if method in initial or (via is not None and _is_guarded(facts, via)):
+            entered = reached(facts, owner, *_ENTRIES)
+            before: set[str] | None = None
+            for method, via in entered.items():
+                if via is not None and _is_guarded(facts, via):
                     continue
                 for node in ir.walk(method.body):
-                    made = _recreated(facts, node)
-                    if made is None or node.nid in seen or _is_guarded(facts, node) or _is_frozen(facts, node, method):
+                    found = _recreated(facts, node)
+                    if found is None or node.nid in seen or _is_guarded(facts, node) or _is_frozen(facts, node, method):
                         continue
+                    place, made = found
+                    if not _is_read(facts, place, made):
+                        before = _made_before(facts, owner, entered) if before is None else before
+                        if method in initial or not _existed(facts, place, owner, before):
+                            continue
                     seen.add(node.nid)
                     yield self._found(facts, node, made, method, via)
 
@@ -148,37 +172,133 @@ class ParameterRecreatedInForward(Rule):
         )
 
 
-def _recreated(facts: ModuleFacts, node: ir.Node) -> ir.Call | None:
-    """The ``nn.Parameter(…)`` that a statement stores on a module."""
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a module keeps a parameter: the object that holds it, and its name there, or None for one that is computed."""
+
+    holder: ir.Expr
+    name: str | None
+
+
+def _recreated(facts: ModuleFacts, node: ir.Node) -> tuple[_Place, ir.Call] | None:
+    """The place in a module where a statement stores a new ``nn.Parameter(…)``, and the call that makes it."""
+    places, value = _stored(node)
+    own = [place for place in places if _is_own(facts, place.holder) and not is_feedback_name(place.name or "")]
+    made = _parameter(facts, value) if own and value is not None else None
+    return None if made is None else (own[0], made)
+
+
+def _stored(node: ir.Node) -> tuple[list[_Place], ir.Expr | None]:
+    """The attributes that a statement or a call stores a value in, and the value."""
     match node:
-        case ir.Assign(targets=targets, value=value) if any(_is_attribute_of_self(t) for t in targets):
-            return _parameter(facts, value)
-        case ir.Call(func=ir.Name(id="setattr"), args=[ir.Arg(value=holder), _, ir.Arg(value=value)]):
-            return _parameter(facts, value) if _is_self(holder) else None
-        case ir.Call(func=ir.Attr(value=holder, attr="register_parameter"), args=[_, ir.Arg(value=value)]):
-            return _parameter(facts, value) if _is_self(holder) else None
+        case ir.Assign(targets=targets, value=value):
+            return [place for target in targets if (place := _place(target)) is not None], value
+        case ir.AnnAssign(target=target, value=ir.Expr() as value):
+            place = _place(target)
+            return [place] if place is not None else [], value
+        case ir.Call(func=ir.Name(id="setattr"), args=[ir.Arg(value=holder), ir.Arg(value=name), ir.Arg(value=value)]):
+            return [_Place(holder, _text(name))], value
+        case ir.Call(
+            func=ir.Attr(value=holder, attr="register_parameter"), args=[ir.Arg(value=name), ir.Arg(value=value)]
+        ):
+            return [_Place(holder, _text(name))], value
+    return [], None
+
+
+def _place(target: ir.Expr) -> _Place | None:
+    match target:
+        case ir.Attr(attr="data" | "grad"):
+            return None
+        case ir.Attr(value=holder, attr=attr):
+            return _Place(holder, attr)
+        case ir.Subscript(value=ir.Attr(value=holder, attr="_parameters"), index=[name]):
+            return _Place(holder, _text(name))
+        case ir.Subscript(value=ir.Attr(value=holder, attr=attr)):
+            return _Place(holder, attr)
     return None
 
 
-def _is_self(node: ir.Expr) -> bool:
-    while isinstance(node, ir.Attr | ir.Subscript):
-        node = node.value
-    return isinstance(node, ir.Name) and node.id == "self"
+def _text(node: ir.Expr) -> str | None:
+    return node.value if isinstance(node, ir.Const) and isinstance(node.value, str) else None
 
 
-def _is_attribute_of_self(node: ir.Expr) -> bool:
-    return isinstance(node, ir.Attr) and node.attr != "data" and not is_feedback_name(node.attr) and _is_self(node)
+def _is_own(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> bool:
+    """Is a value ``self`` or a part of it, also by another name: ``for layer in self.layers``?"""
+    match node:
+        case ir.Attr(value=inner) | ir.Subscript(value=inner):
+            return _is_own(facts, inner, depth)
+        case ir.Name(id="self"):
+            return True
+        case ir.Call(func=ir.Name(id="enumerate" | "zip" | "reversed" | "list" | "getattr"), args=[first, *_]):
+            return _is_own(facts, first.value, depth)
+        case ir.Call(func=ir.Attr(value=inner, attr=attr)) if attr in _WALKS:
+            return _is_own(facts, inner, depth)
+        case ir.Name() if depth < _DEPTH:
+            bound = facts.names.reaching(node)
+            return bool(bound) and all(
+                b.how in ("value", "iterate", "unpack")
+                and b.value is not None
+                and b.value is not node
+                and _is_own(facts, b.value, depth + 1)
+                for b in bound
+            )
+    return False
+
+
+def _made_before(facts: ModuleFacts, owner: ir.ClassDef, entered: Mapping[ir.FunctionDef, ir.Call | None]) -> set[str]:
+    """The names of the parameters of ``self`` that a class or its bases make outside the methods of a forward pass."""
+    found: set[str] = set()
+    for here in chain(facts, owner):
+        for method in (s for s in here.body.body if isinstance(s, ir.FunctionDef)):
+            for node in ir.walk(method.body) if method not in entered else ():
+                places, value = _stored(node)
+                own = {p.name for p in places if p.name and isinstance(p.holder, ir.Name) and p.holder.id == "self"}
+                if own and value is not None and _parameter(facts, value) is not None:
+                    found |= own
+    return found
+
+
+def _existed(facts: ModuleFacts, place: _Place, owner: ir.ClassDef, before: set[str]) -> bool:
+    """Was there a parameter before, as far as the class shows? Where none was, no optimizer holds it."""
+    is_layers = place.name is not None and place.name.startswith(_LAYER_PARAMETERS)
+    if isinstance(place.holder, ir.Name) and place.holder.id == "self":
+        return place.name in before or (is_layers and _inherits_parameters(facts, owner))
+    return is_layers
+
+
+def _is_read(facts: ModuleFacts, place: _Place, made: ir.Call) -> bool:
+    """Is the new parameter computed from what is at its place: ``self.w = nn.Parameter(self.w / …)``?"""
+    for part in slice_of(made, facts).nodes:
+        match part:
+            case ir.Attr(value=holder, attr=attr) if attr == place.name and ir.same(holder, place.holder):
+                return True
+            case ir.Call(func=ir.Name(id="getattr"), args=[ir.Arg(value=holder), *_]) if place.name is None:
+                if ir.same(holder, place.holder):
+                    return True
+            case ir.Subscript(value=ir.Attr(value=holder, attr="_parameters")) if ir.same(holder, place.holder):
+                return True
+    return False
+
+
+def _inherits_parameters(facts: ModuleFacts, owner: ir.ClassDef) -> bool:
+    names = (facts.qualified(b.value) for c in chain(facts, owner) for b in c.bases if b.keyword is None)
+    return any(name is not None and name.startswith("torch.nn.") and name not in _PLAIN for name in names)
 
 
 def _parameter(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> ir.Call | None:
+    """The call that makes a value a new parameter, or a list of parameters, that trains."""
     match node:
+        case ir.Call(func=func) if facts.qualified(func) in _LISTS:
+            return node
         case ir.Call(func=func, args=args) if facts.qualified(func) in _PARAMETERS:
             frozen = next((a.value for a in args if a.keyword == "requires_grad"), None)
             frozen = args[1].value if len(args) > 1 and args[1].keyword is None else frozen
             if frozen is not None and facts.values.constant(frozen) is not True:
                 return None
             return node
-        case ir.Name() if depth < 4:
+        case ir.Conditional(body=body, orelse=orelse) if depth < _DEPTH:
+            return _parameter(facts, body, depth + 1) or _parameter(facts, orelse, depth + 1)
+        case ir.Name() if depth < _DEPTH:
             found = [
                 _parameter(facts, b.value, depth + 1) if b.how == "value" and b.value is not None else None
                 for b in facts.names.reaching(node)
@@ -189,7 +309,8 @@ def _parameter(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> ir.Call | N
 
 def _is_frozen(facts: ModuleFacts, node: ir.Node, method: ir.FunctionDef) -> bool:
     """``self.w.requires_grad = False`` after it: nothing that an optimizer should hold."""
-    names = {facts.source(target) for target in node.targets} if isinstance(node, ir.Assign) else set()
+    targets = node.targets if isinstance(node, ir.Assign) else [node.target] if isinstance(node, ir.AnnAssign) else []
+    names = {facts.source(target) for target in targets}
     for after in ir.walk(method.body):
         match after:
             case ir.Assign(targets=[ir.Attr(value=holder, attr="requires_grad")], value=ir.Const(value=False)):
@@ -203,50 +324,78 @@ def _is_frozen(facts: ModuleFacts, node: ir.Node, method: ir.FunctionDef) -> boo
 
 def _is_guarded(facts: ModuleFacts, node: ir.Node) -> bool:
     """Under a test that is true only once: ``is None``, ``not self.ready``, ``hasattr``, a change of shape."""
+    inner: ir.Node = node
     for above in facts.names.ancestors(node):
         if isinstance(above, ir.FunctionDef):
-            return _returned_before(above, node)
-        if isinstance(above, ir.If) and _asks_for_state(above.test):
+            return _returned_before(facts, above, node)
+        if (
+            isinstance(above, ir.If)
+            and inner is not above.test
+            and _asks_for_state(facts, above.test, inner is above.body)
+        ):
             return True
+        inner = above
     return False
 
 
-def _returned_before(function: ir.FunctionDef, node: ir.Node) -> bool:
+def _returned_before(facts: ModuleFacts, function: ir.FunctionDef, node: ir.Node) -> bool:
     """``if self.ready: return`` above it."""
     for statement in function.body.body:
         if statement.nid >= node.nid:
             return False
-        if isinstance(statement, ir.If) and _asks_for_state(statement.test):
+        if isinstance(statement, ir.If) and _asks_for_state(facts, statement.test, False):
             if any(isinstance(inner, ir.Return) for inner in statement.body.body):
                 return True
     return False
 
 
-def _asks_for_state(test: ir.Expr) -> bool:
-    for part in ir.walk(test):
-        match part:
-            case ir.Unary(op="not", operand=ir.Attr(attr=attr)) if attr != "training":
-                return True
-            case ir.Compare(
-                ops=["is" | "is not" | "in" | "not in" | "!=" | "==" | "<" | ">" | "<=" | ">="],
-                left=left,
-                comparators=[right],
-            ):
-                for side in (left, right):
-                    if isinstance(side, ir.Const) and side.value is None:
-                        return True
-                    if any(isinstance(n, ir.Attr) and n.attr in ("shape", "device", "__dict__") for n in ir.walk(side)):
-                        return True
-                    if (
-                        isinstance(side, ir.Call)
-                        and isinstance(side.func, ir.Attr)
-                        and side.func.attr in ("size", "dim")
-                    ):
-                        return True
-            case ir.Call(func=ir.Name(id="hasattr" | "len" | "isinstance")):
-                return True
-            case ir.Attr(attr=attr) if "init" in attr or attr in ("built", "ready", "first", "fitted"):
-                return True
-            case ir.Call(func=ir.Attr(attr="has_uninitialized_params" | "is_initialized")):
-                return True
+def _asks_for_state(facts: ModuleFacts, test: ir.Expr, holds: bool) -> bool:
+    """Where ``test`` holds (or does not), is it that the module lacks something, or has it in another shape?"""
+    match test:
+        case ir.Unary(op="not", operand=operand):
+            return _asks_for_state(facts, operand, not holds)
+        case ir.Bool(left=left, right=right):
+            return _asks_for_state(facts, left, holds) or _asks_for_state(facts, right, holds)
+        case ir.Walrus(value=value):
+            return _asks_for_state(facts, value, holds)
+    if not any(isinstance(part, ir.Name) and part.id in ("self", "cls") for part in ir.walk(test)):
+        return False
+    match test:
+        case ir.Compare(ops=["is" | "is not" | "==" | "!=" as op], comparators=[ir.Const(value=None)]):
+            return holds is (op in ("is", "=="))
+        case ir.Compare(ops=["in" | "not in" as op]):
+            return holds is (op == "not in")
+        case ir.Compare():
+            return any(_is_shape(part) for part in ir.walk(test))
+        case ir.Call(func=ir.Name(id="hasattr" | "isinstance")):
+            return not holds or _is_uninitialized(test)
+        case ir.Call(func=ir.Attr(attr="has_uninitialized_params")):
+            return holds
+        case ir.Call(func=ir.Name(id="len") | ir.Attr(attr="is_initialized")):
+            return not holds
+        case ir.Attr(attr=attr):
+            return bool(set(words(attr)) & _ONCE) or _sets(facts.names.enclosing_function(test), attr)
+    return any(_is_shape(part) for part in ir.walk(test))
+
+
+def _sets(function: ir.FunctionDef | None, flag: str) -> bool:
+    """Does a function set the flag of ``self`` that it tests, so that it does its work once?"""
+    targets = (n.targets for n in ir.walk(function.body) if isinstance(n, ir.Assign)) if function is not None else ()
+    return any(isinstance(t, ir.Attr) and t.attr == flag for several in targets for t in several)
+
+
+def _is_uninitialized(test: ir.Call) -> bool:
+    return any(isinstance(part, ir.Attr | ir.Name) and "Uninit" in _identifier(part) for part in ir.walk(test))
+
+
+def _identifier(node: ir.Attr | ir.Name) -> str:
+    return node.attr if isinstance(node, ir.Attr) else node.id
+
+
+def _is_shape(node: ir.Node) -> bool:
+    match node:
+        case ir.Attr(attr="shape" | "device" | "dtype" | "__dict__" | "ndim"):
+            return True
+        case ir.Call(func=ir.Attr(attr="size" | "dim" | "numel") | ir.Name(id="len")):
+            return True
     return False

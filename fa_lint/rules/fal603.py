@@ -3,16 +3,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level, Related
+from fa_lint.rules._legacy_hooks import FULL, is_fallback, is_single_operation
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.gradients import keyword
 from fa_lint.semantics.hooks import Hook, hooks, replaces, uses
+from fa_lint.semantics.words import words
 
 __all__ = ["LegacyBackwardHook"]
 
 _METHOD = "register_backward_hook"
-_FULL = {_METHOD: "register_full_backward_hook", "register_module_backward_hook": "register_module_full_backward_hook"}
+# What a bias or a weight is called where its gradient is taken from a legacy hook: a full hook has none of them.
+_PARAMETER_WORDS = frozenset("weight weights bias biases w b gw gb dw db param params parameter".split())
 
 
 class LegacyBackwardHook(Rule):
@@ -20,7 +24,8 @@ class LegacyBackwardHook(Rule):
     ## What it does
     Flags `module.register_backward_hook(hook)` (and `torch.nn.modules.module.register_module_backward_hook`) where the
     hook reads `grad_input` or gives back a replacement for it. Silent on `register_full_backward_hook`, on tensor
-    hooks, on hooks that only read `grad_output`, and on hooks of other files.
+    hooks, on hooks that only read `grad_output`, on hooks of other files, where a test of the version leaves only versions
+    without full hooks, and on modules of one operation and one input (ReLU, BatchNorm, Conv2d), where the value is right.
 
     ## Why is this bad
     The legacy hook sits on the *last operation* of the module, not on the module, so `grad_input` holds the gradients
@@ -79,6 +84,11 @@ class LegacyBackwardHook(Rule):
         "    layer.register_full_backward_hook(hook)",
         "from probes import hook\ndef f(layer): layer.register_backward_hook(hook)",
         "class Remote:\n    def register_backward_hook(self, hook):\n        raise NotImplementedError",
+        "def f(m, seen):\n    def hook(module, gi, go): seen.append(gi[0])\n"
+        "    if hasattr(m, 'register_full_backward_hook'): m.register_full_backward_hook(hook)\n"
+        "    else: m.register_backward_hook(hook)",
+        "from torch import nn\ndef hook(module, gi, go): return (gi[0].clamp(min=0),)\ndef f(net):\n"
+        "    for m in net.modules():\n        if isinstance(m, nn.ReLU): m.register_backward_hook(hook)",
     )
     INVALID = (
         Invalid(
@@ -128,19 +138,36 @@ class LegacyBackwardHook(Rule):
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = facts.derived(Calls)
         for call in facts.calls:
-            if not call.args or not self._registers(call, facts):
+            registered = self._registered(call, facts)
+            if registered is None or is_single_operation(call, calls) or is_fallback(call, calls):
                 continue
-            for hook in hooks(call.args[0].value, calls):
+            for hook in hooks(registered, calls):
                 found = self._judge(call, hook, calls)
                 if found is not None:
                     yield found
                     break
 
-    def _registers(self, call: ir.Call, facts: ModuleFacts) -> bool:
+    def _registered(self, call: ir.Call, facts: ModuleFacts) -> ir.Expr | None:
+        """The hook that a call registers the legacy way."""
         name = facts.qualified(call.func)
-        if name is not None:
-            return name == "torch.nn.modules.module.register_module_backward_hook"
-        return isinstance(call.func, ir.Attr) and call.func.attr == _METHOD
+        if name in ("torch.nn.Module.register_backward_hook", "torch.nn.modules.module.Module.register_backward_hook"):
+            return keyword(call, "hook", 1)
+        if name == "torch.nn.modules.module.register_module_backward_hook":
+            return keyword(call, "hook", 0)
+        if name is None and self._is_method(call.func, facts):
+            return keyword(call, "hook", 0)
+        return None
+
+    def _is_method(self, func: ir.Expr, facts: ModuleFacts) -> bool:
+        match func:
+            case ir.Attr(attr=attr):
+                return attr == _METHOD
+            case ir.Call(func=ir.Name(id="getattr"), args=[_, ir.Arg(value=ir.Const(value=attr)), *_]):
+                return attr == _METHOD
+            case ir.Name():
+                bound = [b.value for b in facts.names.reaching(func) if b.how == "value"]
+                return len(bound) == 1 and isinstance(bound[0], ir.Attr) and bound[0].attr == _METHOD
+        return False
 
     def _judge(self, call: ir.Call, hook: Hook, calls: Calls) -> Finding | None:
         if len(hook.params) < 2:
@@ -167,12 +194,27 @@ class LegacyBackwardHook(Rule):
     def _fix(self, call: ir.Call, reads: list[ir.Name], facts: ModuleFacts) -> Fix | None:
         for read in reads:
             match facts.names.parent(read):
-                case ir.Subscript(value=value, index=[ir.Const(value=0)]) if value is read:
-                    continue
+                case ir.Subscript(value=value, index=[ir.Const(value=0)]) as first if value is read:
+                    if not self._is_kept_as_parameter(first, facts):
+                        continue
             return None
         _, end = facts.span(call.func)
         last = call.func.attr if isinstance(call.func, ir.Attr) else ""
-        if last not in _FULL or facts.text[end - len(last) : end] != last:
+        if last not in FULL or facts.text[end - len(last) : end] != last:
             return None
-        edit = Edit(end - len(last), end, _FULL[last])
+        edit = Edit(end - len(last), end, FULL[last])
         return Fix(Applicability.UNSAFE, "Register a full backward hook", (edit,))
+
+    def _is_kept_as_parameter(self, read: ir.Expr, facts: ModuleFacts) -> bool:
+        """Does the statement around a read call it the gradient of a weight or a bias?"""
+        statement = facts.names.statement(read)
+        targets = statement.targets if isinstance(statement, ir.Assign) else []
+        said = (text for target in targets for part in ir.walk(target) if (text := _said(part)))
+        return any(set(words(text)) & _PARAMETER_WORDS for text in said)
+
+
+def _said(node: ir.Node) -> str:
+    match node:
+        case ir.Name(id=text) | ir.Attr(attr=text) | ir.Const(value=str() as text):
+            return text
+    return ""

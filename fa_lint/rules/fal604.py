@@ -17,7 +17,13 @@ _ERROR_WORDS = frozenset(
     "error errors err e delta deltas grad grads gradient credit signal dz dy dout dlogits derror residual".split()
 )
 _ONE_HOT = frozenset({"torch.nn.functional.one_hot", "jax.nn.one_hot"})
-_MEASURES = frozenset({"abs", "pow", "square", "norm", "mean", "sum", "item", "argmax"})
+_MEASURES = frozenset(
+    {"abs", "pow", "square", "norm", "vector_norm", "mean", "sum", "item", "argmax", "max", "min", "std"}
+)
+_SHAPES = frozenset({"shape", "size", "dim", "ndim", "dtype", "device", "numel", "requires_grad"})
+_PRINTS = frozenset({"print", "len", "float", "str", "repr", "isinstance", "type"})
+_SENDERS = frozenset({"torch.matmul", "torch.mm", "torch.einsum", "torch.autograd.backward", "torch.autograd.grad"})
+_SUBTRACT = frozenset({"torch.sub", "torch.subtract"})
 
 
 class MismatchedErrorSignal(Rule):
@@ -73,7 +79,7 @@ class MismatchedErrorSignal(Rule):
     runtime = "fa_lint_runtime.output_error"
     gate = (
         occurs(b"cross_entropy", b"CrossEntropyLoss", b"BCEWithLogitsLoss"),
-        occurs(b"softmax", b"Softmax", b"igmoid", b"-"),
+        occurs(b"softmax", b"Softmax", b"igmoid", b"-", b".sub"),
     )
 
     VALID = (
@@ -178,25 +184,21 @@ class MismatchedErrorSignal(Rule):
                     related=(Related(*facts.span(loss.call), "the loss of the same logits"),),
                 )
 
-    def _errors(self, loss: LogitLoss, calls: Calls) -> Iterator[ir.Binary]:
+    def _errors(self, loss: LogitLoss, calls: Calls) -> Iterator[ir.Expr]:
         facts = calls.facts
-        if not isinstance(loss.logits, ir.Name | ir.Attr):
-            return
+        logits = _origin(loss.logits, facts)
         home = function_of(loss.call, facts)
         for node in ir.walk(home.body if home is not None else facts.module.body):
-            if not (isinstance(node, ir.Binary) and node.op == "-" and function_of(node, facts) is home):
-                continue
-            if not self._is_same(node.left, loss.logits, facts) or not self._is_target(node.right, loss, calls):
-                continue
-            if self._is_error(node, facts):
-                yield node
+            for left, right in _difference(node, facts):
+                if not self._is_same(_origin(left, facts), logits, facts) or not self._is_target(right, loss, calls):
+                    continue
+                if isinstance(node, ir.Expr) and function_of(node, facts) is home and self._is_error(node, facts):
+                    yield node
 
     def _is_same(self, left: ir.Expr, logits: ir.Expr, facts: ModuleFacts) -> bool:
-        while isinstance(left, ir.Call) and isinstance(left.func, ir.Attr) and left.func.attr in ("detach", "clone"):
-            left = left.func.value
-        if isinstance(left, ir.Attr) and left.attr == "data":
-            left = left.value
-        if not ir.same(left, logits):
+        if left is logits:
+            return True
+        if not isinstance(logits, ir.Name | ir.Attr) or not ir.same(left, logits):
             return False
         if isinstance(left, ir.Name) and isinstance(logits, ir.Name):
             mine = {b.node.nid for b in facts.names.reaching(left)}
@@ -205,8 +207,10 @@ class MismatchedErrorSignal(Rule):
 
     def _is_target(self, node: ir.Expr, loss: LogitLoss, calls: Calls) -> bool:
         """Is a subtrahend the target of the loss: the same expression, or one-hot?"""
+        if loss.target is not None and ir.same(_origin(node, calls.facts), _origin(loss.target, calls.facts)):
+            return True
         if loss.link == "sigmoid":
-            return loss.target is not None and ir.same(node, loss.target)
+            return False
         name = node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
         if {"onehot", "hot"} & set(words(name)):
             return True
@@ -223,7 +227,7 @@ class MismatchedErrorSignal(Rule):
                     return True
         return False
 
-    def _is_error(self, node: ir.Binary, facts: ModuleFacts) -> bool:
+    def _is_error(self, node: ir.Expr, facts: ModuleFacts) -> bool:
         """Is a difference sent on as an error, and not only measured?"""
         below: ir.Node = node
         for above in facts.names.ancestors(node):
@@ -237,10 +241,89 @@ class MismatchedErrorSignal(Rule):
                 case ir.Call(func=ir.Attr(attr="backward" | "matmul" | "mm")):
                     return True
                 case ir.Call(func=func) if func is not below and facts.qualified(func) is not None:
-                    return facts.qualified(func) in ("torch.matmul", "torch.mm", "torch.autograd.backward")
-                case ir.Assign(targets=[ir.Name(id=name) | ir.Attr(attr=name)]):
+                    return facts.qualified(func) in _SENDERS
+                case ir.Assign(targets=[ir.Name(id=name)]):
+                    return bool(set(words(name)) & _ERROR_WORDS) and _is_sent(above, name, facts)
+                case ir.Assign(targets=[ir.Attr(attr=name)]):
                     return bool(set(words(name)) & _ERROR_WORDS)
                 case ir.Stmt():
                     return False
             below = above
         return False
+
+
+def _origin(node: ir.Expr, facts: ModuleFacts) -> ir.Expr:
+    """The expression behind a value: without ``detach`` and ``float``, and through names that are bound once."""
+    seen: set[int] = set()
+    while node.nid not in seen:
+        seen.add(node.nid)
+        match node:
+            case ir.Call(func=ir.Attr(attr="detach" | "clone" | "float" | "double" | "contiguous", value=inner)):
+                node = inner
+            case ir.Attr(attr="data", value=inner):
+                node = inner
+            case ir.Name():
+                bound = facts.names.reaching(node)
+                if len(bound) == 1 and bound[0].how == "value" and bound[0].value is not None:
+                    node = bound[0].value
+    return node
+
+
+def _difference(node: ir.Node, facts: ModuleFacts) -> list[tuple[ir.Expr, ir.Expr]]:
+    """The two sides of a difference, either way round, as an operator, a method or a function."""
+    match node:
+        case ir.Binary(op="-", left=left, right=right):
+            return [(left, right), (right, left)]
+        case ir.Call(func=func, args=[ir.Arg(value=left), ir.Arg(value=right)]) if facts.qualified(func) in _SUBTRACT:
+            return [(left, right), (right, left)]
+        case ir.Call(func=ir.Attr(attr="sub" | "subtract", value=left) as func, args=[ir.Arg(value=right)]):
+            return [(left, right), (right, left)] if facts.qualified(func) is None else []
+    return []
+
+
+def _is_sent(statement: ir.Assign, name: str, facts: ModuleFacts) -> bool:
+    """Is a name that a statement binds read for anything but a measure: multiplied, handed on, stored, given back?"""
+    waiting, seen = [(statement, name)], {statement.nid}
+    while waiting:
+        bound, identifier = waiting.pop()
+        for use in ir.walk(facts.names.scope_of(bound).node):
+            if not isinstance(use, ir.Name) or use.id != identifier or use.nid < bound.nid:
+                continue
+            if all(binding.node is not bound for binding in facts.names.reaching(use)) or _is_target_of(use, facts):
+                continue
+            onward = _onward(use, facts)
+            if onward is True:
+                return True
+            if isinstance(onward, ir.Assign) and onward.nid not in seen:
+                seen.add(onward.nid)
+                waiting += [(onward, target.id) for target in onward.targets if isinstance(target, ir.Name)]
+    return False
+
+
+def _is_target_of(use: ir.Name, facts: ModuleFacts) -> bool:
+    above = facts.names.parent(use)
+    return isinstance(above, ir.Assign) and any(target is use for target in above.targets)
+
+
+def _onward(use: ir.Name, facts: ModuleFacts) -> ir.Assign | bool:
+    """Where one read of an error goes: into a name, out (True), or into a measure (False)."""
+    below: ir.Node = use
+    for above in facts.names.ancestors(use):
+        match above:
+            case ir.Binary(op="**") | ir.Compare() | ir.Delete() | ir.If() | ir.Assert():
+                return False
+            case ir.Binary(op="@") | ir.Return() | ir.Yield() | ir.AugAssign():
+                return True
+            case ir.Attr(attr=attr, value=value) if value is below and attr in _MEASURES | _SHAPES:
+                return False
+            case ir.Call(func=func) if func is not below:
+                last = (facts.qualified(func) or "").rpartition(".")[2] or (
+                    func.id if isinstance(func, ir.Name) else ""
+                )
+                return last not in _MEASURES | _PRINTS and not last.endswith(("_loss", "_like"))
+            case ir.Assign(targets=targets):
+                return above if all(isinstance(target, ir.Name) for target in targets) else True
+            case ir.Stmt():
+                return isinstance(below, ir.Call)
+        below = above
+    return False

@@ -53,7 +53,14 @@ def hooks(node: ir.Expr, calls: Calls, depth: int = 0) -> list[Hook]:
             for factory in calls.entered(node):
                 for made in facts.names.returned(factory):
                     found += hooks(made, calls, depth + 1)
-    return found
+    return found or _called(node, calls)
+
+
+def _called(node: ir.Expr, calls: Calls) -> list[Hook]:
+    """The ``__call__`` of an object of a class of this module."""
+    owner = calls.class_of(node)
+    method = calls.method(owner, "__call__") if owner is not None else None
+    return [_hook(method, 0)] if method is not None else []
 
 
 def _hook(function: ir.FunctionDef | ir.Lambda, skipped: int) -> Hook:
@@ -85,6 +92,7 @@ def _is_bound(node: ir.Name, calls: Calls) -> bool:
 def replaces(hook: Hook, calls: Calls) -> ir.Expr | None:
     """What a hook gives back in place of the gradient; None where it gives nothing back."""
     if isinstance(hook.function, ir.Lambda):
-        return None
+        body = hook.function.body
+        return body if isinstance(body, ir.Sequence | ir.Binary | ir.Name) else None
     values = calls.facts.names.returned(hook.function)
     return next((v for v in values if not (isinstance(v, ir.Const) and v.value is None)), None)

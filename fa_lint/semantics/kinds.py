@@ -50,11 +50,16 @@ class Kinds:
         match node:
             case ir.Await():
                 return "foreign"
-            case ir.Const() | ir.Keyed() | ir.FString() | ir.Lambda():
+            case ir.Const(value=str()) | ir.Keyed() | ir.FString() | ir.Lambda():
                 return "foreign"
             case ir.Binary(left=left, right=right):
-                return self._join([self.kind(part) for part in (left, right) if not isinstance(part, ir.Const)])
-            case ir.Unary(operand=inner) | ir.Subscript(value=inner):
+                return self._join([self.kind(left), self.kind(right)])
+            case ir.Unary(operand=inner):
+                return self.kind(inner)
+            case ir.Subscript(value=inner):
+                items = self._items(inner)
+                return self._join(items) if items else self.kind(inner)
+            case ir.Walrus(value=inner):
                 return self.kind(inner)
             case ir.Conditional(body=body, orelse=orelse):
                 return self._join([self.kind(body), self.kind(orelse)])
@@ -72,6 +77,25 @@ class Kinds:
                     return "foreign"
                 return self._join([self._bound(binding) for binding in self._names.self_attribute(node)])
         return "unknown"
+
+    def _items(self, container: ir.Expr) -> list[str]:
+        """The kinds of what a container of this module holds: the items of a display, and what is stored later."""
+        match container:
+            case ir.Keyed(values=items) | ir.Sequence(items=items):
+                return [self.kind(item) for item in items] or ["unknown"]
+            case ir.Name():
+                bound = self._names.reaching(container)
+            case ir.Attr():
+                bound = self._names.self_attribute(container)
+            case _:
+                return []
+        found: list[str] = []
+        for binding in bound:
+            if binding.value is not None and binding.how == "item":
+                found.append(self.kind(binding.value))
+            elif isinstance(binding.value, ir.Keyed | ir.Sequence) and binding.how == "value":
+                found += self._items(binding.value)
+        return found
 
     def _join(self, kinds: list[str]) -> str:
         # One foreign way is enough to stay silent; one array way is enough to speak.

@@ -43,8 +43,12 @@ class _InFString:
 class Lowered:
     """A lowered module with the parent of each node (by number) and its place in the text."""
 
-    def __init__(self, module: ir.Module, parents: list[int], spans: list[Any], text: str) -> None:
+    def __init__(
+        self, module: ir.Module, nodes: list[ir.Node | None], parents: list[int], spans: list[Any], text: str
+    ) -> None:
         self.module = module
+        # By number; the module itself, number 0, is None.
+        self.nodes = nodes
         self.parents = parents
         # Row and column as the interpreter counts them, or the offsets once somebody has asked for them.
         self._spans = spans
@@ -112,7 +116,8 @@ def lower(tree: ast.Module, text: str) -> Lowered:
     """Lower the interpreter's tree of ``text``. Recurses as deep as the tree."""
     lowering = _Lowering()
     module = lowering.under(None, _module, tree.body)
-    return Lowered(module, lowering.parents, lowering.spans, text)
+    lowering.nodes[0] = None
+    return Lowered(module, lowering.nodes, lowering.parents, lowering.spans, text)
 
 
 def _module(lo: _Lowering, body: Sequence[ast.stmt]) -> ir.Module:
@@ -124,6 +129,7 @@ class _Lowering:
     """Builds nodes in pre-order: a node has its number before its parts are built."""
 
     def __init__(self) -> None:
+        self.nodes: list[ir.Node | None] = []
         self.parents: list[int] = []
         self.spans: list[Any] = []
         self._parent = -1
@@ -133,6 +139,7 @@ class _Lowering:
         """Build a node from ``subject``; ``tree`` is the interpreter's node that says where it stands."""
         number, above = len(self.parents), self._parent
         self.parents.append(above)
+        self.nodes.append(None)
         placed = tree if hasattr(tree, "end_col_offset") else None
         if self._f_string is not None and placed is not None:
             placed = _InFString(placed, self._f_string)
@@ -140,6 +147,7 @@ class _Lowering:
         self._parent = number
         found = build(self, subject)
         found.nid = number
+        self.nodes[number] = found
         self._parent = above
         return found
 

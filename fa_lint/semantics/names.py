@@ -7,8 +7,10 @@ question, :meth:`Names.qualified`: "which library object is this?", answered wit
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.lower import Lowered
@@ -59,6 +61,8 @@ _STAR_EXPORTS = {
     "numpy": frozenset({"linalg", "arccos", "sqrt", "dot", "sum"}),
     "numpy.linalg": frozenset({"norm"}),
 }
+# The most frequent nodes, which bind no name and open no scope.
+_BINDS_NOTHING = frozenset({ir.Name, ir.Attr, ir.Arg, ir.Const, ir.Block, ir.Binary, ir.Subscript, ir.ExprStmt})
 
 
 @dataclass(slots=True, eq=False)
@@ -94,7 +98,9 @@ class Names:
 
     def __init__(self, lowered: Lowered, snippets: bool = False) -> None:
         self._parents = lowered.parents
-        self.nodes: list[ir.Node | None] = [None] * len(lowered.parents)
+        self.nodes = lowered.nodes
+        # The scope that holds each node, by number.
+        self._scope: list[Scope] = []
         self.scopes: dict[int, Scope] = {}
         self.attributes: dict[tuple[int, str], list[Binding]] = defaultdict(list)
         self.functions: list[ir.FunctionDef] = []
@@ -111,36 +117,43 @@ class Names:
     # -- building ---------------------------------------------------------------------------------------------
 
     def _collect(self, module: ir.Module) -> None:
-        stack: list[tuple[ir.Node, Scope]] = [(module.body, self.module_scope)]
+        """Bind what the nodes bind, in the order of their numbers: the scope of a parent is known before its parts."""
         self.scopes[module.nid] = self.module_scope
-        while stack:
-            node, scope = stack.pop()
-            if node.nid:
-                self.nodes[node.nid] = node
-            inner = scope
-            match node:
-                case ir.FunctionDef():
-                    self._bind(scope, Binding(node.name, "def", node))
-                    self.functions.append(node)
-                    inner = self._open(node, scope)
-                    self._bind_params(inner, node.params)
-                case ir.Lambda():
-                    inner = self._open(node, scope)
-                    self._bind_params(inner, node.params)
-                case ir.ClassDef():
-                    self._bind(scope, Binding(node.name, "class", node))
-                    self.classes.append(node)
-                    inner = self._open(node, scope)
-                case ir.Comprehension():
-                    inner = self._open(node, scope)
-                case ir.Call():
-                    self.calls.append(node)
-                    self._bind_container(scope, node)
-                case ir.Return(value=ir.Expr() as value) | ir.Yield(value=ir.Expr() as value):
-                    self._return(scope, value)
-                case _:
-                    self._bind_statement(scope, node)
-            stack.extend((child, inner) for child in reversed(list(ir.children(node))))
+        inside = [self.module_scope]  # by number: the scope of the parts of a node
+        self._scope = [self.module_scope]
+        for number in range(1, len(self.nodes)):
+            scope = inside[self._parents[number]]
+            self._scope.append(scope)
+            node = self.nodes[number]
+            inside.append(scope if node.__class__ in _BINDS_NOTHING or node is None else self._visit(node, scope))
+
+    def _visit(self, node: ir.Node, scope: Scope) -> Scope:
+        """Bind what a node binds; the scope of its parts."""
+        match node:
+            case ir.FunctionDef():
+                self._bind(scope, Binding(node.name, "def", node))
+                self.functions.append(node)
+                inner = self._open(node, scope)
+                self._bind_params(inner, node.params)
+                return inner
+            case ir.Lambda():
+                inner = self._open(node, scope)
+                self._bind_params(inner, node.params)
+                return inner
+            case ir.ClassDef():
+                self._bind(scope, Binding(node.name, "class", node))
+                self.classes.append(node)
+                return self._open(node, scope)
+            case ir.Comprehension():
+                return self._open(node, scope)
+            case ir.Call():
+                self.calls.append(node)
+                self._bind_container(scope, node)
+            case ir.Return(value=ir.Expr() as value) | ir.Yield(value=ir.Expr() as value):
+                self._return(scope, value)
+            case _:
+                self._bind_statement(scope, node)
+        return scope
 
     def _assume_imports(self) -> None:
         """Bind the usual names of libraries that the code uses and nothing binds."""
@@ -269,18 +282,38 @@ class Names:
         return found
 
     def scope_of(self, node: ir.Node) -> Scope:
-        number = node.nid
-        while number > 0:
-            number = self._parents[number]
-            if number in self.scopes:
-                return self.scopes[number]
-        return self.module_scope
+        return self._scope[node.nid]
 
     def enclosing_function(self, node: ir.Node) -> ir.FunctionDef | None:
-        return next((n for n in self.ancestors(node) if isinstance(n, ir.FunctionDef)), None)
+        scope: Scope | None = self._scope[node.nid]
+        while scope is not None and not isinstance(scope.node, ir.FunctionDef):
+            scope = scope.parent
+        return scope.node if scope is not None and isinstance(scope.node, ir.FunctionDef) else None
 
     def enclosing_class(self, node: ir.Node) -> ir.ClassDef | None:
         return self._class_of(self.scope_of(node))
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """By number: the first number that is no longer below the node, as those below it follow one another."""
+        ends = [number + 1 for number in range(len(self.nodes))]
+        for number in range(len(ends) - 1, 0, -1):
+            above = self._parents[number]
+            ends[above] = max(ends[above], ends[number])
+        return ends
+
+    @cached_property
+    def _loops(self) -> list[int]:
+        """By number: the outermost loop around the node, or 0."""
+        found = [0]
+        for number in range(1, len(self.nodes)):
+            above = self._parents[number]
+            is_loop = isinstance(self.nodes[above], ir.For | ir.While)
+            found.append(found[above] or (above if is_loop else 0))
+        return found
+
+    def _is_around(self, number: int, node: ir.Node) -> bool:
+        return number < node.nid < self._ends[number]
 
     @property
     def parents(self) -> list[int]:
@@ -291,9 +324,10 @@ class Names:
         return self._parents[node.nid]
 
     def statement(self, node: ir.Node) -> ir.Stmt | None:
-        if isinstance(node, ir.Stmt):
-            return node
-        return next((n for n in self.ancestors(node) if isinstance(n, ir.Stmt)), None)
+        here: ir.Node | None = node
+        while here is not None and not isinstance(here, ir.Stmt):
+            here = self.parent(here)
+        return here
 
     def bindings(self, name: ir.Name) -> list[Binding]:
         """Every binding in the scope that owns the name, in source order."""
@@ -319,28 +353,32 @@ class Names:
             scope = scope.parent
         if name.id not in scope.bindings:
             return found
-        around = {n.nid for n in self.ancestors(name)}
-        loops = [n for n in self.ancestors(name) if isinstance(n, ir.For | ir.While)]
         statement = self.statement(name)
         own = statement.nid if statement is not None else name.nid
+        loop = self._loops[name.nid]
+        # What is bound later reaches the name only in a loop around it; the statement of the name can bind it, too.
+        last = max(self._ends[loop] if loop else 0, self._ends[own])
         reaching: list[Binding] = []
-        for binding in reversed(found):
+        for number in range(bisect_left(found, last, key=_number) - 1, -1, -1):
+            binding = found[number]
             place = self._parents[binding.node.nid]
-            bound_by_loop = binding.node.nid in around and isinstance(binding.node, ir.For | ir.Clause | ir.WithItem)
+            bound_by_loop = isinstance(binding.node, ir.For | ir.Clause | ir.WithItem) and self._is_around(
+                binding.node.nid, name
+            )
             if binding.node.nid >= own and not bound_by_loop and binding.how != "param":
-                if any(loop.nid in {a.nid for a in self.ancestors(binding.node)} for loop in loops):
+                if loop and self._is_around(loop, binding.node):
                     reaching.append(binding)
                 continue
             reaching.append(binding)
             if binding.how in ("item", "update"):
                 continue
-            if bound_by_loop or binding.how == "param" or place <= 0 or self._dominates(place, around):
+            if bound_by_loop or binding.how == "param" or place <= 0 or self._dominates(place, name):
                 break
         return reaching[::-1]
 
-    def _dominates(self, place: int, around: set[int]) -> bool:
+    def _dominates(self, place: int, name: ir.Name) -> bool:
         # A statement of a ``with`` or ``try`` body has run when what follows the block runs, as far as names go.
-        while place not in around and place > 0:
+        while place > 0 and not self._is_around(place, name):
             node = self.nodes[place]
             if isinstance(node, ir.If | ir.For | ir.While | ir.Handler | ir.Case | ir.FunctionDef | ir.ClassDef):
                 return False
@@ -426,6 +464,10 @@ class Names:
         for target in [b.target or "" for b in self.imports] + self.star_modules:
             found.add("." if target.startswith(".") else target.partition(".")[0])
         return found
+
+
+def _number(binding: Binding) -> int:
+    return binding.node.nid
 
 
 def _canonical(name: str) -> str:

@@ -1,0 +1,48 @@
+"""Uses: which names and attributes of ``self`` are read where, and which calls name a function."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts
+
+__all__ = ["Uses"]
+
+
+class Uses:
+    """The names, attributes of ``self`` and calls of one module by identifier, in source order."""
+
+    def __init__(self, facts: ModuleFacts) -> None:
+        self._names: dict[str, list[ir.Name]] = defaultdict(list)
+        self._attributes: dict[str, list[ir.Attr]] = defaultdict(list)
+        self._calls: dict[str, list[ir.Call]] = defaultdict(list)
+        self._bound: dict[int, set[str]] = defaultdict(set)
+        for node in facts.nodes():
+            match node:
+                case ir.Name(id=identifier):
+                    self._names[identifier].append(node)
+                case ir.Attr(value=ir.Name(id="self" | "cls"), attr=attr):
+                    self._attributes[attr].append(node)
+                case ir.Call(func=ir.Name(id=called) | ir.Attr(attr=called)):
+                    self._calls[called].append(node)
+        tables = [scope.bindings for scope in facts.names.scopes.values()]
+        for bindings in (*(found for table in tables for found in table.values()), *facts.names.attributes.values()):
+            for binding in bindings:
+                if binding.how == "value" and binding.value is not None:
+                    self._bound[binding.value.nid].add(binding.name)
+
+    def of(self, identifier: str) -> list[ir.Name]:
+        """Every place that mentions a name, whatever its scope."""
+        return self._names.get(identifier, [])
+
+    def of_value(self, node: ir.Expr) -> list[ir.Name | ir.Attr]:
+        """Every place that mentions a name, or an attribute of ``self``, that ``node`` is bound to somewhere."""
+        found: list[ir.Name | ir.Attr] = []
+        for identifier in self._bound.get(node.nid, ()):
+            found += [*self._names.get(identifier, ()), *self._attributes.get(identifier, ())]
+        return sorted(found, key=lambda use: use.nid)
+
+    def calls_named(self, identifier: str) -> list[ir.Call]:
+        """The calls of anything of that name: a function, or a method of any object."""
+        return self._calls.get(identifier, [])

@@ -1,0 +1,93 @@
+"""FAL604: errors that are sent on or only measured, and models that end in a softmax, however they are built."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.rules.shapes import rows
+
+HEAD = (
+    "import torch\nimport torch.nn.functional as F\nfrom collections import OrderedDict\nfrom functools import partial\n"
+    "from torch import nn\n"
+)
+STEP = "def f(model, x, y, B):\n    z = model(x)\n    t = F.one_hot(y, 10)\n    loss = F.cross_entropy(z, y)\n    "
+SENT = [
+    "e = z - t\n    return loss, e @ B",
+    "e = t - z\n    return loss, e @ B",
+    "e = torch.sub(z, t)\n    return loss, e @ B",
+    "e = z.detach().sub(t)\n    return loss, e @ B",
+    "logits = z\n    e = logits.data - t\n    return loss, e @ B",
+    "e = z - t\n    d = e / len(x)\n    return loss, d.t() @ x",
+    "error = z - t\n    return loss, error",
+    "delta = z - t\n    model.send(delta)",
+    "return loss, torch.einsum('bi,ij->bj', z - t, B)",
+    "for b in B:\n        e = z - t\n        b.append(e.mm(b))",
+]
+MEASURED = [
+    "error = z - t\n    return loss",
+    "error = z - t\n    print(error.abs().mean())\n    return loss",
+    "error = z - t\n    mse = error ** 2\n    return loss + mse.mean()",
+    "error = z - t\n    size = error.norm()\n    return loss, size",
+    "error = z - t\n    if error.abs().max() > 1:\n        raise ValueError\n    return loss",
+    "error = z - t\n    error = z.softmax(1) - t\n    return loss, error @ B",
+    "error = z - t\n    return loss, F.mse_loss(error, torch.zeros_like(error))",
+    "error = z.softmax(1) - t\n    return loss, error @ B",
+    "margin = z - 0.3 * t\n    return loss, margin",
+]
+SOFTMAX = "nn.Sequential(nn.Linear(4, 3), nn.Softmax(1))"
+# What is before the loss, and the call of the loss.
+MODELS = [
+    (f"m = {SOFTMAX}\n    m = m.to(d)", "nn.CrossEntropyLoss()(m(x), y)"),
+    (f"m = {SOFTMAX}\n    m.train()\n    m = nn.DataParallel(m).cuda()", "F.cross_entropy(m(x), y)"),
+    (f"m = torch.compile({SOFTMAX})\n    for _ in x:\n        m = m.eval()", "F.cross_entropy(m(x), y)"),
+    ("m = nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.ReLU(), nn.Softmax(1))).to(d)", "F.cross_entropy(m(x), y)"),
+    ("ls = [nn.Linear(4, 3)]\n    ls.append(nn.Softmax(1))\n    m = nn.Sequential(*ls)", "F.cross_entropy(m(x), y)"),
+    ("m = nn.Sequential(OrderedDict([('a', nn.Linear(4, 3)), ('b', nn.Softmax(1))]))", "F.cross_entropy(m(x), y)"),
+    ("loss = partial(F.cross_entropy, label_smoothing=0.1)", "loss(x.softmax(1), y)"),
+    ("loss = nn.CrossEntropyLoss()\n    loss = loss.to(d)", "loss(x.softmax(1), y)"),
+]
+LOGITS = [
+    ("m = nn.Sequential(nn.Linear(4, 3), nn.LogSoftmax(1))\n    m = m.to(d)", "F.cross_entropy(m(x), y)"),
+    ("m = nn.Sequential(nn.Softmax(1), nn.Linear(4, 3))\n    m = m.to(d)", "F.cross_entropy(m(x), y)"),
+    (f"m = {SOFTMAX}\n    if d:\n        m = nn.Linear(4, 3)\n    m = m.to(d)", "F.cross_entropy(m(x), y)"),
+    (
+        "ls = [nn.Linear(4, 3)]\n    if d:\n        ls.append(nn.Softmax(1))\n    m = nn.Sequential(*ls)",
+        "F.cross_entropy(m(x), y)",
+    ),
+    (f"m = {SOFTMAX}\n    m = m[0].to(d)", "F.cross_entropy(m(x), y)"),
+    ("loss = partial(F.nll_loss, reduction='sum')", "loss(x.softmax(1), y)"),
+    (f"m = {SOFTMAX}\n    m = m.to(d)", "nn.NLLLoss()(m(x).log(), y)"),
+]
+
+
+@pytest.mark.parametrize("body", SENT)
+def test_an_error_of_logits_is_sent_on(body: str) -> None:
+    assert len(rows("FAL604", HEAD + STEP + body)) == 1
+
+
+@pytest.mark.parametrize("body", MEASURED)
+def test_an_error_that_is_only_measured_is_silent(body: str) -> None:
+    assert rows("FAL604", HEAD + STEP + body) == []
+
+
+@pytest.mark.parametrize(("before", "loss"), MODELS)
+def test_a_model_that_ends_in_a_softmax(before: str, loss: str) -> None:
+    assert len(rows("FAL604", f"{HEAD}def f(x, y, d):\n    {before}\n    return {loss}")) == 1
+
+
+@pytest.mark.parametrize(("before", "loss"), LOGITS)
+def test_a_model_that_may_give_logits(before: str, loss: str) -> None:
+    assert rows("FAL604", f"{HEAD}def f(x, y, d):\n    {before}\n    return {loss}") == []
+
+
+def test_soft_targets_are_a_target_as_well() -> None:
+    code = "def f(z, q, B):\n    loss = F.cross_entropy(z, q)\n    e = z - q\n    return loss, e @ B"
+    assert rows("FAL604", HEAD + code) == [8]
+
+
+def test_a_model_kept_in_an_attribute_and_moved_later() -> None:
+    code = (
+        f"class T:\n    def __init__(self):\n        self.net = {SOFTMAX}\n    def fit(self, x, y, d):\n"
+        "        net = self.net\n        net = net.to(d)\n        return F.cross_entropy(net(x), y)"
+    )
+    assert rows("FAL604", HEAD + code) == [12]

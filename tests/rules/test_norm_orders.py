@@ -1,0 +1,92 @@
+"""FAL101 and FAL102: what a norm is taken of, and the spellings of a dimension in the order slot."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from tests.rules.shapes import found, rows
+
+HEAD = "import numpy as np\nimport torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
+
+
+def stored(first: str, body: str, value: str) -> str:
+    return (
+        f"class M(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.c = {first}\n"
+        f"    def forward(self, y):\n        {body}\n        return {value}\n"
+    )
+
+
+ARRAYS = [
+    stored('{"out": None}', "pass", '(y - self.c["out"]).norm(-1)'),
+    stored("dict(out=None)", "pass", 'self.c["out"].norm(-1)'),
+    stored("[None, None]", "self.c[0] = y", "self.c[0].norm(-1)"),
+    stored("None", "self.c = y * 2", "self.c.norm(-1)"),
+    stored("0.0", "self.c = self.c + y", "(self.c / 2).norm(-1)"),
+    "def f(xs):\n    c = {'a': 1}\n    for x in xs:\n        c['a'] = x\n    return c['a'].norm(-1)",
+    "def f(xs):\n    t = 0\n    for x in xs:\n        t = t + x\n    return t.norm(-1)",
+    "def f(xs):\n    hs = []\n    for x in xs:\n        hs.append(x * 2)\n    return hs[-1].norm(-1)",
+    "def f(x): return torch.Tensor.norm(x, -1)",
+]
+FOREIGN = [
+    "from shapes import Vector\nc = {'v': Vector(1, 2)}\ndef f(): return c['v'].norm(-1)",
+    "from shapes import Vector\ndef f():\n    vs = [Vector(1, 2)]\n    return vs[0].norm(-1)",
+    "from shapes import Vector\ndef f():\n    vs = {}\n    vs['a'] = Vector(1, 2)\n    return vs['a'].norm(-1)",
+]
+DIMENSIONS = [
+    "def f(x, feature_dim): return x.norm(feature_dim)",
+    "def f(x, dim):\n    d = dim\n    return x.norm(d)",
+    "def f(x): return x / x.norm(x.dim() - 1)",
+    "def f(x): return torch.norm(x, x.ndim - 1)",
+    "def f(x): return torch.linalg.vector_norm(x, len(x.shape) - 1)",
+    "def f(x): return torch.mean(x.norm(1))",
+    "def f(x): return torch.norm(x, 1).mean()",
+    "def f(x): return x.norm(0).max()",
+    "def f(a, b): return (F.normalize(a, 1) * b).sum(1)",
+    "def f(a, b): return torch.sum(F.normalize(a, 1) * b, 1)",
+    "from torch import einsum\ndef f(a, b): return einsum('id,jd->ij', F.normalize(a, 1), b)",
+]
+ORDERS = [
+    "def f(x, p): return x.norm(p)",
+    "def f(x, dim_order): return x.norm(dim_order)",
+    "def f(x): return x.norm(1) + x.norm(2).square()",
+    "def f(x): return torch.norm(x, 1, dim=1).mean()",
+    "def f(x, dim): return x.norm(2, dim).mean()",
+    "def f(x): return (x.norm(1) * 0.5).sqrt()",
+    "def f(xs): return sum(x.norm(1) for x in xs)",
+    "def f(x, n): return x.norm(n - 1)",
+]
+
+
+@pytest.mark.parametrize("code", ARRAYS)
+def test_what_may_be_an_array_is_one(code: str) -> None:
+    assert len(rows("FAL101", HEAD + textwrap.dedent(code))) == 1
+
+
+@pytest.mark.parametrize("code", FOREIGN)
+def test_an_item_of_another_class_is_none(code: str) -> None:
+    assert rows("FAL101", HEAD + code) == []
+
+
+@pytest.mark.parametrize("code", DIMENSIONS)
+def test_a_dimension_in_the_order_slot(code: str) -> None:
+    assert len(rows("FAL102", HEAD + code)) == 1
+
+
+@pytest.mark.parametrize("code", ORDERS)
+def test_an_order_in_the_order_slot(code: str) -> None:
+    assert rows("FAL102", HEAD + code) == []
+
+
+@pytest.mark.parametrize(
+    "call", ["F.normalize(x, p=-1)", "F.normalize(input=x, p=-1.0)", "nn.functional.normalize(x, p=-2)"]
+)
+def test_a_named_negative_order_of_normalize_without_a_dimension_is_a_warning(call: str) -> None:
+    (finding,) = found("FAL101", f"{HEAD}def f(x): return {call}")
+    assert finding.level.name == "WARNING"
+
+
+@pytest.mark.parametrize("call", ["F.normalize(x, p=-1, dim=-1)", "F.normalize(x, p=1)", "torch.norm(x, p=-1)"])
+def test_a_named_order_is_meant_elsewhere(call: str) -> None:
+    assert rows("FAL101", f"{HEAD}def f(x): return {call}") == []
