@@ -23,7 +23,7 @@ _SPELLINGS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "torch.cpu.amp.autocast": ("cpu", ("enabled", "dtype")),
 }
 _DEFAULT_HALF = frozenset({"cuda", "mps", "xpu"})
-_DEFAULT_BRAIN = frozenset({"cpu", "hpu", "xla"})
+_KNOWN = _DEFAULT_HALF | {"cpu", "hpu", "xla"}
 HALF = frozenset({"torch.float16", "torch.half", "numpy.float16", "jax.numpy.float16"})
 _SETTERS = frozenset({"torch.set_autocast_dtype", "torch.set_autocast_gpu_dtype"})
 # Trainers whose ``autocast()`` follows the precision they were built with.
@@ -167,7 +167,11 @@ class Autocasts:
         if self._redefined:
             return {None}
         devices = {device} if device is not None else set(self._devices(written))
-        return {d in _DEFAULT_HALF if d in _DEFAULT_HALF | _DEFAULT_BRAIN else None for d in devices}
+        found: set[bool | None] = set()
+        for name in devices:
+            # A device that the code does not name can be cuda: that is what autocast is written for.
+            found |= {True, None} if name is None else {name in _DEFAULT_HALF if name in _KNOWN else None}
+        return found
 
     def _devices(self, node: ir.Expr | None, depth: int = 0) -> Iterator[str | None]:
         for leaf in self._calls.sources(node):
@@ -176,12 +180,17 @@ class Autocasts:
                     yield value.partition(":")[0]
                 case ir.Attr(attr="type", value=value) if depth < 4:
                     yield from self._devices(value, depth + 1)
-                case ir.Call(args=[ir.Arg(value=value), *_]) if (
-                    self._facts.qualified(leaf.func) == "torch.device" and depth < 4
-                ):
+                case ir.Call(func=func, args=[ir.Arg(value=value), *_]) if depth < 4 and self._is_device(func):
+                    yield from self._devices(value, depth + 1)
+                case ir.Call(func=ir.Attr(attr="split" | "partition" | "lower", value=value)) if depth < 4:
+                    yield from self._devices(value, depth + 1)
+                case ir.Subscript(value=value) if depth < 4 and not isinstance(value, ir.Name):
                     yield from self._devices(value, depth + 1)
                 case _:
                     yield None
+
+    def _is_device(self, func: ir.Expr) -> bool:
+        return self._facts.qualified(func) == "torch.device" or (isinstance(func, ir.Name) and func.id == "str")
 
     def _of_trainer(self, call: ir.Call, receiver: ir.Expr) -> Autocast | None:
         """``fabric.autocast()`` of a ``Fabric(precision="16-mixed")``, and accelerate's likewise."""
