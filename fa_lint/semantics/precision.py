@@ -35,7 +35,7 @@ class _Trace:
     """Where the forward passes behind a value ran.
 
     ``open``: one ran under what the callers of the function at hand chose; ``passed``: one ran in these functions,
-    which pass its outcome on, under what their callers chose.
+    which pass its outcome on, under what their callers chose; ``passes``: the forward passes themselves.
     """
 
     contexts: _Contexts = field(default_factory=dict)
@@ -43,6 +43,7 @@ class _Trace:
     open: bool = False
     passed: dict[int, ir.FunctionDef] = field(default_factory=dict)
     dummy: ir.Node | None = None
+    passes: dict[int, ir.Node] = field(default_factory=dict)
 
 
 class Precision:
@@ -68,6 +69,13 @@ class Precision:
             found = self._judge(site)
             if isinstance(found, UnscaledGradient):
                 yield found
+
+    def passes(self, site: GradientSite) -> list[ir.Node]:
+        """The forward passes behind an unscaled gradient, in source order."""
+        trace = self._trace_of(site)
+        if trace.scaled or self._scaled_seed(site):
+            return []
+        return [trace.passes[nid] for nid in sorted(trace.passes)]
 
     # -- one gradient -------------------------------------------------------------------------------------------
 
@@ -184,6 +192,7 @@ class Precision:
         into.scaled = into.scaled or other.scaled
         into.open = into.open or (inherits and other.open)
         into.dummy = into.dummy or other.dummy
+        into.passes |= other.passes
 
     def _trace(self, value: ir.Expr) -> _Trace:
         return self._traces.ask(value.nid, lambda: self._follow(value))
@@ -211,12 +220,14 @@ class Precision:
                 trace.contexts = _joined(trace.contexts, _through(inner.contexts, through))
                 trace.dummy = trace.dummy or inner.dummy
                 trace.passed |= inner.passed
+                trace.passes |= inner.passes
                 home = function_of(call, self.facts)
                 if inner.open and home is not None:
                     trace.passed[home.nid] = home
         return trace
 
     def _forward(self, node: ir.Node, trace: _Trace) -> None:
+        trace.passes[node.nid] = node
         around = self.autocasts.around(node)
         if around is not None:
             if around.half:
