@@ -17,7 +17,7 @@ __all__ = ["ScaledUses"]
 _CLIPS = frozenset(
     "clip_grad_norm_ clip_grad_norm clip_grad_value_ clip_grad_value get_total_norm clip_grads_with_norm_".split()
 )
-_NORMS = frozenset({"norm", "vector_norm", "matrix_norm"})
+_NORMS = frozenset({"norm", "vector_norm", "matrix_norm", "_foreach_norm"})
 _STATISTICS = frozenset("mean sum max min amax amin std var median".split())
 _INNER = frozenset({"dot", "vdot", "inner"})
 _RANDOM = frozenset("randn_like randn rand_like rand normal normal_ sample".split())

@@ -90,14 +90,24 @@ class Autocasts:
         below = node
         for above in self._facts.names.ancestors(node):
             if isinstance(above, ir.With) and isinstance(below, ir.Block):
-                for item in reversed(above.items):
-                    found = self.read(item.context)
+                contexts = [*(item.context for item in above.items), *self._entered_later(above, node)]
+                for context in reversed(contexts):
+                    found = self.read(context)
                     if found is not None:
                         return found
             if isinstance(above, ir.FunctionDef):
                 return next((f for d in above.decorators if (f := self.read(d)) is not None), None)
             below = above
         return None
+
+    def _entered_later(self, block: ir.With, node: ir.Node) -> Iterator[ir.Expr]:
+        """What the ``ExitStack`` of a block enters before ``node``."""
+        stacks = {item.target.id for item in block.items if isinstance(item.target, ir.Name)}
+        for call in self._facts.calls if stacks else ():
+            match call:
+                case ir.Call(func=ir.Attr(attr="enter_context", value=ir.Name(id=name)), args=[ir.Arg(value=value)]):
+                    if name in stacks and block.nid < call.nid < node.nid:
+                        yield value
 
     def read(self, node: ir.Expr) -> Autocast | None:
         """The autocast an expression opens, or None where it opens none that is known."""
@@ -137,6 +147,15 @@ class Autocasts:
             return Autocast(call.nid, True, halves == {True} and switched == {True})
         if isinstance(call.func, ir.Attr) and call.func.attr == "autocast" and name is None:
             return self._of_trainer(call, call.func.value)
+        return self._of_manager(call)
+
+    def _of_manager(self, call: ir.Call) -> Autocast | None:
+        """The autocast around the ``yield`` of a context manager that this module writes as a generator."""
+        for function in self._calls.entered(call):
+            if any(self._facts.qualified(d) == "contextlib.contextmanager" for d in function.decorators):
+                for part in ir.walk(function.body):
+                    if isinstance(part, ir.Yield):
+                        return self.around(part)
         return None
 
     def _arguments(self, call: ir.Call, order: tuple[str, ...]) -> dict[str, ir.Expr] | None:

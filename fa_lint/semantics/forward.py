@@ -82,8 +82,10 @@ class Forwards:
             case ir.Name(id=identifier):
                 if identifier in _BUILTINS or set(words(identifier)) & _DATA_WORDS:
                     return False
-                if name is not None or is_loss_name(identifier):
+                if name is not None:
                     return _is_given_a_model(node, facts)
+                if is_loss_name(identifier):
+                    return _is_given_a_model(node, facts) or _is_given_data(node)
                 return names_a_model(identifier) or _is_object(node.func, facts)
             case ir.Attr(attr=attr, value=value):
                 if name is not None:
@@ -95,7 +97,7 @@ class Forwards:
                 if set(words(attr)) & _DATA_WORDS:
                     return False
                 if is_loss_name(attr):
-                    return _is_given_a_model(node, facts)
+                    return _is_given_a_model(node, facts) or _is_given_data(node)
                 if isinstance(value, ir.Name) and value.id == "self":
                     return bool(node.args)
                 return names_a_model(attr) or self._is_part(node.func)
@@ -130,6 +132,14 @@ def _is_given_a_model(node: ir.Call, facts: ModuleFacts) -> bool:
                 names_a_model(identifier) and facts.qualified(arg.value) is None
             ):
                 return True
+    return False
+
+
+def _is_given_data(node: ir.Call) -> bool:
+    """``self.loss(batch)``: a loss that is given its input only runs the network itself."""
+    match node.args:
+        case [ir.Arg(value=ir.Name(id=name), keyword=None, star="")]:
+            return bool(set(words(name)) & {"batch", "batches", "data", "inputs"})
     return False
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.rules.shapes import rows
 
-IMPORTS = "import functools, torch\nfrom torch import nn\nfrom torch.func import functional_call, grad, vmap, vjp\n"
+IMPORTS = "import contextlib, functools, torch\nfrom torch import nn\nfrom torch.func import functional_call, grad, vmap, vjp\n"
 
 HITS = [
     # whatever the called object is named: a parameter, an attribute, an item, an element of a loop
@@ -73,6 +73,32 @@ def flow(density, x):
     with torch.autocast("cuda", dtype=torch.float16):
         lp = density.log_prob(x)
     return torch.autograd.grad(lp.sum(), x)[0]  #!
+""",
+    # the autocast of a context manager of one's own, of an ExitStack; a loss that runs the network itself
+    """
+@contextlib.contextmanager
+def mixed(device):
+    with torch.autocast(device_type=device):
+        yield
+def slope(phi, x):
+    with mixed("cuda"):
+        v = phi(x)
+    return torch.autograd.grad(v.sum(), x)  #!
+""",
+    """
+def slope(phi, x):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.autocast("cuda"))
+        v = phi(x)
+    return torch.autograd.grad(v.sum(), x)  #!
+""",
+    """
+class Trainer:
+    def go(self, batch):
+        with torch.autocast("cuda"):
+            loss = self.loss(batch)
+        loss.backward()  #!
+        return [p.grad.norm() for p in self.parts()]
 """,
     # transforms: lambdas, methods, partial, vmap, vjp, jacobian
     """
@@ -178,6 +204,16 @@ def probe(phi, x, device):
 def probe(phi, x):
     device = torch.device("cpu")
     with torch.autocast(device.type):
+        v = phi(x)
+    return torch.autograd.grad(v.sum(), x)
+""",
+    """
+@contextlib.contextmanager
+def plain(device):
+    with torch.autocast(device_type=device, enabled=False):
+        yield
+def slope(phi, x):
+    with plain("cuda"):
         v = phi(x)
     return torch.autograd.grad(v.sum(), x)
 """,

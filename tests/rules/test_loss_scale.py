@@ -144,6 +144,13 @@ def probe(loss, params, scaler):
     grads = torch.autograd.grad(scaler.scale(loss), params)
     return torch.cat([g.flatten() for g in grads]).abs().mean()  #!
 """,
+    """
+def batch(net, loss, opt, scaler):
+    scaler.scale(loss).backward()
+    sizes = torch._foreach_norm([p.grad for p in net.parameters()])  #!
+    scaler.step(opt)
+    return sizes
+""",
     # the other optimiser is unscaled
     """
 def play(net_a, net_b, loss, scaler):
