@@ -71,8 +71,13 @@ def _elements(node: ir.Expr, index: int | None, calls: Calls, depth: int) -> Ite
 def changes_parameters(operand: ir.Expr, calls: Calls) -> ir.Expr | None:
     """Return the difference of a parameter and a copy of it that ``operand`` is."""
     for leaf in _leaves(operand, calls):
+        pair: list[ir.Expr] = []
         if isinstance(leaf, ir.Binary) and leaf.op == "-":
-            sides = _bare(leaf.left), _bare(leaf.right)
+            pair = [leaf.left, leaf.right]
+        elif isinstance(leaf, ir.Call) and short_name(leaf.func) in ("sub", "subtract", "sub_"):
+            pair = operands(leaf, calls)
+        if len(pair) == 2:
+            sides = _bare(pair[0]), _bare(pair[1])
             for one, other in (sides, sides[::-1]):
                 if _is_parameter(one, calls) and _may_be_copy(other, calls):
                     return leaf

@@ -25,8 +25,8 @@ _KEEPING = frozenset(
     "detach clone float double cpu to flatten view reshape mean sum contiguous cuda numpy abs fabs norm vector_norm "
     "matrix_norm _foreach_norm max min amax amin std item tolist stack cat concat concatenate list tuple sorted tensor "
     "as_tensor asarray array squeeze unsqueeze ravel median neg transpose permute expand quantile half bfloat16 "
-    "nan_to_num nan_to_num_ get_total_norm parameters_to_vector clamp clamp_ clamp_min clip maximum fsum hypot reversed zip "
-    "values items view_as reshape_as type_as retain_grad trace diag next iter set filter".split()
+    "nan_to_num nan_to_num_ get_total_norm parameters_to_vector clamp clamp_ clamp_min clip maximum fsum hypot "
+    "reversed zip values items view_as reshape_as type_as retain_grad trace diag next iter set filter".split()
 )
 _POWERS = {"square": 2.0, "var": 2.0, "sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0}
 _PRODUCTS = frozenset("mul multiply mm matmul dot vdot inner mv bmm outer mul_".split())

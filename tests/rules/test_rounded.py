@@ -38,6 +38,10 @@ def moved(net, start):
 def moved(layer, first):
     return (layer.weight.data - first).numpy().astype(np.float16)  #!
 """,
+    """
+def moved(net, first):
+    return {n: torch.sub(p.data, first[n]).half() for n, p in net.named_parameters()}  #!
+""",
     # comparisons
     """
 def silent_units(h):
