@@ -9,6 +9,7 @@ from fa_lint.semantics.calls import Calls
 __all__ = [
     "SUBNORMAL",
     "half_operand",
+    "is_half",
     "is_upcast",
 ]
 
@@ -29,17 +30,17 @@ def half_operand(call: ir.Call, calls: Calls) -> ir.Expr | None:
         if name not in _MAKERS or not call.args:
             return None
         dtype = next((a.value for a in call.args if a.keyword == "dtype"), None)
-        return call.args[0].value if name == "numpy.float16" or _is_half(dtype, calls) else None
+        return call.args[0].value if name == "numpy.float16" or is_half(dtype, calls) else None
     if not isinstance(call.func, ir.Attr):
         return None
     if call.func.attr == "half" and not call.args:
         return call.func.value
-    if call.func.attr in _CASTS and any(_is_half(arg.value, calls) for arg in call.args):
+    if call.func.attr in _CASTS and any(is_half(arg.value, calls) for arg in call.args):
         return call.func.value
     return None
 
 
-def _is_half(node: ir.Expr | None, calls: Calls) -> bool:
+def is_half(node: ir.Expr | None, calls: Calls) -> bool:
     """Is a dtype fp16 where it is written, or where its name is bound?"""
     facts = calls.facts
     if node is None:
@@ -52,7 +53,7 @@ def _is_half(node: ir.Expr | None, calls: Calls) -> bool:
     if isinstance(node, ir.Attr):
         bound = facts.names.self_attribute(node)
     return bool(bound) and all(
-        b.how == "value" and b.value is not None and not isinstance(b.value, ir.Name) and _is_half(b.value, calls)
+        b.how == "value" and b.value is not None and not isinstance(b.value, ir.Name) and is_half(b.value, calls)
         for b in bound
     )
 

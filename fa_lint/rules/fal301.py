@@ -25,8 +25,9 @@ class Fp16Gradient(ProjectRule):
     autocast, where nothing scales the loss: an explicit `float16`/`half`, the CUDA default, the old
     `torch.cuda.amp.autocast`, decorators, Fabric and accelerate, through functions and across files. A scaler that
     gives the loss back unchanged does not count. An inner product of two gradients under fp16 autocast is flagged too.
-    An `error` where autocast is always fp16 and the gradient is looked at; a `warning` where it depends on a flag, or
-    where the gradient only steps an optimiser. Silent on bf16, a disabled autocast, `scaler.scale(loss)`, apex
+    The forward pass is any call under autocast that carries a gradient to the loss, whatever it is named.
+    An `error` where autocast is always fp16 and the gradient is looked at; a `warning` where it depends on a flag or
+    on a device that the code does not name, or where the gradient only steps an optimiser. Silent on bf16, a disabled autocast, `scaler.scale(loss)`, apex
     `scale_loss`, a constant factor on the loss, and inference.
 
     ## Why is this bad

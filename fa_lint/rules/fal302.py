@@ -4,6 +4,13 @@ from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
 from fa_lint.rules._halves import SUBNORMAL, half_operand, is_upcast
+from fa_lint.rules._rounded import (
+    changes_parameters,
+    half_models,
+    is_updated_parameter,
+    measures_rounding,
+    tiny_comparisons,
+)
 from fa_lint.rules.base import Invalid, Rule, occurs, related
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
@@ -30,9 +37,11 @@ class HalfGradientCast(Rule):
     """
     ## What it does
     Flags a cast to fp16 (`.half()`, `.to(torch.float16)`, `.type(...)`, `.astype(np.float16)`) of a gradient, of a
-    credit signal or of feedback. Silent on bf16, on models cast for inference, on values scaled before the
-    cast, on a cast that is taken back at once (rounding emulated on purpose), in a custom `backward`, and on
-    communication and optimiser code.
+    credit signal, of feedback or of a change of parameters; a model cast to fp16 whose unscaled gradients are then
+    looked at; and an fp16 value that is compared with a number below 6e-8. Silent on bf16, on models cast for
+    inference, on values scaled before the cast, on a cast that is taken back at once (rounding emulated on purpose) or
+    compared with the value before it (rounding measured), in a custom `backward`, and on communication and optimiser
+    code.
 
     ## Why is this bad
     fp16 flushes entries below 6e-8 to zero and has fewer than 11 bits below 6.1e-5. Measured on a 4-layer MLP: gradients of norm
@@ -82,10 +91,12 @@ class HalfGradientCast(Rule):
             b"np.",
             b"numpy",
             b"tensor(",
+            b"torch_dtype",
             patterns=(
                 *(rb"grad", rb"Grad", rb"GRAD", rb"backward", rb"Backward", rb"credit", rb"Credit", rb"CREDIT"),
                 *(rb"costate", rb"Costate", rb"COSTATE", rb"jac", rb"Jac", rb"JAC", rb"hessian", rb"Hessian", rb"vjp"),
                 *(rb"VJP", rb"tape", rb"Tape", rb"feedback", rb"Feedback", rb"FEEDBACK", rb"_fa\b", rb"_FA\b"),
+                *(rb"parameters", rb"state_dict", rb"weight", rb"e-\d"),
                 *(rb"fa_", rb"FA_", rb"_fb", rb"_FB", rb"fb_", rb"FB_"),
             ),
         ),
@@ -148,6 +159,7 @@ class HalfGradientCast(Rule):
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = facts.derived(Calls)
         scaling = Scaling(calls)
+        cast: set[int] = set()
         for call in facts.calls:
             operand = half_operand(call, calls)
             if (
@@ -158,16 +170,42 @@ class HalfGradientCast(Rule):
             ):
                 continue
             role = self._role(operand, call, facts)
-            if role is NOTHING or scaling.factor(operand):
+            change = changes_parameters(operand, calls) if role is NOTHING else None
+            if (role is NOTHING and change is None) or scaling.factor(operand):
                 continue
+            if measures_rounding(call, operand, facts) or (change is None and is_updated_parameter(operand, calls)):
+                continue
+            cast.add(call.nid)
             what = f"a {role.kind}" if role.kind != "feedback" else "feedback"
             sure = what if role.strength == COMPUTED else f"what is named like {what}"
+            if change is not None:
+                sure = "a change of parameters"
             yield self.find(
                 facts,
                 call,
                 f"a cast to fp16 of {sure}: entries below 6e-8 become 0; keep fp32 or use bf16",
                 computes="fewer than 11 bits below 6.1e-5, nothing between 0 and 6e-8, infinity above 65504",
                 related=related(facts, role),
+            )
+        yield from self._comparisons(facts, calls, cast)
+        for nid in sorted({model.nid for model, _ in half_models(facts)}):
+            yield self.find(
+                facts,
+                facts.node(nid),
+                "a model cast to fp16 whose unscaled gradients are measured: entries below 6e-8 are 0",
+                computes="activations and gradients with nothing between 0 and 6e-8",
+            )
+
+    def _comparisons(self, facts: ModuleFacts, calls: Calls, cast: set[int]) -> Iterator[Finding]:
+        for node, made in tiny_comparisons(calls):
+            operand = half_operand(made, calls)
+            if made.nid in cast or (operand is not None and measures_rounding(made, operand, facts)):
+                continue
+            yield self.find(
+                facts,
+                node,
+                "an fp16 value compared with a number below 6e-8, which fp16 does not hold",
+                computes="whether the value is 0",
             )
 
     def _is_half_already(self, operand: ir.Expr, calls: Calls) -> bool:

@@ -23,7 +23,7 @@ _SPELLINGS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "torch.cpu.amp.autocast": ("cpu", ("enabled", "dtype")),
 }
 _DEFAULT_HALF = frozenset({"cuda", "mps", "xpu"})
-_DEFAULT_BRAIN = frozenset({"cpu", "hpu", "xla"})
+_KNOWN = _DEFAULT_HALF | {"cpu", "hpu", "xla"}
 HALF = frozenset({"torch.float16", "torch.half", "numpy.float16", "jax.numpy.float16"})
 _SETTERS = frozenset({"torch.set_autocast_dtype", "torch.set_autocast_gpu_dtype"})
 # Trainers whose ``autocast()`` follows the precision they were built with.
@@ -90,14 +90,24 @@ class Autocasts:
         below = node
         for above in self._facts.names.ancestors(node):
             if isinstance(above, ir.With) and isinstance(below, ir.Block):
-                for item in reversed(above.items):
-                    found = self.read(item.context)
+                contexts = [*(item.context for item in above.items), *self._entered_later(above, node)]
+                for context in reversed(contexts):
+                    found = self.read(context)
                     if found is not None:
                         return found
             if isinstance(above, ir.FunctionDef):
                 return next((f for d in above.decorators if (f := self.read(d)) is not None), None)
             below = above
         return None
+
+    def _entered_later(self, block: ir.With, node: ir.Node) -> Iterator[ir.Expr]:
+        """What the ``ExitStack`` of a block enters before ``node``."""
+        stacks = {item.target.id for item in block.items if isinstance(item.target, ir.Name)}
+        for call in self._facts.calls if stacks else ():
+            match call:
+                case ir.Call(func=ir.Attr(attr="enter_context", value=ir.Name(id=name)), args=[ir.Arg(value=value)]):
+                    if name in stacks and block.nid < call.nid < node.nid:
+                        yield value
 
     def read(self, node: ir.Expr) -> Autocast | None:
         """The autocast an expression opens, or None where it opens none that is known."""
@@ -137,6 +147,15 @@ class Autocasts:
             return Autocast(call.nid, True, halves == {True} and switched == {True})
         if isinstance(call.func, ir.Attr) and call.func.attr == "autocast" and name is None:
             return self._of_trainer(call, call.func.value)
+        return self._of_manager(call)
+
+    def _of_manager(self, call: ir.Call) -> Autocast | None:
+        """The autocast around the ``yield`` of a context manager that this module writes as a generator."""
+        for function in self._calls.entered(call):
+            if any(self._facts.qualified(d) == "contextlib.contextmanager" for d in function.decorators):
+                for part in ir.walk(function.body):
+                    if isinstance(part, ir.Yield):
+                        return self.around(part)
         return None
 
     def _arguments(self, call: ir.Call, order: tuple[str, ...]) -> dict[str, ir.Expr] | None:
@@ -167,7 +186,11 @@ class Autocasts:
         if self._redefined:
             return {None}
         devices = {device} if device is not None else set(self._devices(written))
-        return {d in _DEFAULT_HALF if d in _DEFAULT_HALF | _DEFAULT_BRAIN else None for d in devices}
+        found: set[bool | None] = set()
+        for name in devices:
+            # A device that the code does not name can be cuda: that is what autocast is written for.
+            found |= {True, None} if name is None else {name in _DEFAULT_HALF if name in _KNOWN else None}
+        return found
 
     def _devices(self, node: ir.Expr | None, depth: int = 0) -> Iterator[str | None]:
         for leaf in self._calls.sources(node):
@@ -176,12 +199,17 @@ class Autocasts:
                     yield value.partition(":")[0]
                 case ir.Attr(attr="type", value=value) if depth < 4:
                     yield from self._devices(value, depth + 1)
-                case ir.Call(args=[ir.Arg(value=value), *_]) if (
-                    self._facts.qualified(leaf.func) == "torch.device" and depth < 4
-                ):
+                case ir.Call(func=func, args=[ir.Arg(value=value), *_]) if depth < 4 and self._is_device(func):
+                    yield from self._devices(value, depth + 1)
+                case ir.Call(func=ir.Attr(attr="split" | "partition" | "lower", value=value)) if depth < 4:
+                    yield from self._devices(value, depth + 1)
+                case ir.Subscript(value=value) if depth < 4 and not isinstance(value, ir.Name):
                     yield from self._devices(value, depth + 1)
                 case _:
                     yield None
+
+    def _is_device(self, func: ir.Expr) -> bool:
+        return self._facts.qualified(func) == "torch.device" or (isinstance(func, ir.Name) and func.id == "str")
 
     def _of_trainer(self, call: ir.Call, receiver: ir.Expr) -> Autocast | None:
         """``fabric.autocast()`` of a ``Fabric(precision="16-mixed")``, and accelerate's likewise."""

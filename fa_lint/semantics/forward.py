@@ -25,15 +25,20 @@ _MATRIX_CALLS = frozenset(
     for name in "linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d "
     "scaled_dot_product_attention multi_head_attention_forward".split()
 )
+# Wrappers that run what they are given.
+_MATRIX_CALLS |= {
+    "torch.func.functional_call",
+    "torch.nn.utils.stateless.functional_call",
+    "torch.utils.checkpoint.checkpoint",
+    "torch.utils.checkpoint.checkpoint_sequential",
+}
+_WRAPPERS = frozenset({"torch.func.vmap", "torch.compile", "functools.partial"})
 _MATRIX_METHODS = frozenset({"matmul", "mm", "mv", "bmm"})
 _MODEL_METHODS = frozenset(
     "forward encode decode encode_image encode_text get_image_features get_text_features features "
-    "forward_features predict apply_model module".split()
+    "forward_features predict apply_model module log_prob energy potential score_function velocity".split()
 )
-_LAYERS = frozenset(
-    "Linear Bilinear Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d Sequential LSTM GRU RNN "
-    "MultiheadAttention Transformer TransformerEncoder TransformerDecoder TransformerEncoderLayer LazyLinear".split()
-)
+_MODULE_METHODS = frozenset("parameters named_parameters state_dict load_state_dict eval train zero_grad to".split())
 _BUILTINS = frozenset(
     "next iter zip map list tuple dict len range sum min max int float str print isinstance getattr hasattr sorted "
     "enumerate reversed super type abs set any all open vars id round".split()
@@ -58,6 +63,7 @@ class Forwards:
         self._calls = calls
         self._facts = calls.facts
         self._functions = Memory(False, 5)
+        self._parts: set[str] | None = None
 
     def at(self, node: ir.Node) -> bool:
         """Does a node multiply matrices: itself, or as a call of a model or of a function that holds such a call?"""
@@ -76,27 +82,40 @@ class Forwards:
             case ir.Name(id=identifier):
                 if identifier in _BUILTINS or set(words(identifier)) & _DATA_WORDS:
                     return False
-                if name is not None or is_loss_name(identifier):
+                if name is not None:
                     return _is_given_a_model(node, facts)
-                if identifier == "self" or calls.class_of(node.func) is not None:
-                    return True
-                return _is_layer(node.func, facts, calls) or _is_callable_value(node.func, facts)
+                if is_loss_name(identifier):
+                    return _is_given_a_model(node, facts) or _is_given_data(node)
+                return names_a_model(identifier) or _is_object(node.func, facts)
             case ir.Attr(attr=attr, value=value):
                 if name is not None:
                     return not name.startswith(("torch.", "numpy.")) and _is_given_a_model(node, facts)
                 if attr in _MATRIX_METHODS:
                     return True
+                if attr in _MODEL_METHODS:
+                    return True
                 if set(words(attr)) & _DATA_WORDS:
                     return False
                 if is_loss_name(attr):
-                    return _is_given_a_model(node, facts)
+                    return _is_given_a_model(node, facts) or _is_given_data(node)
                 if isinstance(value, ir.Name) and value.id == "self":
-                    return names_a_model(attr) or attr == "forward" or _is_layer(node.func, facts, calls)
-                last = value.id if isinstance(value, ir.Name) else value.attr if isinstance(value, ir.Attr) else ""
-                return (names_a_model(last) and attr in _MODEL_METHODS) or names_a_model(attr)
-            case ir.Subscript(value=ir.Name(id=identifier) | ir.Attr(attr=identifier)):
-                return names_a_model(identifier)
+                    return bool(node.args)
+                return names_a_model(attr) or self._is_part(node.func)
+            case ir.Subscript():
+                return bool(node.args)
+            case ir.Call(func=made):  # functional_call has its own name; ``vmap(f)(x)`` calls what it is given
+                return facts.qualified(made) in _WRAPPERS and bool(node.func.args)
         return False
+
+    def _is_part(self, func: ir.Attr) -> bool:
+        """Return True if the module treats a called attribute as a network elsewhere (``pair.disc.parameters()``)."""
+        if self._parts is None:
+            self._parts = {
+                node.value.attr
+                for node in self._facts.nodes()
+                if isinstance(node, ir.Attr) and isinstance(node.value, ir.Attr) and node.attr in _MODULE_METHODS
+            }
+        return func.attr in self._parts
 
     def _within(self, function: ir.FunctionDef) -> bool:
         return self._functions.ask(function.nid, lambda: self._returns_forward(function))
@@ -116,17 +135,14 @@ def _is_given_a_model(node: ir.Call, facts: ModuleFacts) -> bool:
     return False
 
 
-def _is_layer(func: ir.Expr, facts: ModuleFacts, calls: Calls) -> bool:
-    """Is a called object built as a layer of ``torch.nn`` that holds a matrix?"""
-    for leaf in calls.sources(func):
-        name = facts.qualified(leaf.func) if isinstance(leaf, ir.Call) else None
-        if name is not None and name.startswith("torch.nn.") and name.rpartition(".")[2] in _LAYERS:
-            return True
+def _is_given_data(node: ir.Call) -> bool:
+    """``self.loss(batch)``: a loss that is given its input only runs the network itself."""
+    match node.args:
+        case [ir.Arg(value=ir.Name(id=name), keyword=None, star="")]:
+            return bool(set(words(name)) & {"batch", "batches", "data", "inputs"})
     return False
 
 
-def _is_callable_value(func: ir.Name, facts: ModuleFacts) -> bool:
-    """A called variable that is a parameter, is bound to an object, or is named like a model."""
-    if names_a_model(func.id) or (len(func.id) == 1 and func.id.isupper()):
-        return True
-    return any(b.how == "param" for b in facts.names.bindings(func)) and func.id in ("f", "fn", "func", "forward")
+def _is_object(func: ir.Name, facts: ModuleFacts) -> bool:
+    """Is a called name a parameter or bound to a value, so that what it does is not in sight?"""
+    return any(b.how in ("param", "value", "iterate", "unpack", "with") for b in facts.names.bindings(func))

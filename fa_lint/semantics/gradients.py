@@ -19,6 +19,10 @@ FRAMEWORK_WORDS = frozenset(
     "wrapper deepspeed ds".split()
 )
 _TRANSFORMS = frozenset(f"torch.func.{name}" for name in ("grad", "grad_and_value", "jacrev", "jacfwd", "hessian"))
+# Those that are given the function and its inputs at once.
+_DIRECT = frozenset(
+    {"torch.func.vjp", *(f"torch.autograd.functional.{name}" for name in ("jacobian", "hessian", "vjp", "hvp", "vhp"))}
+)
 _OPTIMISERS = frozenset({"optimizer", "optimiser", "opt", "optim", "optimizers", "sgd", "adam"})
 _HOOKS = frozenset({"register_hook", "register_full_backward_hook", "register_backward_hook"})
 # What is done to ``.grad`` without looking at its size.
@@ -58,15 +62,28 @@ def gradient_sites(facts: ModuleFacts, calls: Calls) -> Iterator[GradientSite]:
             loss = keyword(call, "tensors", 0)
             if loss is not None:
                 yield GradientSite(call, "backward", loss, "torch.autograd.backward")
-        elif isinstance(func, ir.Call) and facts.qualified(func.func) in _TRANSFORMS and func.args:
-            yield GradientSite(call, "transform", func.args[0].value, facts.source(func.func))
-        elif isinstance(func, ir.Name) and name is None:
-            made = [b.value for b in facts.names.reaching(func) if b.how == "value"]
-            if len(made) == 1 and isinstance(made[0], ir.Call) and made[0].args:
-                if facts.qualified(made[0].func) in _TRANSFORMS:
-                    yield GradientSite(call, "transform", made[0].args[0].value, facts.source(made[0].func))
+        elif name in _DIRECT:
+            function = keyword(call, "func", 0)
+            if function is not None:
+                yield GradientSite(call, "transform", function, facts.source(func))
+        elif name is None and (made := _transform(func, calls)) is not None:
+            yield GradientSite(call, "transform", made.args[0].value, facts.source(made.func))
         elif isinstance(func, ir.Attr) and func.attr == "backward" and name is None and not _is_framework(func, calls):
             yield GradientSite(call, "backward", func.value, ".backward()")
+
+
+def _transform(func: ir.Expr, calls: Calls, depth: int = 0) -> ir.Call | None:
+    """The ``torch.func.grad(f)`` that a called expression always is, also below ``vmap`` and behind a name."""
+    if depth > 4 or not isinstance(func, ir.Call | ir.Name | ir.Attr):
+        return None
+    leaves = list(calls.sources(func))
+    made = leaves[0] if len(leaves) == 1 else None
+    if not isinstance(made, ir.Call) or not made.args:
+        return None
+    name = calls.facts.qualified(made.func)
+    if name == "torch.func.vmap":
+        return _transform(made.args[0].value, calls, depth + 1)
+    return made if name in _TRANSFORMS else None
 
 
 def _is_framework(func: ir.Attr, calls: Calls) -> bool:

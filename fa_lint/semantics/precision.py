@@ -19,6 +19,7 @@ from fa_lint.semantics.half_facts import HalfGradient, UnscaledGradient
 from fa_lint.semantics.memory import Memory
 from fa_lint.semantics.roles import Evidence
 from fa_lint.semantics.scaling import Scaling
+from fa_lint.semantics.severed import carries_no_gradient
 from fa_lint.semantics.slices import function_of, slice_of
 
 __all__ = ["HalfGradient", "Precision", "UnscaledGradient", "calls_under_fp16", "unscaled_gradients"]
@@ -34,7 +35,7 @@ class _Trace:
     """Where the forward passes behind a value ran.
 
     ``open``: one ran under what the callers of the function at hand chose; ``passed``: one ran in these functions,
-    which pass its outcome on, under what their callers chose.
+    which pass its outcome on, under what their callers chose; ``passes``: the forward passes themselves.
     """
 
     contexts: _Contexts = field(default_factory=dict)
@@ -42,6 +43,7 @@ class _Trace:
     open: bool = False
     passed: dict[int, ir.FunctionDef] = field(default_factory=dict)
     dummy: ir.Node | None = None
+    passes: dict[int, ir.Node] = field(default_factory=dict)
 
 
 class Precision:
@@ -67,6 +69,13 @@ class Precision:
             found = self._judge(site)
             if isinstance(found, UnscaledGradient):
                 yield found
+
+    def passes(self, site: GradientSite) -> list[ir.Node]:
+        """The forward passes behind an unscaled gradient, in source order."""
+        trace = self._trace_of(site)
+        if trace.scaled or self._scaled_seed(site):
+            return []
+        return [trace.passes[nid] for nid in sorted(trace.passes)]
 
     # -- one gradient -------------------------------------------------------------------------------------------
 
@@ -147,14 +156,35 @@ class Precision:
         if around is not None and around.half:
             return _Trace({around: ()})
         trace = _Trace(open=around is None)
-        for function in self._functions(site.loss):
-            for value in self.facts.names.returned(function):
-                self._merge(trace, self._trace(value), around is None)
+        for value in self._results(site.loss):
+            self._merge(trace, self._trace(value), around is None)
         return trace
 
+    def _results(self, function: ir.Expr) -> Iterator[ir.Expr]:
+        """What a function that is given to a transform gives back."""
+        for leaf in self.calls.sources(function):
+            match leaf:
+                case ir.Lambda(body=body):
+                    yield body
+                case ir.Call(func=func, args=[ir.Arg(value=inner), *_]) if self.facts.qualified(func) in (
+                    "functools.partial",
+                    "torch.func.vmap",
+                ):
+                    yield from self._results(inner)
+        for definition in self._functions(function):
+            yield from self.facts.names.returned(definition)
+
     def _functions(self, node: ir.Expr) -> list[ir.FunctionDef]:
-        if isinstance(node, ir.Name):
-            return [b.node for b in self.facts.names.bindings(node) if isinstance(b.node, ir.FunctionDef)]
+        names = self.facts.names
+        match node:
+            case ir.Name():
+                return [b.node for b in names.bindings(node) if isinstance(b.node, ir.FunctionDef)]
+            case ir.Attr(attr=attr, value=value):
+                owner = self.calls.class_of(value)
+                if isinstance(value, ir.Name) and value.id == "self":
+                    owner = names.enclosing_class(node)
+                method = self.calls.method(owner, attr) if owner is not None else None
+                return [method] if method is not None else []
         return []
 
     def _merge(self, into: _Trace, other: _Trace, inherits: bool) -> None:
@@ -162,12 +192,13 @@ class Precision:
         into.scaled = into.scaled or other.scaled
         into.open = into.open or (inherits and other.open)
         into.dummy = into.dummy or other.dummy
+        into.passes |= other.passes
 
     def _trace(self, value: ir.Expr) -> _Trace:
         return self._traces.ask(value.nid, lambda: self._follow(value))
 
     def _follow(self, value: ir.Expr) -> _Trace:
-        found = slice_of(value, self.facts)
+        found = slice_of(value, self.facts, carries_no_gradient)
         trace = _Trace(scaled=self.scaling.factor(value))
         for node in found.nodes:
             if isinstance(node, ir.Call) and self.scaling.scale_call(node):
@@ -189,12 +220,14 @@ class Precision:
                 trace.contexts = _joined(trace.contexts, _through(inner.contexts, through))
                 trace.dummy = trace.dummy or inner.dummy
                 trace.passed |= inner.passed
+                trace.passes |= inner.passes
                 home = function_of(call, self.facts)
                 if inner.open and home is not None:
                     trace.passed[home.nid] = home
         return trace
 
     def _forward(self, node: ir.Node, trace: _Trace) -> None:
+        trace.passes[node.nid] = node
         around = self.autocasts.around(node)
         if around is not None:
             if around.half:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fa_lint.semantics import ir
@@ -46,8 +47,8 @@ def _bindings(node: ir.Name | ir.Attr, facts: ModuleFacts) -> list[Binding]:
     return mine or [b for b in found if b.how == "value"]
 
 
-def slice_of(root: ir.Expr, facts: ModuleFacts) -> Slice:
-    """The slice of ``root``, within its function: names of other scopes end it."""
+def slice_of(root: ir.Expr, facts: ModuleFacts, ends: Callable[[ir.Node, ModuleFacts], bool] | None = None) -> Slice:
+    """The slice of ``root``, within its function: names of other scopes end it, and nodes that ``ends`` accepts."""
     found = Slice()
     home = function_of(root, facts)
     seen: set[int] = set()
@@ -60,6 +61,8 @@ def slice_of(root: ir.Expr, facts: ModuleFacts) -> Slice:
             found.complete = False
             break
         seen.add(top.nid)
+        if ends is not None and ends(top, facts):
+            continue
         found.nodes.append(top)
         if isinstance(top, ir.Lambda):
             continue

@@ -45,6 +45,10 @@ ON = [
 ]
 MAYBE = [
     "torch.autocast('cuda', enabled=args.fp16)",
+    "torch.autocast(x.device.type)",
+    "torch.autocast(str(args.device))",
+    "torch.autocast(device_type=str(x.device).split(':')[0])",
+    "torch.autocast(f'{args.device}')",
     "torch.autocast('cuda' if torch.cuda.is_available() else 'cpu')",
     "torch.autocast('cuda') if args.amp else contextlib.nullcontext()",
     "torch.autocast('cuda', dtype=torch.bfloat16 if args.bf16 else torch.float16)",
@@ -53,7 +57,6 @@ OFF = [
     "torch.autocast('cuda', dtype=torch.bfloat16)",
     "torch.autocast('cuda', dtype=args.dtype)",
     "torch.autocast('cpu')",
-    "torch.autocast(x.device.type)",
     "torch.autocast('cuda', enabled=False)",
     "torch.cuda.amp.autocast(False)",
     "amp.autocast(enabled=off)",
