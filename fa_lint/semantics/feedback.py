@@ -15,7 +15,8 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.classes import chain, is_module, owner_of, reached, unknown_bases
 from fa_lint.semantics.draws import Draw, draw_of
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, mentions_feedback, speaks_of_feedback
+from fa_lint.semantics.feedback_errors import Signal
+from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, speaks_of_feedback
 from fa_lint.semantics.feedback_stores import Store, storage_of, stores
 from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses
 from fa_lint.semantics.roles import Evidence
@@ -75,10 +76,8 @@ class FeedbackSite:
 
 def feedback_sites(facts: ModuleFacts) -> tuple[FeedbackSite, ...]:
     """The feedback of a module, in source order."""
-    if not (mentions_feedback(facts.text) or facts.declared.feedback):
-        return ()
     table = stores(facts)
-    uses = feedback_uses(facts) if table else Uses({}, {}, {})
+    uses = feedback_uses(facts) if table else Uses()
     found = []
     for key, kept in table.items():
         evidence, certain = _evidence(facts, key, kept, uses)
@@ -100,16 +99,24 @@ def _evidence(facts: ModuleFacts, key: Key, kept: list[Store], uses: Uses) -> tu
         return (Evidence(place.nid, f"`{name}` is configured as feedback"),), True
     if key in uses.backward:
         return (uses.backward[key],), True
+    signal, sent = uses.errors.get(key, (Signal.NONE, None))
     if is_feedback_name(name):
-        product = uses.errors.get(key) or uses.products.get(key)
+        product = sent or uses.products.get(key)
         return (Evidence(place.nid, f"named `{name}`"), *([product] if product else [])), True
-    if not is_possible_name(name):
-        return (), False
     around = _surroundings(facts, kept)
-    if key in uses.errors:
-        return (uses.errors[key], *around), bool(around) or _is_telling(name)
-    if around and (key in uses.products or key[0] == "name"):
-        return (*around, *([uses.products[key]] if key in uses.products else [])), _is_telling(name)
+    possible = is_possible_name(name)
+    if sent is not None and key not in uses.others:
+        if signal is Signal.COMPUTED:
+            # A matrix that errors alone are sent through is feedback, whatever it is called.
+            return (sent, *around), possible
+        if possible and (around or signal is Signal.NAMED):
+            return (sent, *around), bool(around) or _is_telling(name)
+    if around and possible:
+        used = uses.products.get(key)
+        if used is not None and key not in uses.others:
+            return (*around, used), _is_telling(name)
+        if used is None and (key[0] == "name" or _is_telling(name)):
+            return around, _is_telling(name)
     return (), False
 
 

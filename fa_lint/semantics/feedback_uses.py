@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import chain
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.feedback_errors import Signal, signal_of
 from fa_lint.semantics.feedback_names import is_feedback_name, speaks_of_feedback
 from fa_lint.semantics.roles import Evidence
-from fa_lint.semantics.words import words
 
 __all__ = ["Key", "Uses", "feedback_uses", "key_of", "target_key"]
 
@@ -18,23 +19,25 @@ Key = tuple[str, int, str]
 
 _PRODUCTS = frozenset(
     "torch.matmul torch.mm torch.bmm torch.einsum torch.nn.functional.linear torch.nn.grad.conv2d_input "
-    "torch.nn.functional.conv_transpose2d torch.nn.functional.conv2d numpy.dot numpy.matmul torch.addmm "
-    "torch.mul".split()
+    "torch.nn.functional.conv_transpose2d torch.nn.functional.conv2d numpy.dot numpy.matmul torch.addmm".split()
 )
 _PRODUCT_METHODS = frozenset({"mm", "matmul", "bmm", "dot", "addmm"})
-_ERRORS = frozenset("error errors err errs delta deltas grad grads gradient credit residual".split())
 _PEELED_ATTRIBUTES = frozenset({"T", "mT", "data", "H"})
+# Functions between a matrix and the one that multiplies with it.
+_HOPS = 3
 _NOT_PEELED = frozenset({"size", "dim", "numel", "norm", "sum", "mean", "item", "max", "min", "apply"})
 
 
 @dataclass(frozen=True, slots=True)
 class Uses:
     """For each matrix, the first use that says feedback. ``backward``: an argument that only a custom backward reads;
-    ``errors``: multiplied with an error signal; ``products``: multiplied with anything."""
+    ``errors``: multiplied with an error signal, and how sure it is that it is one; ``products``: with anything;
+    ``others``: those that are multiplied with something else, like a weight."""
 
-    backward: dict[Key, Evidence]
-    errors: dict[Key, Evidence]
-    products: dict[Key, Evidence]
+    backward: dict[Key, Evidence] = field(default_factory=dict)
+    errors: dict[Key, tuple[Signal, Evidence]] = field(default_factory=dict)
+    products: dict[Key, Evidence] = field(default_factory=dict)
+    others: set[Key] = field(default_factory=set)
 
 
 def key_of(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> Key | None:
@@ -111,11 +114,11 @@ def _iterated(value: ir.Expr, index: int | None) -> ir.Expr | None:
 
 def feedback_uses(facts: ModuleFacts) -> Uses:
     """One pass over the module's products and ``apply`` calls."""
-    uses = Uses({}, {}, {})
+    uses = Uses()
     positions = {c.nid: backward_only(facts, c) for c in facts.names.classes if _is_function(facts, c)}
     for node in facts.nodes():
         match node:
-            case ir.Binary(op="@" | "*", left=left, right=right):
+            case ir.Binary(op="@", left=left, right=right):
                 _product(facts, node, [left, right], uses)
             case ir.Call(func=ir.Attr(value=receiver, attr="apply"), args=args):
                 _applied(facts, node, receiver, args, positions, uses)
@@ -124,50 +127,84 @@ def feedback_uses(facts: ModuleFacts) -> Uses:
                     _product(facts, node, [a.value for a in args], uses)
                 elif isinstance(func, ir.Attr) and func.attr in _PRODUCT_METHODS and facts.qualified(func) is None:
                     _product(facts, node, [func.value, *(a.value for a in args)], uses)
+                elif len(args) == 1 and isinstance(func, ir.Name | ir.Attr | ir.Subscript):
+                    _layer(facts, node, func, args[0].value, uses)
+    _pass_on(facts, uses)
     return uses
 
 
+def _layer(facts: ModuleFacts, node: ir.Call, func: ir.Expr, given: ir.Expr, uses: Uses) -> None:
+    """``bridge(error)``: a layer that an error is sent through."""
+    if facts.qualified(func) is None and facts.names.function_called(node) is None:
+        key = key_of(facts, func)
+        if key is not None:
+            _record(uses, key, signal_of(facts, given), node)
+
+
+def _record(uses: Uses, key: Key, signal: Signal, node: ir.Expr) -> None:
+    uses.products.setdefault(key, Evidence(node.nid, "multiplied here"))
+    if not signal:
+        uses.others.add(key)
+    elif signal > uses.errors.get(key, (Signal.NONE,))[0]:
+        uses.errors[key] = signal, Evidence(node.nid, "an error is sent through it here")
+
+
+def _pass_on(facts: ModuleFacts, uses: Uses) -> None:
+    """Give the use of a parameter, or of an attribute from outside its class, to what it stands for."""
+    used = set(uses.products)
+    for _ in range(_HOPS):
+        found = {(key, source) for key in used for source in _sources(facts, key)}
+        used = {source for _, source in found}
+        for key, source in found:
+            uses.products.setdefault(source, uses.products[key])
+            if key in uses.others:
+                uses.others.add(source)
+            if key in uses.errors and uses.errors[key] > uses.errors.get(source, (Signal.NONE,)):
+                uses.errors[source] = uses.errors[key]
+
+
+def _sources(facts: ModuleFacts, key: Key) -> Iterator[Key]:
+    where, number, name = key
+    if where == "other":
+        receiver, _, attribute = name.partition(".")
+        keepers = [c for c in facts.names.classes if (c.nid, attribute) in facts.names.attributes]
+        named = [c for c in keepers if c.name in facts.derived(_constructed).get(receiver, ())]
+        yield from (("self", c.nid, attribute) for c in named or keepers)
+        return
+    function = facts.node(number) if where == "name" and number else None
+    if not isinstance(function, ir.FunctionDef) or name not in {p.name for p in function.params}:
+        return
+    names = [param.name for param in function.params if param.name not in ("self", "cls")]
+    for call in facts.calls:
+        if _last(call.func) == function.name:
+            for position, arg in enumerate(call.args):
+                if arg.keyword == name or (not arg.keyword and names[position : position + 1] == [name]):
+                    source = key_of(facts, arg.value)
+                    if source is not None:
+                        yield source
+
+
+def _constructed(facts: ModuleFacts) -> dict[str, set[str]]:
+    """By name, what is called where the name is assigned: ``net = Net()``."""
+    found: dict[str, set[str]] = {}
+    for node in facts.nodes():
+        match node:
+            case ir.Assign(targets=[ir.Name(id=name)], value=ir.Call(func=ir.Name(id=made))):
+                found.setdefault(name, set()).add(made)
+    return found
+
+
+def _last(func: ir.Expr) -> str:
+    return func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+
+
 def _product(facts: ModuleFacts, node: ir.Expr, operands: list[ir.Expr], uses: Uses) -> None:
-    elementwise = isinstance(node, ir.Binary) and node.op == "*"
     for number, operand in enumerate(operands):
         key = key_of(facts, operand)
-        if key is None:
-            continue
-        others = [o for n, o in enumerate(operands) if n != number]
-        if not elementwise:
-            uses.products.setdefault(key, Evidence(node.nid, "multiplied here"))
-            if any(_is_error(facts, other) for other in others):
-                uses.errors.setdefault(key, Evidence(node.nid, "an error is sent through it here"))
-
-
-def _is_error(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> bool:
-    role = facts.role(node)
-    if role.is_gradient:
-        return True
-    match node:
-        case ir.Name(id=identifier):
-            if set(words(identifier)) & _ERRORS:
-                return True
-            if identifier in ("e", "err", "d") and depth < 3:
-                values = [b.value for b in facts.names.reaching(node) if b.how == "value" and b.value is not None]
-                function = facts.names.enclosing_function(node)
-                if not values:
-                    return function is not None and bool(set(words(function.name)) & {"backward", "feedback", "step"})
-                return any(_is_error(facts, value, depth + 1) for value in values)
-        case ir.Attr(attr="T" | "data", value=inner):
-            return _is_error(facts, inner, depth)
-        case ir.Attr(attr=identifier):
-            return bool(set(words(identifier)) & _ERRORS)
-        case ir.Subscript(value=inner) | ir.Unary(operand=inner):
-            return _is_error(facts, inner, depth)
-        case ir.Call(func=ir.Attr(value=inner, attr=attr)) if attr in ("t", "view", "reshape", "transpose", "detach"):
-            return _is_error(facts, inner, depth)
-        case ir.Binary(op="-"):
-            # ``(prediction - target) @ B``
-            return True
-        case ir.Binary(op="/" | "*", left=left):
-            return _is_error(facts, left, depth)
-    return False
+        if key is not None:
+            others = [o for n, o in enumerate(operands) if n != number and not isinstance(o, ir.Const)]
+            signal = max((signal_of(facts, other) for other in others), default=Signal.NONE)
+            _record(uses, key, signal, node)
 
 
 # -- custom autograd functions ------------------------------------------------------------------------------------
@@ -251,7 +288,7 @@ def _multiplies(facts: ModuleFacts, backward: ir.FunctionDef, name: str) -> bool
                     return True
             case ir.Call(func=func, args=args):
                 called = facts.qualified(func)
-                product = called in _PRODUCTS - {"torch.mul"} or (called or "").startswith("torch.nn.grad.")
+                product = called in _PRODUCTS or (called or "").startswith("torch.nn.grad.")
                 if product or (isinstance(func, ir.Attr) and called is None and func.attr in _PRODUCT_METHODS):
                     if any(mentions(a.value) for a in args) or mentions(func):
                         return True
