@@ -2,19 +2,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 
 from fa_lint.findings import Applicability, Clue, Diagnostic, Edit, Finding, Fix, Level, RelatedPlace, Trace
 from fa_lint.modules import Modules
 from fa_lint.rules._feedback import FEEDBACK, evidence, is_guarded_draw, is_repeatable
-from fa_lint.rules._lost_elsewhere import SAVING
 from fa_lint.rules.base import Invalid, ProjectRule, Question
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import is_module, methods, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
 from fa_lint.semantics.feedback_stores import stores
-from fa_lint.semantics.saves import is_model_entry, saves
 
 __all__ = ["UnregisteredFeedback"]
 
@@ -27,10 +24,10 @@ class UnregisteredFeedback(ProjectRule):
     Flags fixed random feedback that a `torch.nn.Module` keeps as a plain tensor, a `Variable`, or a list or dict of
     tensors or modules, also when a helper or the first `forward` sets it. What counts as feedback: a name that says so
     (`weight_fa`, `feedback_matrix`, `backward_weight`) with a random draw; a matrix that only the backward pass of a
-    custom `autograd.Function` reads; a matrix that an error is sent through in code named after feedback alignment.
-    `self.B = torch.randn(…)` alone means nothing. Silent on buffers, parameters, `ParameterList`, modules, on what
-    the class writes in its own `state_dict` or `get_extra_state`, on a draw right after a constant seed, and in a project
-    of several files where nothing that imports the module, or is imported beside it, ever saves a model.
+    custom `autograd.Function` reads; a matrix that only errors are sent through, inside the class or in a function of the
+    module (`(p - onehot) @ model.B`). `self.B = torch.randn(…)` alone means nothing. Silent on buffers, parameters,
+    `ParameterList`, modules, on what the class writes in its own `state_dict` or `get_extra_state`, and on a draw right
+    after a constant seed.
 
     ## Why is this bad
     `state_dict()` does not contain it and `.to(device)` does not move it, and nothing warns: `load_state_dict(strict=True)`
@@ -221,13 +218,9 @@ class UnregisteredFeedback(ProjectRule):
             related=evidence(facts, site),
         )
 
-    # -- across files: whether anything is saved, and whether a base class of another file is a torch module ----
-
-    settles_all = True
+    # -- across files: whether a base class of another file is a torch module ----------------------------------
 
     def clues(self, facts: ModuleFacts) -> Iterator[Clue]:
-        for site in _plain_sites(facts, "module"):
-            yield Clue("module feedback", self._finding(facts, site, _fix(facts, site)))
         for site in _plain_sites(facts, "object"):
             owner = facts.node(site.owner_nid)
             assert isinstance(owner, ir.ClassDef)
@@ -236,16 +229,10 @@ class UnregisteredFeedback(ProjectRule):
                 yield Clue("feedback", self._finding(facts, site, None), {"bases": bases})
 
     def question(self, clues: Sequence[Trace], modules: Modules) -> Question | None:
-        bases = (base.rpartition(".")[2] for clue in clues for base in clue.data.get("bases", ()))
-        names = sorted(modules.known_as(bases))
-        return Question((*SAVING, *(f"class {name}" for name in names)), tuple(names)) if clues else None
+        names = sorted(modules.known_as(base.rpartition(".")[2] for clue in clues for base in clue.data["bases"]))
+        return Question(tuple(f"class {name}" for name in names), tuple(names)) if names else None
 
     def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
-        models = (
-            save for save in facts.derived(saves) if any(is_model_entry(e) or e.of == "self" for e in save.entries)
-        )
-        for save in islice(models, 1):
-            yield Clue("save", self.find(facts, facts.node(save.call), "saved here"))
         for owner in facts.names.classes:
             if owner.name in question.names and is_module(facts, owner):
                 yield Clue("base", self.find(facts, owner, "this base is a torch module"), {"class": owner.name})
@@ -253,18 +240,8 @@ class UnregisteredFeedback(ProjectRule):
     def settle(
         self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
     ) -> Iterator[tuple[Trace, Diagnostic]]:
-        if modules.alone:
-            return
-        bases = [answer for answer in answers if answer.kind == "base"]
-        saving = {answer.path for answer in answers if answer.kind == "save"}
         for clue in clues:
-            # In a program that never saves a model nothing is lost.
-            if not any(modules.together(clue.path, path) for path in saving):
-                continue
-            if clue.kind == "module feedback":
-                yield clue, clue.diagnostic
-                continue
-            for base in bases:
+            for base in answers:
                 if any(modules.means(name, clue.path, base.path, base.data["class"]) for name in clue.data["bases"]):
                     at = base.diagnostic
                     place = RelatedPlace(at.path, at.start, at.end, at.message, at.cell)

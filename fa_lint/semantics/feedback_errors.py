@@ -28,8 +28,8 @@ _SQUASHES = frozenset("softmax sigmoid log_softmax softmin logsigmoid expit".spl
 _MODELS = frozenset("model models net nets network mlp cnn classifier forward head readout decoder".split())
 _PRODUCTS = frozenset("matmul mm linear dot addmm bmm einsum".split())
 _KEPT = frozenset(
-    "t T view reshape transpose permute detach float double half to cpu cuda clone contiguous flatten unsqueeze squeeze "
-    "type type_as numpy mul mul_ div div_ neg requires_grad_ item expand".split()
+    "t T view reshape transpose permute detach float double half to cpu cuda clone contiguous flatten unsqueeze "
+    "squeeze type type_as numpy mul mul_ div div_ neg requires_grad_ item expand".split()
 )
 
 
@@ -163,7 +163,8 @@ def _given(facts: ModuleFacts, binding: Binding) -> Signal:
     for call in facts.derived(_Memories).calls.get(function.name, ()):
         if facts.names.enclosing_function(call) is not function:
             for position, arg in enumerate(call.args):
-                if arg.keyword == binding.name or (not arg.keyword and names[position : position + 1] == [binding.name]):
+                given = arg.keyword or "".join(names[position : position + 1])
+                if given == binding.name:
                     found = max(found, signal_of(facts, arg.value))
     return found
 

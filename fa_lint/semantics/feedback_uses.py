@@ -178,7 +178,7 @@ def _sources(facts: ModuleFacts, key: Key) -> Iterator[Key]:
     for call in facts.calls:
         if _last(call.func) == function.name:
             for position, arg in enumerate(call.args):
-                if arg.keyword == name or (not arg.keyword and names[position : position + 1] == [name]):
+                if (arg.keyword or "".join(names[position : position + 1])) == name:
                     source = key_of(facts, arg.value)
                     if source is not None:
                         yield source
