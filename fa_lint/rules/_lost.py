@@ -105,8 +105,7 @@ def _hands_out(node: ir.Expr, name: str) -> bool:
 def _leaves_out(facts: ModuleFacts, save: Save, entries: list[SavedEntry], site: FeedbackSite) -> bool:
     match site.owner_kind:
         case "local":
-            same = save.function_nid == site.owner_nid
-            return (same or (site.owner_nid == 0 and not save.owner)) and any(e.of != "self" for e in entries)
+            return any(e.of != "self" for e in entries) and _is_beside(facts, save, site)
         case "foreign":
             # Plain attributes survive where the whole object is pickled.
             loses = any(e.of.rpartition(".")[2] == site.owner and e.what != "object" for e in entries)
@@ -114,6 +113,27 @@ def _leaves_out(facts: ModuleFacts, save: Save, entries: list[SavedEntry], site:
         case "object":
             return _beside(facts, save, entries, site)
     return any(entry.what != "object" and _holds(facts, save, entry, site) for entry in entries)
+
+
+def _is_beside(facts: ModuleFacts, save: Save, site: FeedbackSite) -> bool:
+    """Does a save run where a local lives: in its function or script, or in a function that this one calls?"""
+    if save.function_nid == site.owner_nid:
+        return True
+    if site.owner_nid == 0:
+        return not save.owner or _mentions(facts.node(save.owner_nid), site.name)
+    entered = {site.owner_nid}
+    waiting = [facts.node(site.owner_nid)]
+    while waiting:
+        for node in ir.walk(waiting.pop()):
+            called = facts.names.function_called(node) if isinstance(node, ir.Call) else None
+            if called is None or called.nid in entered or not isinstance(node, ir.Call):
+                continue
+            if called.nid == save.function_nid:
+                # What is handed over may be written under another name.
+                return not any(_mentions(arg.value, site.name) for arg in node.args)
+            entered.add(called.nid)
+            waiting.append(called)
+    return False
 
 
 def _stays_plain(facts: ModuleFacts, site: FeedbackSite) -> bool:
@@ -198,6 +218,9 @@ def _constructed(facts: ModuleFacts, node: ir.Expr, depth: int) -> list[ir.Class
             if func.id in _FORWARDED:
                 return [c for a in args[:1] for c in _constructed(facts, a.value, depth + 1)]
         case ir.Call(func=ir.Attr(value=inner, attr=attr), args=args):
+            function = facts.names.function_called(node)
+            if function is not None:
+                return [c for value in facts.names.returned(function) for c in _constructed(facts, value, depth + 1)]
             if attr in ("Sequential", "ModuleList"):
                 return [c for a in args for c in _constructed(facts, a.value, depth + 1)]
             if attr in _FORWARDED:

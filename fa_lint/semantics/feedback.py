@@ -16,6 +16,7 @@ from fa_lint.semantics.classes import chain, is_module, owner_of, reached, unkno
 from fa_lint.semantics.draws import Draw, draw_of
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback_errors import Signal
+from fa_lint.semantics.feedback_layers import gives_credit, is_layer
 from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, speaks_of_feedback
 from fa_lint.semantics.feedback_stores import Store, storage_of, stores
 from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses
@@ -82,7 +83,7 @@ def feedback_sites(facts: ModuleFacts) -> tuple[FeedbackSite, ...]:
     for key, kept in table.items():
         evidence, certain = _evidence(facts, key, kept, uses)
         if evidence:
-            site = _site(facts, key, kept, evidence, certain)
+            site = _site(facts, key, kept, evidence, certain, sends=key in uses.errors and key not in uses.others)
             if site is not None:
                 found.append(site)
     return tuple(sorted(found, key=lambda site: site.store))
@@ -105,10 +106,13 @@ def _evidence(facts: ModuleFacts, key: Key, kept: list[Store], uses: Uses) -> tu
         return (Evidence(place.nid, f"named `{name}`"), *([product] if product else [])), True
     around = _surroundings(facts, kept)
     possible = is_possible_name(name)
+    if key in uses.layers and not gives_credit(facts, uses.layers[key]):
+        # A network that takes an error can be anything: a critic, the next stage of a fit.
+        return (), False
     if sent is not None and key not in uses.others:
         if signal is Signal.COMPUTED:
             # A matrix that errors alone are sent through is feedback, whatever it is called.
-            return (sent, *around), possible
+            return (sent, *around), possible or key in uses.layers
         if possible and (around or signal is Signal.NAMED):
             return (sent, *around), bool(around) or _is_telling(name)
     if around and possible:
@@ -161,9 +165,9 @@ def _surroundings(facts: ModuleFacts, kept: list[Store]) -> tuple[Evidence, ...]
 
 
 def _site(
-    facts: ModuleFacts, key: Key, kept: list[Store], evidence: tuple[Evidence, ...], certain: bool
+    facts: ModuleFacts, key: Key, kept: list[Store], evidence: tuple[Evidence, ...], certain: bool, *, sends: bool
 ) -> FeedbackSite | None:
-    drawn = [(store, _drawn(facts, store)) for store in kept]
+    drawn = [(store, _drawn(facts, store, sends)) for store in kept]
     with_draw = [(store, draw) for store, draw in drawn if draw is not None]
     if not with_draw:
         return None
@@ -217,7 +221,7 @@ def _is_restored(facts: ModuleFacts, store: Store) -> bool:
     return any(set(words(identifier)) & _RESTORES for identifier in identifiers)
 
 
-def _drawn(facts: ModuleFacts, store: Store) -> Draw | None:
+def _drawn(facts: ModuleFacts, store: Store, sends: bool) -> Draw | None:
     if store.value is None:
         return None
     draw = draw_of(facts, store.value)
@@ -225,27 +229,31 @@ def _drawn(facts: ModuleFacts, store: Store) -> Draw | None:
         return Draw("random", draw.nid, draw.seed)
     if draw is not None and draw.kind == "blank":
         return None
-    return draw or _made_module(facts, store.value)
+    return draw or _made_module(facts, store.value, any_layer=sends)
 
 
-def _made_module(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> Draw | None:
-    """``DFAFeedbackMatrix(…).to(device)``: an object of a class that is named after feedback weights."""
+def _made_module(facts: ModuleFacts, node: ir.Expr, depth: int = 0, *, any_layer: bool = False) -> Draw | None:
+    """``DFAFeedbackMatrix(…).to(device)``: a layer of a class that is named after feedback weights, or any layer."""
     match node:
         case ir.Call(func=ir.Attr(value=inner, attr="to" | "cuda" | "double" | "float")):
-            return _made_module(facts, inner, depth)
+            return _made_module(facts, inner, depth, any_layer=any_layer)
         case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name)) if name[:1].isupper():
             if speaks_of_feedback(name) and not name.endswith(("Hook", "Loss", "Config", "Trainer", "Optimizer")):
                 return Draw("module", node.nid)
+            if any_layer and is_layer(facts, node):
+                return Draw("module", node.nid)
+            if any_layer and name in ("ModuleList", "ModuleDict") and node.args:
+                return _made_module(facts, node.args[0].value, depth, any_layer=True)
         case ir.Name() if depth < 4:
             for binding in facts.names.reaching(node):
                 if binding.how == "value" and binding.value is not None:
-                    found = _made_module(facts, binding.value, depth + 1)
+                    found = _made_module(facts, binding.value, depth + 1, any_layer=any_layer)
                     if found is not None:
                         return found
         case ir.Comprehension(elements=elements):
-            return _made_module(facts, elements[-1], depth)
+            return _made_module(facts, elements[-1], depth, any_layer=any_layer)
         case ir.Sequence(items=[first, *_]):
-            return _made_module(facts, first, depth)
+            return _made_module(facts, first, depth, any_layer=any_layer)
     return None
 
 

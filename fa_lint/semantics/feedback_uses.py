@@ -32,12 +32,14 @@ _NOT_PEELED = frozenset({"size", "dim", "numel", "norm", "sum", "mean", "item", 
 class Uses:
     """For each matrix, the first use that says feedback. ``backward``: an argument that only a custom backward reads;
     ``errors``: multiplied with an error signal, and how sure it is that it is one; ``products``: with anything;
-    ``others``: those that are multiplied with something else, like a weight."""
+    ``others``: those that are multiplied with something else, like a weight; ``layers``: the call of each layer that is
+    applied to an error."""
 
     backward: dict[Key, Evidence] = field(default_factory=dict)
     errors: dict[Key, tuple[Signal, Evidence]] = field(default_factory=dict)
     products: dict[Key, Evidence] = field(default_factory=dict)
     others: set[Key] = field(default_factory=set)
+    layers: dict[Key, ir.Call] = field(default_factory=dict)
 
 
 def key_of(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> Key | None:
@@ -47,6 +49,11 @@ def key_of(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> Key | None:
             case ir.Subscript(value=inner):
                 node = inner
             case ir.Attr(value=inner, attr=attr) if attr in _PEELED_ATTRIBUTES:
+                node = inner
+            case ir.Attr(value=inner, attr="weight") if not (
+                isinstance(inner, ir.Name) and inner.id in ("self", "cls")
+            ):
+                # The weight of a layer is kept where the layer is.
                 node = inner
             case ir.Call(func=ir.Attr(value=inner, attr=attr)) if attr not in _NOT_PEELED:
                 if facts.qualified(node.func) is not None or (isinstance(inner, ir.Name) and inner.id == "self"):
@@ -62,6 +69,10 @@ def key_of(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> Key | None:
         case ir.Name():
             return _name_key(facts, node, depth)
     return None
+
+
+def _is_self(node: ir.Expr) -> bool:
+    return isinstance(node, ir.Name) and node.id in ("self", "cls")
 
 
 def target_key(facts: ModuleFacts, node: ir.Attr) -> Key | None:
@@ -104,8 +115,10 @@ def _iterated(value: ir.Expr, index: int | None) -> ir.Expr | None:
     """The container that a loop variable runs over: through ``enumerate``, ``zip``, ``reversed``."""
     while isinstance(value, ir.Call) and isinstance(value.func, ir.Name) and value.args:
         if value.func.id == "zip":
-            inside = value.args
-            return inside[index].value if index is not None and index < len(inside) else None
+            if index is None or index >= len(value.args):
+                return None
+            value = value.args[index].value
+            continue
         if value.func.id not in ("enumerate", "reversed", "list", "tuple"):
             return None
         value = value.args[0].value
@@ -138,7 +151,10 @@ def _layer(facts: ModuleFacts, node: ir.Call, func: ir.Expr, given: ir.Expr, use
     if facts.qualified(func) is None and facts.names.function_called(node) is None:
         key = key_of(facts, func)
         if key is not None:
-            _record(uses, key, signal_of(facts, given), node)
+            signal = signal_of(facts, given)
+            _record(uses, key, signal, node)
+            if signal:
+                uses.layers.setdefault(key, node)
 
 
 def _record(uses: Uses, key: Key, signal: Signal, node: ir.Expr) -> None:
@@ -161,6 +177,8 @@ def _pass_on(facts: ModuleFacts, uses: Uses) -> None:
                 uses.others.add(source)
             if key in uses.errors and uses.errors[key] > uses.errors.get(source, (Signal.NONE,)):
                 uses.errors[source] = uses.errors[key]
+            if key in uses.layers:
+                uses.layers.setdefault(source, uses.layers[key])
 
 
 def _sources(facts: ModuleFacts, key: Key) -> Iterator[Key]:

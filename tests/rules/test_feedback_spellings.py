@@ -1,0 +1,524 @@
+"""Feedback under the names of the protocol, used outside its class, and the matrices that only look like it.
+
+A line that ends in ``#! CODE`` is to be reported with that code, every other line with none.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+import pytest
+
+from fa_lint.check_file import analyse
+from fa_lint.rules import registry
+from fa_lint.semantics.roles import RoleNames
+
+CODES = frozenset({"FAL401", "FAL402", "FAL403", "FAL406", "FAL408"})
+HEAD = "import math\nimport torch\nimport torch.nn.functional as F\nfrom torch import nn\nimport numpy as np\n"
+_MARK = re.compile(r"#! (\w+)")
+
+
+def reported(program: str) -> list[tuple[int, str]]:
+    data = (HEAD + textwrap.dedent(program)).encode()
+    compile(data, "m.py", "exec")
+    result = analyse("m.py", data, CODES, RoleNames())
+    assert result.problems == []
+    assert all(registry()[d.code].may_match(data) for d in result.diagnostics)
+    return sorted((d.start.row, d.code) for d in result.diagnostics)
+
+
+def marked(program: str) -> list[tuple[int, str]]:
+    lines = (HEAD + textwrap.dedent(program)).splitlines()
+    return sorted((row, code) for row, line in enumerate(lines, 1) for code in _MARK.findall(line))
+
+
+DEFECTS = {
+    "a list of matrices beside the model": """
+    def fit(net, batches, dims, k, path):
+        Bs = []
+        for d in dims:
+            Bs.append(torch.empty(k, d).uniform_(-1, 1))
+        for x, y in batches:
+            acts, out = net(x)
+            e = torch.softmax(out, -1) - torch.eye(k)[y]
+            for i, B in enumerate(Bs):
+                net.layers[i].weight.grad = (e @ B).T @ acts[i]
+        torch.save({"net": net.state_dict(), "epoch": 3}, path)  #! FAL401
+    """,
+    "a neutral name": """
+    def fit(net, batches, path):
+        psi = torch.randn(10, 256) / 10
+        for x, target in batches:
+            h, logits = net(x)
+            signal = logits.softmax(1) - F.one_hot(target, 10)
+            net.fc.weight.data -= 0.1 * torch.matmul(signal, psi).T @ h
+        torch.save(net.state_dict(), path)  #! FAL401
+    """,
+    "a regression": """
+    def fit(net, batches, path):
+        R = torch.randn(1, 64)
+        for x, y in batches:
+            y_hat = net(x)
+            err = y_hat - y
+            net.update(F.linear(err, R.T))
+        torch.save(net.state_dict(), path)  #! FAL401
+    """,
+    "the target subtracted in place": """
+    def fit(net, batches, path):
+        B1 = torch.nn.init.orthogonal_(torch.empty(10, 256))
+        for x, y in batches:
+            p = net(x).softmax(1)
+            d = p.clone()
+            d[torch.arange(len(y)), y] -= 1
+            net.update(d.mm(B1))
+        torch.save(net.state_dict(), path)  #! FAL401
+    """,
+    "the gradient of the output": """
+    def fit(net, batches, path):
+        B = torch.rand(10, 256) - 0.5
+        for x, y in batches:
+            logits = net(x)
+            (e,) = torch.autograd.grad(F.cross_entropy(logits, y), logits)
+            net.update(e @ B)
+        torch.save(net.state_dict(), path)  #! FAL401
+    """,
+    "an error made by a helper, sent by another": """
+    def output_error(logits, y):
+        return logits.sigmoid() - y
+    def send(signal, B):
+        return torch.einsum("bc,ch->bh", signal, B)
+    def fit(net, batches, path):
+        B = torch.randn(10, 256)
+        for x, y in batches:
+            net.update(send(output_error(net(x), y), B))
+        torch.save(net.state_dict(), path)  #! FAL401
+    """,
+    "a chain of matrices": """
+    def fit(net, batches, widths, path):
+        Bs = [torch.randn(b, a) for a, b in zip(widths, widths[1:])]
+        for x, y in batches:
+            delta = net(x).softmax(-1) - F.one_hot(y, 10)
+            for layer, w in zip(reversed(net.layers), reversed(Bs)):
+                layer.step(delta)
+                delta = delta @ w
+        torch.save(net.state_dict(), path)  #! FAL401
+    """,
+    "one matrix for a script": """
+    B = np.random.randn(10, 64)
+    B = torch.from_numpy(B).float()
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(8, 64), nn.Linear(64, 10)
+    net = Net()
+    for x, y in []:
+        h = torch.tanh(net.a(x))
+        net.a.weight.data -= 0.1 * ((net.b(h).softmax(1) - F.one_hot(y, 10)) @ B * (1 - h ** 2)).T @ x
+    torch.save(net.state_dict(), "net.pt")  #! FAL401
+    """,
+    "a saver called by the trainer": """
+    def write(model, path):
+        torch.save({"model": model.state_dict()}, path)  #! FAL401
+    def fit(net, batches, path):
+        B = torch.randn(10, 256)
+        for x, y in batches:
+            net.update((net(x).softmax(1) - F.one_hot(y, 10)) @ B)
+        write(net, path)
+    """,
+    "a trainer of a built model": """
+    class Trainer:
+        def __init__(self, config):
+            self.model = self.make_model(config)
+            self.B = {"h1": torch.randn(10, 64), "h2": torch.randn(10, 32)}
+        def make_model(self, config):
+            return config.build()
+        def step(self, x, y):
+            e = self.model(x).softmax(1) - F.one_hot(y, 10)
+            return {name: e @ b for name, b in self.B.items()}
+        def checkpoint(self, path):
+            torch.save(self.model.state_dict(), path)  #! FAL401
+    """,
+    "a built model that holds it": """
+    class Layer(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.B = torch.randn(10, n)  #! FAL402
+        def send(self, e):
+            return e @ self.B
+    class Experiment:
+        def __init__(self, n):
+            self.n = n
+            self.net = self._build()
+        def _build(self):
+            layers = nn.Sequential(Layer(self.n))
+            return layers
+        def save(self, path):
+            torch.save(self.net.state_dict(), path)  #! FAL401
+    """,
+    "a function of the module sends it": """
+    class Net(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.fc1, self.fc2 = nn.Linear(n, 64), nn.Linear(64, 10)
+            self.back = torch.randn(10, 64)  #! FAL402
+        def forward(self, x):
+            return self.fc2(self.fc1(x))
+    def hidden_update(net, x, y):
+        err = net(x).softmax(1) - F.one_hot(y, 10)
+        return torch.mm(err, net.back)
+    """,
+    "a list that a function sends it through": """
+    class Net(nn.Module):
+        def __init__(self, dims):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in dims)
+            self.R = [torch.randn(10, b) for _, b in dims]  #! FAL402
+    def deltas(model, error):
+        return [error.matmul(r) for r in model.R]
+    """,
+    "a matrix handed to the function that sends it": """
+    class Net(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.W_bwd = torch.randn(10, n)  #! FAL402
+    def send(error, weight):
+        return F.linear(error, weight.t())
+    def step(net, error):
+        return send(error, net.W_bwd)
+    """,
+    "a bridge network": """
+    def fit(net, loader, path):
+        synth = nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 256))
+        for x, y in loader:
+            h, out = net(x)
+            delta = out.softmax(-1) - F.one_hot(y, 10)
+            guess = synth(delta)
+            true = torch.autograd.grad(F.cross_entropy(out, y), h)[0]
+            F.mse_loss(guess, true).backward()
+            h.backward(guess.detach())
+        torch.save({"net": net.state_dict()}, path)  #! FAL401
+    """,
+    "a bridge of the trainer": """
+    class Backward(nn.Module):
+        def __init__(self, k, n):
+            super().__init__()
+            self.lin = nn.Linear(k, n)
+        def forward(self, e):
+            return self.lin(e)
+    class Trainer:
+        def __init__(self, net, k, n):
+            self.net = net
+            self.bridge = Backward(k, n)
+        def step(self, x, y):
+            h, out = self.net(x)
+            err = out.softmax(-1) - F.one_hot(y, 10)
+            torch.autograd.backward(h, grad_tensors=self.bridge(err))
+        def save(self, path):
+            torch.save(self.net.state_dict(), path)  #! FAL401
+    """,
+    "a layer whose weight sends it": """
+    def fit(net, loader, path):
+        fixed = nn.Linear(256, 10, bias=False)
+        for x, y in loader:
+            err = net(x).softmax(1) - F.one_hot(y, 10)
+            net.update(err @ fixed.weight)
+        torch.save(net.state_dict(), path)  #! FAL401
+    """,
+    "measured by unit vectors": """
+    def score(net, x, y):
+        net = torch.load("net.pt")
+        B = torch.randn(10, 256)  #! FAL403
+        h, out = net(x)
+        g = torch.autograd.grad(F.cross_entropy(out, y), h)[0]
+        c = (out.softmax(1) - F.one_hot(y, 10)) @ B
+        return (g / g.norm(dim=1, keepdim=True) * (c / c.norm(dim=1, keepdim=True))).sum(1).mean()
+    """,
+    "measured by a list": """
+    def gamma(net, x, y, dims):
+        net.load_state_dict(torch.load("net.pt")["net"])
+        Bs = [torch.rand(10, d) * 2 - 1 for d in dims]  #! FAL403
+        hs, out = net(x)
+        e = F.softmax(out, dim=1) - F.one_hot(y, 10)
+        gs = torch.autograd.grad(F.cross_entropy(out, y), hs)
+        return [F.cosine_similarity(g, e @ B) for g, B in zip(gs, Bs)]
+    """,
+    "measured by an instance": """
+    def evaluate(net, x, y):
+        net.load_state_dict(torch.load("net.pt"))
+        B = torch.randn(10, 256)  #! FAL403
+        cos = nn.CosineSimilarity(dim=1)
+        h, out = net(x)
+        (g,) = torch.autograd.grad(F.cross_entropy(out, y), [h])
+        return cos(g, (out.softmax(1) - F.one_hot(y, 10)).mm(B)).mean()
+    """,
+    "measured by a class": """
+    class Probe:
+        def __init__(self, net, path):
+            self.net = net
+            self.net.load_state_dict(torch.load(path))
+            self.B = torch.randn(10, 256)  #! FAL403
+        def angle(self, x, y):
+            h, out = self.net(x)
+            (g,) = torch.autograd.grad(F.cross_entropy(out, y), h)
+            credit = (out.softmax(1) - F.one_hot(y, 10)) @ self.B
+            return F.cosine_similarity(g, credit)
+    """,
+}
+
+
+@pytest.mark.parametrize("program", DEFECTS.values(), ids=DEFECTS)
+def test_defects(program: str) -> None:
+    assert reported(program) == marked(program)
+
+
+LOOKALIKES = {
+    "Fourier features": """
+    class Features(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.B = torch.randn(2, n)
+        def forward(self, coords):
+            z = 2 * math.pi * coords @ self.B
+            return torch.cat([z.sin(), z.cos()], -1)
+    """,
+    "Fourier features of centred coordinates": """
+    class Features(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.B = torch.randn(2, n)
+        def forward(self, x, y):
+            delta = x - y
+            return torch.sin(delta @ self.B)
+    """,
+    "low-rank adapters": """
+    class Lora(nn.Module):
+        def __init__(self, base, r):
+            super().__init__()
+            self.base = base
+            self.A = torch.randn(r, base.in_features)
+            self.B = torch.randn(base.out_features, r)
+        def forward(self, x):
+            return self.base(x) + x @ self.A.T @ self.B.T
+    def loss(model, x, target):
+        return ((model(x) - target) ** 2).mean()
+    """,
+    "a Kalman filter": """
+    def filtered(A, C, Q, R0, zs, path):
+        P = torch.eye(4)
+        R = R0 + 0.1 * torch.randn(2, 2)
+        x = torch.zeros(4)
+        for z in zs:
+            K = P @ C.T @ torch.linalg.inv(C @ P @ C.T + R)
+            error = z - C @ x
+            x = A @ x + K @ error
+            P = A @ P @ A.T + Q
+        torch.save({"x": x, "P": P}, path)
+    """,
+    "a state-space model": """
+    class SSM(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.A, self.B, self.C = torch.randn(n, n), torch.randn(n, 1), torch.randn(1, n)
+        def forward(self, us):
+            x, ys = torch.zeros(self.A.shape[0]), []
+            for u in us:
+                x = self.A @ x + self.B @ u
+                ys.append(self.C @ x)
+            return torch.stack(ys)
+    def train(model, us, targets, path):
+        error = model(us) - targets
+        error.pow(2).mean().backward()
+        torch.save(model.state_dict(), path)
+    """,
+    "a Boltzmann machine": """
+    class RBM(nn.Module):
+        def __init__(self, n, m):
+            super().__init__()
+            self.W = torch.randn(n, m) * 0.01
+            self.B = torch.randn(n) * 0.01
+        def forward(self, v):
+            return torch.sigmoid(v @ self.W), torch.sigmoid(torch.sigmoid(v @ self.W) @ self.W.T + self.B)
+    """,
+    "Newton-Schulz in a step that is named after the method": """
+    def dfa_step(model, path, a, b, c):
+        X = torch.randn(8, 8)
+        for _ in range(5):
+            A = X @ X.T
+            B = b * A + c * A @ A
+            X = a * X + B @ X
+        torch.save(model.state_dict(), path)
+        return X
+    """,
+    "backpropagation by hand": """
+    class MLP(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.W1, self.W2 = torch.randn(8, 64), torch.randn(64, 10)
+        def forward(self, x):
+            self.h = torch.relu(x @ self.W1)
+            return self.h @ self.W2
+        def gradients(self, x, y):
+            error = self(x).softmax(1) - F.one_hot(y, 10)
+            return x.T @ ((error @ self.W2.T) * (self.h > 0)), self.h.T @ error
+    """,
+    "backpropagation by hand in a function": """
+    def fit(net, x, y, path):
+        V = torch.randn(64, 10)
+        h = net(x)
+        err = torch.softmax(h @ V, 1) - F.one_hot(y, 10)
+        net.backward_from(err @ V.T)
+        torch.save(net.state_dict(), path)
+    """,
+    "a sketch of gradients": """
+    def influence(model, batches, path):
+        projection = torch.randn(4096, 1 << 20)
+        rows = []
+        for x, y in batches:
+            grads = torch.autograd.grad(F.cross_entropy(model(x), y), list(model.parameters()))
+            g = torch.cat([v.flatten() for v in grads])
+            rows.append(projection @ g)
+        torch.save({"rows": torch.stack(rows), "model": model.state_dict()}, path)
+    """,
+    "a critic of the residual": """
+    def fit(net, loader, path):
+        critic = nn.Linear(10, 1)
+        for x, y in loader:
+            err = net(x) - y
+            loss = critic(err).mean()
+            loss.backward()
+        torch.save(net.state_dict(), path)
+    """,
+    "a loss of the error": """
+    def fit(net, loader, path):
+        criterion = nn.SmoothL1Loss()
+        B = 32
+        for x, y in loader:
+            err = net(x) - y
+            (criterion(err, torch.zeros_like(err)) / B).backward()
+        torch.save(net.state_dict(), path)
+    """,
+    "boosting": """
+    def stages(loader, path):
+        first, second = nn.Linear(3, 1), nn.Linear(1, 1)
+        for x, target in loader:
+            residual = target - first(x)
+            loss = (second(residual) - residual).pow(2).mean()
+            loss.backward()
+        torch.save(first.state_dict(), path)
+    """,
+    "a batch, a size and a shape": """
+    def fit(model, x, y, path):
+        B, T, C = x.shape
+        R = torch.randn(B, T)
+        error = model(x.view(B, -1)) - y
+        torch.save(model.state_dict(), path)
+        return error.view(B, -1) * R
+    """,
+    "synthetic data": """
+    def make(n, d, k, path, model):
+        B = torch.randn(d, k)
+        x = torch.randn(n, d)
+        y = x @ B + 0.1 * torch.randn(n, k)
+        error = model(x) - y
+        torch.save(model.state_dict(), path)
+        return error.norm()
+    """,
+    "written to a second file": """
+    def fit(net, loader, path):
+        B = torch.randn(10, 256)
+        for x, y in loader:
+            net.update((net(x).softmax(1) - F.one_hot(y, 10)) @ B)
+        torch.save(net.state_dict(), path)
+        np.save(path + ".npy", B.numpy())
+    """,
+    "written by a helper": """
+    def write(model, fb, path):
+        torch.save({"model": model.state_dict(), "fb": fb}, path)
+    def fit(net, loader, path):
+        B = torch.randn(10, 256)
+        for x, y in loader:
+            net.update((net(x).softmax(1) - F.one_hot(y, 10)) @ B)
+        write(net, B, path)
+    """,
+    "a bridge that is saved": """
+    def fit(net, loader, path):
+        synth = nn.Linear(10, 256)
+        for x, y in loader:
+            h, out = net(x)
+            h.backward(synth(out.softmax(-1) - F.one_hot(y, 10)).detach())
+        torch.save({"net": net.state_dict(), "synth": synth.state_dict()}, path)
+    """,
+    "a buffer": """
+    class Net(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.register_buffer("B", torch.randn(10, n))
+            self.back = nn.Parameter(torch.randn(10, n), requires_grad=False)
+        def send(self, logits, y):
+            e = logits.softmax(1) - F.one_hot(y, 10)
+            return e @ self.B, e @ self.back
+    def save(net, path):
+        torch.save(net.state_dict(), path)
+    """,
+    "a constant seed": """
+    def fit(net, loader, path):
+        B = torch.randn(10, 256, generator=torch.Generator().manual_seed(3))
+        for x, y in loader:
+            net.update((net(x).softmax(1) - F.one_hot(y, 10)) @ B)
+        torch.save(net.state_dict(), path)
+    """,
+    "a null distribution": """
+    def null(net, x, y, draws):
+        net.load_state_dict(torch.load("net.pt"))
+        h, out = net(x)
+        g = torch.autograd.grad(F.cross_entropy(out, y), h)[0]
+        e = out.softmax(1) - F.one_hot(y, 10)
+        Bs = [torch.randn(10, 256) for _ in range(draws)]
+        return [F.cosine_similarity(g, e @ B) for B in Bs]
+    """,
+    "measured with what was saved": """
+    def measure(net, x, y):
+        ck = torch.load("net.pt")
+        net.load_state_dict(ck["net"])
+        B = ck["B"]
+        h, out = net(x)
+        g = torch.autograd.grad(F.cross_entropy(out, y), h)[0]
+        c = (out.softmax(1) - F.one_hot(y, 10)) @ B
+        return (g * c).sum() / (g.norm() * c.norm())
+    """,
+    "noise": """
+    def perturbed(net, x, y, path):
+        noise = torch.randn(10, 10)
+        err = net(x) - y
+        out = net(x) @ noise + err
+        torch.save(net.state_dict(), path)
+        return out
+    """,
+    "an attribute of another class": """
+    class Basis(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.R = torch.randn(n, n)
+        def forward(self, x):
+            return x @ self.R
+    class Net(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.register_buffer("R", torch.randn(10, n))
+    def send(err):
+        net = Net(3)
+        return err @ net.R
+    """,
+}
+
+
+@pytest.mark.parametrize("program", LOOKALIKES.values(), ids=LOOKALIKES)
+def test_lookalikes(program: str) -> None:
+    assert reported(program) == []
+
+
+def test_a_comment_is_no_evidence() -> None:
+    for program in (*DEFECTS.values(), *LOOKALIKES.values()):
+        told = reported(program + "    # direct feedback alignment, feedback_matrix\n")
+        assert told == reported(program)
