@@ -45,17 +45,14 @@ _AS_WRITTEN = (
 )
 
 
-# What sends an error through a drawn matrix names a draw, a product and an error, or the target it is made with.
+# What sends an error through a drawn matrix names a draw, a product, and an error or what makes one.
 _DRAWS = (b"rand", b"normal", b"uniform", b"orthogonal", b"Linear(")
-_PRODUCTS = (b"@", b".mm(", b"matmul(", b"linear(", b".dot(", b"einsum(", b"bmm(", b"Linear(")
-_SIGNALS = (
-    re.compile(rb"one_?hot", re.IGNORECASE),
-    re.compile(rb"(?:errors?|errs?|deltas?|[^\w.]e)\b[\w.()\[\] ]*@"),
-    re.compile(rb"(?:\(|, ?)(?:[\w.]+_)?(?:errors?|errs?|deltas?|e)(?:\.\w+(?:\(\))?)*(?:\)|, )"),
-    re.compile(rb"(?:errors?|errs?|deltas?|[^\w.]e)(?:\.\w+(?:\(\))?)?\.(?:mm|matmul|dot|bmm)\("),
+_CALLED = (b"mm(", b"matmul(", b"linear(", b"dot(", b"einsum(")
+_ERROR = re.compile(rb"(?<![^\W_])(?:errors?|errs?|deltas?|e|d)(?![^\W_])|\.grad\b")
+_ONE_HOT = re.compile(rb"one_?hot", re.IGNORECASE)
+_RESIDUALS = (
     re.compile(rb"- ?(?:self\.|F\.)?(?:[a-z_]*targets?|[a-z_]*labels?|y|ys|yb|t|tgt|y_\w+)\b[^(]"),
-    re.compile(rb"eye\([^)]*\)\["),
-    re.compile(rb"autograd\.grad\(|\.grad\b[^_]*@|\] ?-= ?1"),
+    re.compile(rb"autograd\.grad\(|eye\([^)\n]*\)\[|\] ?-= ?1"),
 )
 
 
@@ -70,18 +67,33 @@ class _FeedbackGate(Gate):
         assert self.pattern is not None
         # What is said stands on one line, around what was found cheaply.
         for at in _candidates(data):
-            end = data.find(b"\n", at)
-            if self.pattern.search(data, data.rfind(b"\n", 0, at) + 1, end if end >= 0 else len(data)):
+            if self.pattern.search(_line(data, at)):
                 return True
         return False
 
 
 def _may_send(data: bytes) -> bool:
-    return (
-        any(word in data for word in _DRAWS)
-        and any(word in data for word in _PRODUCTS)
-        and any(signal.search(data) is not None for signal in _SIGNALS)
-    )
+    if not any(word in data for word in _DRAWS):
+        return False
+    products = [line for word in _CALLED for line in _lines_with(data, word)]
+    products += [line for line in _lines_with(data, b"@") if not line.lstrip().startswith(b"@")]
+    if not products and b"Linear(" not in data:
+        return False
+    if any(_ERROR.search(line) for line in products) or (b"hot" in data and _ONE_HOT.search(data)):
+        return True
+    return any(residual.search(data) for residual in _RESIDUALS)
+
+
+def _lines_with(data: bytes, word: bytes) -> Iterator[bytes]:
+    at = data.find(word)
+    while at >= 0:
+        yield _line(data, at)
+        at = data.find(word, at + 1)
+
+
+def _line(data: bytes, at: int) -> bytes:
+    end = data.find(b"\n", at)
+    return data[data.rfind(b"\n", 0, at) + 1 : end if end >= 0 else len(data)]
 
 
 def _candidates(data: bytes) -> Iterator[int]:

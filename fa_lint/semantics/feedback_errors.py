@@ -260,8 +260,8 @@ def _predicts(facts: ModuleFacts, node: ir.Expr) -> bool:
                 # ``self.fc2(h)``, ``self.layers[-1](h)``: the last of them is the output.
                 return True
             if last in _KEPT | {"exp", "clone", "copy", "tanh"}:
-                inner = _receiver(node) if facts.qualified(func) is None else [a.value for a in args[:1]]
-                return any(_is_prediction(facts, part) for part in inner)
+                parts = _receiver(node) if facts.qualified(func) is None else [a.value for a in args[:1]]
+                return any(_is_prediction(facts, part) for part in parts)
     return False
 
 

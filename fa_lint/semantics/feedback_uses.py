@@ -50,9 +50,7 @@ def key_of(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> Key | None:
                 node = inner
             case ir.Attr(value=inner, attr=attr) if attr in _PEELED_ATTRIBUTES:
                 node = inner
-            case ir.Attr(value=inner, attr="weight") if not (
-                isinstance(inner, ir.Name) and inner.id in ("self", "cls")
-            ):
+            case ir.Attr(value=inner, attr="weight") if not _is_self(inner):
                 # The weight of a layer is kept where the layer is.
                 node = inner
             case ir.Call(func=ir.Attr(value=inner, attr=attr)) if attr not in _NOT_PEELED:
@@ -118,10 +116,10 @@ def _iterated(value: ir.Expr, index: int | None) -> ir.Expr | None:
             if index is None or index >= len(value.args):
                 return None
             value = value.args[index].value
-            continue
-        if value.func.id not in ("enumerate", "reversed", "list", "tuple"):
+        elif value.func.id in ("enumerate", "reversed", "list", "tuple"):
+            value = value.args[0].value
+        else:
             return None
-        value = value.args[0].value
     return value
 
 
