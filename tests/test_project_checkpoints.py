@@ -211,3 +211,42 @@ def test_a_suppression_of_what_the_project_settles_is_used(codes: Codes) -> None
     write("model.py", MODEL.replace("torch.randn(n, n)", "torch.randn(n, n)  # noqa: FAL402"))
     write("saver.py", "import model\n" + SAVER)
     assert [c for c in codes(".") if "FAL402" in c or "FAL901" in c] == []
+
+
+NETWORK = """import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.lin = nn.Linear(n, 10)
+        self.{name} = torch.randn(10, n)
+"""
+SENDER = """import torch.nn.functional as F
+from network import Net
+
+def step(net, x, y):
+    signal = net(x).softmax(1) - F.one_hot(y, 10)
+    return {use}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "use", "lost"),
+    [
+        ("B", "signal @ net.B", True),
+        ("feedback", "F.linear(signal, net.feedback.T)", True),
+        ("W_back", "signal.mm(net.W_back)", True),
+        ("noise", "signal.mm(net.noise)", False),
+        ("B", "x @ net.B", False),
+        ("B", "signal @ net.B + x @ net.B", False),
+        ("noise", "signal @ net.lin.weight", False),
+    ],
+)
+def test_an_error_that_another_file_sends_through_an_attribute(codes: Codes, name: str, use: str, lost: bool) -> None:
+    write("network.py", NETWORK.format(name=name))
+    write("rule.py", SENDER.format(use=use))
+    assert codes(".") == (["network.py:8:9 FAL402"] if lost else [])
+    assert codes("network.py") == []
+    write("rule.py", SENDER.format(use=use).replace("from network import Net\n", ""))
+    assert codes(".") == []

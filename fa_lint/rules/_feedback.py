@@ -49,6 +49,7 @@ _AS_WRITTEN = (
 _DRAWS = (b"rand", b"normal", b"uniform", b"orthogonal", b"Linear(")
 _CALLED = (b"mm(", b"matmul(", b"linear(", b"dot(", b"einsum(")
 _ERROR = re.compile(rb"(?<![^\W_])(?:errors?|errs?|deltas?|e|d)(?![^\W_])|\.grad\b")
+_KEPT_DRAW = re.compile(rb"self\.\w+(?:: ?[\w.]+)? ?= ?[^\n]*\brandn?\(|self\.\w+\.append\([^\n]*\brandn?\(")
 _ONE_HOT = re.compile(rb"one_?hot", re.IGNORECASE)
 _RESIDUALS = (
     re.compile(rb"- ?(?:self\.|F\.)?(?:[a-z_]*targets?|[a-z_]*labels?|y|ys|yb|t|tgt|y_\w+)\b[^(]"),
@@ -75,6 +76,9 @@ class _FeedbackGate(Gate):
 def _may_send(data: bytes) -> bool:
     if not any(word in data for word in _DRAWS):
         return False
+    if any(_KEPT_DRAW.search(line) for line in _lines_with(data, b"rand")):
+        # Another file may use it.
+        return True
     products = [line for word in _CALLED for line in _lines_with(data, word)]
     products += [line for line in _lines_with(data, b"@") if not line.lstrip().startswith(b"@")]
     if not products and b"Linear(" not in data:

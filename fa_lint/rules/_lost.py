@@ -129,11 +129,21 @@ def _is_beside(facts: ModuleFacts, save: Save, site: FeedbackSite) -> bool:
             if called is None or called.nid in entered or not isinstance(node, ir.Call):
                 continue
             if called.nid == save.function_nid:
-                # What is handed over may be written under another name.
-                return not any(_mentions(arg.value, site.name) for arg in node.args)
+                return not _is_written_as(facts, node, called, site)
             entered.add(called.nid)
             waiting.append(called)
     return False
+
+
+def _is_written_as(facts: ModuleFacts, call: ir.Call, called: ir.FunctionDef, site: FeedbackSite) -> bool:
+    """Is what a call hands over written under the name of a parameter?"""
+    names = [param.name for param in called.params if param.name not in ("self", "cls")]
+    given = {
+        arg.keyword or "".join(names[position : position + 1])
+        for position, arg in enumerate(call.args)
+        if _mentions(arg.value, site.name)
+    }
+    return any(given & (save.mentions | {""}) for save in facts.derived(saves))
 
 
 def _stays_plain(facts: ModuleFacts, site: FeedbackSite) -> bool:

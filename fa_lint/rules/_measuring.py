@@ -62,8 +62,8 @@ def _loads(facts: ModuleFacts, call: ir.Call) -> bool:
         return False
     statement = facts.names.statement(call)
     targets = statement.targets if isinstance(statement, ir.Assign) else []
-    said = {w for part in (*targets, *call.args) for n in ir.walk(part) for w in words(_identifier(n))}
-    return bool((said | set(words(last))) & _MODELS)
+    said = {w for part in (*targets, *call.args, call.func) for n in ir.walk(part) for w in words(_identifier(n))}
+    return bool(said & _MODELS)
 
 
 def _measures(facts: ModuleFacts, node: ir.Node, tainted: set[str]) -> bool:

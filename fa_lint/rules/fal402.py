@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from fa_lint.findings import Applicability, Clue, Diagnostic, Edit, Finding, Fix, Level, RelatedPlace, Trace
@@ -10,11 +10,14 @@ from fa_lint.rules.base import Invalid, ProjectRule, Question
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import is_module, methods, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
+from fa_lint.semantics.feedback import FeedbackSite, feedback_sites, unused_sites
 from fa_lint.semantics.feedback_stores import stores
+from fa_lint.semantics.feedback_uses import feedback_uses
 
 __all__ = ["UnregisteredFeedback"]
 
+# What can follow the name of an attribute.
+_ENDS = (" ", ")", ".", "[", ",", "\n", "]", ":")
 _PLAIN = {"tensor": "a plain tensor", "variable": "a plain tensor", "list": "a Python list", "dict": "a Python dict"}
 
 
@@ -203,7 +206,7 @@ class UnregisteredFeedback(ProjectRule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        for site in _plain_sites(facts, "module"):
+        for site in _plain_sites(facts, facts.derived(feedback_sites), "module"):
             yield self._finding(facts, site, _fix(facts, site))
 
     def _finding(self, facts: ModuleFacts, site: FeedbackSite, fix: Fix | None) -> Finding:
@@ -218,40 +221,59 @@ class UnregisteredFeedback(ProjectRule):
             related=evidence(facts, site),
         )
 
-    # -- across files: whether a base class of another file is a torch module ----------------------------------
+    # -- across files: a base class of another file is a torch module, or another file sends errors through it --
 
     def clues(self, facts: ModuleFacts) -> Iterator[Clue]:
-        for site in _plain_sites(facts, "object"):
+        for site in _plain_sites(facts, unused_sites(facts), "module"):
+            yield Clue("unused", self._finding(facts, site, _fix(facts, site)), {"name": site.name, "bases": []})
+        for site in _plain_sites(facts, facts.derived(feedback_sites), "object"):
             owner = facts.node(site.owner_nid)
             assert isinstance(owner, ir.ClassDef)
             bases = [name for name in unknown_bases(facts, owner) if "." in name]
             if bases:
-                yield Clue("feedback", self._finding(facts, site, None), {"bases": bases})
+                yield Clue("feedback", self._finding(facts, site, None), {"name": site.name, "bases": bases})
 
     def question(self, clues: Sequence[Trace], modules: Modules) -> Question | None:
         names = sorted(modules.known_as(base.rpartition(".")[2] for clue in clues for base in clue.data["bases"]))
-        return Question(tuple(f"class {name}" for name in names), tuple(names)) if names else None
+        unused = sorted({clue.data["name"] for clue in clues if clue.kind == "unused"})
+        words = (*(f"class {name}" for name in names), *(f".{name}{end}" for name in unused for end in _ENDS))
+        return Question(words, (*names, *unused)) if words else None
 
     def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
         for owner in facts.names.classes:
             if owner.name in question.names and is_module(facts, owner):
                 yield Clue("base", self.find(facts, owner, "this base is a torch module"), {"class": owner.name})
+        uses = facts.derived(feedback_uses)
+        for key, (_, sent) in uses.errors.items():
+            name = key[2].rpartition(".")[2]
+            if key[0] == "other" and key not in uses.others and name in question.names:
+                place = self.find(facts, facts.node(sent.nid), sent.text)
+                yield Clue("sent", place, {"name": name})
 
     def settle(
         self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
     ) -> Iterator[tuple[Trace, Diagnostic]]:
         for clue in clues:
-            for base in answers:
-                if any(modules.means(name, clue.path, base.path, base.data["class"]) for name in clue.data["bases"]):
-                    at = base.diagnostic
+            for answer in answers:
+                if self._completes(clue, answer, modules):
+                    at = answer.diagnostic
                     place = RelatedPlace(at.path, at.start, at.end, at.message, at.cell)
                     yield clue, replace(clue.diagnostic, related=(*clue.diagnostic.related, place))
                     break
 
+    @staticmethod
+    def _completes(clue: Trace, answer: Trace, modules: Modules) -> bool:
+        """Return True where another file says that a base is a torch module, or sends errors through an attribute."""
+        if answer.kind == "base":
+            names = clue.data["bases"]
+            return any(modules.means(name, clue.path, answer.path, answer.data["class"]) for name in names)
+        same = clue.kind == "unused" and clue.data["name"] == answer.data["name"]
+        return same and clue.path != answer.path and modules.together(clue.path, answer.path)
 
-def _plain_sites(facts: ModuleFacts, kind: str) -> Iterator[FeedbackSite]:
+
+def _plain_sites(facts: ModuleFacts, sites: Iterable[FeedbackSite], kind: str) -> Iterator[FeedbackSite]:
     """The fixed feedback that objects of a kind keep outside any state."""
-    for site in facts.derived(feedback_sites):
+    for site in sites:
         if site.owner_kind != kind or site.storage not in _PLAIN or site.carried or is_repeatable(site):
             continue
         # Drawn at every forward, there is no fixed matrix to keep.

@@ -8,6 +8,7 @@ them with the saves of other modules (:mod:`fa_lint.semantics.saves`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -16,14 +17,14 @@ from fa_lint.semantics.classes import chain, is_module, owner_of, reached, unkno
 from fa_lint.semantics.draws import Draw, draw_of
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback_errors import Signal
-from fa_lint.semantics.feedback_layers import gives_credit, is_layer
+from fa_lint.semantics.feedback_layers import gives_credit, is_layer, is_penalised
 from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, speaks_of_feedback
 from fa_lint.semantics.feedback_stores import Store, storage_of, stores
 from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses
 from fa_lint.semantics.roles import Evidence
 from fa_lint.semantics.words import words
 
-__all__ = ["REGISTERED", "FeedbackSite", "feedback_sites"]
+__all__ = ["REGISTERED", "FeedbackSite", "feedback_sites", "unused_sites"]
 
 # Storage that ``state_dict()`` of the owning module contains.
 REGISTERED = frozenset({"buffer", "parameter", "parameters", "modules", "module"})
@@ -78,7 +79,7 @@ class FeedbackSite:
 def feedback_sites(facts: ModuleFacts) -> tuple[FeedbackSite, ...]:
     """The feedback of a module, in source order."""
     table = stores(facts)
-    uses = feedback_uses(facts) if table else Uses()
+    uses = facts.derived(feedback_uses) if table else Uses()
     found = []
     for key, kept in table.items():
         evidence, certain = _evidence(facts, key, kept, uses)
@@ -87,6 +88,24 @@ def feedback_sites(facts: ModuleFacts) -> tuple[FeedbackSite, ...]:
             if site is not None:
                 found.append(site)
     return tuple(sorted(found, key=lambda site: site.store))
+
+
+def unused_sites(facts: ModuleFacts) -> Iterator[FeedbackSite]:
+    """The drawn attributes of torch modules, named as feedback may be, that only another file can send errors through."""
+    uses = facts.derived(feedback_uses)
+    known = {site.store for site in facts.derived(feedback_sites)}
+    for key, kept in stores(facts).items():
+        unused = key[0] == "self" and key not in uses.products and is_possible_name(key[2])
+        if unused and is_module(facts, _class(facts, key)):
+            site = _site(facts, key, kept, (), False, sends=False)
+            if site is not None and site.drawn == "random" and site.store not in known:
+                yield site
+
+
+def _class(facts: ModuleFacts, key: Key) -> ir.ClassDef:
+    owner = facts.node(key[1])
+    assert isinstance(owner, ir.ClassDef)
+    return owner
 
 
 # -- is it feedback? ----------------------------------------------------------------------------------------------
@@ -101,11 +120,14 @@ def _evidence(facts: ModuleFacts, key: Key, kept: list[Store], uses: Uses) -> tu
     if key in uses.backward:
         return (uses.backward[key],), True
     signal, sent = uses.errors.get(key, (Signal.NONE, None))
-    if is_feedback_name(name):
+    around = _surroundings(facts, kept)
+    # Outputs go through the feedback weights of a reservoir.
+    if is_feedback_name(name) and (around or sent is not None or key not in uses.others):
         product = sent or uses.products.get(key)
         return (Evidence(place.nid, f"named `{name}`"), *([product] if product else [])), True
-    around = _surroundings(facts, kept)
     possible = is_possible_name(name)
+    if sent is not None and (_is_fresh(facts, key, kept, sent) or is_penalised(facts, facts.node(sent.nid))):
+        return (), False
     if key in uses.layers and not gives_credit(facts, uses.layers[key]):
         # A network that takes an error can be anything: a critic, the next stage of a fit.
         return (), False
@@ -122,6 +144,20 @@ def _evidence(facts: ModuleFacts, key: Key, kept: list[Store], uses: Uses) -> tu
         if used is None and (key[0] == "name" or _is_telling(name)):
             return around, _is_telling(name)
     return (), False
+
+
+def _is_fresh(facts: ModuleFacts, key: Key, kept: list[Store], sent: Evidence) -> bool:
+    """Is a local drawn anew in each round of the loop that uses it, so that there is no matrix to keep?"""
+    if key[0] != "name":
+        return False
+    around = {
+        above.nid for above in facts.names.ancestors(facts.node(sent.nid)) if isinstance(above, ir.For | ir.While)
+    }
+    return all(
+        any(above.nid in around for above in facts.names.ancestors(store.node) if isinstance(above, ir.For | ir.While))
+        for store in kept
+        if not store.item
+    )
 
 
 def _is_telling(name: str) -> bool:
@@ -179,8 +215,7 @@ def _site(
     carried = False
     bases: tuple[str, ...] = ()
     if key[0] == "self":
-        holder = facts.node(owner_nid)
-        assert isinstance(holder, ir.ClassDef)
+        holder = _class(facts, key)
         carried = _is_carried(facts, holder, key[2])
         bases = unknown_bases(facts, holder)
         if kind == "module" and function is not None:
@@ -274,10 +309,10 @@ def _owner(facts: ModuleFacts, key: Key) -> tuple[int, str, str]:
     where, number, name = key
     if where == "other":
         return 0, name.partition(".")[0], "foreign"
-    node = facts.node(number) if number else None
     if where == "self":
-        assert isinstance(node, ir.ClassDef)
-        return number, node.name, "module" if is_module(facts, node) else "object"
+        owner = _class(facts, key)
+        return number, owner.name, "module" if is_module(facts, owner) else "object"
+    node = facts.node(number) if number else None
     return number, node.name if isinstance(node, ir.FunctionDef | ir.ClassDef) else "", "local"
 
 

@@ -18,8 +18,8 @@ _NAMED = frozenset("error errors err errs delta deltas credit".split())
 _VAGUE = frozenset("delta deltas d e".split())
 _LETTERS = frozenset({"e", "d"})
 _PREDICTED = frozenset(
-    "logits logit probs prob probability pred preds predicted prediction predictions output outputs out hat scores "
-    "softmax sigmoid posterior".split()
+    "logits logit yhat ypred probs prob probability pred preds predicted prediction predictions output outputs out hat "
+    "scores softmax sigmoid posterior".split()
 )
 _TARGETS = frozenset(
     "target targets label labels onehot truth gt tgt true y ys yb t teacher lbl lbls labs desired".split()
@@ -29,7 +29,8 @@ _MODELS = frozenset("model models net nets network mlp cnn classifier forward he
 _PRODUCTS = frozenset("matmul mm linear dot addmm bmm einsum".split())
 _KEPT = frozenset(
     "t T view reshape transpose permute detach float double half to cpu cuda clone contiguous flatten unsqueeze "
-    "squeeze type type_as numpy mul mul_ div div_ neg requires_grad_ item expand".split()
+    "squeeze type type_as numpy mul mul_ div div_ neg requires_grad_ expand sign clamp clip tanh mean sum normalize "
+    "dropout where masked_fill chunk split".split()
 )
 
 
@@ -101,10 +102,8 @@ def _of_call(facts: ModuleFacts, node: ir.Call) -> Signal:
         return Signal.COMPUTED if of is not None and _is_prediction(facts, of) else Signal.GRADIENT
     if last in _PRODUCTS:
         return _best(facts, [*(_receiver(node) if name is None else []), *plain])
-    if name is None and last in _KEPT:
-        return _best(facts, _receiver(node))
-    if name in ("torch.mul", "torch.neg", "torch.div", "torch.flatten", "torch.transpose"):
-        return _best(facts, plain[:2])
+    if last in _KEPT:
+        return _best(facts, _receiver(node) if name is None else plain)
     function = facts.names.function_called(node)
     if function is not None:
         found = _best(facts, facts.names.returned(function))

@@ -7,10 +7,11 @@ from fa_lint.semantics.classes import is_module
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.words import words
 
-__all__ = ["gives_credit", "is_layer"]
+__all__ = ["gives_credit", "is_layer", "is_penalised"]
 
 _LAYERS = frozenset("Linear LazyLinear Bilinear Sequential MLP GRU LSTM RNN".split())
 _CREDITS = frozenset("credit credits feedback teaching costate synthetic".split())
+_LOSSES = frozenset("loss losses penalty distance dist swd swd2 objective regulariser regularizer".split())
 _UPDATES = frozenset("sub_ add_ addmm_ addcmul_ copy_".split())
 _GRADIENTS = frozenset({"grad_tensors", "grad_outputs", "gradient", "grad_output"})
 
@@ -38,6 +39,31 @@ def gives_credit(facts: ModuleFacts, applied: ir.Call) -> bool:
     if any(set(words(name)) & _CREDITS for name in names):
         return True
     return any(_is_gradient_use(facts, node, applied, names) for node in ir.walk(scope))
+
+
+def is_penalised(facts: ModuleFacts, sent: ir.Node) -> bool:
+    """Return True where a projected error ends in a loss: a sliced distance, a random probe."""
+    for above in facts.names.ancestors(sent):
+        match above:
+            case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name)) if set(words(name)) & _LOSSES:
+                return True
+            case ir.Assign(targets=targets):
+                named = {w for t in targets for n in ir.walk(t) if isinstance(n, ir.Name) for w in words(n.id)}
+                return bool(named & _LOSSES) or any(_enters_loss(facts, t) for t in targets if isinstance(t, ir.Name))
+            case ir.Stmt():
+                return False
+    return False
+
+
+def _enters_loss(facts: ModuleFacts, target: ir.Name) -> bool:
+    """``p = (out - y) @ R; loss = (p ** 2).mean()``."""
+    scope: ir.Node = facts.names.enclosing_function(target) or facts.module
+    for node in ir.walk(scope):
+        match node:
+            case ir.Assign(targets=[ir.Name(id=name)], value=value) if set(words(name)) & _LOSSES:
+                if any(isinstance(part, ir.Name) and part.id == target.id for part in ir.walk(value)):
+                    return True
+    return False
 
 
 def _is_gradient_use(facts: ModuleFacts, node: ir.Node, applied: ir.Call, names: set[str]) -> bool:

@@ -84,7 +84,7 @@ def target_key(facts: ModuleFacts, node: ir.Attr) -> Key | None:
                 if (above.nid, node.attr) in facts.names.attributes:
                     return "self", above.nid, node.attr
             return "self", owner.nid, node.attr
-        case ir.Name(id=receiver):
+        case ir.Name(id=receiver) | ir.Attr(attr=receiver):
             return "other", 0, f"{receiver}.{node.attr}"
     return None
 
@@ -112,11 +112,12 @@ def _name_key(facts: ModuleFacts, node: ir.Name, depth: int) -> Key | None:
 def _iterated(value: ir.Expr, index: int | None) -> ir.Expr | None:
     """The container that a loop variable runs over: through ``enumerate``, ``zip``, ``reversed``."""
     while isinstance(value, ir.Call) and isinstance(value.func, ir.Name) and value.args:
-        if value.func.id == "zip":
+        called = value.func.id
+        if called == "zip":
             if index is None or index >= len(value.args):
                 return None
             value = value.args[index].value
-        elif value.func.id in ("enumerate", "reversed", "list", "tuple"):
+        elif called in ("enumerate", "reversed", "list", "tuple"):
             value = value.args[0].value
         else:
             return None

@@ -225,6 +225,56 @@ DEFECTS = {
             net.update(err @ fixed.weight)
         torch.save(net.state_dict(), path)  #! FAL401
     """,
+    "drawn by the caller of the trainer": """
+    def fit(net, loader, Bs, path):
+        for x, y in loader:
+            hs, out = net(x)
+            err = (out.softmax(1) - F.one_hot(y, 10)).sign()
+            for layer, h, b in zip(net.hidden, hs, Bs):
+                layer.weight.data.add_((err @ b).T @ h, alpha=-0.1)
+        torch.save(net.state_dict(), path)  #! FAL401
+    def main(net, loader, dims):
+        Bs = [torch.randn(10, d) for d in dims]
+        fit(net, loader, Bs, "net.pt")
+    """,
+    "drawn by a helper, saved by the caller": """
+    def draw(dims):
+        return [torch.randn(10, d) / d ** 0.5 for d in dims]
+    def fit(net, loader, mats):
+        for x, y in loader:
+            yhat = net(x)
+            for m in mats:
+                net.update(torch.tanh(yhat - y) @ m)
+    def main(net, loader, dims):
+        mats = draw(dims)
+        fit(net, loader, mats)
+        torch.save({"net": net.state_dict(), "dims": dims}, "net.pt")  #! FAL401
+    """,
+    "a trainer sends it through the net": """
+    class Net(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.lin = nn.Linear(n, 10)
+            self.feedback = torch.randn(10, n)  #! FAL402
+    class Trainer:
+        def __init__(self, net):
+            self.net = net
+        def step(self, x, y):
+            e = self.net(x) - F.one_hot(y, 10)
+            return e @ self.net.feedback
+    """,
+    "layers send it": """
+    class Layer(nn.Module):
+        def __init__(self, n, m):
+            super().__init__()
+            self.lin = nn.Linear(n, m)
+            self.B = torch.randn(10, m)  #! FAL402
+        def forward(self, x):
+            return torch.tanh(self.lin(x))
+    def update(layers, logits, y):
+        err = logits.softmax(1) - F.one_hot(y, 10)
+        return [torch.matmul(err, layer.B) for layer in layers]
+    """,
     "measured by unit vectors": """
     def score(net, x, y):
         net = torch.load("net.pt")
@@ -486,6 +536,65 @@ LOOKALIKES = {
         g = torch.autograd.grad(F.cross_entropy(out, y), h)[0]
         c = (out.softmax(1) - F.one_hot(y, 10)) @ B
         return (g * c).sum() / (g.norm() * c.norm())
+    """,
+    "a sliced distance": """
+    def fit(net, loader, path):
+        theta = torch.randn(10, 50)
+        R = torch.randn(10, 50)
+        for x, target in loader:
+            out = net(x)
+            loss = ((out - target) @ theta).abs().mean()
+            p = (out - target) @ R
+            penalty = p.pow(2).mean()
+            (loss + penalty).backward()
+        torch.save(net.state_dict(), path)
+    """,
+    "drawn anew for every batch": """
+    def fit(net, loader, path):
+        for x, y in loader:
+            B = torch.randn(10, 256)
+            net.update((net(x).softmax(1) - F.one_hot(y, 10)) @ B)
+        torch.save(net.state_dict(), path)
+    """,
+    "handed to the saver by another name": """
+    def fit(net, loader, fixed, path):
+        for x, y in loader:
+            net.update((net(x).softmax(1) - F.one_hot(y, 10)) @ fixed)
+        torch.save({"net": net.state_dict(), "fixed": fixed}, path)
+    def main(net, loader):
+        B = torch.randn(10, 256)
+        fit(net, loader, B, "net.pt")
+    """,
+    "the output feedback of a reservoir": """
+    class Reservoir(nn.Module):
+        def __init__(self, n, k):
+            super().__init__()
+            self.W = torch.randn(n, n)
+            self.W_fb = torch.rand(n, k) - 0.5
+            self.W_out = nn.Parameter(torch.zeros(k, n))
+        def forward(self, r, z):
+            return torch.tanh(self.W @ r + self.W_fb @ z)
+        def learn(self, r, z, target):
+            error = z - target
+            self.W_out.data -= 0.1 * torch.outer(error, r)
+    """,
+    "an observer": """
+    class Observer(nn.Module):
+        def __init__(self, n, m):
+            super().__init__()
+            self.B = torch.randn(n, m)
+            self.R = torch.eye(m)
+        def forward(self, x, u, y):
+            error = y - x[..., : len(y)]
+            return x + self.B @ u, error @ self.R @ error
+    """,
+    "a whitened residual": """
+    def chi2(model, x, y, path):
+        cov = torch.randn(5, 5)
+        P = torch.linalg.inv(cov @ cov.T)
+        r = model(x) - y
+        torch.save(model.state_dict(), path)
+        return r @ P @ r
     """,
     "noise": """
     def perturbed(net, x, y, path):
