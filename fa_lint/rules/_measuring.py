@@ -72,11 +72,20 @@ def _measures(facts: ModuleFacts, node: ir.Node, tainted: set[str]) -> bool:
             return _is_measure(facts, node) and _reads(node, tainted)
         case ir.Binary(op="/", left=left, right=right):
             # A product over norms, written out.
-            return _multiplies(left) and _has_norm(right) and _reads(left, tainted) and _reads(right, tainted)
+            if not (_reads(left, tainted) and _reads(right, tainted)):
+                return False
+            return _multiplies(_resolved(facts, left)) and _has_norm(_resolved(facts, right))
         case ir.Binary(op="*" | "@", left=left, right=right):
             # A product of unit vectors.
             return _is_unit(left) and _is_unit(right) and _reads(node, tainted)
     return False
+
+
+def _resolved(facts: ModuleFacts, node: ir.Expr) -> ir.Expr:
+    """The value of a name that is bound once: ``num / den``."""
+    bindings = facts.names.reaching(node) if isinstance(node, ir.Name) else []
+    values = [b.value for b in bindings if b.how == "value" and b.value is not None]
+    return values[0] if len(values) == 1 else node
 
 
 def _multiplies(node: ir.Node) -> bool:

@@ -91,7 +91,7 @@ def feedback_sites(facts: ModuleFacts) -> tuple[FeedbackSite, ...]:
 
 
 def unused_sites(facts: ModuleFacts) -> Iterator[FeedbackSite]:
-    """The drawn attributes of torch modules, named as feedback may be, that only another file can send errors through."""
+    """The drawn attributes of torch modules, named as feedback may be, that nothing in this file multiplies."""
     uses = facts.derived(feedback_uses)
     known = {site.store for site in facts.derived(feedback_sites)}
     for key, kept in stores(facts).items():
@@ -126,10 +126,7 @@ def _evidence(facts: ModuleFacts, key: Key, kept: list[Store], uses: Uses) -> tu
         product = sent or uses.products.get(key)
         return (Evidence(place.nid, f"named `{name}`"), *([product] if product else [])), True
     possible = is_possible_name(name)
-    if sent is not None and (_is_fresh(facts, key, kept, sent) or is_penalised(facts, facts.node(sent.nid))):
-        return (), False
-    if key in uses.layers and not gives_credit(facts, uses.layers[key]):
-        # A network that takes an error can be anything: a critic, the next stage of a fit.
+    if sent is not None and (_is_fresh(facts, key, kept, sent) or _is_measured_only(facts, key, sent, uses)):
         return (), False
     if sent is not None and key not in uses.others:
         if signal is Signal.COMPUTED:
@@ -144,6 +141,14 @@ def _evidence(facts: ModuleFacts, key: Key, kept: list[Store], uses: Uses) -> tu
         if used is None and (key[0] == "name" or _is_telling(name)):
             return around, _is_telling(name)
     return (), False
+
+
+def _is_measured_only(facts: ModuleFacts, key: Key, sent: Evidence, uses: Uses) -> bool:
+    """Does the error that comes out serve no update: a projected loss, a critic, the next stage of a fit?"""
+    if key in uses.layers:
+        return not gives_credit(facts, uses.layers[key])
+    product = facts.node(sent.nid)
+    return is_penalised(facts, product) and not gives_credit(facts, product)
 
 
 def _is_fresh(facts: ModuleFacts, key: Key, kept: list[Store], sent: Evidence) -> bool:

@@ -28,8 +28,8 @@ def is_layer(facts: ModuleFacts, made: ir.Call) -> bool:
     return owner is not None and is_module(facts, owner)
 
 
-def gives_credit(facts: ModuleFacts, applied: ir.Call) -> bool:
-    """Return True where what a layer makes of an error is sent on backward, or compared with a gradient."""
+def gives_credit(facts: ModuleFacts, applied: ir.Node) -> bool:
+    """Return True where what a layer or a matrix makes of an error is sent on backward, or compared with a gradient."""
     scope: ir.Node = facts.names.enclosing_function(applied) or facts.module
     names: set[str] = set()
     for node in ir.walk(scope):
@@ -66,7 +66,7 @@ def _enters_loss(facts: ModuleFacts, target: ir.Name) -> bool:
     return False
 
 
-def _is_gradient_use(facts: ModuleFacts, node: ir.Node, applied: ir.Call, names: set[str]) -> bool:
+def _is_gradient_use(facts: ModuleFacts, node: ir.Node, applied: ir.Node, names: set[str]) -> bool:
     match node:
         case ir.Call(func=ir.Attr(attr="backward"), args=args):
             return any(_reads(arg.value, applied, names) for arg in args)
@@ -91,5 +91,5 @@ def _is_gradient_use(facts: ModuleFacts, node: ir.Node, applied: ir.Call, names:
     return False
 
 
-def _reads(node: ir.Node, applied: ir.Call, names: set[str]) -> bool:
+def _reads(node: ir.Node, applied: ir.Node, names: set[str]) -> bool:
     return any(part is applied or (isinstance(part, ir.Name) and part.id in names) for part in ir.walk(node))
