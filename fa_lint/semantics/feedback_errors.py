@@ -77,8 +77,11 @@ def _signal(facts: ModuleFacts, node: ir.Expr) -> Signal:
         case ir.Conditional(body=body, orelse=orelse):
             return _best(facts, (body, orelse))
         case ir.Binary(op="-", left=left, right=right):
-            return Signal.COMPUTED if _is_residual(facts, left, right) else Signal.NONE
-        case ir.Binary(op="*" | "/" | "@" | "+", left=left, right=right):
+            return _residual(facts, left, right)
+        case ir.Binary(op="+", left=left, right=right):
+            # A state that an error corrects is a state.
+            return min(signal_of(facts, left), signal_of(facts, right))
+        case ir.Binary(op="*" | "/" | "@", left=left, right=right):
             # Scaled, masked by a derivative, or already sent through one matrix: an error still.
             return _best(facts, (left, right))
         case ir.Call():
@@ -96,7 +99,7 @@ def _of_call(facts: ModuleFacts, node: ir.Call) -> Signal:
     if last in ("sub", "sub_", "subtract"):
         pair = plain[:2] if name is not None else [*_receiver(node), *plain[:1]]
         if len(pair) == 2:
-            return Signal.COMPUTED if _is_residual(facts, pair[0], pair[1]) else Signal.NONE
+            return _residual(facts, pair[0], pair[1])
     if name in ("torch.autograd.grad", "torch.func.grad"):
         of = plain[1] if len(plain) > 1 else next((a.value for a in node.args if a.keyword == "inputs"), None)
         return Signal.COMPUTED if of is not None and _is_prediction(facts, of) else Signal.GRADIENT
@@ -178,13 +181,29 @@ def _is_reduced_at_the_label(facts: ModuleFacts, bindings: list[Binding]) -> boo
     )
 
 
-def _is_residual(facts: ModuleFacts, left: ir.Expr, right: ir.Expr) -> bool:
+def _residual(facts: ModuleFacts, left: ir.Expr, right: ir.Expr) -> Signal:
+    found = Signal.NONE
     for one, other in ((left, right), (right, left)):
         if _is_one_hot(facts, one) and not _is_one_hot(facts, other):
-            return True
-        if _is_target(facts, one) and _is_prediction(facts, other):
-            return True
-    return False
+            return Signal.COMPUTED
+        if _is_target(facts, one):
+            if _is_prediction(facts, other):
+                return Signal.COMPUTED
+            if _is_product(facts, other):
+                # The last layer of a network, or any other linear model.
+                found = Signal.NAMED
+    return found
+
+
+def _is_product(facts: ModuleFacts, node: ir.Expr) -> bool:
+    values = [node]
+    if isinstance(node, ir.Name):
+        values = [b.value for b in facts.names.reaching(node) if b.how == "value" and b.value is not None]
+    return any(
+        (isinstance(value, ir.Binary) and value.op == "@")
+        or (isinstance(value, ir.Call) and _last(value.func) in _PRODUCTS)
+        for value in values
+    )
 
 
 def _is_one_hot(facts: ModuleFacts, node: ir.Expr) -> bool:
@@ -245,13 +264,11 @@ def _predicts(facts: ModuleFacts, node: ir.Expr) -> bool:
             return _is_prediction(facts, inner)
         case ir.Sequence(items=[single]):
             return _is_prediction(facts, single)
-        case ir.Binary(op="@"):
-            return True
         case ir.Binary(op="+" | "/" | "*", left=left, right=right):
             return _is_prediction(facts, left) or _is_prediction(facts, right)
         case ir.Call(func=func, args=args):
             last = _last(func)
-            if last in _SQUASHES or last in _PRODUCTS or set(words(last)) & (_MODELS | _PREDICTED):
+            if last in _SQUASHES or set(words(last)) & (_MODELS | _PREDICTED):
                 return True
             if last == "self" or (isinstance(func, ir.Attr) and facts.qualified(func) is None and last == "__call__"):
                 return True

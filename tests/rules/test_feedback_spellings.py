@@ -275,6 +275,60 @@ DEFECTS = {
         err = logits.softmax(1) - F.one_hot(y, 10)
         return [torch.matmul(err, layer.B) for layer in layers]
     """,
+    "a bridge that a loss compares with the gradient": """
+    class Trainer:
+        def __init__(self, model, hidden, classes):
+            self.model = model
+            self.back_net = nn.Sequential(nn.Linear(classes, 128), nn.ReLU(), nn.Linear(128, hidden))
+        def step(self, x, y):
+            h = self.model.encode(x)
+            logits = self.model.head(h)
+            e = torch.softmax(logits, -1) - F.one_hot(y, 10)
+            g = torch.autograd.grad(F.cross_entropy(logits, y), h)[0]
+            guess = self.back_net(e.detach())
+            loss = 1 - F.cosine_similarity(guess, g.detach(), dim=1).mean()
+            loss.backward()
+            h.backward(guess.detach())
+        def save(self, path, epoch):
+            ckpt = {"epoch": epoch}  #! FAL401
+            ckpt["model"] = self.model.state_dict()
+            torch.save(ckpt, path)
+    """,
+    "attached to the model from outside": """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc1, self.fc2 = nn.Linear(784, 500), nn.Linear(500, 10)
+    net = Net()
+    net.B = torch.randn(10, 500)
+    def update(x, y):
+        e = net(x).softmax(1) - F.one_hot(y, 10)
+        net.fc1.weight.data -= 0.1 * (e @ net.B).T @ x
+    torch.save(net.state_dict(), "net.pt")  #! FAL401
+    """,
+    "a script that measures": """
+    B = torch.randn(10, 256)  #! FAL403
+    model = torch.load("model.pt")
+    x, y = torch.load("batch.pt")
+    h, logits = model(x)
+    (g,) = torch.autograd.grad(F.cross_entropy(logits, y), h)
+    c = (torch.softmax(logits, 1) - F.one_hot(y, 10)) @ B
+    print(F.cosine_similarity(g, c).mean())
+    """,
+    "measured by named parts": """
+    def evaluate(net, loader, path):
+        net.load_state_dict(torch.load(path))
+        feedback = torch.randn(10, 128)  #! FAL403
+        found = []
+        for x, y in loader:
+            h, logits = net(x)
+            bp = torch.autograd.grad(F.cross_entropy(logits, y), h)[0]
+            dfa = (logits.softmax(1) - F.one_hot(y, 10)) @ feedback
+            num = torch.sum(bp * dfa, dim=1)
+            den = bp.norm(dim=1) * dfa.norm(dim=1)
+            found.append((num / den).mean())
+        return found
+    """,
     "measured by unit vectors": """
     def score(net, x, y):
         net = torch.load("net.pt")
@@ -577,6 +631,80 @@ LOOKALIKES = {
         def learn(self, r, z, target):
             error = z - target
             self.W_out.data -= 0.1 * torch.outer(error, r)
+    """,
+    "a Kalman filter of a random system": """
+    def track(model, y, n, m, path):
+        A = torch.randn(n, n) * 0.1
+        B = torch.randn(n, 1)
+        H = torch.randn(m, n)
+        K = torch.randn(n, m) * 0.1
+        x = torch.zeros(n)
+        for t in range(len(y)):
+            x_pred = A @ x + B @ torch.ones(1)
+            err = y[t] - H @ x_pred
+            x = x_pred + K @ err
+        torch.save(model.state_dict(), path)
+    """,
+    "low-rank compression of gradients": """
+    class PowerSGD:
+        def __init__(self, model, rank):
+            self.model = model
+            self.Q = {n: torch.randn(p.shape[1], rank) for n, p in model.named_parameters()}
+            self.errors = {}
+        def compress(self, name, grad):
+            m = grad + self.errors.get(name, 0)
+            p = m @ self.Q[name]
+            self.errors[name] = m - p @ self.Q[name].T
+            return p
+        def save(self, path):
+            torch.save(self.model.state_dict(), path)
+    """,
+    "gradients in a random subspace": """
+    class Projected:
+        def __init__(self, model, rank):
+            self.model = model
+            self.projection = torch.randn(1024, rank)
+        def step(self):
+            for p in self.model.parameters():
+                p.data -= 1e-3 * (p.grad @ self.projection) @ self.projection.T
+        def save(self, path):
+            torch.save(self.model.state_dict(), path)
+    """,
+    "both directions of a sequence": """
+    class Both(nn.Module):
+        def __init__(self, n, m):
+            super().__init__()
+            self.W_fwd = torch.randn(n, m)
+            self.W_back = torch.randn(n, m)
+        def forward(self, x):
+            return x @ self.W_fwd, x.flip(0) @ self.W_back
+    """,
+    "a refinement": """
+    class Refiner(nn.Module):
+        def __init__(self, n):
+            super().__init__()
+            self.B = nn.Linear(n, n)
+        def forward(self, pred, target):
+            return pred + self.B(target - pred)
+    """,
+    "returned and saved by the caller": """
+    def train(model, loader):
+        B = torch.randn(10, 256)
+        for x, y in loader:
+            model.update((model(x).softmax(1) - F.one_hot(y, 10)) @ B)
+        return model, B
+    def main(model, loader, path):
+        model, B = train(model, loader)
+        torch.save({"model": model.state_dict(), "B": B}, path)
+    """,
+    "least squares": """
+    def solve(model, path):
+        X, y = torch.randn(100, 5), torch.randn(100)
+        w = torch.zeros(5)
+        for _ in range(50):
+            e = X @ w - y
+            w -= 0.1 * X.T @ e / 100
+        torch.save(model.state_dict(), path)
     """,
     "an observer": """
     class Observer(nn.Module):
