@@ -66,6 +66,26 @@ def test_a_script_that_saves_what_it_makes(codes: Codes, script: str, where: str
     assert [c for c in codes("model.py") if "FAL401" in c] == []
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        "return Net(3)",
+        "return Net(3).cuda()",
+        "net = Net(3)\n        return torch.nn.DataParallel(net)",
+        "return self._make(3)\n    def _make(self, n):\n        return build(n)",
+    ],
+)
+def test_a_saver_whose_model_comes_from_its_own_method(codes: Codes, build: str) -> None:
+    write("model.py", MODEL)
+    write(
+        "run.py",
+        "import torch\nfrom model import Net, build\nclass Run:\n    def __init__(self):\n        self.net = self._build()\n"
+        "    def save(self, path):\n        torch.save(self.net.state_dict(), path)\n"
+        f"    def _build(self):\n        {build}\n",
+    )
+    assert lost(codes) == ["run.py:7:9 FAL401"]
+
+
 SAVE = "torch.save(net.state_dict(), 'a.pt')\n"
 
 
