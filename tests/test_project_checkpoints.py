@@ -198,6 +198,38 @@ def test_circular_imports_and_three_hundred_files(codes: Codes) -> None:
     assert lost(codes) == ["lib/trainer.py:9:9 FAL401"]
 
 
+DRAWN = """import torch
+def {maker}(dims):
+    return [torch.randn(10, d) for d in dims]
+"""
+TRAIN = """from torch.nn.functional import one_hot
+from drawn import {maker}
+from disk import save_model
+def train(net, loader, dims, path):
+    Bs = {maker}(dims)
+    for x, y in loader:
+        net.update([(net(x).softmax(1) - one_hot(y, 10)) @ B for B in Bs])
+    {save}
+"""
+
+
+@pytest.mark.parametrize(
+    ("maker", "save", "places"),
+    [
+        ("make_feedback", "save_model(net, path)", ["train.py:8:5 FAL401"]),
+        ("draw_matrices", "save_model({'net': net.state_dict()}, path)", ["train.py:8:5 FAL401"]),
+        ("make_feedback", "save_model(net, Bs, path)", []),
+        ("make_feedback", "save_model(losses, path)", []),
+        ("load_feedback", "save_model(net, path)", []),
+    ],
+)
+def test_drawn_in_one_file_and_saved_by_another(codes: Codes, maker: str, save: str, places: list[str]) -> None:
+    write("drawn.py", DRAWN.format(maker=maker))
+    write("disk.py", "import torch\ndef save_model(state, path):\n    torch.save(state, path)\n")
+    write("train.py", TRAIN.format(maker=maker, save=save))
+    assert lost(codes) == places
+
+
 LAYER = "import torch\nfrom {source} import {base}\n\nclass LinearFA({base}):\n    def __init__(self, n):\n        super().__init__()\n        self.weight_fa = torch.randn(n, n)\n"
 BASE = "import torch\nfrom torch import nn\n\nclass Layer(nn.Module):\n    pass\n\nclass Recorder:\n    pass\n"
 

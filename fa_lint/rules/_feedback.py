@@ -47,6 +47,7 @@ _AS_WRITTEN = (
 
 # What sends an error through a drawn matrix names a draw, a product, and an error or what makes one.
 _DRAWS = (b"rand", b"normal", b"uniform", b"orthogonal", b"Linear(")
+_DRAWN_ELSEWHERE = re.compile(rb"(?:draw|make|init|sample|create|generate)_\w+\(")
 _CALLED = (b"mm(", b"matmul(", b"linear(", b"dot(", b"einsum(")
 _ERROR = re.compile(rb"(?<![^\W_])(?:errors?|errs?|deltas?|e|d)(?![^\W_])|\.grad\b")
 _KEPT_DRAW = re.compile(rb"self\.\w+(?:: ?[\w.]+)? ?= ?[^\n]*\brandn?\(|self\.\w+\.append\([^\n]*\brandn?\(")
@@ -74,7 +75,7 @@ class _FeedbackGate(Gate):
 
 
 def _may_send(data: bytes) -> bool:
-    if not any(word in data for word in _DRAWS):
+    if not any(word in data for word in _DRAWS) and _DRAWN_ELSEWHERE.search(data) is None:
         return False
     if any(_KEPT_DRAW.search(line) for line in _lines_with(data, b"rand")):
         # Another file may use it.

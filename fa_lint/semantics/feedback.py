@@ -1,8 +1,8 @@
 """Fixed random feedback in one module: where it is drawn, who owns it, and how it is stored.
 
 A matrix is feedback by its name *and* a draw, or by what the code does with it: only the backward pass of a custom
-autograd function reads it, or an error is sent through it in code that is named after feedback. ``self.B =
-torch.randn(…)`` alone means nothing (Fourier features, RBMs). The sites say what one module proves; the linker joins
+autograd function reads it, or errors alone are sent through it. ``self.B = torch.randn(…)`` alone means nothing
+(Fourier features, RBMs), and what is multiplied with anything else is a weight. The sites say what one module proves; the linker joins
 them with the saves of other modules (:mod:`fa_lint.semantics.saves`).
 """
 
@@ -33,6 +33,7 @@ _STATE_METHODS = frozenset(
     "state_dict get_extra_state _save_to_state_dict __getstate__ __reduce__ get_state get_checkpoint_state "
     "on_save_checkpoint save_state".split()
 )
+_DRAWS = frozenset("draw drawn sample random rand randn make init create generate".split())
 _RESTORES = frozenset("load restore state checkpoint ckpt resume set saved".split())
 
 
@@ -269,7 +270,22 @@ def _drawn(facts: ModuleFacts, store: Store, sends: bool) -> Draw | None:
         return Draw("random", draw.nid, draw.seed)
     if draw is not None and draw.kind == "blank":
         return None
-    return draw or _made_module(facts, store.value, any_layer=sends)
+    return draw or _made_module(facts, store.value, any_layer=sends) or _drawn_elsewhere(facts, store.value, sends)
+
+
+def _drawn_elsewhere(facts: ModuleFacts, node: ir.Expr, sends: bool) -> Draw | None:
+    """``make_feedback(dims)`` of another file, where errors are sent through what it gives."""
+    match node:
+        case ir.Call(func=ir.Attr(value=inner, attr="to" | "cuda" | "float" | "double" | "t")):
+            return _drawn_elsewhere(facts, inner, sends)
+        case ir.Comprehension(elements=elements):
+            return _drawn_elsewhere(facts, elements[-1], sends)
+        case ir.Call(func=func) if sends and facts.names.function_called(node) is None:
+            name = facts.qualified(func) or ""
+            ours = name.partition(".")[0] not in ("torch", "numpy", "jax", "scipy")
+            if ours and name and set(words(name.rpartition(".")[2])) & _DRAWS:
+                return Draw("random", node.nid)
+    return None
 
 
 def _made_module(facts: ModuleFacts, node: ir.Expr, depth: int = 0, *, any_layer: bool = False) -> Draw | None:
