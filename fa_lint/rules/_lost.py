@@ -116,7 +116,7 @@ def _leaves_out(facts: ModuleFacts, save: Save, entries: list[SavedEntry], site:
 
 
 def _is_beside(facts: ModuleFacts, save: Save, site: FeedbackSite) -> bool:
-    """Does a save run where a local lives: in its function or script, or in a function that this one calls?"""
+    """Return True where a save runs beside a local: in its function or script, or in a function that this one calls."""
     if save.function_nid == site.owner_nid:
         return True
     if site.owner_nid == 0:
@@ -136,7 +136,7 @@ def _is_beside(facts: ModuleFacts, save: Save, site: FeedbackSite) -> bool:
 
 
 def _is_written_as(facts: ModuleFacts, call: ir.Call, called: ir.FunctionDef, site: FeedbackSite) -> bool:
-    """Is what a call hands over written under the name of a parameter?"""
+    """Return True where what a call hands over is written under the name of a parameter."""
     names = [param.name for param in called.params if param.name not in ("self", "cls")]
     given = {
         arg.keyword or "".join(names[position : position + 1])

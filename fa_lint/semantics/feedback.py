@@ -145,7 +145,7 @@ def _evidence(facts: ModuleFacts, key: Key, kept: list[Store], uses: Uses) -> tu
 
 
 def _is_measured_only(facts: ModuleFacts, key: Key, sent: Evidence, uses: Uses) -> bool:
-    """Does the error that comes out serve no update: a projected loss, a critic, the next stage of a fit?"""
+    """Return True where what comes out serves no update: a projected loss, a critic, the next stage of a fit."""
     if key in uses.layers:
         return not gives_credit(facts, uses.layers[key])
     product = facts.node(sent.nid)
@@ -153,7 +153,7 @@ def _is_measured_only(facts: ModuleFacts, key: Key, sent: Evidence, uses: Uses) 
 
 
 def _is_fresh(facts: ModuleFacts, key: Key, kept: list[Store], sent: Evidence) -> bool:
-    """Is a local drawn anew in each round of the loop that uses it, so that there is no matrix to keep?"""
+    """Return True where each round of the loop that uses a local draws it anew: there is no matrix to keep."""
     if key[0] != "name":
         return False
     around = {
