@@ -116,7 +116,7 @@ def _leaves_out(facts: ModuleFacts, save: Save, entries: list[SavedEntry], site:
 
 
 def _is_beside(facts: ModuleFacts, save: Save, site: FeedbackSite) -> bool:
-    """Return True where a save runs beside a local: in its function or script, or in a function that this one calls."""
+    """Return True where a save runs beside a local: in its function or script, or in what its function calls."""
     if save.function_nid == site.owner_nid:
         return True
     if site.owner_nid == 0:

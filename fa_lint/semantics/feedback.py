@@ -2,8 +2,8 @@
 
 A matrix is feedback by its name *and* a draw, or by what the code does with it: only the backward pass of a custom
 autograd function reads it, or errors alone are sent through it. ``self.B = torch.randn(…)`` alone means nothing
-(Fourier features, RBMs), and what is multiplied with anything else is a weight. The sites say what one module proves; the linker joins
-them with the saves of other modules (:mod:`fa_lint.semantics.saves`).
+(Fourier features, RBMs), and what is multiplied with anything else is a weight. The sites say what one module
+proves; the linker joins them with the saves of other modules (:mod:`fa_lint.semantics.saves`).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from fa_lint.semantics.memory import Memory
 from fa_lint.semantics.names import Binding
 from fa_lint.semantics.words import words
 
-__all__ = ["Signal", "signal_of"]
+__all__ = ["Signal", "calls_by_name", "signal_of"]
 
 _NAMED = frozenset("error errors err errs delta deltas credit".split())
 # Also the names of displacements and of what is left of a fit: believed only of a parameter.
@@ -44,15 +44,20 @@ class Signal(IntEnum):
 
 
 class _Memories:
-    """What was found of the nodes of a module, and its calls by the name they call."""
+    """What was found of the nodes of a module."""
 
-    def __init__(self, facts: ModuleFacts) -> None:
+    def __init__(self, _: ModuleFacts) -> None:
         self.signals = Memory(Signal.NONE)
         self.predictions = Memory(False)
         self.one_hots = Memory(False)
-        self.calls: dict[str, list[ir.Call]] = {}
-        for call in facts.calls:
-            self.calls.setdefault(_last(call.func), []).append(call)
+
+
+def calls_by_name(facts: ModuleFacts) -> dict[str, list[ir.Call]]:
+    """The calls of a module by the last name that they call."""
+    found: dict[str, list[ir.Call]] = {}
+    for call in facts.calls:
+        found.setdefault(_last(call.func), []).append(call)
+    return found
 
 
 def signal_of(facts: ModuleFacts, node: ir.Expr) -> Signal:
@@ -162,7 +167,7 @@ def _given(facts: ModuleFacts, binding: Binding) -> Signal:
         return Signal.NONE
     names = [param.name for param in function.params if param.name not in ("self", "cls")]
     found = Signal.NONE
-    for call in facts.derived(_Memories).calls.get(function.name, ()):
+    for call in facts.derived(calls_by_name).get(function.name, ()):
         if facts.names.enclosing_function(call) is not function:
             for position, arg in enumerate(call.args):
                 given = arg.keyword or "".join(names[position : position + 1])

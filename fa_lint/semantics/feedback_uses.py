@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import chain
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.feedback_errors import Signal, signal_of
+from fa_lint.semantics.feedback_errors import Signal, calls_by_name, signal_of
 from fa_lint.semantics.feedback_names import is_feedback_name, speaks_of_feedback
 from fa_lint.semantics.roles import Evidence
 
@@ -96,7 +96,7 @@ def _name_key(facts: ModuleFacts, node: ir.Name, depth: int) -> Key | None:
             if value is None:
                 continue
             if binding.how == "iterate":
-                value = _iterated(value, binding.index)
+                value = _iterated(value, _path(binding.node, node.id))
             elif binding.how != "value" or not isinstance(value, ir.Attr | ir.Subscript | ir.Name):
                 continue
             if value is not None:
@@ -109,16 +109,29 @@ def _name_key(facts: ModuleFacts, node: ir.Name, depth: int) -> Key | None:
     return "name", scope.node.nid, node.id
 
 
-def _iterated(value: ir.Expr, index: int | None) -> ir.Expr | None:
+def _path(node: ir.Node, name: str) -> tuple[int, ...]:
+    """The positions that lead to a name in the target of a loop: ``(1, 0)`` for ``b`` in ``for i, (b, c) in …``."""
+    waiting: list[tuple[ir.Expr, tuple[int, ...]]] = []
+    if isinstance(node, ir.For | ir.Clause):
+        waiting.append((node.target, ()))
+    for target, path in waiting:
+        if isinstance(target, ir.Name) and target.id == name:
+            return path
+        if isinstance(target, ir.Sequence):
+            waiting += [(item, (*path, position)) for position, item in enumerate(target.items)]
+    return ()
+
+
+def _iterated(value: ir.Expr, path: tuple[int, ...]) -> ir.Expr | None:
     """The container that a loop variable runs over: through ``enumerate``, ``zip``, ``reversed``."""
     while isinstance(value, ir.Call) and isinstance(value.func, ir.Name) and value.args:
         called = value.func.id
         if called == "zip":
-            if index is None or index >= len(value.args):
+            if not path or path[0] >= len(value.args):
                 return None
-            value = value.args[index].value
+            value, path = value.args[path[0]].value, path[1:]
         elif called in ("enumerate", "reversed", "list", "tuple"):
-            value = value.args[0].value
+            value, path = value.args[0].value, path[1:] if called == "enumerate" else path
         else:
             return None
     return value
@@ -184,7 +197,7 @@ def _sources(facts: ModuleFacts, key: Key) -> Iterator[Key]:
     where, number, name = key
     if where == "other":
         receiver, _, attribute = name.partition(".")
-        keepers = [c for c in facts.names.classes if (c.nid, attribute) in facts.names.attributes]
+        keepers = facts.derived(_keepers).get(attribute, [])
         named = [c for c in keepers if c.name in facts.derived(_constructed).get(receiver, ())]
         yield from (("self", c.nid, attribute) for c in named or keepers)
         return
@@ -192,13 +205,22 @@ def _sources(facts: ModuleFacts, key: Key) -> Iterator[Key]:
     if not isinstance(function, ir.FunctionDef) or name not in {p.name for p in function.params}:
         return
     names = [param.name for param in function.params if param.name not in ("self", "cls")]
-    for call in facts.calls:
-        if _last(call.func) == function.name:
-            for position, arg in enumerate(call.args):
-                if (arg.keyword or "".join(names[position : position + 1])) == name:
-                    source = key_of(facts, arg.value)
-                    if source is not None:
-                        yield source
+    for call in facts.derived(calls_by_name).get(function.name, ()):
+        for position, arg in enumerate(call.args):
+            if (arg.keyword or "".join(names[position : position + 1])) == name:
+                source = key_of(facts, arg.value)
+                if source is not None:
+                    yield source
+
+
+def _keepers(facts: ModuleFacts) -> dict[str, list[ir.ClassDef]]:
+    """By attribute, the classes that store it."""
+    found: dict[str, list[ir.ClassDef]] = {}
+    for number, attribute in list(facts.names.attributes):
+        owner = facts.node(number)
+        if isinstance(owner, ir.ClassDef):
+            found.setdefault(attribute, []).append(owner)
+    return found
 
 
 def _constructed(facts: ModuleFacts) -> dict[str, set[str]]:
@@ -209,10 +231,6 @@ def _constructed(facts: ModuleFacts) -> dict[str, set[str]]:
             case ir.Assign(targets=[ir.Name(id=name)], value=ir.Call(func=ir.Name(id=made))):
                 found.setdefault(name, set()).add(made)
     return found
-
-
-def _last(func: ir.Expr) -> str:
-    return func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
 
 
 def _product(facts: ModuleFacts, node: ir.Expr, operands: list[ir.Expr], uses: Uses) -> None:

@@ -329,6 +329,43 @@ DEFECTS = {
             found.append((num / den).mean())
         return found
     """,
+    "measured by a dict": """
+    def alignment(model, loader):
+        model.load_state_dict(torch.load("m.pt"))
+        Bs = {n: torch.randn(10, m.out_features) for n, m in model.named_modules()}  #! FAL403
+        out = {}
+        for x, y in loader:
+            hs, z = model(x)
+            e = z.softmax(1) - F.one_hot(y, 10)
+            gs = torch.autograd.grad(F.cross_entropy(z, y), list(hs.values()))
+            for i, ((n, B), g) in enumerate(zip(Bs.items(), gs)):
+                out[n] = F.cosine_similarity((e @ B).flatten(), g.flatten(), dim=0)
+        return out
+    """,
+    "a rule object beside the network": """
+    class Net(nn.Module):
+        def __init__(self, n, m, k):
+            super().__init__()
+            self.w1, self.w2 = nn.Parameter(torch.randn(n, m)), nn.Parameter(torch.randn(m, k))
+            self.b2: torch.Tensor = torch.randn(k, m)  #! FAL402
+        def forward(self, x):
+            return torch.relu(x @ self.w1) @ self.w2
+    class Rule:
+        def __init__(self, net):
+            self.net = net
+        def __call__(self, x, y):
+            err = self.net(x) - y
+            return err @ self.net.b2
+    """,
+    "the gradient of a loss at the output of a script": """
+    model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3))
+    W_fb = torch.randn(3, 8)
+    for x, y in []:
+        z = model(x)
+        dz = torch.autograd.grad(F.mse_loss(z, y), z)[0]
+        model[0].weight.grad = (dz @ W_fb).t() @ x
+    torch.save(model.state_dict(), "m.pt")  #! FAL401
+    """,
     "measured by unit vectors": """
     def score(net, x, y):
         net = torch.load("net.pt")
