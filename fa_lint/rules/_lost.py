@@ -149,7 +149,9 @@ def _is_written_as(facts: ModuleFacts, call: ir.Call, called: ir.FunctionDef, si
 def _stays_plain(facts: ModuleFacts, site: FeedbackSite) -> bool:
     """``model.B = …`` is plain where the class of ``model`` is known and knows nothing of ``B``."""
     owners = _classes_of(facts, site.owner)
-    names = {name for where, number, name in stores(facts) if where == "self" and number in {o.nid for o in owners}}
+    names = {
+        name for where, number, name in facts.derived(stores) if where == "self" and number in {o.nid for o in owners}
+    }
     return bool(owners) and site.name not in names and not any(unknown_bases(facts, owner) for owner in owners)
 
 

@@ -305,7 +305,7 @@ def _fix(facts: ModuleFacts, site: FeedbackSite) -> Fix | None:
             pass
         case _:
             return None
-    if len(stores(facts)["self", site.owner_nid, site.name]) != 1 or not _made_by_torch(facts, value):
+    if len(facts.derived(stores)["self", site.owner_nid, site.name]) != 1 or not _made_by_torch(facts, value):
         return None
     init = methods(facts, owner)["__init__"]
     ready = [

@@ -79,7 +79,7 @@ class FeedbackSite:
 
 def feedback_sites(facts: ModuleFacts) -> tuple[FeedbackSite, ...]:
     """The feedback of a module, in source order."""
-    table = stores(facts)
+    table = facts.derived(stores)
     uses = facts.derived(feedback_uses) if table else Uses()
     found = []
     for key, kept in table.items():
@@ -95,7 +95,7 @@ def unused_sites(facts: ModuleFacts) -> Iterator[FeedbackSite]:
     """The drawn attributes of torch modules, named as feedback may be, that nothing in this file multiplies."""
     uses = facts.derived(feedback_uses)
     known = {site.store for site in facts.derived(feedback_sites)}
-    for key, kept in stores(facts).items():
+    for key, kept in facts.derived(stores).items():
         unused = key[0] == "self" and key not in uses.products and is_possible_name(key[2])
         if unused and is_module(facts, _class(facts, key)):
             site = _site(facts, key, kept, (), False, sends=False)

@@ -182,12 +182,12 @@ def _pass_on(facts: ModuleFacts, uses: Uses) -> None:
     used = set(uses.products)
     for _ in range(_HOPS):
         found = {(key, source) for key in used for source in _sources(facts, key)}
-        used = {source for _, source in found}
+        used = {source for _, source in found} - used
         for key, source in found:
             uses.products.setdefault(source, uses.products[key])
             if key in uses.others:
                 uses.others.add(source)
-            if key in uses.errors and uses.errors[key] > uses.errors.get(source, (Signal.NONE,)):
+            if key in uses.errors and uses.errors[key][0] > uses.errors.get(source, (Signal.NONE,))[0]:
                 uses.errors[source] = uses.errors[key]
             if key in uses.layers:
                 uses.layers.setdefault(source, uses.layers[key])

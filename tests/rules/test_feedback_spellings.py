@@ -796,3 +796,18 @@ def test_a_comment_is_no_evidence() -> None:
     for program in (*DEFECTS.values(), *LOOKALIKES.values()):
         told = reported(program + "    # direct feedback alignment, feedback_matrix\n")
         assert told == reported(program)
+
+
+def test_a_matrix_that_several_functions_send_through() -> None:
+    program = """
+    def one(err, B):
+        return two(err @ B, B)
+    def two(err, B):
+        return one(err @ B, B)
+    def fit(net, x, y, path):
+        B = torch.randn(3, 4)
+        e = net(x).softmax(1) - F.one_hot(y, 3)
+        net.update(one(e, B), two(e, B))
+        torch.save(net.state_dict(), path)  #! FAL401
+    """
+    assert reported(program) == marked(program)
