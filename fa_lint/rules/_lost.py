@@ -264,9 +264,14 @@ def contains(facts: ModuleFacts, root: ir.ClassDef, part: ir.ClassDef) -> bool:
         for relative in chain(facts, here):
             if relative is part:
                 return True
-            for node in ir.walk(relative.body):
-                if isinstance(node, ir.Name):
-                    named = facts.names.class_named(node)
-                    if named is not None:
-                        waiting.append(named)
+            waiting += facts.derived(_named_inside)[relative.nid]
     return False
+
+
+def _named_inside(facts: ModuleFacts) -> dict[int, list[ir.ClassDef]]:
+    """By class, the classes of the module that its body names."""
+    found: dict[int, list[ir.ClassDef]] = {}
+    for owner in facts.names.classes:
+        named = [facts.names.class_named(node) for node in ir.walk(owner.body) if isinstance(node, ir.Name)]
+        found[owner.nid] = [each for each in dict.fromkeys(named) if each is not None]
+    return found
