@@ -20,7 +20,7 @@ from fa_lint.findings import Diagnostic, Level, Place, Trace
 from fa_lint.modules import Modules, may_import
 from fa_lint.project import link
 from fa_lint.reading import read_file
-from fa_lint.rules import ENGINE_CODES, ProjectRule, select
+from fa_lint.rules import ENGINE_CODES, select
 from fa_lint.semantics.roles import RoleNames
 from fa_lint.workers import Died, answers, context
 
@@ -142,8 +142,6 @@ def _collect(
     cache: Cache | None,
 ) -> None:
     clues: dict[str, list[Trace]] = {}
-    several = len(files) > 1
-    left = {r.code for r in select(settings.codes) if several and isinstance(r, ProjectRule) and r.settles_all}
     for path in files:
         result = results.get(path)
         if result is None:
@@ -151,7 +149,7 @@ def _collect(
         for code, traces in result.clues.items():
             clues.setdefault(code, []).extend(traces)
         if path in shown:
-            report.diagnostics += [d for d in result.diagnostics if d.code not in left]
+            report.diagnostics += result.diagnostics
             report.problems += result.problems
             report.parsed += result.parsed
     modules = Modules({path: result.imports for path, result in results.items()})

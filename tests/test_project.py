@@ -260,7 +260,7 @@ def test_a_rule_that_fails_across_files_is_an_internal_error_and_costs_nothing_e
     write("a.py", "import torch\n\ndef f(x):\n    return x.norm(-1)\n")
     write(
         "net.py",
-        "import torch\nfrom torch import nn\n\nclass LinearFA(nn.Module):\n    def __init__(self, n, m):\n"
+        "import torch\nfrom base import Layer\n\nclass LinearFA(Layer):\n    def __init__(self, n, m):\n"
         "        super().__init__()\n        self.weight_fa = torch.randn(n, m)\n",
     )
 

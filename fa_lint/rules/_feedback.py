@@ -45,20 +45,60 @@ _AS_WRITTEN = (
 )
 
 
+# What sends an error through a drawn matrix names a draw, a product, and an error or what makes one.
+_DRAWS = (b"rand", b"normal", b"uniform", b"orthogonal", b"Linear(")
+_DRAWN_ELSEWHERE = re.compile(rb"(?:draw|make|init|sample|create|generate)_\w+\(")
+_CALLED = (b"mm(", b"matmul(", b"linear(", b"dot(", b"einsum(")
+_ERROR = re.compile(rb"(?<![^\W_])(?:errors?|errs?|deltas?|e|d)(?![^\W_])|\.grad\b")
+_KEPT_DRAW = re.compile(rb"self\.\w+(?:: ?[\w.]+)? ?= ?[^\n]*\brandn?\(|self\.\w+\.append\([^\n]*\brandn?\(")
+_ONE_HOT = re.compile(rb"one_?hot", re.IGNORECASE)
+_RESIDUALS = (
+    re.compile(rb"- ?(?:self\.|F\.)?(?:[a-z_]*targets?|[a-z_]*labels?|y|ys|yb|t|tgt|y_\w+)\b[^(]"),
+    re.compile(rb"autograd\.grad\(|eye\([^)\n]*\)\[|\] ?-= ?1"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _FeedbackGate(Gate):
-    """Open where a file of tensors speaks of feedback."""
+    """Open where a file of tensors speaks of feedback, or can send an error through a drawn matrix."""
 
     def open_for(self, data: bytes) -> bool:
+        return any(literal in data for literal in self.literals) and (self._is_said(data) or _may_send(data))
+
+    def _is_said(self, data: bytes) -> bool:
         assert self.pattern is not None
-        if not any(literal in data for literal in self.literals):
-            return False
         # What is said stands on one line, around what was found cheaply.
         for at in _candidates(data):
-            end = data.find(b"\n", at)
-            if self.pattern.search(data, data.rfind(b"\n", 0, at) + 1, end if end >= 0 else len(data)):
+            if self.pattern.search(_line(data, at)):
                 return True
         return False
+
+
+def _may_send(data: bytes) -> bool:
+    if not any(word in data for word in _DRAWS) and _DRAWN_ELSEWHERE.search(data) is None:
+        return False
+    if any(_KEPT_DRAW.search(line) for line in _lines_with(data, b"rand")):
+        # Another file may use it.
+        return True
+    products = [line for word in _CALLED for line in _lines_with(data, word)]
+    products += [line for line in _lines_with(data, b"@") if not line.lstrip().startswith(b"@")]
+    if not products and b"Linear(" not in data:
+        return False
+    if any(_ERROR.search(line) for line in products) or (b"hot" in data and _ONE_HOT.search(data)):
+        return True
+    return any(residual.search(data) for residual in _RESIDUALS)
+
+
+def _lines_with(data: bytes, word: bytes) -> Iterator[bytes]:
+    at = data.find(word)
+    while at >= 0:
+        yield _line(data, at)
+        at = data.find(word, at + 1)
+
+
+def _line(data: bytes, at: int) -> bytes:
+    end = data.find(b"\n", at)
+    return data[data.rfind(b"\n", 0, at) + 1 : end if end >= 0 else len(data)]
 
 
 def _candidates(data: bytes) -> Iterator[int]:

@@ -105,8 +105,7 @@ def _hands_out(node: ir.Expr, name: str) -> bool:
 def _leaves_out(facts: ModuleFacts, save: Save, entries: list[SavedEntry], site: FeedbackSite) -> bool:
     match site.owner_kind:
         case "local":
-            same = save.function_nid == site.owner_nid
-            return (same or (site.owner_nid == 0 and not save.owner)) and any(e.of != "self" for e in entries)
+            return any(e.of != "self" for e in entries) and _is_beside(facts, save, site)
         case "foreign":
             # Plain attributes survive where the whole object is pickled.
             loses = any(e.of.rpartition(".")[2] == site.owner and e.what != "object" for e in entries)
@@ -116,10 +115,43 @@ def _leaves_out(facts: ModuleFacts, save: Save, entries: list[SavedEntry], site:
     return any(entry.what != "object" and _holds(facts, save, entry, site) for entry in entries)
 
 
+def _is_beside(facts: ModuleFacts, save: Save, site: FeedbackSite) -> bool:
+    """Return True where a save runs beside a local: in its function or script, or in what its function calls."""
+    if save.function_nid == site.owner_nid:
+        return True
+    if site.owner_nid == 0:
+        return not save.owner or _mentions(facts.node(save.owner_nid), site.name)
+    entered = {site.owner_nid}
+    waiting = [facts.node(site.owner_nid)]
+    while waiting:
+        for node in ir.walk(waiting.pop()):
+            called = facts.names.function_called(node) if isinstance(node, ir.Call) else None
+            if called is None or called.nid in entered or not isinstance(node, ir.Call):
+                continue
+            if called.nid == save.function_nid:
+                return not _is_written_as(facts, node, called, site)
+            entered.add(called.nid)
+            waiting.append(called)
+    return False
+
+
+def _is_written_as(facts: ModuleFacts, call: ir.Call, called: ir.FunctionDef, site: FeedbackSite) -> bool:
+    """Return True where what a call hands over is written under the name of a parameter."""
+    names = [param.name for param in called.params if param.name not in ("self", "cls")]
+    given = {
+        arg.keyword or "".join(names[position : position + 1])
+        for position, arg in enumerate(call.args)
+        if _mentions(arg.value, site.name)
+    }
+    return any(given & (save.mentions | {""}) for save in facts.derived(saves))
+
+
 def _stays_plain(facts: ModuleFacts, site: FeedbackSite) -> bool:
     """``model.B = …`` is plain where the class of ``model`` is known and knows nothing of ``B``."""
     owners = _classes_of(facts, site.owner)
-    names = {name for where, number, name in stores(facts) if where == "self" and number in {o.nid for o in owners}}
+    names = {
+        name for where, number, name in facts.derived(stores) if where == "self" and number in {o.nid for o in owners}
+    }
     return bool(owners) and site.name not in names and not any(unknown_bases(facts, owner) for owner in owners)
 
 
@@ -198,6 +230,9 @@ def _constructed(facts: ModuleFacts, node: ir.Expr, depth: int) -> list[ir.Class
             if func.id in _FORWARDED:
                 return [c for a in args[:1] for c in _constructed(facts, a.value, depth + 1)]
         case ir.Call(func=ir.Attr(value=inner, attr=attr), args=args):
+            function = facts.names.function_called(node)
+            if function is not None:
+                return [c for value in facts.names.returned(function) for c in _constructed(facts, value, depth + 1)]
             if attr in ("Sequential", "ModuleList"):
                 return [c for a in args for c in _constructed(facts, a.value, depth + 1)]
             if attr in _FORWARDED:
@@ -229,9 +264,14 @@ def contains(facts: ModuleFacts, root: ir.ClassDef, part: ir.ClassDef) -> bool:
         for relative in chain(facts, here):
             if relative is part:
                 return True
-            for node in ir.walk(relative.body):
-                if isinstance(node, ir.Name):
-                    named = facts.names.class_named(node)
-                    if named is not None:
-                        waiting.append(named)
+            waiting += facts.derived(_named_inside)[relative.nid]
     return False
+
+
+def _named_inside(facts: ModuleFacts) -> dict[int, list[ir.ClassDef]]:
+    """By class, the classes of the module that its body names."""
+    found: dict[int, list[ir.ClassDef]] = {}
+    for owner in facts.names.classes:
+        named = [facts.names.class_named(node) for node in ir.walk(owner.body) if isinstance(node, ir.Name)]
+        found[owner.nid] = [each for each in dict.fromkeys(named) if each is not None]
+    return found

@@ -14,18 +14,20 @@ __all__ = ["Measurement", "measurement"]
 _MEASURES = frozenset("cosine cos cossim angle angles alignment align gamma similarity".split())
 _LOADS = frozenset({"load_state_dict", "load_checkpoint", "load_from_checkpoint", "from_pretrained", "load_model"})
 _MODELS = frozenset("model net network module".split())
+_PRODUCTS = frozenset("dot vdot inner einsum mul matmul mm sum".split())
+_MANY = frozenset("draws trials seeds runs repeats repetitions samples resamples nulls draw null".split())
 # Names of draws that are meant to be fresh.
 _FRESH = frozenset("null fresh baseline control chance surrogate shuffled permuted other new resampled".split())
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    measure: ir.Call
+    measure: ir.Expr
     load: ir.Call | None
 
 
 def measurement(facts: ModuleFacts, site: FeedbackSite) -> Measurement | None:
-    """The comparison that a local draw enters in a function (or script) that does not train; None otherwise."""
+    """The comparison that a draw enters in a function, class or script that does not train; None otherwise."""
     scope = facts.node(site.owner_nid) if site.owner_nid else facts.module
     store = facts.node(site.store)
     name = scope.name if isinstance(scope, ir.FunctionDef) else ""
@@ -35,10 +37,10 @@ def measurement(facts: ModuleFacts, site: FeedbackSite) -> Measurement | None:
     if _trains(scope, calls):
         return None
     tainted = _reached_names(scope, site)
-    measure = next((call for call in calls if _is_measure(call) and _reads(call, tainted)), None)
-    if measure is None:
+    measure = next((node for node in ir.walk(scope) if _measures(facts, node, tainted)), None)
+    if not isinstance(measure, ir.Expr):
         return None
-    load = next((call for call in calls if _last(call.func) in _LOADS), None)
+    load = next((call for call in calls if _loads(facts, call)), None)
     if load is None:
         given = scope.params if isinstance(scope, ir.FunctionDef) else []
         measuring = set(words(name)) & (_MEASURES | {"measure", "evaluate", "eval"})
@@ -51,8 +53,73 @@ def _last(func: ir.Expr) -> str:
     return func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
 
 
-def _is_measure(call: ir.Call) -> bool:
-    return bool(set(words(_last(call.func))) & _MEASURES) and _last(call.func) not in ("cos", "gamma", "align_to")
+def _loads(facts: ModuleFacts, call: ir.Call) -> bool:
+    """``net.load_state_dict(…)``, ``model = torch.load(…)``, ``restore(model, path)``."""
+    last = _last(call.func)
+    if last in _LOADS:
+        return True
+    if not set(words(last)) & {"load", "restore"}:
+        return False
+    statement = facts.names.statement(call)
+    targets = statement.targets if isinstance(statement, ir.Assign) else []
+    said = {w for part in (*targets, *call.args, call.func) for n in ir.walk(part) for w in words(_identifier(n))}
+    return bool(said & _MODELS)
+
+
+def _measures(facts: ModuleFacts, node: ir.Node, tainted: set[str]) -> bool:
+    match node:
+        case ir.Call():
+            return _is_measure(facts, node) and _reads(node, tainted)
+        case ir.Binary(op="/", left=left, right=right):
+            # A product over norms, written out.
+            if not (_reads(left, tainted) and _reads(right, tainted)):
+                return False
+            return _multiplies(_resolved(facts, left)) and _has_norm(_resolved(facts, right))
+        case ir.Binary(op="*" | "@", left=left, right=right):
+            # A product of unit vectors.
+            return _is_unit(left) and _is_unit(right) and _reads(node, tainted)
+    return False
+
+
+def _resolved(facts: ModuleFacts, node: ir.Expr) -> ir.Expr:
+    """The value of a name that is bound once: ``num / den``."""
+    bindings = facts.names.reaching(node) if isinstance(node, ir.Name) else []
+    values = [b.value for b in bindings if b.how == "value" and b.value is not None]
+    return values[0] if len(values) == 1 else node
+
+
+def _multiplies(node: ir.Node) -> bool:
+    return any(
+        (isinstance(part, ir.Binary) and part.op in ("*", "@"))
+        or (isinstance(part, ir.Call) and _last(part.func) in _PRODUCTS)
+        for part in ir.walk(node)
+    )
+
+
+def _has_norm(node: ir.Node) -> bool:
+    return any(
+        (isinstance(part, ir.Call) and (set(words(_last(part.func))) & {"norm", "sqrt"}))
+        or (isinstance(part, ir.Name) and set(words(part.id)) & {"norm", "norms"})
+        or (isinstance(part, ir.Binary) and part.op == "**")
+        for part in ir.walk(node)
+    )
+
+
+def _is_unit(node: ir.Expr) -> bool:
+    match node:
+        case ir.Call(func=func):
+            return _last(func) == "normalize"
+        case ir.Binary(op="/", right=right):
+            return _has_norm(right)
+    return False
+
+
+def _is_measure(facts: ModuleFacts, call: ir.Call) -> bool:
+    last = _last(call.func)
+    if last == "cos":
+        # ``cos = nn.CosineSimilarity()``; the function of an angle takes one.
+        return len(call.args) > 1 and facts.qualified(call.func) is None
+    return bool(set(words(last)) & _MEASURES) and last not in ("gamma", "align_to")
 
 
 def _reached_names(scope: ir.Node, site: FeedbackSite) -> set[str]:
@@ -61,7 +128,7 @@ def _reached_names(scope: ir.Node, site: FeedbackSite) -> set[str]:
     for node in ir.walk(scope):
         match node:
             case ir.Assign(targets=targets, value=value) if _reads(value, names):
-                names |= {n.id for t in targets for n in ir.walk(t) if isinstance(n, ir.Name)}
+                names |= {_identifier(n) for t in targets for n in ir.walk(t)} - {"", "self"}
             case ir.For(target=target, iter=value) | ir.Clause(target=target, iter=value):
                 if _reads(value, names):
                     names |= {n.id for n in ir.walk(target) if isinstance(n, ir.Name)}
@@ -72,12 +139,14 @@ def _reached_names(scope: ir.Node, site: FeedbackSite) -> set[str]:
 
 
 def _reads(node: ir.Node, names: set[str]) -> bool:
-    return any(isinstance(part, ir.Name) and part.id in names for part in ir.walk(node))
+    return any(_identifier(part) in names for part in ir.walk(node))
 
 
 def _is_one_of_many(facts: ModuleFacts, store: ir.Node) -> bool:
     """Drawn again and again: in a loop over trials or seeds, not over layers."""
     for above in facts.names.ancestors(store):
+        if isinstance(above, ir.Comprehension) and _counts_draws(above.clause.iter):
+            return True
         iterated = above.iter if isinstance(above, ir.For) else None
         if isinstance(iterated, ir.Call) and _last(iterated.func) == "range":
             inside = {w for part in ir.walk(iterated) for w in words(_identifier(part))}
@@ -91,6 +160,11 @@ def _is_one_of_many(facts: ModuleFacts, store: ir.Node) -> bool:
         if isinstance(above, ir.FunctionDef):
             return False
     return False
+
+
+def _counts_draws(iterated: ir.Expr) -> bool:
+    """``range(draws)``, ``range(args.n_trials)``."""
+    return bool({w for part in ir.walk(iterated) for w in words(_identifier(part))} & _MANY)
 
 
 def _identifier(node: ir.Node) -> str:

@@ -162,11 +162,8 @@ class ProjectRule(Rule):
     """A rule with a half that no single file can judge: the absence of something, or what a caller elsewhere does.
 
     :meth:`clues` says what one file knows (behind the same gates as :meth:`check`), :meth:`question` what else is to
-    be looked for, :meth:`answers` what another file says to it, and :meth:`settle` draws the conclusion. With
-    ``settles_all``, :meth:`check` speaks only for a file on its own: in a run over several :meth:`settle` does.
+    be looked for, :meth:`answers` what another file says to it, and :meth:`settle` draws the conclusion.
     """
-
-    settles_all: ClassVar[bool] = False
 
     @abstractmethod
     def clues(self, facts: ModuleFacts) -> Iterator[Clue]:

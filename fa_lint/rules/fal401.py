@@ -40,7 +40,7 @@ class CheckpointWithoutFeedback(ProjectRule):
     Flags a checkpoint that does not contain the feedback: `torch.save` of a `state_dict` or of a whole model, `pickle`,
     safetensors, `save_pretrained`, `Trainer.save_checkpoint`, `accelerator.save` and their relatives, where the project
     draws feedback that the saved object does not hold: a plain attribute of a saved module, a local beside the model,
-    a list on the trainer, a matrix in the optimizer; also where the saver is a base class or another file. Reported
+    a list on the trainer, a matrix in the optimizer, a network of its own that turns errors into credit; also where the saver is a base class or another file. Reported
     where the saved dict is put together. Silent where any save writes the feedback (an entry, a second file), where it is
     registered, where the whole object is pickled (plain attributes survive that), where it is handed to the model, and where
     a constant seed repeats the draw.

@@ -1,23 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 
 from fa_lint.findings import Applicability, Clue, Diagnostic, Edit, Finding, Fix, Level, RelatedPlace, Trace
 from fa_lint.modules import Modules
 from fa_lint.rules._feedback import FEEDBACK, evidence, is_guarded_draw, is_repeatable
-from fa_lint.rules._lost_elsewhere import SAVING
 from fa_lint.rules.base import Invalid, ProjectRule, Question
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import is_module, methods, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
+from fa_lint.semantics.feedback import FeedbackSite, feedback_sites, unused_sites
 from fa_lint.semantics.feedback_stores import stores
-from fa_lint.semantics.saves import is_model_entry, saves
+from fa_lint.semantics.feedback_uses import feedback_uses
 
 __all__ = ["UnregisteredFeedback"]
 
+# What can follow the name of an attribute.
+_ENDS = (" ", ")", ".", "[", ",", "\n", "]", ":")
 _PLAIN = {"tensor": "a plain tensor", "variable": "a plain tensor", "list": "a Python list", "dict": "a Python dict"}
 
 
@@ -27,10 +27,10 @@ class UnregisteredFeedback(ProjectRule):
     Flags fixed random feedback that a `torch.nn.Module` keeps as a plain tensor, a `Variable`, or a list or dict of
     tensors or modules, also when a helper or the first `forward` sets it. What counts as feedback: a name that says so
     (`weight_fa`, `feedback_matrix`, `backward_weight`) with a random draw; a matrix that only the backward pass of a
-    custom `autograd.Function` reads; a matrix that an error is sent through in code named after feedback alignment.
-    `self.B = torch.randn(…)` alone means nothing. Silent on buffers, parameters, `ParameterList`, modules, on what
-    the class writes in its own `state_dict` or `get_extra_state`, on a draw right after a constant seed, and in a project
-    of several files where nothing that imports the module, or is imported beside it, ever saves a model.
+    custom `autograd.Function` reads; a matrix that only errors are sent through, inside the class or in a function of the
+    module (`(p - onehot) @ model.B`). `self.B = torch.randn(…)` alone means nothing. Silent on buffers, parameters,
+    `ParameterList`, modules, on what the class writes in its own `state_dict` or `get_extra_state`, and on a draw right
+    after a constant seed.
 
     ## Why is this bad
     `state_dict()` does not contain it and `.to(device)` does not move it, and nothing warns: `load_state_dict(strict=True)`
@@ -206,7 +206,7 @@ class UnregisteredFeedback(ProjectRule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        for site in _plain_sites(facts, "module"):
+        for site in _plain_sites(facts, facts.derived(feedback_sites), "module"):
             yield self._finding(facts, site, _fix(facts, site))
 
     def _finding(self, facts: ModuleFacts, site: FeedbackSite, fix: Fix | None) -> Finding:
@@ -221,60 +221,59 @@ class UnregisteredFeedback(ProjectRule):
             related=evidence(facts, site),
         )
 
-    # -- across files: whether anything is saved, and whether a base class of another file is a torch module ----
-
-    settles_all = True
+    # -- across files: a base class of another file is a torch module, or another file sends errors through it --
 
     def clues(self, facts: ModuleFacts) -> Iterator[Clue]:
-        for site in _plain_sites(facts, "module"):
-            yield Clue("module feedback", self._finding(facts, site, _fix(facts, site)))
-        for site in _plain_sites(facts, "object"):
+        for site in _plain_sites(facts, unused_sites(facts), "module"):
+            yield Clue("unused", self._finding(facts, site, _fix(facts, site)), {"name": site.name, "bases": []})
+        for site in _plain_sites(facts, facts.derived(feedback_sites), "object"):
             owner = facts.node(site.owner_nid)
             assert isinstance(owner, ir.ClassDef)
             bases = [name for name in unknown_bases(facts, owner) if "." in name]
             if bases:
-                yield Clue("feedback", self._finding(facts, site, None), {"bases": bases})
+                yield Clue("feedback", self._finding(facts, site, None), {"name": site.name, "bases": bases})
 
     def question(self, clues: Sequence[Trace], modules: Modules) -> Question | None:
-        bases = (base.rpartition(".")[2] for clue in clues for base in clue.data.get("bases", ()))
-        names = sorted(modules.known_as(bases))
-        return Question((*SAVING, *(f"class {name}" for name in names)), tuple(names)) if clues else None
+        names = sorted(modules.known_as(base.rpartition(".")[2] for clue in clues for base in clue.data["bases"]))
+        unused = sorted({clue.data["name"] for clue in clues if clue.kind == "unused"})
+        words = (*(f"class {name}" for name in names), *(f".{name}{end}" for name in unused for end in _ENDS))
+        return Question(words, (*names, *unused)) if words else None
 
     def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
-        models = (
-            save for save in facts.derived(saves) if any(is_model_entry(e) or e.of == "self" for e in save.entries)
-        )
-        for save in islice(models, 1):
-            yield Clue("save", self.find(facts, facts.node(save.call), "saved here"))
         for owner in facts.names.classes:
             if owner.name in question.names and is_module(facts, owner):
                 yield Clue("base", self.find(facts, owner, "this base is a torch module"), {"class": owner.name})
+        uses = facts.derived(feedback_uses)
+        for key, (_, sent) in uses.errors.items():
+            name = key[2].rpartition(".")[2]
+            if key[0] == "other" and key not in uses.others and name in question.names:
+                place = self.find(facts, facts.node(sent.nid), sent.text)
+                yield Clue("sent", place, {"name": name})
 
     def settle(
         self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
     ) -> Iterator[tuple[Trace, Diagnostic]]:
-        if modules.alone:
-            return
-        bases = [answer for answer in answers if answer.kind == "base"]
-        saving = {answer.path for answer in answers if answer.kind == "save"}
         for clue in clues:
-            # In a program that never saves a model nothing is lost.
-            if not any(modules.together(clue.path, path) for path in saving):
-                continue
-            if clue.kind == "module feedback":
-                yield clue, clue.diagnostic
-                continue
-            for base in bases:
-                if any(modules.means(name, clue.path, base.path, base.data["class"]) for name in clue.data["bases"]):
-                    at = base.diagnostic
+            for answer in answers:
+                if self._completes(clue, answer, modules):
+                    at = answer.diagnostic
                     place = RelatedPlace(at.path, at.start, at.end, at.message, at.cell)
                     yield clue, replace(clue.diagnostic, related=(*clue.diagnostic.related, place))
                     break
 
+    @staticmethod
+    def _completes(clue: Trace, answer: Trace, modules: Modules) -> bool:
+        """Return True where another file says that a base is a torch module, or sends errors through an attribute."""
+        if answer.kind == "base":
+            names = clue.data["bases"]
+            return any(modules.means(name, clue.path, answer.path, answer.data["class"]) for name in names)
+        same = clue.kind == "unused" and clue.data["name"] == answer.data["name"]
+        return same and clue.path != answer.path and modules.together(clue.path, answer.path)
 
-def _plain_sites(facts: ModuleFacts, kind: str) -> Iterator[FeedbackSite]:
+
+def _plain_sites(facts: ModuleFacts, sites: Iterable[FeedbackSite], kind: str) -> Iterator[FeedbackSite]:
     """The fixed feedback that objects of a kind keep outside any state."""
-    for site in facts.derived(feedback_sites):
+    for site in sites:
         if site.owner_kind != kind or site.storage not in _PLAIN or site.carried or is_repeatable(site):
             continue
         # Drawn at every forward, there is no fixed matrix to keep.
@@ -306,7 +305,7 @@ def _fix(facts: ModuleFacts, site: FeedbackSite) -> Fix | None:
             pass
         case _:
             return None
-    if len(stores(facts)["self", site.owner_nid, site.name]) != 1 or not _made_by_torch(facts, value):
+    if len(facts.derived(stores)["self", site.owner_nid, site.name]) != 1 or not _made_by_torch(facts, value):
         return None
     init = methods(facts, owner)["__init__"]
     ready = [

@@ -160,9 +160,9 @@ class RedrawnFeedback(Rule):
                         computes="B * sign(W_1) * sign(W_2) …, whose sign is not that of W",
                         related=evidence(facts, site),
                     )
-            elif site.owner_kind == "local" and not site.seed:
+            elif site.owner_kind in ("local", "object") and not (site.seed or site.restored or site.carried):
                 measured = measurement(facts, site)
-                if measured is not None:
+                if measured is not None and (site.owner_kind == "local" or measured.load is not None):
                     yield self._measured(facts, site, measured)
 
     def _lazy(self, facts: ModuleFacts, site: FeedbackSite) -> Iterator[Finding]:

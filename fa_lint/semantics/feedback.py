@@ -1,13 +1,14 @@
 """Fixed random feedback in one module: where it is drawn, who owns it, and how it is stored.
 
 A matrix is feedback by its name *and* a draw, or by what the code does with it: only the backward pass of a custom
-autograd function reads it, or an error is sent through it in code that is named after feedback. ``self.B =
-torch.randn(…)`` alone means nothing (Fourier features, RBMs). The sites say what one module proves; the linker joins
-them with the saves of other modules (:mod:`fa_lint.semantics.saves`).
+autograd function reads it, or errors alone are sent through it. ``self.B = torch.randn(…)`` alone means nothing
+(Fourier features, RBMs), and what is multiplied with anything else is a weight. The sites say what one module
+proves; the linker joins them with the saves of other modules (:mod:`fa_lint.semantics.saves`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -15,13 +16,15 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.classes import chain, is_module, owner_of, reached, unknown_bases
 from fa_lint.semantics.draws import Draw, draw_of
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, mentions_feedback, speaks_of_feedback
+from fa_lint.semantics.feedback_errors import Signal
+from fa_lint.semantics.feedback_layers import gives_credit, is_layer, is_penalised
+from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, speaks_of_feedback
 from fa_lint.semantics.feedback_stores import Store, storage_of, stores
 from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses
 from fa_lint.semantics.roles import Evidence
 from fa_lint.semantics.words import words
 
-__all__ = ["REGISTERED", "FeedbackSite", "feedback_sites"]
+__all__ = ["REGISTERED", "FeedbackSite", "feedback_sites", "unused_sites"]
 
 # Storage that ``state_dict()`` of the owning module contains.
 REGISTERED = frozenset({"buffer", "parameter", "parameters", "modules", "module"})
@@ -30,6 +33,7 @@ _STATE_METHODS = frozenset(
     "state_dict get_extra_state _save_to_state_dict __getstate__ __reduce__ get_state get_checkpoint_state "
     "on_save_checkpoint save_state".split()
 )
+_DRAWS = frozenset("draw drawn sample random rand randn make init create generate".split())
 _RESTORES = frozenset("load restore state checkpoint ckpt resume set saved".split())
 
 
@@ -75,18 +79,34 @@ class FeedbackSite:
 
 def feedback_sites(facts: ModuleFacts) -> tuple[FeedbackSite, ...]:
     """The feedback of a module, in source order."""
-    if not (mentions_feedback(facts.text) or facts.declared.feedback):
-        return ()
-    table = stores(facts)
-    uses = feedback_uses(facts) if table else Uses({}, {}, {})
+    table = facts.derived(stores)
+    uses = facts.derived(feedback_uses) if table else Uses()
     found = []
     for key, kept in table.items():
         evidence, certain = _evidence(facts, key, kept, uses)
         if evidence:
-            site = _site(facts, key, kept, evidence, certain)
+            site = _site(facts, key, kept, evidence, certain, sends=key in uses.errors and key not in uses.others)
             if site is not None:
                 found.append(site)
     return tuple(sorted(found, key=lambda site: site.store))
+
+
+def unused_sites(facts: ModuleFacts) -> Iterator[FeedbackSite]:
+    """The drawn attributes of torch modules, named as feedback may be, that nothing in this file multiplies."""
+    uses = facts.derived(feedback_uses)
+    known = {site.store for site in facts.derived(feedback_sites)}
+    for key, kept in facts.derived(stores).items():
+        unused = key[0] == "self" and key not in uses.products and is_possible_name(key[2])
+        if unused and is_module(facts, _class(facts, key)):
+            site = _site(facts, key, kept, (), False, sends=False)
+            if site is not None and site.drawn == "random" and site.store not in known:
+                yield site
+
+
+def _class(facts: ModuleFacts, key: Key) -> ir.ClassDef:
+    owner = facts.node(key[1])
+    assert isinstance(owner, ir.ClassDef)
+    return owner
 
 
 # -- is it feedback? ----------------------------------------------------------------------------------------------
@@ -100,17 +120,50 @@ def _evidence(facts: ModuleFacts, key: Key, kept: list[Store], uses: Uses) -> tu
         return (Evidence(place.nid, f"`{name}` is configured as feedback"),), True
     if key in uses.backward:
         return (uses.backward[key],), True
-    if is_feedback_name(name):
-        product = uses.errors.get(key) or uses.products.get(key)
-        return (Evidence(place.nid, f"named `{name}`"), *([product] if product else [])), True
-    if not is_possible_name(name):
-        return (), False
+    signal, sent = uses.errors.get(key, (Signal.NONE, None))
     around = _surroundings(facts, kept)
-    if key in uses.errors:
-        return (uses.errors[key], *around), bool(around) or _is_telling(name)
-    if around and (key in uses.products or key[0] == "name"):
-        return (*around, *([uses.products[key]] if key in uses.products else [])), _is_telling(name)
+    # Outputs go through the feedback weights of a reservoir.
+    if is_feedback_name(name) and (around or sent is not None or key not in uses.others):
+        product = sent or uses.products.get(key)
+        return (Evidence(place.nid, f"named `{name}`"), *([product] if product else [])), True
+    possible = is_possible_name(name)
+    if sent is not None and (_is_fresh(facts, key, kept, sent) or _is_measured_only(facts, key, sent, uses)):
+        return (), False
+    if sent is not None and key not in uses.others:
+        if signal is Signal.COMPUTED:
+            # A matrix that errors alone are sent through is feedback, whatever it is called.
+            return (sent, *around), possible or key in uses.layers
+        if possible and (around or signal is Signal.NAMED):
+            return (sent, *around), bool(around) or _is_telling(name)
+    if around and possible:
+        used = uses.products.get(key)
+        if used is not None and key not in uses.others:
+            return (*around, used), _is_telling(name)
+        if used is None and (key[0] == "name" or _is_telling(name)):
+            return around, _is_telling(name)
     return (), False
+
+
+def _is_measured_only(facts: ModuleFacts, key: Key, sent: Evidence, uses: Uses) -> bool:
+    """Return True where what comes out serves no update: a projected loss, a critic, the next stage of a fit."""
+    if key in uses.layers:
+        return not gives_credit(facts, uses.layers[key])
+    product = facts.node(sent.nid)
+    return is_penalised(facts, product) and not gives_credit(facts, product)
+
+
+def _is_fresh(facts: ModuleFacts, key: Key, kept: list[Store], sent: Evidence) -> bool:
+    """Return True where each round of the loop that uses a local draws it anew: there is no matrix to keep."""
+    if key[0] != "name":
+        return False
+    around = {
+        above.nid for above in facts.names.ancestors(facts.node(sent.nid)) if isinstance(above, ir.For | ir.While)
+    }
+    return all(
+        any(above.nid in around for above in facts.names.ancestors(store.node) if isinstance(above, ir.For | ir.While))
+        for store in kept
+        if not store.item
+    )
 
 
 def _is_telling(name: str) -> bool:
@@ -154,9 +207,9 @@ def _surroundings(facts: ModuleFacts, kept: list[Store]) -> tuple[Evidence, ...]
 
 
 def _site(
-    facts: ModuleFacts, key: Key, kept: list[Store], evidence: tuple[Evidence, ...], certain: bool
+    facts: ModuleFacts, key: Key, kept: list[Store], evidence: tuple[Evidence, ...], certain: bool, *, sends: bool
 ) -> FeedbackSite | None:
-    drawn = [(store, _drawn(facts, store)) for store in kept]
+    drawn = [(store, _drawn(facts, store, sends)) for store in kept]
     with_draw = [(store, draw) for store, draw in drawn if draw is not None]
     if not with_draw:
         return None
@@ -168,8 +221,7 @@ def _site(
     carried = False
     bases: tuple[str, ...] = ()
     if key[0] == "self":
-        holder = facts.node(owner_nid)
-        assert isinstance(holder, ir.ClassDef)
+        holder = _class(facts, key)
         carried = _is_carried(facts, holder, key[2])
         bases = unknown_bases(facts, holder)
         if kind == "module" and function is not None:
@@ -210,7 +262,7 @@ def _is_restored(facts: ModuleFacts, store: Store) -> bool:
     return any(set(words(identifier)) & _RESTORES for identifier in identifiers)
 
 
-def _drawn(facts: ModuleFacts, store: Store) -> Draw | None:
+def _drawn(facts: ModuleFacts, store: Store, sends: bool) -> Draw | None:
     if store.value is None:
         return None
     draw = draw_of(facts, store.value)
@@ -218,27 +270,46 @@ def _drawn(facts: ModuleFacts, store: Store) -> Draw | None:
         return Draw("random", draw.nid, draw.seed)
     if draw is not None and draw.kind == "blank":
         return None
-    return draw or _made_module(facts, store.value)
+    return draw or _made_module(facts, store.value, any_layer=sends) or _drawn_elsewhere(facts, store.value, sends)
 
 
-def _made_module(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> Draw | None:
-    """``DFAFeedbackMatrix(…).to(device)``: an object of a class that is named after feedback weights."""
+def _drawn_elsewhere(facts: ModuleFacts, node: ir.Expr, sends: bool) -> Draw | None:
+    """``make_feedback(dims)`` of another file, where errors are sent through what it gives."""
+    match node:
+        case ir.Call(func=ir.Attr(value=inner, attr="to" | "cuda" | "float" | "double" | "t")):
+            return _drawn_elsewhere(facts, inner, sends)
+        case ir.Comprehension(elements=elements):
+            return _drawn_elsewhere(facts, elements[-1], sends)
+        case ir.Call(func=func) if sends and facts.names.function_called(node) is None:
+            name = facts.qualified(func) or ""
+            ours = name.partition(".")[0] not in ("torch", "numpy", "jax", "scipy")
+            if ours and name and set(words(name.rpartition(".")[2])) & _DRAWS:
+                return Draw("random", node.nid)
+    return None
+
+
+def _made_module(facts: ModuleFacts, node: ir.Expr, depth: int = 0, *, any_layer: bool = False) -> Draw | None:
+    """``DFAFeedbackMatrix(…).to(device)``: a layer of a class that is named after feedback weights, or any layer."""
     match node:
         case ir.Call(func=ir.Attr(value=inner, attr="to" | "cuda" | "double" | "float")):
-            return _made_module(facts, inner, depth)
+            return _made_module(facts, inner, depth, any_layer=any_layer)
         case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name)) if name[:1].isupper():
             if speaks_of_feedback(name) and not name.endswith(("Hook", "Loss", "Config", "Trainer", "Optimizer")):
                 return Draw("module", node.nid)
+            if any_layer and is_layer(facts, node):
+                return Draw("module", node.nid)
+            if any_layer and name in ("ModuleList", "ModuleDict") and node.args:
+                return _made_module(facts, node.args[0].value, depth, any_layer=True)
         case ir.Name() if depth < 4:
             for binding in facts.names.reaching(node):
                 if binding.how == "value" and binding.value is not None:
-                    found = _made_module(facts, binding.value, depth + 1)
+                    found = _made_module(facts, binding.value, depth + 1, any_layer=any_layer)
                     if found is not None:
                         return found
         case ir.Comprehension(elements=elements):
-            return _made_module(facts, elements[-1], depth)
+            return _made_module(facts, elements[-1], depth, any_layer=any_layer)
         case ir.Sequence(items=[first, *_]):
-            return _made_module(facts, first, depth)
+            return _made_module(facts, first, depth, any_layer=any_layer)
     return None
 
 
@@ -259,10 +330,10 @@ def _owner(facts: ModuleFacts, key: Key) -> tuple[int, str, str]:
     where, number, name = key
     if where == "other":
         return 0, name.partition(".")[0], "foreign"
-    node = facts.node(number) if number else None
     if where == "self":
-        assert isinstance(node, ir.ClassDef)
-        return number, node.name, "module" if is_module(facts, node) else "object"
+        owner = _class(facts, key)
+        return number, owner.name, "module" if is_module(facts, owner) else "object"
+    node = facts.node(number) if number else None
     return number, node.name if isinstance(node, ir.FunctionDef | ir.ClassDef) else "", "local"
 
 

@@ -10,7 +10,6 @@ __all__ = [
     "VOCABULARY",
     "is_feedback_name",
     "is_possible_name",
-    "mentions_feedback",
     "names_a_method",
     "speaks_of_feedback",
 ]
@@ -28,6 +27,7 @@ _STRONG = re.compile(
 _POSSIBLE = re.compile(
     r"[BR](?:s|_?\d+|_(?:[a-z]|syn|list|fb|fixed|rand|random|fa|dfa|mats?|matrix|matrices|weights?))?|b_(?:mat|matrix|matrices)|"
     r"(?:error_|output_)?feedbacks?|fixed_(?:weights?|matri\w+|random\w*|projections?)|"
+    r"(?:W|w|weights?)_?(?:back|bwd|backward|fb|feedback)s?|back|bwd|"
     r"random_(?:matri\w+|weights?|projections?|proj)|(?:error_|output_)?projections?(?:_matri\w+)?|H_?\d"
 )
 # Every file with a finding about feedback says one of these somewhere, if only in a comment.
@@ -37,18 +37,12 @@ VOCABULARY = (
     r"DFA|DRTP|PEPITA|\b_?dfa|_dfa|drtp|pepita|[a-z\d]FA\b|\bFA[A-Z][a-z]|\bFA_|\bfa_(?:w|m|l|c)|_fa\b|"
     r"(?i:\bfb_?(?:weight|matri)|(?<!_)(?:weights?|matrix|bias)_?(?:fb|bwd|backward)\b|\b_?(?:back|backward|bwd)_?(?:weight|matri))"
 )
-_MENTIONED = re.compile(VOCABULARY, re.ASCII)
 # "LinearFA", "Conv2dDFA", "fa_linear" speak of it; "fa" as a part of a longer word does not.
 _SPEAKS = frozenset("dfa fa drtp feedback feedbacks pepita usf brsf frsf sdfa ifa".split())
 # People give feedback, too.
 _OF_A_NETWORK = frozenset(
     "alignment align matrix matrices weight weights layer layers linear conv direct random asymmetric fixed".split()
 )
-
-
-def mentions_feedback(text: str) -> bool:
-    """Does a module speak of feedback anywhere? Most files do not, and are asked nothing else."""
-    return _MENTIONED.search(text) is not None
 
 
 def is_feedback_name(identifier: str) -> bool:

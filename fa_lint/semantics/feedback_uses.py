@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import chain
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.feedback_errors import Signal, calls_by_name, signal_of
 from fa_lint.semantics.feedback_names import is_feedback_name, speaks_of_feedback
 from fa_lint.semantics.roles import Evidence
-from fa_lint.semantics.words import words
 
 __all__ = ["Key", "Uses", "feedback_uses", "key_of", "target_key"]
 
@@ -18,23 +19,27 @@ Key = tuple[str, int, str]
 
 _PRODUCTS = frozenset(
     "torch.matmul torch.mm torch.bmm torch.einsum torch.nn.functional.linear torch.nn.grad.conv2d_input "
-    "torch.nn.functional.conv_transpose2d torch.nn.functional.conv2d numpy.dot numpy.matmul torch.addmm "
-    "torch.mul".split()
+    "torch.nn.functional.conv_transpose2d torch.nn.functional.conv2d numpy.dot numpy.matmul torch.addmm".split()
 )
 _PRODUCT_METHODS = frozenset({"mm", "matmul", "bmm", "dot", "addmm"})
-_ERRORS = frozenset("error errors err errs delta deltas grad grads gradient credit residual".split())
 _PEELED_ATTRIBUTES = frozenset({"T", "mT", "data", "H"})
+# Functions between a matrix and the one that multiplies with it.
+_HOPS = 3
 _NOT_PEELED = frozenset({"size", "dim", "numel", "norm", "sum", "mean", "item", "max", "min", "apply"})
 
 
 @dataclass(frozen=True, slots=True)
 class Uses:
     """For each matrix, the first use that says feedback. ``backward``: an argument that only a custom backward reads;
-    ``errors``: multiplied with an error signal; ``products``: multiplied with anything."""
+    ``errors``: multiplied with an error signal, and how sure it is that it is one; ``products``: with anything;
+    ``others``: those that are multiplied with something else, like a weight; ``layers``: the call of each layer that is
+    applied to an error."""
 
-    backward: dict[Key, Evidence]
-    errors: dict[Key, Evidence]
-    products: dict[Key, Evidence]
+    backward: dict[Key, Evidence] = field(default_factory=dict)
+    errors: dict[Key, tuple[Signal, Evidence]] = field(default_factory=dict)
+    products: dict[Key, Evidence] = field(default_factory=dict)
+    others: set[Key] = field(default_factory=set)
+    layers: dict[Key, ir.Call] = field(default_factory=dict)
 
 
 def key_of(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> Key | None:
@@ -44,6 +49,9 @@ def key_of(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> Key | None:
             case ir.Subscript(value=inner):
                 node = inner
             case ir.Attr(value=inner, attr=attr) if attr in _PEELED_ATTRIBUTES:
+                node = inner
+            case ir.Attr(value=inner, attr="weight") if not _is_self(inner):
+                # The weight of a layer is kept where the layer is.
                 node = inner
             case ir.Call(func=ir.Attr(value=inner, attr=attr)) if attr not in _NOT_PEELED:
                 if facts.qualified(node.func) is not None or (isinstance(inner, ir.Name) and inner.id == "self"):
@@ -61,6 +69,10 @@ def key_of(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> Key | None:
     return None
 
 
+def _is_self(node: ir.Expr) -> bool:
+    return isinstance(node, ir.Name) and node.id in ("self", "cls")
+
+
 def target_key(facts: ModuleFacts, node: ir.Attr) -> Key | None:
     """The key of ``self.x`` (held by the nearest class that stores it) or of ``model.x``."""
     match node.value:
@@ -72,7 +84,7 @@ def target_key(facts: ModuleFacts, node: ir.Attr) -> Key | None:
                 if (above.nid, node.attr) in facts.names.attributes:
                     return "self", above.nid, node.attr
             return "self", owner.nid, node.attr
-        case ir.Name(id=receiver):
+        case ir.Name(id=receiver) | ir.Attr(attr=receiver):
             return "other", 0, f"{receiver}.{node.attr}"
     return None
 
@@ -84,7 +96,7 @@ def _name_key(facts: ModuleFacts, node: ir.Name, depth: int) -> Key | None:
             if value is None:
                 continue
             if binding.how == "iterate":
-                value = _iterated(value, binding.index)
+                value = _iterated(value, _path(binding.node, node.id))
             elif binding.how != "value" or not isinstance(value, ir.Attr | ir.Subscript | ir.Name):
                 continue
             if value is not None:
@@ -97,25 +109,41 @@ def _name_key(facts: ModuleFacts, node: ir.Name, depth: int) -> Key | None:
     return "name", scope.node.nid, node.id
 
 
-def _iterated(value: ir.Expr, index: int | None) -> ir.Expr | None:
+def _path(node: ir.Node, name: str) -> tuple[int, ...]:
+    """The positions that lead to a name in the target of a loop: ``(1, 0)`` for ``b`` in ``for i, (b, c) in …``."""
+    waiting: list[tuple[ir.Expr, tuple[int, ...]]] = []
+    if isinstance(node, ir.For | ir.Clause):
+        waiting.append((node.target, ()))
+    for target, path in waiting:
+        if isinstance(target, ir.Name) and target.id == name:
+            return path
+        if isinstance(target, ir.Sequence):
+            waiting += [(item, (*path, position)) for position, item in enumerate(target.items)]
+    return ()
+
+
+def _iterated(value: ir.Expr, path: tuple[int, ...]) -> ir.Expr | None:
     """The container that a loop variable runs over: through ``enumerate``, ``zip``, ``reversed``."""
     while isinstance(value, ir.Call) and isinstance(value.func, ir.Name) and value.args:
-        if value.func.id == "zip":
-            inside = value.args
-            return inside[index].value if index is not None and index < len(inside) else None
-        if value.func.id not in ("enumerate", "reversed", "list", "tuple"):
+        called = value.func.id
+        if called == "zip":
+            if not path or path[0] >= len(value.args):
+                return None
+            value, path = value.args[path[0]].value, path[1:]
+        elif called in ("enumerate", "reversed", "list", "tuple"):
+            value, path = value.args[0].value, path[1:] if called == "enumerate" else path
+        else:
             return None
-        value = value.args[0].value
     return value
 
 
 def feedback_uses(facts: ModuleFacts) -> Uses:
     """One pass over the module's products and ``apply`` calls."""
-    uses = Uses({}, {}, {})
+    uses = Uses()
     positions = {c.nid: backward_only(facts, c) for c in facts.names.classes if _is_function(facts, c)}
     for node in facts.nodes():
         match node:
-            case ir.Binary(op="@" | "*", left=left, right=right):
+            case ir.Binary(op="@", left=left, right=right):
                 _product(facts, node, [left, right], uses)
             case ir.Call(func=ir.Attr(value=receiver, attr="apply"), args=args):
                 _applied(facts, node, receiver, args, positions, uses)
@@ -124,50 +152,94 @@ def feedback_uses(facts: ModuleFacts) -> Uses:
                     _product(facts, node, [a.value for a in args], uses)
                 elif isinstance(func, ir.Attr) and func.attr in _PRODUCT_METHODS and facts.qualified(func) is None:
                     _product(facts, node, [func.value, *(a.value for a in args)], uses)
+                elif len(args) == 1 and isinstance(func, ir.Name | ir.Attr | ir.Subscript):
+                    _layer(facts, node, func, args[0].value, uses)
+    _pass_on(facts, uses)
     return uses
 
 
+def _layer(facts: ModuleFacts, node: ir.Call, func: ir.Expr, given: ir.Expr, uses: Uses) -> None:
+    """``bridge(error)``: a layer that an error is sent through."""
+    if facts.qualified(func) is None and facts.names.function_called(node) is None:
+        key = key_of(facts, func)
+        if key is not None:
+            signal = signal_of(facts, given)
+            _record(uses, key, signal, node)
+            if signal:
+                uses.layers.setdefault(key, node)
+
+
+def _record(uses: Uses, key: Key, signal: Signal, node: ir.Expr) -> None:
+    uses.products.setdefault(key, Evidence(node.nid, "multiplied here"))
+    if not signal:
+        uses.others.add(key)
+    elif signal > uses.errors.get(key, (Signal.NONE,))[0]:
+        uses.errors[key] = signal, Evidence(node.nid, "an error is sent through it here")
+
+
+def _pass_on(facts: ModuleFacts, uses: Uses) -> None:
+    """Give the use of a parameter, or of an attribute from outside its class, to what it stands for."""
+    used = set(uses.products)
+    for _ in range(_HOPS):
+        found = {(key, source) for key in used for source in _sources(facts, key)}
+        used = {source for _, source in found} - used
+        for key, source in found:
+            uses.products.setdefault(source, uses.products[key])
+            if key in uses.others:
+                uses.others.add(source)
+            if key in uses.errors and uses.errors[key][0] > uses.errors.get(source, (Signal.NONE,))[0]:
+                uses.errors[source] = uses.errors[key]
+            if key in uses.layers:
+                uses.layers.setdefault(source, uses.layers[key])
+
+
+def _sources(facts: ModuleFacts, key: Key) -> Iterator[Key]:
+    where, number, name = key
+    if where == "other":
+        receiver, _, attribute = name.partition(".")
+        keepers = facts.derived(_keepers).get(attribute, [])
+        named = [c for c in keepers if c.name in facts.derived(_constructed).get(receiver, ())]
+        yield from (("self", c.nid, attribute) for c in named or keepers)
+        return
+    function = facts.node(number) if where == "name" and number else None
+    if not isinstance(function, ir.FunctionDef) or name not in {p.name for p in function.params}:
+        return
+    names = [param.name for param in function.params if param.name not in ("self", "cls")]
+    for call in facts.derived(calls_by_name).get(function.name, ()):
+        for position, arg in enumerate(call.args):
+            if (arg.keyword or "".join(names[position : position + 1])) == name:
+                source = key_of(facts, arg.value)
+                if source is not None:
+                    yield source
+
+
+def _keepers(facts: ModuleFacts) -> dict[str, list[ir.ClassDef]]:
+    """By attribute, the classes that store it."""
+    found: dict[str, list[ir.ClassDef]] = {}
+    for number, attribute in list(facts.names.attributes):
+        owner = facts.node(number)
+        if isinstance(owner, ir.ClassDef):
+            found.setdefault(attribute, []).append(owner)
+    return found
+
+
+def _constructed(facts: ModuleFacts) -> dict[str, set[str]]:
+    """By name, what is called where the name is assigned: ``net = Net()``."""
+    found: dict[str, set[str]] = {}
+    for node in facts.nodes():
+        match node:
+            case ir.Assign(targets=[ir.Name(id=name)], value=ir.Call(func=ir.Name(id=made))):
+                found.setdefault(name, set()).add(made)
+    return found
+
+
 def _product(facts: ModuleFacts, node: ir.Expr, operands: list[ir.Expr], uses: Uses) -> None:
-    elementwise = isinstance(node, ir.Binary) and node.op == "*"
     for number, operand in enumerate(operands):
         key = key_of(facts, operand)
-        if key is None:
-            continue
-        others = [o for n, o in enumerate(operands) if n != number]
-        if not elementwise:
-            uses.products.setdefault(key, Evidence(node.nid, "multiplied here"))
-            if any(_is_error(facts, other) for other in others):
-                uses.errors.setdefault(key, Evidence(node.nid, "an error is sent through it here"))
-
-
-def _is_error(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> bool:
-    role = facts.role(node)
-    if role.is_gradient:
-        return True
-    match node:
-        case ir.Name(id=identifier):
-            if set(words(identifier)) & _ERRORS:
-                return True
-            if identifier in ("e", "err", "d") and depth < 3:
-                values = [b.value for b in facts.names.reaching(node) if b.how == "value" and b.value is not None]
-                function = facts.names.enclosing_function(node)
-                if not values:
-                    return function is not None and bool(set(words(function.name)) & {"backward", "feedback", "step"})
-                return any(_is_error(facts, value, depth + 1) for value in values)
-        case ir.Attr(attr="T" | "data", value=inner):
-            return _is_error(facts, inner, depth)
-        case ir.Attr(attr=identifier):
-            return bool(set(words(identifier)) & _ERRORS)
-        case ir.Subscript(value=inner) | ir.Unary(operand=inner):
-            return _is_error(facts, inner, depth)
-        case ir.Call(func=ir.Attr(value=inner, attr=attr)) if attr in ("t", "view", "reshape", "transpose", "detach"):
-            return _is_error(facts, inner, depth)
-        case ir.Binary(op="-"):
-            # ``(prediction - target) @ B``
-            return True
-        case ir.Binary(op="/" | "*", left=left):
-            return _is_error(facts, left, depth)
-    return False
+        if key is not None:
+            others = [o for n, o in enumerate(operands) if n != number and not isinstance(o, ir.Const)]
+            signal = max((signal_of(facts, other) for other in others), default=Signal.NONE)
+            _record(uses, key, signal, node)
 
 
 # -- custom autograd functions ------------------------------------------------------------------------------------
@@ -251,7 +323,7 @@ def _multiplies(facts: ModuleFacts, backward: ir.FunctionDef, name: str) -> bool
                     return True
             case ir.Call(func=func, args=args):
                 called = facts.qualified(func)
-                product = called in _PRODUCTS - {"torch.mul"} or (called or "").startswith("torch.nn.grad.")
+                product = called in _PRODUCTS or (called or "").startswith("torch.nn.grad.")
                 if product or (isinstance(func, ir.Attr) and called is None and func.attr in _PRODUCT_METHODS):
                     if any(mentions(a.value) for a in args) or mentions(func):
                         return True

@@ -40,6 +40,10 @@ def _made_by(facts: ModuleFacts, node: ir.Expr, depth: int) -> list[str]:
             return [origin for arg in args[:1] for origin in _made_by(facts, arg.value, depth + 1)]
         case ir.Call(func=ir.Name(id=name) as func):
             return [facts.qualified(func) or name]
+        case ir.Call(func=ir.Attr(value=ir.Name(id="self" | "cls"))) if facts.names.function_called(node) is not None:
+            function = facts.names.function_called(node)
+            values = facts.names.returned(function) if function is not None else []
+            return [origin for value in values for origin in _made_by(facts, value, depth + 1)]
         case ir.Call(func=func):
             called = facts.qualified(func)
             return [called] if called is not None else []

@@ -100,8 +100,8 @@ def _written(facts: ModuleFacts, call: ir.Call) -> tuple[str, list[ir.Expr], boo
     if name in _MANY:
         return name, [a.value for a in call.args[1:]], False
     if name is not None and set(words(name.rpartition(".")[2])) & _SAVING:
-        # A helper of another file that is given state dicts writes them.
-        given = [a.value for a in call.args if any(e.what == "state_dict" for e in entries_of(facts, a.value))]
+        # A helper of another file that is given networks or their state dicts writes them.
+        given = [a.value for a in call.args if any(_is_given(e) for e in entries_of(facts, a.value))]
         return (name, given, False) if given and not name.startswith("torch.") else None
     if name is not None or not isinstance(call.func, ir.Attr) or call.func.attr not in _METHODS:
         return None
@@ -123,6 +123,10 @@ def _written(facts: ModuleFacts, call: ir.Call) -> tuple[str, list[ir.Expr], boo
         return f"{last}.{call.func.attr}", _given_models(facts, receiver), True
     contents = [value] if not _is_path(facts, value) else _given_models(facts, receiver)
     return f"{last}.{call.func.attr}", contents, True
+
+
+def _is_given(entry: SavedEntry) -> bool:
+    return entry.what == "state_dict" or is_model_entry(entry)
 
 
 def _is_path(facts: ModuleFacts, node: ir.Expr) -> bool:
@@ -175,7 +179,8 @@ def _described(
 ) -> Iterable[Save]:
     function = facts.names.enclosing_function(call)
     if len(contents) == 1 and isinstance(contents[0], ir.Name) and function is not None:
-        position = _parameter(facts, contents[0], function)
+        handed_on = saver not in _FUNCTIONS and any(_is_given(e) for e in entries_of(facts, contents[0]))
+        position = None if handed_on else _parameter(facts, contents[0], function)
         if position is not None:
             yield from _callers(facts, call, saver, function, position)
             return

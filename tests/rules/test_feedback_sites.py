@@ -104,9 +104,12 @@ def test_an_error_through_a_possible_name_is_feedback() -> None:
         "    def step(self, y_hat, y):\n        e = y_hat - y\n        for B in self.B:\n            d = e @ B\n"
     )
     (site,) = sites(code)
-    assert (site.storage, site.certain) == ("list", False)
-    (named,) = sites(code.replace("class Net", "class DFANet"))
+    assert (site.storage, site.certain) == ("list", True)
+    (unknown,) = sites(code.replace("e = y_hat - y", "e = self.error(y)"))
+    assert not unknown.certain
+    (named,) = sites(code.replace("e = y_hat - y", "e = self.error(y)").replace("class Net", "class DFANet"))
     assert named.certain
+    assert sites(code.replace("e = y_hat - y", "e = y_hat")) == ()
 
 
 def test_backward_only_arguments_are_feedback_whatever_their_name() -> None:
