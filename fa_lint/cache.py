@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import stat
 import sys
 import tempfile
@@ -27,13 +28,15 @@ from fa_lint.findings import Diagnostic, Level, Place, RelatedPlace, Trace
 from fa_lint.reading import read_file
 from fa_lint.rules.base import Question
 
-__all__ = ["Cache", "cache_folder", "digest"]
+__all__ = ["Cache", "cache_files", "cache_folder", "digest"]
 
 _FORMAT = 4
 _MOST_ENTRIES = 50_000
 _LONGEST = 500_000_000
 _HIGHEST = 100_000_000  # of rows and columns
 _DAYS = 30
+# What `Cache` names its files: a version and the fingerprint of settings.
+_NAME = re.compile(r"\d[\w.+]*-[0-9a-f]{16}\.json")
 _BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
 
 
@@ -53,6 +56,14 @@ def cache_folder() -> str | None:
         folder = os.environ.get("XDG_CACHE_HOME", "")
         folder = folder if os.path.isabs(folder) else os.path.expanduser("~/.cache")
     return os.path.join(folder, "fa-lint") if os.path.isabs(folder) else None
+
+
+def cache_files(folder: str) -> list[Path]:
+    """Return the files of the cache, of every version and project; the folder may hold files of others."""
+    try:
+        return sorted(path for path in Path(folder).iterdir() if _NAME.fullmatch(path.name) and path.is_file())
+    except OSError:
+        return []
 
 
 def _is_ours(path: Path, kind: int) -> bool:
