@@ -10,6 +10,12 @@ from fa_lint.semantics.roles import COMPUTED
 
 __all__ = ["ClampedGradientCosine"]
 
+_FLOORED = {
+    "similarity": "clamps each norm at eps=1e-8",
+    "loss": "adds 1e-12 to each squared norm",
+    "sklearn": "does not normalise rows with a norm below 1.2e-6",
+}
+
 
 class ClampedGradientCosine(Rule):
     """
@@ -186,7 +192,7 @@ class ClampedGradientCosine(Rule):
             yield self.find(
                 facts,
                 cosine.call,
-                f"`{cosine.label}` on {certainty}: its floor shrinks the cosine of small vectors without a word; use `safe_cosine`",
+                f"`{cosine.label}` on {certainty} {_FLOORED[cosine.kind]}, so the cosine of small gradients comes out too small; use `safe_cosine`",
                 computes=FLOORS[cosine.kind],
                 level=Level.ERROR if computed else Level.WARNING,
                 fix=safe_cosine_fix(cosine, facts),
