@@ -324,9 +324,30 @@ def test_statistics_in_json(fa_lint: Lint) -> None:
     write("a.py", MIXED + SAFE)
     found = json.loads(fa_lint("--statistics", "--output-format", "json").stdout)
     assert found == [
-        {"code": "FAL101", "name": "negative-norm-order", "count": 1, "fixable": 1, "safe_fixes": 0},
-        {"code": "FAL103", "name": "norm-keepdim-without-dim", "count": 1, "fixable": 0, "safe_fixes": 0},
-        {"code": "FAL402", "name": "unregistered-feedback", "count": 1, "fixable": 1, "safe_fixes": 1},
+        {
+            "code": "FAL101",
+            "name": "negative-norm-order",
+            "count": 1,
+            "fixable": True,
+            "fixable_count": 1,
+            "safe_count": 0,
+        },
+        {
+            "code": "FAL103",
+            "name": "norm-keepdim-without-dim",
+            "count": 1,
+            "fixable": False,
+            "fixable_count": 0,
+            "safe_count": 0,
+        },
+        {
+            "code": "FAL402",
+            "name": "unregistered-feedback",
+            "count": 1,
+            "fixable": True,
+            "fixable_count": 1,
+            "safe_count": 1,
+        },
     ]
     lines = fa_lint("--statistics", "--output-format", "jsonl").stdout.splitlines()
     assert [json.loads(line) for line in lines] == found

@@ -20,7 +20,15 @@ def render_statistics(report: Report, output_format: str = "full") -> str:
     rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
     if output_format in ("json", "jsonl"):
         objects = [
-            {"code": code, "name": name, "count": count, "fixable": fixable[code], "safe_fixes": safe[code]}
+            {
+                "code": code,
+                "name": name,
+                "count": count,
+                # The first two under Ruff's names.
+                "fixable": fixable[code] > 0,
+                "fixable_count": fixable[code],
+                "safe_count": safe[code],
+            }
             for (code, name), count in rows
         ]
         if output_format == "json":
