@@ -252,4 +252,6 @@ class ClampedGradientCosine(Rule):
 
 def _message(label: str, kind: str, computed: bool, floored: str) -> str:
     certainty = f"a {kind}" if computed else f"what is named like a {kind}"
-    return f"`{label}` on {certainty} {floored}, so the cosine of small gradients comes out too small; use `safe_cosine`"
+    return (
+        f"`{label}` on {certainty} {floored}, so the cosine of small gradients comes out too small; use `safe_cosine`"
+    )
