@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import stat
 import sys
 import tempfile
@@ -27,13 +28,16 @@ from fa_lint.findings import Diagnostic, Level, Place, RelatedPlace, Trace
 from fa_lint.reading import read_file
 from fa_lint.rules.base import Question
 
-__all__ = ["Cache", "cache_folder", "digest"]
+__all__ = ["Cache", "cache_files", "cache_folder", "digest"]
 
 _FORMAT = 4
 _MOST_ENTRIES = 50_000
 _LONGEST = 500_000_000
 _HIGHEST = 100_000_000  # of rows and columns
 _DAYS = 30
+# What `Cache` names its files: a version and the fingerprint of settings, or what `mkstemp` makes of the prefix.
+_TEMPORARY = ".fa-lint-"
+_NAME = re.compile(rf"\d[\w.+]*-[0-9a-f]{{16}}\.json|{re.escape(_TEMPORARY)}\w+\.tmp")
 _BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
 
 
@@ -53,6 +57,17 @@ def cache_folder() -> str | None:
         folder = os.environ.get("XDG_CACHE_HOME", "")
         folder = folder if os.path.isabs(folder) else os.path.expanduser("~/.cache")
     return os.path.join(folder, "fa-lint") if os.path.isabs(folder) else None
+
+
+def cache_files(folder: str) -> list[Path]:
+    """Return the files of the cache, of every version and project, and what a killed run left.
+
+    The folder may be one that the user named, with files of others in it.
+    """
+    try:
+        return sorted(path for path in Path(folder).iterdir() if _NAME.fullmatch(path.name) and not path.is_dir())
+    except OSError:
+        return []
 
 
 def _is_ours(path: Path, kind: int) -> bool:
@@ -161,7 +176,7 @@ class Cache:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not _is_ours(self._file.parent, stat.S_IFDIR):
                 return
-            handle, name = tempfile.mkstemp(dir=self._file.parent, suffix=".tmp")
+            handle, name = tempfile.mkstemp(dir=self._file.parent, prefix=_TEMPORARY, suffix=".tmp")
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as stream:
                     json.dump(merged, stream, separators=(",", ":"))
@@ -174,7 +189,7 @@ class Cache:
 
 def _drop_old(folder: Path) -> None:
     """Remove what no run has written for a month: other versions, other projects, what a killed run left."""
-    for path in [*folder.glob("*.json"), *folder.glob("*.tmp")]:
+    for path in cache_files(str(folder)):
         with contextlib.suppress(OSError):
             if os.lstat(path).st_mtime < time.time() - _DAYS * 86_400:
                 path.unlink()

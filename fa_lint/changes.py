@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fa_lint.findings import Diagnostic
-from fa_lint.git import Git, GitError, difference
+from fa_lint.git import Git, GitError, difference, repository_top
 from fa_lint.reading import LONGEST, read_file
 from fa_lint.source import Source, SourceError
 
@@ -117,21 +117,12 @@ def _repositories(revision: str, files: Iterable[str]) -> dict[str, dict[bytes, 
     found: dict[str, dict[bytes, str]] = {}
     for path in files:
         real = os.path.realpath(path)
-        top = _top(os.path.dirname(real), tops)
+        top = repository_top(os.path.dirname(real), tops)
         if top is None:
             raise ChangeError(revision, f"{path} is in no git repository")
         inside = os.path.relpath(real, top).replace(os.sep, "/")
         found.setdefault(top, {})[os.fsencode(inside)] = path
     return found
-
-
-def _top(folder: str, known: dict[str, str | None]) -> str | None:
-    if folder not in known:
-        parent = os.path.dirname(folder)
-        # A file in a worktree or a submodule.
-        own = os.path.exists(os.path.join(folder, ".git"))
-        known[folder] = folder if own else None if parent == folder else _top(parent, known)
-    return known[folder]
 
 
 def _base(revision: str, top: str, git: Git) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from fa_lint.config import ConfigError, Settings, as_rows, find_config, load
-from fa_lint.console import echo, plural, put, stop, tell
+from fa_lint.cache import cache_folder
+from fa_lint.config import ConfigError, Settings, as_rows, find_config, load, override
+from fa_lint.console import echo, plural, put, remark, stop, tell
 from fa_lint.delivery import deliver, exit_code, refuse_overwriting, say_problems
 from fa_lint.discovery import DiscoveryError
 from fa_lint.engine import Report, lint, lint_text
@@ -23,8 +25,8 @@ from fa_lint.installing import NEEDS_RUNTIME
 from fa_lint.options import CheckOptions, conflict
 from fa_lint.output import shown_path
 from fa_lint.reading import read_file
-from fa_lint.rewriting import Change, imports_runtime, print_diff, rewrite
-from fa_lint.rules import RuleError, registry
+from fa_lint.rewriting import Change, Rewriting, imports_runtime, print_diff, rewrite
+from fa_lint.rules import ENGINE_CODES, RuleError, registry
 from fa_lint.selection import Selection, narrow, select_files, write_baseline
 
 __all__ = ["CheckOptions", "check"]
@@ -34,8 +36,6 @@ _LONGEST_CALL = 10_000
 
 def check(paths: tuple[str, ...], options: CheckOptions) -> NoReturn:
     """``fa-lint check``; ends the process with the documented exit code."""
-    if not paths:
-        stop("no path given; try `fa-lint .` or `fa-lint --help`")
     if "-" in paths and paths != ("-",):
         stop("`-` (standard input) cannot be mixed with paths")
     refused = conflict(options, paths)
@@ -72,6 +72,7 @@ def run(paths: tuple[str, ...], options: CheckOptions) -> int:
             for path in chosen.files:
                 echo(shown_path(path) + "\n")
             return 0
+        _say_inputs(chosen, settings, options)
         refuse_overwriting([*chosen.files, *chosen.context], settings, options)
         return _check_files(chosen, settings, options)
     except (ConfigError, RuleError, DiscoveryError, ChangeError, BaselineError, RuntimeLogError) as error:
@@ -83,7 +84,7 @@ def _settings(paths: tuple[str, ...], options: CheckOptions) -> Settings:
         raise ConfigError("--isolated", "cannot be combined with --config")
     start = options.stdin_filename or "." if paths == ("-",) else paths[0]
     found = None if options.isolated else options.config_file or find_config(start)
-    settings = load(found)
+    settings = override(load(found), options.config_values)
     changes: dict[str, Any] = {}
     for name in ("select", "ignore", "extend_select", "per_file_ignores"):
         if getattr(options, name) is not None:
@@ -107,10 +108,12 @@ def _check_files(chosen: Selection, settings: Settings, options: CheckOptions) -
     with _progress(options) as progress:
         report = _lint(chosen, settings, options, progress)
     if not chosen.files and not chosen.context:
-        tell("fa-lint: warning: no Python file or notebook under the given paths")
+        remark("fa-lint: warning: no Python file or notebook under the given paths", quiet=options.quiet)
+    if options.verbose:
+        tell(f"fa-lint: {report.parsed} parsed, {report.cached} from the cache, in {report.seconds:.2f} s")
     if options.write_baseline is not None:
         say_problems(report)
-        write_baseline(report, options.write_baseline)
+        write_baseline(report, options.write_baseline, quiet=options.quiet)
         return 2 if report.problems else 0
     report = narrow(report, chosen.files, settings, options)
     failed = False
@@ -119,22 +122,20 @@ def _check_files(chosen: Selection, settings: Settings, options: CheckOptions) -
         failed = bool(done.problems)
         if options.diff:
             say_problems(report)
-            tell(f"Would fix {plural(done.findings, 'finding')} in {plural(done.files, 'file')}.")
-            _say_needs(done.needs_runtime)
+            _say_changes("Would fix", done, options)
             return 2 if failed or report.problems else int(bool(done.files) and not options.exit_zero)
         if done.files:
             verb = "Fixed" if options.add_ignore is None else "Silenced"
-            tell(f"{verb} {plural(done.findings, 'finding')} in {plural(done.files, 'file')}.")
-            _say_needs(done.needs_runtime)
+            _say_changes(verb, done, options)
             again = replace(options, prune_baseline=False)
             report = narrow(_lint(chosen, settings, options), chosen.files, settings, again)
     if options.with_runtime is not None:
-        _confirm(report, options.with_runtime, chosen.files, settings)
+        _confirm(report, options.with_runtime, chosen.files, settings, quiet=options.quiet)
     deliver(report, options)
     return 2 if failed else exit_code(report, settings, options)
 
 
-def _confirm(report: Report, log: str, files: list[str], settings: Settings) -> None:
+def _confirm(report: Report, log: str, files: list[str], settings: Settings, *, quiet: bool) -> None:
     from fa_lint.confirm import confirm, read_events
 
     try:
@@ -148,7 +149,8 @@ def _confirm(report: Report, log: str, files: list[str], settings: Settings) -> 
         stop(f"--with-runtime: cannot use {log}: {error}")
     if outside:
         shown = ", ".join(outside[:5]) + (f" and {len(outside) - 5} more" if len(outside) > 5 else "")
-        tell(f"fa-lint: note: {plural(len(outside), 'guard event')} in files not linted here: {shown}")
+        what = f"{plural(len(outside), 'guard event')} in files not linted here"
+        remark(f"fa-lint: note: {what}: {shown}", quiet=quiet)
 
 
 def _lint(
@@ -167,9 +169,30 @@ def _lint(
     )
 
 
-def _say_needs(runtime: bool) -> None:
+def _say_inputs(chosen: Selection, settings: Settings, options: CheckOptions) -> None:
+    """What ``--verbose`` adds on the inputs of a run."""
+    if not options.verbose:
+        return
+    tell(f"fa-lint: configuration: {settings.config_file or 'none, the defaults'}")
+    tell(f"fa-lint: rules: {', '.join(sorted(settings.codes))}")
+    tell(f"fa-lint: {plural(len(chosen.files), 'file')} to lint, {len(chosen.context)} more read for links")
+    tell(f"fa-lint: cache: {'not used' if options.no_cache else cache_folder() or 'none, there is no place for it'}")
+
+
+def _say_changes(verb: str, done: Rewriting, options: CheckOptions) -> None:
+    names = dict(ENGINE_CODES) | {code: rule.name for code, rule in registry().items()}
+    rules = ", ".join(
+        f"{code} {names.get(code, '')}".strip() + (f" ({count})" if count > 1 else "")
+        for code, count in sorted(done.findings.items())
+    )
+    what = f"{plural(done.findings.total(), 'finding')} in {plural(done.files, 'file')}"
+    remark(f"{verb} {what}{f': {rules}' if rules else ''}.", quiet=options.quiet)
+    _say_needs(done.needs_runtime, options)
+
+
+def _say_needs(runtime: bool, options: CheckOptions) -> None:
     if runtime:
-        tell(NEEDS_RUNTIME)
+        remark(NEEDS_RUNTIME, quiet=options.quiet)
 
 
 def _wanted(report: Report, options: CheckOptions) -> list[Diagnostic]:
@@ -183,11 +206,11 @@ def _diff_colour(options: CheckOptions) -> str | None:
 
 
 def _change(settings: Settings, options: CheckOptions) -> Change:
-    def fixed(path: str, data: bytes, found: list[Diagnostic]) -> tuple[bytes, int]:
+    def fixed(path: str, data: bytes, found: list[Diagnostic]) -> tuple[bytes, Counter[str]]:
         result = fix_data(path, data, found, settings, unsafe=options.unsafe_fixes, only_these=options.narrows)
         return result.data, result.applied
 
-    def ignored(path: str, data: bytes, found: list[Diagnostic]) -> tuple[bytes, int]:
+    def ignored(path: str, data: bytes, found: list[Diagnostic]) -> tuple[bytes, Counter[str]]:
         return add_ignores(path, data, found, options.add_ignore or "")
 
     return fixed if options.add_ignore is None else ignored
@@ -209,7 +232,7 @@ def _check_stdin(settings: Settings, options: CheckOptions) -> int:
         new, _ = _change(settings, options)(path, data, _wanted(report, options))
     except FixError as error:
         stop(str(error))
-    _say_needs(imports_runtime(data, new))
+    _say_needs(imports_runtime(data, new), options)
     if options.diff:
         print_diff(path, data, new, options.color)
         say_problems(report)
@@ -226,14 +249,14 @@ def _check_stdin(settings: Settings, options: CheckOptions) -> int:
 
 @contextmanager
 def _progress(options: CheckOptions) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on the terminal's error stream once a run takes over a second."""
-    if sys.stderr is None or not sys.stderr.isatty() or options.output_format != "full":
+    """A bar on the terminal's error stream once a run takes over a second; it moves by bytes, as the work does."""
+    if sys.stderr is None or not sys.stderr.isatty() or options.quiet:
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("Linting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("Linting"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     began = time.monotonic()
     task = None

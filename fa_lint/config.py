@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pathspec import GitIgnoreSpec
-
+from fa_lint.config_keys import (
+    DEFAULT_EXCLUDE,
+    FAIL_ON,
+    FIX_STYLES,
+    KEYS,
+    close_key,
+    expand_codes,
+    is_pattern,
+    parse_per_file_ignores,
+)
 from fa_lint.findings import Level
-from fa_lint.reading import LONGEST, read_file
+from fa_lint.reading import read_file
 from fa_lint.rules import ENGINE_CODES, registry
 from fa_lint.semantics.roles import RoleNames
 
@@ -31,17 +38,9 @@ __all__ = [
     "find_config",
     "is_pattern",
     "load",
+    "override",
     "parse_per_file_ignores",
 ]
-
-DEFAULT_EXCLUDE = (
-    ".bzr", ".direnv", ".eggs", ".git", ".git-rewrite", ".hg", ".ipynb_checkpoints", ".mypy_cache", ".nox", ".pants.d",
-    ".pyenv", ".pytest_cache", ".pytype", ".ruff_cache", ".svn", ".tox", ".venv", ".vscode", "__pycache__",
-    "__pypackages__", "_build", "buck-out", "/build", "/dist", "node_modules", "site-packages", "venv",
-)  # fmt: skip
-FAIL_ON = ("error", "warning", "hint")
-# What fixes may call: fa_lint_runtime, or nothing beyond torch.
-FIX_STYLES = ("runtime", "torch")
 
 
 class ConfigError(Exception):
@@ -111,94 +110,6 @@ class Settings:
         return self.codes - off
 
 
-def _strings(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError("must be a list of strings")
-    return tuple(value)
-
-
-def is_pattern(line: str) -> bool:
-    """Return True if ``line`` is a pattern of an ignore file; git skips other lines, and so does fa-lint."""
-    try:
-        GitIgnoreSpec.from_lines([line])
-    except ValueError:
-        return False
-    return True
-
-
-def _patterns(value: Any) -> tuple[str, ...]:
-    for pattern in _strings(value):
-        if not is_pattern(pattern):
-            raise ValueError(f"`{pattern}` is not a gitignore pattern")
-    return tuple(value)
-
-
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")
-    return value
-
-
-def _size(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LONGEST:
-        raise ValueError(f"must be a number of bytes, at most {LONGEST:_}")
-    return value
-
-
-def _codes(value: Any) -> tuple[str, ...]:
-    return expand_codes(_strings(value))
-
-
-def expand_codes(codes: tuple[str, ...]) -> tuple[str, ...]:
-    """Check codes and prefixes; ``ALL`` is every code. Raises ``ValueError`` for one that matches nothing."""
-    known = [*registry(), *ENGINE_CODES]
-    out = []
-    for code in codes:
-        wanted = "FAL" if code == "ALL" else code.upper()
-        if not wanted or not any(k.startswith(wanted) for k in known):
-            close = difflib.get_close_matches(wanted, known, 1)
-            raise ValueError(f"unknown rule `{code}`" + (f"; did you mean `{close[0]}`?" if close else ""))
-        out.append(wanted)
-    return tuple(out)
-
-
-def _level(value: Any) -> Level:
-    if value not in FAIL_ON:
-        raise ValueError(f"must be one of {', '.join(FAIL_ON)}")
-    return Level(value)
-
-
-def _fix_style(value: Any) -> str:
-    if value not in FIX_STYLES:
-        raise ValueError(f"must be one of {', '.join(FIX_STYLES)}")
-    return str(value)
-
-
-def parse_per_file_ignores(pairs: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """``{pattern: [codes]}`` as a sorted tuple; raises ``ValueError``."""
-    if not isinstance(pairs, Mapping):
-        raise ValueError("must be a table of pattern = [codes]")
-    return tuple((pattern, _codes(codes)) for pattern, codes in pairs.items())
-
-
-_KEYS: dict[str, Callable[[Any], Any]] = {
-    "select": _codes,
-    "ignore": _codes,
-    "extend-select": _codes,
-    "per-file-ignores": parse_per_file_ignores,
-    "exclude": _patterns,
-    "extend-exclude": _patterns,
-    "force-exclude": _boolean,
-    "respect-gitignore": _boolean,
-    "fail-on": _level,
-    "max-file-size": _size,
-    "fix-style": _fix_style,
-    "feedback-names": _strings,
-    "credit-names": _strings,
-    "alignment-names": _strings,
-}
-
-
 def find_config(start: str) -> str | None:
     """The nearest ``fa-lint.toml``, or ``pyproject.toml`` with a ``[tool.fa-lint]`` table, at or above ``start``."""
     # Not `Path.resolve`, which raises for a link to itself.
@@ -253,18 +164,33 @@ def load(path: str | None) -> Settings:
         table = tool.get("fa-lint", {}) if isinstance(tool, dict) else tool
     if not isinstance(table, dict):
         raise ConfigError(_where(path, text, "fa-lint"), "[tool.fa-lint] must be a table")
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        check = _KEYS.get(key)
-        if check is None:
-            close = difflib.get_close_matches(key, _KEYS, 1)
-            hint = f"; did you mean `{close[0]}`?" if close else f"; known keys: {', '.join(_KEYS)}"
-            raise ConfigError(_where(path, text, key), f"unknown key `{key}`{hint}")
-        try:
-            values[key.replace("-", "_")] = check(value)
-        except ValueError as error:
-            raise ConfigError(_where(path, text, key), f"`{key}`: {error}") from None
+    values = _checked(table, lambda key: _where(path, text, key))
     return replace(Settings(), root=str(Path(path).resolve().parent), config_file=path, **values)
+
+
+def override(settings: Settings, given: Sequence[str]) -> Settings:
+    """Return the settings with each ``key = value`` (TOML) in place; raises :class:`ConfigError`."""
+    for text in given:
+        try:
+            table = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            reason = error if isinstance(error, tomllib.TOMLDecodeError) else "nested too deeply"
+            raise ConfigError("--config", f"`{text}` is no file and no `key = value` of TOML: {reason}") from None
+        settings = replace(settings, **_checked(table, lambda _: "--config"))
+    return settings
+
+
+def _checked(table: Mapping[str, Any], where: Callable[[str], str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        key = KEYS.get(name)
+        if key is None:
+            raise ConfigError(where(name), f"unknown key `{name}`{close_key(name)}")
+        try:
+            values[name.replace("-", "_")] = key.check(value)
+        except ValueError as error:
+            raise ConfigError(where(name), f"`{name}`: {error}") from None
+    return values
 
 
 def _where(path: str, text: str, key: str) -> str:

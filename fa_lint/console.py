@@ -11,7 +11,7 @@ import click
 
 from fa_lint.escaping import visible, visible_line
 
-__all__ = ["echo", "plural", "put", "stop", "tell", "wants_colour"]
+__all__ = ["echo", "plural", "put", "remark", "stop", "tell", "wants_colour"]
 
 
 def stop(message: str) -> NoReturn:
@@ -23,6 +23,12 @@ def stop(message: str) -> NoReturn:
 def tell(message: str) -> None:
     """A remark beside the findings, on the error stream."""
     click.echo(visible_line(message), err=True)
+
+
+def remark(message: str, *, quiet: bool) -> None:
+    """A remark that ``--quiet`` leaves out."""
+    if not quiet:
+        tell(message)
 
 
 def echo(text: str, *, err: bool = False) -> None:
@@ -51,7 +57,11 @@ def plural(count: int, noun: str) -> str:
 
 
 def wants_colour(choice: str, terminal: bool) -> bool:
-    """``--color``, the NO_COLOR convention and the terminal, in that order."""
+    """``--color``, NO_COLOR, FORCE_COLOR and the terminal, in that order."""
     if choice != "auto":
         return choice == "always"
-    return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "") not in ("", "0", "false"):
+        return True
+    return terminal and os.environ.get("TERM") != "dumb"

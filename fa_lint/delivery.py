@@ -11,8 +11,13 @@ from fa_lint.engine import Report
 from fa_lint.files import replace_file
 from fa_lint.options import CheckOptions
 from fa_lint.output import FORMATS, render_statistics
+from fa_lint.output.full import Look, render_full
 
 __all__ = ["deliver", "exit_code", "refuse_overwriting", "say_problems"]
+
+
+# What a person reads at once.
+_SCREENFUL = 50
 
 
 def deliver(report: Report, options: CheckOptions, *, err: bool = False) -> None:
@@ -23,21 +28,27 @@ def deliver(report: Report, options: CheckOptions, *, err: bool = False) -> None
     say_problems(report)
     targets = [_target(given, options.output_format) for given in options.output_file]
     for name, path, given in targets:
-        text = render_statistics(report) if options.statistics and path == given else FORMATS[name](report)
+        text = _rendered(report, name, options) if path == given else FORMATS[name](report)
         try:
             replace_file(path, text.encode("utf-8", "backslashreplace"))
         except OSError as error:
             stop(f"cannot write {path}: {error.strerror or error}")
     if any(path == given for _, path, given in targets):
         return
-    if options.statistics:
-        echo(render_statistics(report), err=err)
-    elif options.output_format == "full" and wants_colour(options.color, (sys.stderr if err else sys.stdout).isatty()):
-        from fa_lint.output.full import render_full
+    stream = sys.stderr if err else sys.stdout
+    terminal = stream.isatty()
+    colour = wants_colour(options.color, terminal)
+    echo(_rendered(report, options.output_format, options, terminal=terminal, colour=colour), err=err)
 
-        echo(render_full(report, colour=True), err=err)
-    else:
-        echo(FORMATS[options.output_format](report), err=err)
+
+def _rendered(report: Report, name: str, options: CheckOptions, *, terminal: bool = False, colour: bool = False) -> str:
+    """The text of the report for one place, a file unless it is said to be a terminal."""
+    if options.statistics:
+        return render_statistics(report, name)
+    if name != "full":
+        return FORMATS[name](report)
+    most = options.max_findings if options.max_findings is not None else _SCREENFUL if terminal else 0
+    return render_full(report, Look(colour, colour and terminal, most or None, not options.quiet))
 
 
 def refuse_overwriting(inputs: list[str], settings: Settings, options: CheckOptions) -> None:

@@ -86,7 +86,7 @@ def lint(
 
     ``context`` are files of the same project that are read for the links across files and not reported on:
     ``lint(some, context=others)`` finds in ``some`` what ``lint(some + others)`` finds there. ``progress`` gets
-    (files done, files in all).
+    (bytes done, bytes in all).
     """
     began = time.perf_counter()
     report = Report(files=len(files))
@@ -94,6 +94,7 @@ def lint(
     results: dict[str, FileResult] = {}
     todo: list[_Job] = []
     keys: dict[str, str] = {}
+    known = 0
     gc.freeze()
     paths = sorted({*files, *context})
     project = _project(paths, settings.role_names)
@@ -112,15 +113,16 @@ def lint(
             if hit is not None and (project is None or project.holds(path, hit.imports, hit.depends)):
                 results[path] = hit
                 report.cached += 1
+                known += len(data)
                 continue
         todo.append((path, data, codes))
-    counted = report.cached
+    total = known + sum(len(data) for _, data, _ in todo)
 
     def done(more: int) -> None:
-        nonlocal counted
-        counted += more
+        nonlocal known
+        known += more
         if progress is not None:
-            progress(counted, len(todo) + report.cached)
+            progress(known, total)
 
     for result in _run(todo, settings.role_names, paths, jobs, done):
         results[result.path] = result
@@ -240,7 +242,7 @@ def _workers(todo: list[_Job], jobs: int, made: BaseContext) -> int:
 def _run(
     todo: list[_Job], declared: RoleNames, paths: list[str], jobs: int, done: Callable[[int], None]
 ) -> Iterator[FileResult]:
-    """The results of the files, as they come; ``done`` gets how many more there are."""
+    """The results of the files, as they come; ``done`` gets how many bytes more were read."""
     made = context()
     workers = _workers(todo, jobs, made)
     left = {job[0]: job for job in todo}
@@ -257,7 +259,7 @@ def _run(
     try:
         for job in left.values():
             yield from _analyse_chunk([job], declared, project)
-            done(1)
+            done(len(job[1]))
     finally:
         if collecting:
             gc.enable()
@@ -285,7 +287,7 @@ def _elsewhere(
             path, _, codes = chunk[place or 0]
             found = [_unread(path, f"the process that checked it died ({found.reason})", codes)]
         yield from found
-        done(len(found))
+        done(sum(len(data) for _, data, _ in (chunk if place is None else [chunk[place]])))
 
 
 def _chunks(todo: list[_Job]) -> Iterable[list[_Job]]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import json
+import sys
 from typing import Any
 
 import click
 
 from fa_lint.console import stop
-from fa_lint.rules import ENGINE_CODES, registry
+from fa_lint.rules import ENGINE_CODES, close_to, code_of, registry
 
-__all__ = ["ENGINE_PAGES", "explain"]
+__all__ = ["ENGINE_PAGES", "explain", "rule_dict"]
 
 ENGINE_PAGES = {
     "FAL900": "A file, or a cell of a notebook, that is not Python and was not checked. It says where and why. "
@@ -20,7 +20,12 @@ ENGINE_PAGES = {
 }
 
 
-def _rule_dict(code: str) -> dict[str, Any]:
+# Wider lines of prose are hard to read.
+_WIDEST = 100
+
+
+def rule_dict(code: str) -> dict[str, Any]:
+    """Return what is known of a rule, as plain data."""
     from fa_lint.output._common import rule_url
 
     if code in ENGINE_CODES:
@@ -56,19 +61,33 @@ def explain(code: str | None, everything: bool, output_format: str, *, verify: b
     known = sorted([*registry(), *ENGINE_CODES])
     if everything == (code is not None):
         stop("give one rule code, or --all")
-    if code is not None and code.upper() not in known:
-        close = difflib.get_close_matches(code.upper(), known, 1)
-        stop(f"unknown rule `{code}`" + (f"; did you mean `{close[0]}`?" if close else ""))
+    meant = None if code is None else code_of(code)
+    if code is not None and meant is None:
+        stop(f"unknown rule `{code}`{close_to(code)}")
+    wanted = known if meant is None else [meant]
     if verify:
         from fa_lint.verify import verify as run_demonstrations
 
-        run_demonstrations(known if everything else [str(code).upper()], output_format)
-    rules = [_rule_dict(c) for c in (known if everything else [str(code).upper()])]
+        run_demonstrations(wanted, output_format)
+    rules = [rule_dict(c) for c in wanted]
     if output_format == "json":
         click.echo(json.dumps(rules if everything else rules[0], indent=2, ensure_ascii=False))
         return
-    for number, rule in enumerate(rules):
-        if number:
-            click.echo("\n" + "-" * 100 + "\n")
-        click.echo(f"# {rule['code']} {rule['name']} ({rule['level']})\n")
-        click.echo(rule["explanation"])
+    pages = [f"# {rule['code']} {rule['name']} ({rule['level']})\n\n{rule['explanation']}" for rule in rules]
+    if sys.stdout.isatty():
+        _show(pages, [rule["url"] for rule in rules])
+    else:
+        click.echo(f"\n{'-' * 100}\n\n".join(f"{page}\n" for page in pages), nl=False)
+
+
+def _show(pages: list[str], urls: list[str | None]) -> None:
+    """Markdown as a terminal can show it."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console()
+    width = min(console.width, _WIDEST)
+    for page, url in zip(pages, urls, strict=True):
+        console.print(Markdown(page), width=width)
+        if url is not None:
+            console.print(f"\n{url}\n", style=f"link {url}", soft_wrap=True)

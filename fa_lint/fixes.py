@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -35,10 +36,10 @@ class FixError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FixResult:
-    """The new bytes of a file and how many fixes they hold."""
+    """The new bytes of a file and how many fixes of each code they hold."""
 
     data: bytes
-    applied: int
+    applied: Counter[str]
 
 
 def fix_data(
@@ -56,7 +57,7 @@ def fix_data(
 
     Raises :class:`FixError` where the outcome would not parse; nothing is written here.
     """
-    applied = 0
+    applied: Counter[str] = Counter()
     current = list(diagnostics)
     for _ in range(1 if only_these else _MOST_ROUNDS):
         wanted = [d for d in current if d.fix is not None and (unsafe or d.fix.applicability is Applicability.SAFE)]
@@ -94,10 +95,10 @@ def _without_leftovers(path: str, source: Source, new: bytes) -> bytes:
     return new
 
 
-def apply_edits(source: Source, diagnostics: Iterable[Diagnostic]) -> tuple[bytes, int]:
+def apply_edits(source: Source, diagnostics: Iterable[Diagnostic]) -> tuple[bytes, Counter[str]]:
     """Apply fixes from the top; one that overlaps an earlier one waits for the next round."""
     taken: list[tuple[int, int, str]] = []
-    count = 0
+    applied: Counter[str] = Counter()
     for diagnostic in sorted(diagnostics, key=lambda d: d.sort_key):
         assert diagnostic.fix is not None
         edits = [_span(edit, source) for edit in diagnostic.fix.edits]
@@ -105,8 +106,8 @@ def apply_edits(source: Source, diagnostics: Iterable[Diagnostic]) -> tuple[byte
         if any(_overlap(edit, other) for edit in new for other in taken):
             continue
         taken += new
-        count += 1
-    return apply_spans(source, _merged(taken)), count
+        applied[diagnostic.code] += 1
+    return apply_spans(source, _merged(taken)), applied
 
 
 def _merged(spans: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 
-__all__ = ["Git", "GitError", "difference"]
+__all__ = ["Git", "GitError", "difference", "repository_top"]
 
 # Above what any repository takes, below what looks like a hang: a configuration can include a pipe.
 _SECONDS = 120
@@ -22,6 +22,17 @@ _DIFF = (
     *("diff", "--no-index", "--unified=0", "--inter-hunk-context=0", "--no-renames", "--no-color", "--no-prefix"),
     *("--no-ext-diff", "--no-textconv", "--text", "--ignore-cr-at-eol"),
 )
+
+
+def repository_top(folder: str, known: dict[str, str | None] | None = None) -> str | None:
+    """Return the top of the repository around an absolute folder, or None; ``known`` remembers between calls."""
+    known = {} if known is None else known
+    if folder not in known:
+        parent = os.path.dirname(folder)
+        # `.git` is a file in a worktree or a submodule.
+        own = os.path.exists(os.path.join(folder, ".git"))
+        known[folder] = folder if own else None if parent == folder else repository_top(parent, known)
+    return known[folder]
 
 
 class GitError(Exception):

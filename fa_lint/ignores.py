@@ -6,6 +6,7 @@ import ast
 import io
 import re
 import tokenize
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -43,8 +44,8 @@ def to_silence(found: list[Diagnostic]) -> list[Diagnostic]:
     ]
 
 
-def add_ignores(path: str, data: bytes, found: Iterable[Diagnostic], reason: str = "") -> tuple[bytes, int]:
-    """The file with a suppression for each finding, and for how many there was a place.
+def add_ignores(path: str, data: bytes, found: Iterable[Diagnostic], reason: str = "") -> tuple[bytes, Counter[str]]:
+    """The file with a suppression for each finding, and for how many of each code there was a place.
 
     ``# fa-lint: ignore[FAL101] reason`` goes behind the statement's last line, or joins the suppression there. Findings
     of the engine itself cannot be silenced. Raises :class:`FixError`; the file is to be left as it is then.
@@ -54,17 +55,17 @@ def add_ignores(path: str, data: bytes, found: Iterable[Diagnostic], reason: str
         if item.code not in ENGINE_CODES:
             wanted.setdefault((item.cell, item.start.row, item.noqa_row), []).append(item)
     if not wanted:
-        return data, 0
+        return data, Counter()
     try:
         source = Source.read(path, data)
         rows = _open_rows(source)
         edits: dict[int, set[str]] = {}
-        placed = 0
+        placed: Counter[str] = Counter()
         for items in wanted.values():
             row = _row_for(items[0], source, rows)
             if row is not None:
                 edits.setdefault(row, set()).update(item.code for item in items)
-                placed += len(items)
+                placed.update(item.code for item in items)
         made = [_insertion(source, row, codes, reason) for row, codes in sorted(edits.items())]
         new = apply_spans(source, [(i.offset, i.offset, i.content) for i in made])
         _check(path, source, Source.read(path, new))

@@ -15,7 +15,7 @@ __all__ = ["init"]
 
 _TEMPLATE = """\
 [tool.fa-lint]
-# Codes or prefixes; `fa-lint rule --all` explains them.
+# Codes, prefixes or names; `fa-lint rules` lists them, `fa-lint config` the keys.
 select = ["FAL"]
 ignore = []
 # Lowest level that fails a run: error, warning or hint.

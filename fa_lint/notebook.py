@@ -15,6 +15,7 @@ scanstring: Any = json.decoder.__dict__["scanstring"]
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null|NaN|-?Infinity")
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 # A cell magic after which the rest of the cell is still Python.
 _PYTHON_CELL_MAGICS = re.compile(r"%%(?:time|timeit|capture|prun|python|python3|debug|mypy|pypy)\b")
@@ -112,6 +113,26 @@ class Notebook:
 
     def numbered(self, number: int) -> Cell:
         return next(cell for cell in self.cells if cell.number == number)
+
+    def raw_row(self, number: int, row: int) -> int:
+        """Return the row of the JSON file in which a row of a cell stands; raises :class:`LookupError`."""
+        cell = next((cell for cell in self.cells if cell.number == number), None)
+        if cell is None:
+            raise LookupError(number)
+        position = cell.raw_start
+        if cell.as_list:
+            # From one string to the next, until as many lines of code have gone by.
+            last = _skip(self.raw, position + 1)
+            while self.raw[last] == '"':
+                position = last
+                line, end = scanstring(self.raw, position + 1, False)
+                row -= len(_LINE_END.findall(line))
+                if row < 1:
+                    break
+                last = _skip(self.raw, end)
+                if self.raw[last] == ",":
+                    last = _skip(self.raw, last + 1)
+        return self.raw.count("\n", 0, position) + 1
 
     def with_cells(self, changed: dict[int, str]) -> bytes:
         """The notebook's bytes with the source of some cells replaced; the rest is kept byte for byte."""

@@ -33,6 +33,9 @@ class CheckOptions:
     output_format: str = "full"
     output_file: tuple[str, ...] = ()
     statistics: bool = False
+    max_findings: int | None = None
+    quiet: bool = False
+    verbose: bool = False
     fail_on: str | None = None
     max_file_size: int | None = None
     exit_zero: bool = False
@@ -41,6 +44,7 @@ class CheckOptions:
     show_settings: bool = False
     isolated: bool = False
     config_file: str | None = None
+    config_values: tuple[str, ...] = ()
     color: str = "auto"
     jobs: int = 0
     no_cache: bool = False
@@ -64,6 +68,8 @@ def conflict(options: CheckOptions, paths: tuple[str, ...]) -> str | None:
         "--shard": options.shard is not None,
         "--watch": options.watch,
         "--with-runtime": options.with_runtime is not None,
+        "--quiet": options.quiet,
+        "--verbose": options.verbose,
     }
     if options.prune_baseline and not given["--baseline"]:
         return "--prune-baseline needs --baseline FILE"
@@ -84,5 +90,6 @@ _APART = {
     "--add-ignore": ("--fix", "--diff", "--write-baseline"),
     # A baseline of a part of the findings would drop the rest.
     "--write-baseline": ("--fix", "--diff", "--baseline", "--diff-from", "--shard", "--with-runtime"),
+    "--quiet": ("--verbose",),
     "--watch": ("--diff", "--add-ignore", "--write-baseline"),
 }

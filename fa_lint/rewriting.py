@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -19,19 +20,19 @@ from fa_lint.reading import read_file
 
 __all__ = ["Rewriting", "imports_runtime", "print_diff", "rewrite"]
 
-# A file's path, bytes and findings → its new bytes and how many findings they settle; raises FixError.
-Change = Callable[[str, bytes, list[Diagnostic]], tuple[bytes, int]]
+# A file's path, bytes and findings → its new bytes and how many findings of each code they settle; raises FixError.
+Change = Callable[[str, bytes, list[Diagnostic]], tuple[bytes, Counter[str]]]
 
 
 @dataclass(slots=True)
 class Rewriting:
-    """How many files changed, how many findings that settled, and which files could not be changed.
+    """How many files changed, how many findings of each code that settled, and which files could not be changed.
 
     ``needs_runtime`` says that one of them imports ``fa_lint_runtime`` now and did not before.
     """
 
     files: int = 0
-    findings: int = 0
+    findings: Counter[str] = field(default_factory=Counter)
     needs_runtime: bool = False
     problems: list[str] = field(default_factory=list)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fa_lint.config import Settings
-from fa_lint.console import plural, tell
+from fa_lint.console import plural, remark
 from fa_lint.discovery import discover
 from fa_lint.engine import Report
 from fa_lint.options import CheckOptions
@@ -56,7 +56,7 @@ def narrow(report: Report, linted: Collection[str], settings: Settings, options:
 
         old = Baseline.load(options.baseline)
         found, smaller = old.apply(found, linted, settings.codes)
-        _tell_gone(old, smaller, prune=options.prune_baseline)
+        _say_gone(old, smaller, options)
     if options.diff_from is not None:
         from fa_lint.changes import changes_since
 
@@ -65,24 +65,25 @@ def narrow(report: Report, linted: Collection[str], settings: Settings, options:
     return replace(report, diagnostics=found)
 
 
-def _tell_gone(old: Baseline, smaller: Baseline, *, prune: bool) -> None:
+def _say_gone(old: Baseline, smaller: Baseline, options: CheckOptions) -> None:
     gone = old.without(smaller)
     if not gone:
         return
     for entry in gone:
         times = f" ({entry.count} times)" if entry.count > 1 else ""
-        tell(f"{old.file}: entry no longer matches: {entry}{times}")
+        remark(f"{old.file}: entry no longer matches: {entry}{times}", quiet=options.quiet)
     count = plural(sum(entry.count for entry in gone), "finding")
-    if prune:
+    if options.prune_baseline:
         smaller.write()
-        tell(f"Removed {count} from {old.file}.")
+        remark(f"Removed {count} from {old.file}.", quiet=options.quiet)
     else:
-        tell(f"{count} in {old.file} no longer found; `--prune-baseline` removes the entries.")
+        text = f"{count} in {old.file} no longer found; `--prune-baseline` removes the entries."
+        remark(text, quiet=options.quiet)
 
 
-def write_baseline(report: Report, file: str) -> None:
+def write_baseline(report: Report, file: str, *, quiet: bool) -> None:
     """``--write-baseline``; raises :class:`~fa_lint.baseline.BaselineError`."""
     from fa_lint.baseline import Baseline
 
     Baseline.of(report.diagnostics, file).write()
-    tell(f"Wrote {plural(len(report.diagnostics), 'finding')} to {file}.")
+    remark(f"Wrote {plural(len(report.diagnostics), 'finding')} to {file}.", quiet=quiet)

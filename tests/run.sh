@@ -12,6 +12,7 @@ fi
 ruff check .
 ruff format --check fa_lint fa_lint_runtime tools benchmarks
 mypy
+fa-lint --quiet .
 # By file, on two cores; one thread a process, as two torch thread pools would fight for them.
 export OMP_NUM_THREADS=1
 # With its profile "ci", hypothesis draws the same examples on every machine; a bare pytest draws new ones.

@@ -124,7 +124,7 @@ def test_every_key() -> None:
         alignment_names=("angle",),
     )
     assert settings.role_names == RoleNames(("B_fixed",), ("teaching",), ("angle",))
-    assert len(as_rows(settings)) == 15
+    assert len(as_rows(settings)) == 16
     assert dict(as_rows(settings))["fail-on"] == repr(Level.HINT)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fa_lint.config_keys import KEYS
 from fa_lint.pages import pages
 from fa_lint.rules import ENGINE_CODES, registry
 
@@ -138,3 +139,9 @@ def test_the_architecture_names_every_file_of_a_package_once(package: str) -> No
         if not path.name.startswith("_") and (path.suffix == ".py" or any(path.glob("*.py")))
     ]
     assert sorted(named) == sorted(there)
+
+
+def test_the_page_lists_every_key_as_the_command_does() -> None:
+    page = (ROOT / "docs" / "linting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| `([a-z-]+)` \| (.+?) \|$", page)
+    assert rows == [(name, key.summary) for name, key in KEYS.items()]

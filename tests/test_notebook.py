@@ -58,7 +58,7 @@ def test_names_live_on_in_later_cells() -> None:
         ("jsonl", '"cell": 2'),
         ("sarif", '"name": "cell 2"'),
         ("github", "::n.ipynb (cell 2):4:16: FAL101"),
-        ("gitlab", '"begin": 4'),
+        ("gitlab", '"begin": 1'),
         ("junit", 'name="FAL101 cell 2 4:16"'),
     ],
 )

@@ -18,7 +18,7 @@ from fa_lint.findings import Diagnostic, Level, Place, RelatedPlace
 from fa_lint.installing import NEEDS_RUNTIME
 from fa_lint.output import FORMATS, render_statistics
 from fa_lint.rules import ENGINE_CODES, registry
-from tests.conftest import CLAMPED, MIXED, UNSAFE, Lint, diagnostics_of, notebook, write
+from tests.conftest import CLAMPED, MIXED, SAFE, UNSAFE, Lint, diagnostics_of, notebook, write
 
 _SCHEMA = Path(__file__).parents[1].parent / "shared" / "schemas" / "sarif-2.1.0.json"
 
@@ -47,8 +47,9 @@ def test_full(fa_lint: Lint) -> None:
         f"    = computes: {found['computes']}\n"
         f"    = fix: {found['fix']['message']} (--fix --unsafe-fixes)\n"
         f"    = at run time: {found['runtime']}\n"
+        "    = rule: https://github.com/fa-lint/fa-lint/blob/main/docs/rules/FAL101.md\n"
         "\n"
-        "Found 1 error in 1 file. 1 with --fix --unsafe-fixes.\n"
+        "Found 1 error in 1 file. 1 fixable with --fix --unsafe-fixes.\n"
     )
     assert found["runtime"] == "fa_lint_runtime.safe_norm"
 
@@ -61,22 +62,24 @@ def test_full_shows_the_evidence(fa_lint: Lint) -> None:
     because = [f"    = because: {r['message']} (a.py:4:{r['location']['column']})" for r in found["related"]]
     assert len(because) >= 1
     assert [line for line in text.splitlines() if line.startswith("    = because")] == because
-    assert text.endswith(f"Found 1 error in 1 file. 1 with --fix --unsafe-fixes. {NEEDS_RUNTIME}\n")
+    assert text.endswith(f"Found 1 error in 1 file. 1 fixable with --fix --unsafe-fixes. {NEEDS_RUNTIME}\n")
 
 
 def test_full_summary(fa_lint: Lint) -> None:
     write("a.py", MIXED + "y = 1  # noqa: FAL102\n")
     write("b.py", MIXED)
     last = fa_lint(".").stdout.splitlines()[-1]
-    assert last == "Found 2 errors, 1 warning, 2 hints in 2 files. 1 fixable with --fix. 2 with --fix --unsafe-fixes."
+    assert last == "Found 2 errors, 1 warning, 2 hints in 2 files. 1 fixable with --fix, 3 with --fix --unsafe-fixes."
 
 
 def test_concise(fa_lint: Lint) -> None:
     write("a.py", MIXED)
     messages = [found["message"] for found in _json(fa_lint, "a.py")]
     assert fa_lint("a.py", "--output-format", "concise").stdout == (
-        f"a.py:4:16: FAL101 [*] error: {messages[0]}\na.py:7:12: FAL103 hint: {messages[1]}\n"
+        f"a.py:4:16: FAL101 error: {messages[0]}\na.py:7:12: FAL103 hint: {messages[1]}\n"
     )
+    write("a.py", SAFE)
+    assert fa_lint("a.py", "--output-format", "concise").stdout.startswith("a.py:6:9: FAL402 [*] error: ")
 
 
 def test_github(fa_lint: Lint) -> None:
@@ -103,9 +106,10 @@ def test_github_escapes() -> None:
 
 def test_statistics() -> None:
     assert render_statistics(Report()) == ""
-    report = Report(diagnostics_of(MIXED) + diagnostics_of(UNSAFE) * 11)
+    report = Report(diagnostics_of(MIXED) + diagnostics_of(UNSAFE) * 11 + diagnostics_of(SAFE))
     assert render_statistics(report) == (
-        "12  FAL101  [*]  negative-norm-order\n 1  FAL103       norm-keepdim-without-dim\n"
+        "12  FAL101       negative-norm-order\n 1  FAL103       norm-keepdim-without-dim\n"
+        " 1  FAL402  [*]  unregistered-feedback\n"
     )
 
 
@@ -156,7 +160,7 @@ _RUFF = {"cell", "code", "end_location", "filename", "fix", "location", "message
 def test_json_has_ruffs_fields(fa_lint: Lint) -> None:
     write("a.py", CLAMPED)
     [found] = _json(fa_lint, "a.py")
-    assert _RUFF | {"name", "level", "runtime", "related", "computes"} == set(found)
+    assert _RUFF | {"name", "level", "runtime", "related", "computes", "path"} == set(found)
     assert found["filename"] == os.path.abspath("a.py")
     assert found["cell"] is None
     assert found["location"] == {"row": 4, "column": 12}

@@ -13,6 +13,7 @@ from fa_lint.output.github import render_github
 from fa_lint.output.gitlab import render_gitlab
 from fa_lint.output.json import render_json, render_jsonl
 from fa_lint.output.junit import render_junit
+from fa_lint.output.rdjson import render_rdjson
 from fa_lint.output.sarif import render_sarif
 from fa_lint.output.statistics import render_statistics
 
@@ -28,5 +29,6 @@ FORMATS: MappingProxyType[str, Callable[[Report], str]] = MappingProxyType(
         "github": render_github,
         "gitlab": render_gitlab,
         "junit": render_junit,
+        "rdjson": render_rdjson,
     }
 )

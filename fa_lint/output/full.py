@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from fa_lint.console import plural
 from fa_lint.engine import Report
 from fa_lint.escaping import visible
-from fa_lint.findings import Applicability, Diagnostic, Level
+from fa_lint.findings import Diagnostic, Level
 from fa_lint.installing import NEEDS_RUNTIME
-from fa_lint.output._common import where
+from fa_lint.output._common import has_safe_fix, rule_url, where
 
-__all__ = ["print_full", "render_full"]
+__all__ = ["Look", "render_full"]
 
 _COLOURS = {Level.ERROR: "bold red", Level.WARNING: "bold yellow", Level.HINT: "bold cyan"}
 _TAB = 4
@@ -22,27 +24,42 @@ _TAB = 4
 _WIDE = 1_000_000
 
 
-def render_full(report: Report, *, colour: bool = False) -> str:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the findings are shown: a terminal has links and a limit, a pipe neither."""
+
+    colour: bool = False
+    links: bool = False
+    most: int | None = None
+    summary: bool = True
+
+
+def render_full(report: Report, look: Look = Look()) -> str:
     """A frame with a caret for every finding."""
     stream = io.StringIO()
-    system: Literal["standard"] | None = "standard" if colour else None
-    colours: dict[str, Any] = {"force_terminal": colour, "no_color": not colour, "color_system": system}
-    print_full(report, Console(file=stream, width=_WIDE, legacy_windows=False, **colours))
+    system: Literal["standard"] | None = "standard" if look.colour else None
+    colours: dict[str, Any] = {"force_terminal": look.colour, "no_color": not look.colour, "color_system": system}
+    console = Console(file=stream, width=_WIDE, legacy_windows=False, **colours)
+    for found in report.diagnostics[: look.most]:
+        for line in _block(found, look):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print()
+    more = len(report.diagnostics) - len(report.diagnostics[: look.most])
+    if more:
+        text = (
+            f"{plural(more, 'more finding')} not shown; --max-findings 0 shows all, --statistics counts them by rule."
+        )
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
+    if look.summary:
+        console.print(_summary(report), soft_wrap=True, highlight=False, markup=False)
     return stream.getvalue()
 
 
-def print_full(report: Report, console: Console) -> None:
-    """Print the findings to a rich console, which decides on colours."""
-    for found in report.diagnostics:
-        for line in _block(found):
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
-        console.print()
-    console.print(_summary(report), soft_wrap=True, highlight=False, markup=False)
-
-
-def _block(found: Diagnostic) -> list[Text]:
+def _block(found: Diagnostic, look: Look) -> list[Text]:
     colour = _COLOURS[found.level]
-    head = Text.assemble((where(found), "bold"), " ", (visible(found.code), colour), " ", (f"{found.level}", colour))
+    page = rule_url(found.code)
+    code = f"{colour} link {page}" if page and look.links else colour
+    head = Text.assemble((where(found), "bold"), " ", (visible(found.code), code), " ", (f"{found.level}", colour))
     head.append(visible(f" {found.name}: {found.message}"))
     lines = [head]
     width = len(str(max((row for row, _ in found.frame), default=1)))
@@ -59,10 +76,12 @@ def _block(found: Diagnostic) -> list[Text]:
         at = f"{visible(place.path)}{cell}:{place.start.row}:{place.start.column}"
         lines.append(Text.assemble((f"{label}= because: ", "blue"), f"{visible(place.message)} ({at})"))
     if found.fix is not None:
-        how = "--fix" if found.fix.applicability is Applicability.SAFE else "--fix --unsafe-fixes"
+        how = "--fix" if has_safe_fix(found) else "--fix --unsafe-fixes"
         lines.append(Text.assemble((f"{label}= fix: ", "blue"), f"{visible(found.fix.message)} ({how})"))
     if found.runtime:
         lines.append(Text.assemble((f"{label}= at run time: ", "blue"), visible(found.runtime)))
+    if page is not None:
+        lines.append(Text.assemble((f"{label}= rule: ", "blue"), page))
     return lines
 
 
@@ -77,19 +96,18 @@ def _carets(found: Diagnostic, row: int, text: str) -> tuple[int, str]:
 
 def _summary(report: Report) -> Text:
     levels = Counter(found.level for found in report.diagnostics)
-    files = f"{report.files} file{'' if report.files == 1 else 's'}"
+    files = plural(report.files, "file")
     if not report.diagnostics:
         return Text(f"No findings in {files}.")
-    counts = ", ".join(
-        f"{levels[level]} {level}{'' if levels[level] == 1 else 's'}" for level in Level if levels[level]
-    )
-    safe = sum(1 for d in report.diagnostics if d.fix is not None and d.fix.applicability is Applicability.SAFE)
-    unsafe = sum(1 for d in report.diagnostics if d.fix is not None and d.fix.applicability is Applicability.UNSAFE)
+    counts = ", ".join(plural(levels[level], str(level)) for level in Level if levels[level])
+    fixable = sum(found.fix is not None for found in report.diagnostics)
+    safe = sum(has_safe_fix(found) for found in report.diagnostics)
     text = f"Found {counts} in {files}."
-    if safe:
-        text += f" {safe} fixable with --fix."
-    if unsafe:
-        text += f" {unsafe} with --fix --unsafe-fixes."
+    commands = [f"{safe} fixable with --fix"] if safe else []
+    if fixable > safe:
+        commands.append(f"{fixable} {'' if safe else 'fixable '}with --fix --unsafe-fixes")
+    if commands:
+        text += f" {', '.join(commands)}."
     if any(found.fix is not None and found.fix.needs_runtime for found in report.diagnostics):
         text += f" {NEEDS_RUNTIME}"
     return Text(text)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from fa_lint.engine import Report
 from fa_lint.escaping import visible
 from fa_lint.findings import Level
-from fa_lint.output._common import relative
+from fa_lint.output._common import file_rows, relative
 
 __all__ = ["render_github"]
 
@@ -26,11 +26,11 @@ def render_github(report: Report) -> str:
         path = relative(found.path)
         cell = f" (cell {found.cell})" if found.cell is not None else ""
         fields = [f"title={_property(f'fa-lint ({found.code})')}", f"file={_property(path)}"]
-        # GitHub refuses columns on a range of lines, and a cell's rows are not the file's.
-        if found.cell is None:
-            fields += [f"line={found.start.row}", f"endLine={found.end.row}"]
-            if found.start.row == found.end.row:
-                fields += [f"col={found.start.column}", f"endColumn={found.end.column}"]
+        first, last = file_rows(found)
+        fields += [f"line={first}", f"endLine={last}"]
+        # GitHub refuses columns on a range of lines, and a cell's columns are not the file's.
+        if found.cell is None and first == last:
+            fields += [f"col={found.start.column}", f"endColumn={found.end.column}"]
         place = f"{path}{cell}:{found.start.row}:{found.start.column}"
         message = _data(f"{place}: {found.code} {found.message}")
         lines.append(f"::{_COMMANDS[found.level]} {','.join(fields)}::{message}")

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from fa_lint.engine import Report
 from fa_lint.escaping import to_json
 from fa_lint.findings import Diagnostic, Level
-from fa_lint.output._common import relative
+from fa_lint.output._common import file_rows, relative
 
 __all__ = ["render_gitlab"]
 
@@ -27,13 +27,14 @@ def render_gitlab(report: Report) -> str:
         path = relative(found.path)
         stem = "\0".join((found.code, path, _content(found)))
         seen[stem] += 1
+        first, last = file_rows(found)
         fingerprint = blake2b(f"{stem}\0{seen[stem]}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         issues.append(
             {
                 "check_name": found.code,
                 "description": f"{found.name}: {found.message}",
                 "fingerprint": fingerprint,
-                "location": {"lines": {"begin": found.start.row, "end": found.end.row}, "path": path},
+                "location": {"lines": {"begin": first, "end": last}, "path": path},
                 "severity": _SEVERITIES[found.level],
             }
         )

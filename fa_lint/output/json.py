@@ -6,7 +6,7 @@ from typing import Any
 from fa_lint.engine import Report
 from fa_lint.escaping import to_json
 from fa_lint.findings import Diagnostic, Place
-from fa_lint.output._common import rule_url
+from fa_lint.output._common import relative, rule_url
 
 __all__ = ["as_dict", "render_json", "render_jsonl"]
 
@@ -16,7 +16,10 @@ def _place(place: Place) -> dict[str, int]:
 
 
 def as_dict(found: Diagnostic) -> dict[str, Any]:
-    """A finding under Ruff's field names, plus ``name``, ``level``, ``computes``, ``runtime`` and ``related``."""
+    """A finding under Ruff's field names, plus ``name``, ``level``, ``computes``, ``path``, ``runtime``, ``related``.
+
+    ``filename`` is absolute, as Ruff's is; ``path`` counts from the top of the repository, wherever the run started.
+    """
     fix = found.fix
     return {
         "cell": found.cell,
@@ -43,6 +46,7 @@ def as_dict(found: Diagnostic) -> dict[str, Any]:
         "message": found.message,
         "name": found.name,
         "noqa_row": found.noqa_row,
+        "path": relative(found.path),
         "related": [
             {
                 "cell": r.cell,

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import os
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
@@ -9,7 +8,7 @@ from fa_lint._version import __version__
 from fa_lint.engine import Report
 from fa_lint.escaping import to_json
 from fa_lint.findings import Diagnostic, Level, Place
-from fa_lint.output._common import rule_url
+from fa_lint.output._common import base_folder, file_rows, relative, rule_url
 from fa_lint.rules import ENGINE_CODES, registry
 
 __all__ = ["render_sarif"]
@@ -22,12 +21,10 @@ _ENGINE_TEXT = {
 
 
 def _uri(path: str) -> dict[str, str]:
-    if os.path.isabs(path):
-        below = os.path.relpath(path)
-        if below.startswith(".."):
-            return {"uri": Path(path).as_uri()}
-        path = below
-    return {"uri": quote(PurePath(path).as_posix(), errors="surrogateescape"), "uriBaseId": "%SRCROOT%"}
+    shown = PurePath(relative(path))
+    if shown.is_absolute():
+        return {"uri": shown.as_uri()}
+    return {"uri": quote(shown.as_posix(), errors="surrogateescape"), "uriBaseId": "%SRCROOT%"}
 
 
 def _region(start: Place, end: Place) -> dict[str, int]:
@@ -43,15 +40,24 @@ def _location(path: str, start: Place, end: Place, cell: int | None, message: st
     return location
 
 
+def _finding_location(found: Diagnostic) -> dict[str, Any]:
+    location = _location(found.path, found.start, found.end, found.cell)
+    if found.cell is not None:
+        # Rows of the file, which services count in; a cell's columns are not the file's.
+        first, last = file_rows(found)
+        location["physicalLocation"]["region"] = {"startLine": first, "endLine": last}
+    return location
+
+
 def _rules() -> list[dict[str, Any]]:
-    rules = [
+    rules: list[dict[str, Any]] = [
         {
             "id": code,
             "name": rule.name,
             "shortDescription": {"text": rule.summary},
             "fullDescription": {"text": rule.summary},
             "help": {"text": rule.documentation(), "markdown": rule.documentation()},
-            "helpUri": rule_url(code),
+            **({"helpUri": url} if (url := rule_url(code)) else {}),
             "defaultConfiguration": {"level": _LEVELS[rule.level], "enabled": rule.default},
             "properties": {"pitfall": rule.pitfall, "runtime": rule.runtime},
         }
@@ -80,7 +86,7 @@ def _result(found: Diagnostic, index: dict[str, int]) -> dict[str, Any]:
         **({"ruleIndex": index[found.code]} if found.code in index else {}),
         "level": _LEVELS[found.level],
         "message": {"text": found.message},
-        "locations": [_location(found.path, found.start, found.end, found.cell)],
+        "locations": [_finding_location(found)],
     }
     if found.related:
         result["relatedLocations"] = [_location(r.path, r.start, r.end, r.cell, r.message) for r in found.related]
@@ -98,7 +104,7 @@ def render_sarif(report: Report) -> str:
     """SARIF 2.1.0 with the metadata of every rule."""
     rules = _rules()
     index = {rule["id"]: number for number, rule in enumerate(rules)}
-    root = Path.cwd().as_uri() + "/"
+    root = base_folder().as_uri() + "/"
     log = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",

@@ -5,6 +5,7 @@ A plug-in is an entry point of the group ``fa_lint.rules`` that names a :class:`
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 import re
@@ -23,6 +24,8 @@ __all__ = [
     "Question",
     "Rule",
     "RuleError",
+    "close_to",
+    "code_of",
     "registry",
     "select",
 ]
@@ -80,6 +83,21 @@ def registry() -> MappingProxyType[str, Rule]:
             raise RuleError(rule.code, f"declared twice, by {type(found[rule.code]).__name__} and {rule.__name__}")
         found[rule.code] = rule()
     return MappingProxyType(dict(sorted(found.items())))
+
+
+def code_of(given: str) -> str | None:
+    """Return the code that a code or the name of a rule stands for, in any case; None for what is neither."""
+    names = {code: rule.name for code, rule in registry().items()} | dict(ENGINE_CODES)
+    wanted = given.casefold()
+    return next((code for code, name in names.items() if wanted in (code.casefold(), name.casefold())), None)
+
+
+def close_to(given: str) -> str:
+    """Return a suggestion for what :func:`code_of` does not know, as the end of an error message."""
+    names = {code: rule.name for code, rule in registry().items()} | dict(ENGINE_CODES)
+    known = [*names, *names.values()]
+    close = difflib.get_close_matches(given.upper(), known, 1) or difflib.get_close_matches(given.lower(), known, 1)
+    return f"; did you mean `{close[0]}`?" if close else ""
 
 
 def select(codes: frozenset[str]) -> list[Rule]:

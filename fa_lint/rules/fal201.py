@@ -25,6 +25,10 @@ __all__ = ["ClampedGradientCosine"]
 # An eps that somebody wrote counts above this.
 _MEANT = 1e-12
 _DEFAULT = 1e-8
+_OTHERS = {
+    "loss": "adds 1e-12 to each squared norm",
+    "sklearn": "does not normalise rows with a norm below 1.2e-6",
+}
 
 
 class ClampedGradientCosine(Rule):
@@ -208,7 +212,7 @@ class ClampedGradientCosine(Rule):
                 yield self.find(
                     facts,
                     call.call,
-                    _message(call.label, role.kind, computed, ""),
+                    _message(call.label, role.kind, computed, _OTHERS[call.kind]),
                     computes=FLOORS[call.kind],
                     level=Level.ERROR if computed else Level.WARNING,
                     related=related(facts, role),
@@ -227,14 +231,14 @@ class ClampedGradientCosine(Rule):
         level = Level.ERROR if vector.computed and vector.name != t.WHOLE else Level.WARNING
         if cosine.written and cosine.size is not None and cosine.size < _DEFAULT:
             level = Level.HINT
-        written = f" (eps={cosine.size:g})" if cosine.written and cosine.size is not None else ""
+        eps = f"{cosine.size or _DEFAULT:g}".replace("e-0", "e-")
         call = next((c for c in clamped_cosines(facts) if c.call is cosine.call), None)
         finding = Finding(
             self.code,
             *facts.span(cosine.call),
-            _message(cosine.label, vector.role.value, vector.computed, written),
+            _message(cosine.label, vector.role.value, vector.computed, f"clamps each norm at eps={eps}"),
             level,
-            FLOORS["similarity"].replace("1e-8", f"{cosine.size or 1e-8:g}".replace("1e-08", "1e-8")),
+            FLOORS["similarity"].replace("1e-8", eps),
             safe_cosine_fix(call, facts) if call is not None else None,
             related_steps(values, vector.evidence),
             eps_fix(call, facts, vector.computed) if call is not None else None,
@@ -246,6 +250,8 @@ class ClampedGradientCosine(Rule):
             yield from at_calls(finding, cosine.module, gradients, values, what, "use `safe_cosine`")
 
 
-def _message(label: str, kind: str, computed: bool, written: str) -> str:
+def _message(label: str, kind: str, computed: bool, floored: str) -> str:
     certainty = f"a {kind}" if computed else f"what is named like a {kind}"
-    return f"`{label}`{written} on {certainty}: its floor shrinks the cosine of small vectors without a word; use `safe_cosine`"
+    return (
+        f"`{label}` on {certainty} {floored}, so the cosine of small gradients comes out too small; use `safe_cosine`"
+    )

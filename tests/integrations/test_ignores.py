@@ -68,7 +68,7 @@ def test_a_reason(fa_lint: Lint) -> None:
 def test_a_path_behind_the_flag_is_no_reason(fa_lint: Lint) -> None:
     write("a.py")
     result = fa_lint("--add-ignore", "a.py")
-    assert (result.exit_code, result.stderr) == (0, "Silenced 1 finding in 1 file.\n")
+    assert (result.exit_code, result.stderr) == (0, "Silenced 1 finding in 1 file: FAL101 negative-norm-order.\n")
     assert Path("a.py").read_text().endswith("  # fa-lint: ignore[FAL101]\n")
 
 
@@ -97,7 +97,7 @@ def test_notebooks_in_the_right_cell(fa_lint: Lint) -> None:
     document = notebook(*cells, metadata={"kernelspec": {"name": "python3", "display_name": "é"}})
     write("n.ipynb", json.dumps(document, indent=1))
     result = fa_lint("n.ipynb", "--add-ignore", "--ignore", "FAL900")
-    assert (result.exit_code, result.stderr) == (0, "Silenced 3 findings in 1 file.\n")
+    assert (result.exit_code, result.stderr) == (0, "Silenced 3 findings in 1 file: FAL101 negative-norm-order (3).\n")
     new = nbformat.read("n.ipynb", as_version=4)
     assert [cell.source for cell in new.cells] == [
         "import torch",

@@ -34,7 +34,7 @@ def diagnostic_of(found: Diagnostic, document: Document) -> types.Diagnostic:
         message=message,
         severity=_SEVERITIES[found.level],
         code=found.code,
-        code_description=types.CodeDescription(rule_url(found.code)),
+        code_description=types.CodeDescription(url) if (url := rule_url(found.code)) else None,
         source="fa-lint",
         tags=[types.DiagnosticTag.Unnecessary] if found.code == "FAL901" else None,
         related_information=_related(found, document) or None,

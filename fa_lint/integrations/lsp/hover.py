@@ -65,4 +65,6 @@ def _page(code: str) -> str:
     rule = registry().get(code)
     name = rule.name if rule is not None else ENGINE_CODES[code]
     text = rule.documentation() if rule is not None else ENGINE_PAGES[code]
-    return f"# [{code} {name}]({rule_url(code)})\n\n{text}"
+    url = rule_url(code)
+    title = f"{code} {name}"
+    return f"# {f'[{title}]({url})' if url else title}\n\n{text}"
