@@ -21,7 +21,9 @@ class Outcome:
     holds: bool
 
 
-def siblings(rules: Iterable[str] = RULES, rewrites: Iterable[str] | None = None) -> Iterator[tuple[Seed, Rewrite, Program]]:
+def siblings(
+    rules: Iterable[str] = RULES, rewrites: Iterable[str] | None = None
+) -> Iterator[tuple[Seed, Rewrite, Program]]:
     """The rewritten programs that differ from their seed, in a fixed order."""
     wanted = list(REWRITES if rewrites is None else rewrites)
     for seed in seeds():

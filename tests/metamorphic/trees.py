@@ -164,9 +164,11 @@ def is_import(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Import | ast.ImportFrom)
 
 
-def after_imports(tree: ast.Module) -> int:
-    """Where a new definition goes."""
-    return max((n + 1 for n, s in enumerate(tree.body) if is_import(s)), default=0)
+def first_definition(tree: ast.Module) -> int:
+    """Where a new definition goes: below the imports and the constants."""
+    imports = max((n + 1 for n, s in enumerate(tree.body) if is_import(s)), default=0)
+    definitions = (n for n, s in enumerate(tree.body) if isinstance(s, ast.FunctionDef | ast.ClassDef))
+    return max(imports, next(definitions, imports))
 
 
 def ensure_import(tree: ast.Module, line: str) -> None:

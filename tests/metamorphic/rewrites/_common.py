@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from ..programs import Draft, Program
-from ..trees import Parents, after_imports, imported, marked, top_names
+from ..trees import Parents, first_definition, imported, marked, top_names
 
 # Returns None where the rewrite does not apply to the seed.
 Apply = Callable[[Draft], Draft | Program | None]
@@ -38,7 +38,7 @@ def is_cosine(node: ast.AST) -> bool:
 def focus(draft: Draft) -> list[ast.AST]:
     """The expressions that a rewrite changes: those marked, else the cosines around them."""
     parents = Parents(draft.tree)
-    found = [node for node in marked(draft.tree) if isinstance(node, ast.expr) and list(operands(node))]
+    found = [node for node in marked(draft.tree) if isinstance(node, ast.expr) and values_in(draft, node)]
     if found:
         return found
     for node in marked(draft.tree):
@@ -46,7 +46,7 @@ def focus(draft: Draft) -> list[ast.AST]:
         if isinstance(statement, ast.AugAssign) and list(operands(statement.value)):
             return [statement.value]
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Subscript):
-            if list(operands(statement.targets[0])):
+            if values_in(draft, statement.targets[0]) and draft.seed.rule == "FAL203":
                 return [statement.targets[0]]
     functions = [f for node in marked(draft.tree) if (f := parents.function(node)) is not None]
     for holder in (*functions, draft.tree):
@@ -95,6 +95,7 @@ def values_in(draft: Draft, node: ast.AST) -> dict[str, list[ast.expr]]:
     top = {name for s in draft.tree.body for name in top_names(s)} | imported(draft.tree) | set(dir(builtins))
     function = Parents(draft.tree).function(node)
     numbers = _numbers(function) if function is not None else set()
+    top |= _bound_below(node)
     found: dict[str, list[ast.expr]] = {}
     for value in operands(node):
         text = ast.unparse(value)
@@ -102,6 +103,17 @@ def values_in(draft: Draft, node: ast.AST) -> dict[str, list[ast.expr]]:
         if local and not text.endswith((".dim", "sensitivity", "eps")):
             found.setdefault(text, []).append(value)
     return dict(list(found.items())[:2])
+
+
+def _bound_below(node: ast.AST) -> set[str]:
+    """The names that comprehensions and lambdas inside ``node`` bind."""
+    found: set[str] = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.comprehension):
+            found |= {n.id for n in ast.walk(inner.target) if isinstance(n, ast.Name)}
+        elif isinstance(inner, ast.arg):
+            found.add(inner.arg)
+    return found
 
 
 def _numbers(function: ast.FunctionDef) -> set[str]:
@@ -135,5 +147,5 @@ def before(block: list[ast.stmt], statement: ast.stmt, added: list[ast.stmt]) ->
 
 def define(draft: Draft, code: list[ast.stmt]) -> None:
     """Add definitions below the imports."""
-    place = after_imports(draft.tree)
+    place = first_definition(draft.tree)
     draft.tree.body[place:place] = deepcopy(code)

@@ -54,7 +54,8 @@ def _library(node: ast.Call) -> Cosine | None:
         number: str | None = "1"
     else:
         number = ast.unparse(dim)
-    return Cosine(vectors[0], vectors[1], number, keywords.get("eps"), True, False, False)
+    eps = keywords.get("eps", node.args[3] if len(node.args) > 3 else None)
+    return Cosine(vectors[0], vectors[1], number, eps, True, False, False)
 
 
 def _product(node: ast.expr) -> tuple[ast.expr, ast.expr, str | None, bool] | None:

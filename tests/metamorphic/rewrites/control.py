@@ -20,7 +20,10 @@ _VALUES: dict[str, tuple[str, str]] = {
     "a dict with a default": ("table_N = {'k': value_m}\nitem_N = table_N.get('k', value_m)", "item_N"),
     "or": ("item_N = None\nitem_N = value_m if item_N is None else item_N", "item_N"),
     "a loop that overwrites": ("item_N = None\nfor t in [value_m]:\n    item_N = t", "item_N"),
-    "a match": ("match 1:\n    case 1:\n        item_N = value_m\n    case _:\n        item_N = value_m.clone()", "item_N"),
+    "a match": (
+        "match 1:\n    case 1:\n        item_N = value_m\n    case _:\n        item_N = value_m.clone()",
+        "item_N",
+    ),
 }
 # How a statement may be wrapped; ``pass`` stands for it.
 _WRAPPED = {

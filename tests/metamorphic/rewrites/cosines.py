@@ -47,19 +47,19 @@ _PRODUCTS = {
     "einsum of rows": Way("torch.einsum('...i,...i->...', x, y) / NORMS", whole=False),
     "tensordot": Way("torch.tensordot(x.flatten(), y.flatten(), dims=1) / NORMS", whole=True),
     "a loop that adds up": Way(
-        "total_m / NORMS", "total_m = 0.0\nfor u, v in zip([x], [y]):\n    total_m += (u * v).sum(SUM)"
+        "total_m / NORMS", "total_m = 0.0\nfor s_m, t_m in zip([x], [y]):\n    total_m += (s_m * t_m).sum(SUM)"
     ),
     "a loop of three sums": Way(
         "total_m / FLOOR(nx_m ** 0.5 * ny_m ** 0.5)",
-        "total_m, nx_m, ny_m = 0.0, 0.0, 0.0\nfor u, v in zip([x], [y]):\n    total_m += (u * v).sum(SUM)\n"
-        "    nx_m += (u * u).sum(SUM)\n    ny_m += (v * v).sum(SUM)",
+        "total_m, nx_m, ny_m = 0.0, 0.0, 0.0\nfor s_m, t_m in zip([x], [y]):\n    total_m += (s_m * t_m).sum(SUM)\n"
+        "    nx_m += (s_m * s_m).sum(SUM)\n    ny_m += (t_m * t_m).sum(SUM)",
     ),
-    "sum of a generator": Way("sum((u * v).sum(SUM) for u, v in zip([x], [y])) / NORMS"),
+    "sum of a generator": Way("sum((s_m * t_m).sum(SUM) for s_m, t_m in zip([x], [y])) / NORMS"),
     "sums of generators below": Way(
-        "sum((u * v).sum(SUM) for u, v in zip([x], [y])) / "
-        "FLOOR(sum(u.pow(2).sum(SUM) for u in [x]) ** 0.5 * sum(v.pow(2).sum(SUM) for v in [y]) ** 0.5)"
+        "sum((s_m * t_m).sum(SUM) for s_m, t_m in zip([x], [y])) / "
+        "FLOOR(sum(s_m.pow(2).sum(SUM) for s_m in [x]) ** 0.5 * sum(t_m.pow(2).sum(SUM) for t_m in [y]) ** 0.5)"
     ),
-    "a stacked sum": Way("torch.stack([(u * v).sum(SUM) for u, v in zip([x], [y])]).sum(0) / NORMS"),
+    "a stacked sum": Way("torch.stack([(s_m * t_m).sum(SUM) for s_m, t_m in zip([x], [y])]).sum(0) / NORMS"),
     "div": Way("(x * y).sum(SUM).div(NORMS)"),
     "torch.div": Way("torch.div((x * y).sum(SUM), NORMS)"),
     "one factor at a time": Way("(x * y).sum(SUM) / FLOOR(NX) / FLOOR(NY)"),
@@ -116,9 +116,7 @@ _UNITS = {
     "units by map": Way(
         "(u_m * v_m).sum(SUM)", "u_m, v_m = map(unit_m, (x, y))", definitions="def unit_m(t):\n    return t / FLOOR(KT)"
     ),
-    "units in a list": Way(
-        "(units_m[0] * units_m[1]).sum(SUM)", "units_m = [t / FLOOR(KT) for t in (x, y)]"
-    ),
+    "units in a list": Way("(units_m[0] * units_m[1]).sum(SUM)", "units_m = [t / FLOOR(KT) for t in (x, y)]"),
     "one unit vector": Way("(u_m * y).sum(SUM) / FLOOR(NY)", "u_m = x / FLOOR(KX)"),
     "units of a stack": Way(
         "(units_m[0] * units_m[1]).sum()",
@@ -188,7 +186,7 @@ _FLOORS = {
     ),
     "a dict of settings": Way("XY / (NX * NY + SETTINGS_M['eps'])", definitions="SETTINGS_M = {'eps': E}"),
     "a power": Way("XY / (NX * NY + 10 ** -8)"),
-    "where": Way("XY / torch.where(NX * NY < E, E, NX * NY)", "E_m = E"),
+    "where": Way("XY / torch.where(NX * NY < E, E, NX * NY)"),
     "a conditional": Way("XY / (below_m if below_m > E else E)", "below_m = NX * NY"),
     "a tensor": Way("XY / (NX * NY + torch.tensor(E))"),
 }
@@ -211,7 +209,6 @@ _LIBRARIES = {
     ),
     "*pair": Way("torch.cosine_similarity(*pair_m, dim=DN)", "pair_m = (x, y)"),
     "**options": Way("torch.cosine_similarity(x, y, **options_m)", "options_m = {'dim': DN}"),
-    "one minus": Way("1 - (1 - torch.cosine_similarity(x, y, dim=DN))"),
     "unsqueezed": Way("torch.cosine_similarity(x.unsqueeze(0), y.unsqueeze(0), dim=-1).squeeze(0)", whole=True),
 }
 
@@ -273,15 +270,13 @@ def _fits(draft: Draft, way: Way, cosine: Cosine) -> bool:
     if cosine.is_numpy:
         return False
     if way in _LIBRARIES.values():
-        return draft.seed.rule not in ("FAL201", "FAL202") or cosine.eps is None
+        return cosine.eps is None or not cosine.is_library
     if draft.seed.rule in _FLOORED:
         return cosine.eps is not None
     return way not in _FLOORS.values()
 
 
-def _mark(
-    draft: Draft, node: ast.expr, new: ast.expr, code: list[ast.stmt], definitions: str, way: Way
-) -> None:
+def _mark(draft: Draft, node: ast.expr, new: ast.expr, code: list[ast.stmt], definitions: str, way: Way) -> None:
     """The finding of the quotient may stand where its floor, its unit vectors or its helper went."""
     numbers = drop_marks(node)
     add_marks(new, numbers)
@@ -316,7 +311,7 @@ class _Writer:
     def __call__(self, template: str) -> str:
         dim = self.cosine.dim
         own, other = ("x", "y") if not self.cosine.is_projection else ("y", "y")
-        text = template.replace("NORMS", f"FLOOR(NX * NY)")
+        text = template.replace("NORMS", "FLOOR(NX * NY)")
         for name, vector in (("NX", own), ("NY", other)):
             text = text.replace(name, self.norm.replace("V", vector))
         for name, vector in (("KX", "x"), ("KY", "y"), ("KT", "t")):
@@ -347,7 +342,9 @@ def _floored(text: str, eps: str) -> str:
 
 
 def _ways(family: str, ways: dict[str, Way]) -> list[Rewrite]:
-    return [Rewrite(f"{family}: {name}", family, lambda draft, way=way: _spell(draft, way)) for name, way in ways.items()]
+    return [
+        Rewrite(f"{family}: {name}", family, lambda draft, way=way: _spell(draft, way)) for name, way in ways.items()
+    ]
 
 
 def _norm(spelling: str) -> Rewrite:
@@ -359,11 +356,9 @@ _LIBRARY_WAYS = {
     name: Way(w.result, w.prelude, w.whole, w.definitions, w.line, _LIBRARY) for name, w in _LIBRARIES.items()
 }
 _LIBRARIES = _LIBRARY_WAYS
-_FLOORS = {
-    name: Way(w.result, w.prelude, w.whole, w.definitions, w.line, _FLOORED) for name, w in _FLOORS.items()
-}
+_FLOORS = {name: Way(w.result, w.prelude, w.whole, w.definitions, w.line, _FLOORED) for name, w in _FLOORS.items()}
 _UNITS = {
-    name: Way(w.result, w.prelude, w.whole, w.definitions, w.line, _FLOORED + ("FAL204", "FAL404"), w.level)
+    name: Way(w.result, w.prelude, w.whole, w.definitions, w.line, (*_FLOORED, "FAL204", "FAL404"), w.level)
     for name, w in _UNITS.items()
 }
 REWRITES = [

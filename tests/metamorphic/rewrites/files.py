@@ -32,7 +32,9 @@ def _parts(text: str) -> list[tuple[int, int]]:
     """First and last row of each cell: the imports, then each statement."""
     body = ast.parse(text).body
     starts = [min([s.lineno, *(d.lineno for d in getattr(s, "decorator_list", []))]) for s in body]
-    cuts = [starts[0]] + [start for n, start in enumerate(starts) if n and not (is_import(body[n]) and is_import(body[n - 1]))]
+    cuts = [starts[0]] + [
+        start for n, start in enumerate(starts) if n and not (is_import(body[n]) and is_import(body[n - 1]))
+    ]
     last = len(text.splitlines())
     return [(cut, (cuts[n + 1] - 1) if n + 1 < len(cuts) else last) for n, cut in enumerate(cuts)]
 

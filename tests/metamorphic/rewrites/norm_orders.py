@@ -32,7 +32,7 @@ def _norm(draft: Draft) -> tuple[ast.Call, ast.expr, ast.expr] | None:
         return None
     for node in marked(draft.tree):
         for call in ast.walk(node):
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and "norm" == call.func.attr[-4:]:
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr[-4:] == "norm":
                 source = ast.unparse(call.func.value)
                 if source.startswith(("np", "jnp", "LA", "torch", "F", "numpy")):
                     if len(call.args) == 2 and not source.startswith(("np", "jnp")):
@@ -74,5 +74,9 @@ def _order(draft: Draft, way: str) -> Draft | None:
 
 REWRITES = [
     *(Rewrite(f"norm as {way}", "norm orders", lambda draft, way=way: _spelled(draft, way)) for way in _NORMS),
-    *(Rewrite(f"order by {way}", "norm orders", lambda draft, way=way: _order(draft, way)) for way in _ORDERS if _ORDERS[way][1]),
+    *(
+        Rewrite(f"order by {way}", "norm orders", lambda draft, way=way: _order(draft, way))
+        for way in _ORDERS
+        if _ORDERS[way][1]
+    ),
 ]

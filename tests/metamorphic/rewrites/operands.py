@@ -91,7 +91,12 @@ _WAYS: dict[str, tuple[str, str, str, str]] = {
     ),
     "a closure": ("def give_N():\n    return value_m", "give_N()", "", ""),
     "a lambda": ("give_N = lambda: value_m", "give_N()", "", ""),
-    "partial": ("give_N = partial(same_m, value_m)", "give_N()", "def same_m(t):\n    return t", "from functools import partial"),
+    "partial": (
+        "give_N = partial(same_m, value_m)",
+        "give_N()",
+        "def same_m(t):\n    return t",
+        "from functools import partial",
+    ),
     "a function": ("", "same_m(value_m)", "def same_m(t):\n    return t", ""),
     "a function of a function": (
         "",
@@ -129,7 +134,7 @@ def _through(draft: Draft, way: str) -> Draft | None:
     changed = False
     for node in focus(draft):
         for number, group in enumerate(values_in(draft, node).values()):
-            changed |= _take(draft, node, group, prelude.replace("_N", f"_{number}"), after.replace("_N", f"_{number}"))
+            changed |= _take(draft, group, prelude.replace("_N", f"_{number}"), after.replace("_N", f"_{number}"))
         if changed:
             break
     if not changed:
@@ -145,9 +150,9 @@ def _through(draft: Draft, way: str) -> Draft | None:
     return draft
 
 
-def _take(draft: Draft, node: ast.AST, group: list[ast.expr], prelude: str, after: str) -> bool:
+def _take(draft: Draft, group: list[ast.expr], prelude: str, after: str) -> bool:
     """Replace each of ``group``; the first carries a walrus, a function is called for each."""
-    place = hoistable(draft, node)
+    place = hoistable(draft, group[0])
     if place is None and prelude:
         after, prelude = "helper_m(value_m)", ""
     if prelude and place is not None:

@@ -162,8 +162,20 @@ _IMPORTS: dict[str, tuple[str, str, str, str, dict[str, str]]] = {
     "under another name": ("main.py", "meters_m.py", "from meters_m import measure_m as run_m", "run_m", {}),
     "import module as": ("main.py", "meters_m.py", "import meters_m as mm", "mm.measure_m", {}),
     "by star": ("main.py", "meters_m.py", "from meters_m import *", "measure_m", {}),
-    "relatively": ("pkg/main.py", "pkg/meters_m.py", "from .meters_m import measure_m", "measure_m", {"pkg/__init__.py": ""}),
-    "relative module": ("pkg/main.py", "pkg/meters_m.py", "from . import meters_m", "meters_m.measure_m", {"pkg/__init__.py": ""}),
+    "relatively": (
+        "pkg/main.py",
+        "pkg/meters_m.py",
+        "from .meters_m import measure_m",
+        "measure_m",
+        {"pkg/__init__.py": ""},
+    ),
+    "relative module": (
+        "pkg/main.py",
+        "pkg/meters_m.py",
+        "from . import meters_m",
+        "meters_m.measure_m",
+        {"pkg/__init__.py": ""},
+    ),
     "from the parent": (
         "pkg/sub/main.py",
         "pkg/meters_m.py",
@@ -185,7 +197,13 @@ _IMPORTS: dict[str, tuple[str, str, str, str, dict[str, str]]] = {
         "pkg_m.measure_m",
         {"pkg_m/__init__.py": "from .meters_m import *"},
     ),
-    "dotted module": ("main.py", "pkg_m/meters_m.py", "import pkg_m.meters_m", "pkg_m.meters_m.measure_m", {"pkg_m/__init__.py": ""}),
+    "dotted module": (
+        "main.py",
+        "pkg_m/meters_m.py",
+        "import pkg_m.meters_m",
+        "pkg_m.meters_m.measure_m",
+        {"pkg_m/__init__.py": ""},
+    ),
     "a function-level import": ("main.py", "meters_m.py", "", "measure_m", {}),
     "three hops": (
         "main.py",
@@ -203,6 +221,9 @@ _IMPORTS: dict[str, tuple[str, str, str, str, dict[str, str]]] = {
 def _other_module(draft: Draft, way: str) -> Draft | None:
     moved = _moved(draft)
     if moved is None or any(not _constant(draft, name) for name in moved.globals):
+        return None
+    near = [s for s in draft.tree.body if isinstance(s, ast.ImportFrom) and s.level]
+    if {n.id for n in ast.walk(moved.body) if isinstance(n, ast.Name)} & {a.name for s in near for a in s.names}:
         return None
     _named(draft, moved)
     names, arguments = moved.parameters()
@@ -228,7 +249,9 @@ def _other_module(draft: Draft, way: str) -> Draft | None:
 
 
 def _constant(draft: Draft, name: str) -> bool:
-    return any(isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant) for s in draft.tree.body if name in top_names(s))
+    return any(
+        isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant) for s in draft.tree.body if name in top_names(s)
+    )
 
 
 _SOURCES = {
@@ -249,7 +272,12 @@ def _source(draft: Draft, way: str) -> Draft | None:
         group = next(iter(values.values()))
         return _fetched(draft, parents, group, way)
     parents = Parents(draft.tree)
-    group = [n for n in ast.walk(draft.tree) if isinstance(n, ast.Attribute) and n.attr == "grad" and isinstance(n.ctx, ast.Load)]
+    called = {n.func for n in ast.walk(draft.tree) if isinstance(n, ast.Call)}
+    group = [
+        n
+        for n in ast.walk(draft.tree)
+        if isinstance(n, ast.Attribute) and n.attr == "grad" and isinstance(n.ctx, ast.Load) and n not in called
+    ]
     return _fetched(draft, parents, group, way) if group else None
 
 
@@ -281,7 +309,10 @@ def _inline(draft: Draft) -> Draft | None:
         calls = [
             n
             for n in ast.walk(draft.tree)
-            if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == function.name and not n.keywords
+            if isinstance(n, ast.Call)
+            and isinstance(n.func, ast.Name)
+            and n.func.id == function.name
+            and not n.keywords
         ]
         if not isinstance(only, ast.Return) or only.value is None or len(calls) != 1:
             continue

@@ -1,0 +1,26 @@
+"""What is measured today, rounded down: a regression is below one of these. Raise them with every mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .runner import Outcome
+from .table import silence, survival
+
+# By rule, over all siblings: (survival, silence of the look-alikes).
+ALL: dict[str, tuple[float, float]] = {}
+# The same over every SAMPLE_EVERY-th sibling, for the fast suite.
+SAMPLE_EVERY = 97
+SAMPLE: dict[str, tuple[float, float]] = {}
+
+
+def below(outcomes: list[Outcome], rules: Iterable[str], floors: dict[str, tuple[float, float]] = ALL) -> list[str]:
+    """One line for each measure under its floor."""
+    found = []
+    for rule in rules:
+        for what, measured, floor in zip(
+            ("survival", "silence"), (survival(outcomes, rule), silence(outcomes, rule)), floors[rule], strict=True
+        ):
+            if measured < floor:
+                found.append(f"{rule}: {what} {measured:.3f} is below {floor}")
+    return found
