@@ -7,6 +7,7 @@ Everything is found on demand and kept, so a file costs what its rules ask about
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -27,6 +28,8 @@ _MOST_STEPS = 40_000
 _FRAME_DEPTH = 6
 _MOST_CALLS = 64
 _NOTHING: t.Alternatives = ((t.Unknown(), frozenset()),)
+# Identities whose second part is that of the value they come from.
+_DERIVED = (("element",), ("attribute",), ("view",), ("joined",))
 _VIEWS = frozenset({"T", "mT", "H", "mH", "real", "data", "values"})
 
 
@@ -255,6 +258,8 @@ class Evaluator:
                 return self._attribute(frame, node)
             case ir.Call():
                 return self._calls.of(frame, node)
+            case ir.Binary(op="+") if _is_diagonal_sum(node):
+                return t.single(self.trace(frame, node))
             case ir.Binary(op=op, left=left, right=right):
                 return self.operation(frame, node, op, self.of(frame, left), self.of(frame, right))
             case ir.Unary(op="-", operand=operand):
@@ -306,6 +311,9 @@ class Evaluator:
         for a, b, tags in t.both(left, right):
             term: t.Term = t.Unknown()
             match op:
+                case "/" | "*" if isinstance(a, t.Aggregate) and a.how == "trace less one":
+                    half = isinstance(b, t.Constant) and b.value == (2 if op == "/" else 0.5)
+                    term = replace(a, how="cosine of a rotation") if half else t.Unknown()
                 case "*":
                     term = t.multiply(a, b)
                 case "/":
@@ -313,7 +321,9 @@ class Evaluator:
                 case "+":
                     term = t.add(a, b, site)
                 case "-":
-                    term = t.add(a, t.negate(b), site) if isinstance(b, t.Constant) else self._difference(a, b)
+                    term = self._difference(a, b)
+                    if isinstance(term, t.Unknown) and isinstance(b, t.Constant):
+                        term = t.add(a, t.negate(b), site)
                 case "@":
                     term = t.dot(a, b, site)
                 case "**" if isinstance(b, t.Constant) and isinstance(b.value, int | float):
@@ -329,6 +339,10 @@ class Evaluator:
             found.append((term, tags))
         return t.unique(found)
 
+    def trace(self, frame: Frame, node: ir.Node) -> t.Term:
+        """Return the sum of a matrix's diagonal."""
+        return t.Aggregate("trace", t.Unknown(), "unknown", self.site(frame, node))
+
     def _unknown_floor(self, frame: Frame, node: ir.Expr, op: str, a: t.Term, b: t.Term) -> t.Term | None:
         """A norm plus what is called eps."""
         if op != "+" or not isinstance(node, ir.Binary):
@@ -342,6 +356,10 @@ class Evaluator:
         return None
 
     def _difference(self, a: t.Term, b: t.Term) -> t.Term:
+        if isinstance(a, t.Aggregate | t.Monomial) and isinstance(b, t.Constant) and b.value == 1:
+            # Of a rotation: one plus twice the cosine of its angle. <R, S> is the trace of RᵀS.
+            if (isinstance(a, t.Aggregate) and a.how == "trace") or (isinstance(a, t.Monomial) and a.is_inner_product):
+                return t.Aggregate("trace less one", t.Unknown(), "unknown", t.Site(0, 0))
         if isinstance(a, t.Constant) and a.value == 1 and isinstance(b, t.Monomial | t.Aggregate):
             return b  # one minus a cosine is as good as the cosine
         if isinstance(a, t.Vector) and a.lagged and isinstance(b, t.Monomial) and not b.vectors:
@@ -351,6 +369,8 @@ class Evaluator:
     def _mixed(self, frame: Frame, node: ir.Expr, op: str, a: t.Term, b: t.Term) -> t.Term:
         """Something new of two values: its role is that of its parts."""
         vector = self.vector(frame, node, *(x.ident for x in (a, b) if isinstance(x, t.Vector)))
+        if op == "-":
+            vector.name = t.DIFFERENCE
         if vector.role is not t.Role.UNKNOWN or op not in "+-*@":
             return vector
         for part in (a, b):
@@ -784,7 +804,11 @@ class Evaluator:
             case ir.Subscript(index=[ir.Const(value=value_of_key)]):
                 key = value_of_key
         found: list[t.Alternative] = []
-        for term, tags in self._before(frame, flow, definition) or _NOTHING:
+        before = self._before(frame, flow, definition)
+        if not before and "." in definition.name:
+            # An item of an attribute that another method has made.
+            before = t.single(t.Mapping(self.identities.of("items of", definition.name)))
+        for term, tags in before or _NOTHING:
             match term:
                 case t.Sequence():
                     element = t.unique((*value, *term.element, *(a for item in term.items or () for a in item)))
@@ -854,18 +878,31 @@ class Evaluator:
         """One of the values that an element stands for: its vectors are others than those of the next one."""
         term, tags = value
 
-        def rename(vector: t.Vector) -> t.Vector:
-            return vector.at(self.identities.of("element", vector.ident, *key))
+        def rename(ident: int) -> int:
+            return self.identities.of("element", ident, *key)
 
-        match term:
-            case t.Vector() | t.Monomial():
-                return t.renamed(term, rename), tags
-            case t.Sequence():
-                ident = self.identities.of("element", term.ident, *key)
-                element = tuple(self._renamed(a, *key) for a in term.element)
-                items = term.items and tuple(tuple(self._renamed(a, *key) for a in item) for item in term.items)
-                return t.Sequence(ident, element, items, term.over), tags
-        return term, tags
+        return t.relabelled(term, rename), tags
+
+    def at_call(self, frame: Frame, node: ir.Node, term: t.Term, given: set[int]) -> t.Term:
+        """Return what a call gives back: the gradients that it reads are those of this call.
+
+        ``given`` are the identities of its arguments, which stay what they are.
+        """
+
+        def rename(ident: int) -> int:
+            whole = ident
+            while whole not in given:
+                key = self.identities.key(whole)
+                if (
+                    len(key) < 2
+                    or key[0] not in ("element", "attribute", "view", "joined")
+                    or not isinstance(key[1], int)
+                ):
+                    return self.identities.of("returned", ident, frame.number, node.nid)
+                whole = key[1]
+            return ident
+
+        return t.relabelled(term, rename)
 
     def _subscript(self, frame: Frame, node: ir.Subscript) -> t.Alternatives:
         named = dotted(node.value)
@@ -932,7 +969,8 @@ class Evaluator:
                 return t.single(t.Constant(number, self.site(frame, node)))
         name = dotted(node)
         flow = frame.flow
-        if name is not None and flow is not None and name in flow.names:
+        # A backward pass writes `.grad` without an assignment.
+        if name is not None and flow is not None and name in flow.names and node.attr != "grad":
             found = self.read(frame, name, *self._place(frame, flow, node))
             if found:
                 return found
@@ -980,14 +1018,24 @@ class Evaluator:
             return owner.at(self.identities.of("view", ident, attr))
         if attr == "grad":
             return replace(self.source(frame, node, t.Role.GRADIENT, "`.grad` is a gradient"),
-                           ident=self.identities.of("attribute", ident, attr, self._epoch(frame, node)))  # fmt: skip
+                           ident=self.identities.of("attribute", ident, attr, self._resets(frame, node)))  # fmt: skip
         vector = self.vector(frame, node)
         return replace(vector, ident=self.identities.of("attribute", ident, attr))
 
-    def _epoch(self, frame: Frame, node: ir.Node) -> int:
-        """How many backward passes of the function lie before a node: each writes new gradients."""
-        calls = frame.module.facts.backward_calls
-        return sum(1 for call in calls if call < node.nid)
+    def _resets(self, frame: Frame, node: ir.Node) -> int:
+        return bisect_left(frame.module.facts.gradient_resets, node.nid)
+
+    def copied(self, frame: Frame, node: ir.Node, term: t.Term) -> t.Term:
+        """Return a copy: of a ``.grad``, what it holds until the next backward pass adds to it."""
+
+        def rename(vector: t.Vector) -> t.Vector:
+            match self.identities.key(vector.ident):
+                case ("attribute", _, "grad", int()) as key:
+                    passes = bisect_left(frame.module.facts.backward_calls, node.nid)
+                    return vector.at(self.identities.of(*key, "copied after", passes))
+            return vector
+
+        return t.renamed(term, rename) if isinstance(term, t.Vector | t.Monomial) else term
 
     def attribute(self, instance: t.Instance, attr: str) -> t.Alternatives:
         """Return what the methods of a class store in an attribute of its object, bases included."""
@@ -1095,6 +1143,23 @@ def _path(target: ir.Expr, name: str) -> tuple[int, ...] | None:
                 if found is not None:
                     return (index, *found)
     return None
+
+
+def _is_diagonal_sum(node: ir.Binary) -> bool:
+    """Return True for ``m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]``."""
+    entries: list[ir.Subscript] = []
+    stack: list[ir.Expr] = [node]
+    while stack:
+        match stack.pop():
+            case ir.Binary(op="+", left=left, right=right):
+                stack += [right, left]
+            case ir.Subscript() as entry if len(entry.index) >= 2:
+                entries.append(entry)
+            case _:
+                return False
+    last = [tuple(i.value if isinstance(i, ir.Const) else None for i in entry.index[-2:]) for entry in entries]
+    same = all(ir.same(entries[0].value, entry.value) for entry in entries)
+    return same and last == [(number, number) for number in range(len(entries))]
 
 
 def _role(kind: str) -> t.Role:

@@ -18,7 +18,7 @@ __all__ = ["Calls"]
 
 _LAYER_WORDS = frozenset("hidden hiddens hs layers layer activations acts states blocks".split())
 _MODEL_WORDS = frozenset("parameters params layers modules children".split())
-_KEEPS_MINUS_ONE = frozenset({"view", "reshape"})
+_COPIES = frozenset("clone copy float double half bfloat16 numpy tolist item array tensor".split())
 
 
 @dataclass(slots=True)
@@ -147,8 +147,8 @@ class Calls:
                     found.append(("*", values))
                 else:
                     found += [(None, item) for item in items]
-            elif not arg.star:
-                found.append((arg.keyword, values))
+            else:
+                found.append(("**" if arg.star else arg.keyword, values))
         return found
 
     def _enter(self, frame: Frame, node: ir.Call, function: t.Function) -> t.Alternatives:
@@ -159,10 +159,12 @@ class Calls:
         )
 
     def _enter_one(self, frame: Frame, node: ir.Call, function: t.Function) -> t.Alternatives:
-        entered = self._ev.entered(function, self._arguments(frame, node), self._ev.site(frame, node), frame)
+        arguments = self._arguments(frame, node)
+        entered = self._ev.entered(function, arguments, self._ev.site(frame, node), frame)
         if entered is None:
             return t.single(self._named(frame, node))
-        found = self._ev.returned(entered)
+        given = {ident for _, values in arguments for term, _ in values for ident in t.identities(term)}
+        found = [(self._ev.at_call(frame, node, term, given), tags) for term, tags in self._ev.returned(entered)]
         said = self._named(frame, node)
         return t.unique(
             (replace(said, ident=self._ev.identities.of("result", frame.number, node.nid)), tags)
@@ -225,15 +227,20 @@ class Calls:
         return self._ev.source(frame, node, t.Role.GRADIENT, text)
 
     def same(self, given: _Given) -> t.Alternatives:
-        def keep(term: t.Term) -> t.Term:
-            if isinstance(term, t.Vector) and term.role is t.Role.UNKNOWN:
-                return term
-            return term
-
-        return self._each(given.first, keep)
+        if given.name.rpartition(".")[2] not in _COPIES:
+            return given.first
+        return self._each(given.first, lambda term: self._ev.copied(given.frame, given.node, term))
 
     def copy(self, given: _Given) -> t.Alternatives:
-        return given.first
+        """``copy.deepcopy``: training one of the two leaves the other as it was."""
+        return self._each(
+            given.first,
+            lambda term: (
+                term.at(self._ev.identities.of("copy", given.frame.number, given.node.nid, term.ident))
+                if isinstance(term, t.Vector)
+                else term
+            ),
+        )
 
     def view(self, given: _Given) -> t.Alternatives:
         # The same transposition of one value is one value; where its arguments differ, another.
@@ -287,11 +294,19 @@ class Calls:
             match term:
                 case t.Sequence() | t.Mapping():
                     return self._sum_of_elements(given, term)
+                case t.Vector(ident=ident) if self._is_diagonal(ident):
+                    return self._ev.trace(given.frame, given.node)
                 case t.Monomial(vectors=()) if term.dots or term.norms:
                     return self._aggregate("sum", term, "unknown", given) if term.is_cosine else term
             return self._or_named(given, t.total(term, given.site))
 
         return self._each(given.first, of)
+
+    def _is_diagonal(self, ident: int) -> bool:
+        return self._ev.identities.key(ident)[2:4] in (("view", "diagonal"), ("view", "diag"))
+
+    def trace(self, given: _Given) -> t.Alternatives:
+        return t.single(self._ev.trace(given.frame, given.node))
 
     def _elements(self, term: t.Sequence | t.Mapping) -> t.Alternatives:
         if isinstance(term, t.Mapping):
@@ -357,7 +372,10 @@ class Calls:
         for inner, _ in self._elements(sequence):
             if isinstance(inner, t.Vector) and inner.role.is_gradient:
                 origin = inner
-        return origin.at(ident)
+        joined = origin.at(ident)
+        if sequence.over == "layers":
+            joined.name = t.WHOLE
+        return joined
 
     def norm(self, given: _Given) -> t.Alternatives:
         order = t.one(given["p"]) or t.one(given["ord"])
@@ -404,7 +422,7 @@ class Calls:
         return self._cosine(given, given["u"], given["v"])
 
     def _cosine(self, given: _Given, left: t.Alternatives, right: t.Alternatives) -> t.Alternatives:
-        size = self._eps(given)
+        size = None if given["**"] else self._eps(given)
         found: list[t.Alternative] = []
         for a, b, tags in t.both(left, right):
             product = t.dot(a, b, given.site, given.row.label)
@@ -415,9 +433,10 @@ class Calls:
                 continue
             under = tuple(v for x in (a, b) if (m := t.monomial(x)) is not None and not m.norms for v in m.vectors)
             if size != 0 and given.row.floor is not None and under:
-                floor = t.Floor(size, "library", size, under, given.site, given.site)
+                floor = t.Floor(size, "library", size, under, given.site, given.site, bool(given["eps"] or given["**"]))
                 quotient = replace(quotient, floors=(*quotient.floors, (floor, -1)))
-            found.append((replace(quotient, label=given.row.label or given.name), tags))
+            label = given.row.label or given.name
+            found.append((replace(quotient, label=label, clamped=label == "safe_cosine"), tags))
         return t.unique(found)
 
     def cosine_module(self, given: _Given) -> t.Alternatives:
@@ -474,14 +493,16 @@ class Calls:
             return given.first if given.name.startswith("builtins.") else t.single(self._named(given.frame, given.node))
         found: list[t.Alternative] = []
         for a, b, tags in t.both(given.positional[0], given.positional[1]):
-            limit, term = (a, b) if isinstance(a, t.Constant) else (b, a)
+            limit, term = (a, b) if isinstance(a, t.Constant) or not isinstance(a, t.Monomial | t.Aggregate) else (b, a)
             bounds = (limit, None) if lower else (None, limit)
             found.append((self._bounded(given, term, *bounds), tags))
         return t.unique(found)
 
     def _bounded(self, given: _Given, term: t.Term, low: t.Term | None, high: t.Term | None) -> t.Term:
-        if isinstance(term, t.Monomial) and term.is_cosine:
+        if isinstance(term, t.Monomial) and (term.is_cosine or term.is_squared_cosine):
             return replace(term, clamped=True)
+        if isinstance(term, t.Aggregate):
+            return t.Scalar()
         if isinstance(low, t.Constant) and isinstance(low.value, int | float) and not isinstance(low.value, bool):
             if 0 < low.value <= 1e-2:
                 return t.floored(term, float(low.value), "clamp", low.site or given.site)
@@ -705,6 +726,7 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "square": Calls.square,
     "subtract": Calls.subtract,
     "sum": Calls.sum,
+    "trace": Calls.trace,
     "transform": Calls.transform,
     "unit": Calls.unit,
     "values": Calls.values,

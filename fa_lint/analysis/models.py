@@ -88,7 +88,7 @@ FUNCTIONS: dict[str, Row] = dict(
         *_everywhere("same", "rad2deg deg2rad degrees atleast_1d real float64 float32", "input"),
         *_rows("same", "math.degrees math.fabs jax.device_get jax.lax.stop_gradient", "x"),
         *_rows("copy", "copy.copy copy.deepcopy", "x"),
-        *_everywhere("view", "transpose permute swapaxes movedim moveaxis t narrow index_select masked_select roll flip", "input"),
+        *_everywhere("view", "transpose permute swapaxes movedim moveaxis t narrow index_select masked_select roll flip diagonal diag", "input"),
         *_everywhere("trace", "trace", "input"),
         *_everywhere("mean", "mean nanmean median nanmedian average", "input dim"),
         *_rows("mean", "statistics.mean statistics.fmean statistics.median", "data"),

@@ -24,6 +24,7 @@ __all__ = [
     "Alternatives",
     "Angle",
     "Constant",
+    "DIFFERENCE",
     "Floor",
     "FloorKind",
     "Function",
@@ -42,11 +43,13 @@ __all__ = [
     "Term",
     "Unknown",
     "Vector",
+    "WHOLE",
     "add",
     "both",
     "divide",
     "dot",
     "floored",
+    "identities",
     "inverse",
     "key",
     "monomial",
@@ -55,6 +58,7 @@ __all__ = [
     "norm",
     "one",
     "power",
+    "relabelled",
     "renamed",
     "single",
     "total",
@@ -64,6 +68,9 @@ __all__ = [
 # Most ways in which one value can come about that are told apart; more are cut off.
 MOST = 8
 _MOST_FACTORS = 6
+# Names of vectors that nobody has named: a difference may be small by construction, all layers together rarely are.
+DIFFERENCE = "a difference"
+WHOLE = "all layers"
 
 
 class Role(Enum):
@@ -133,7 +140,7 @@ class Vector:
 
     def at(self, ident: int) -> Vector:
         """Return another value of the same origin."""
-        return replace(self, ident=ident, argument=False)
+        return self if ident == self.ident else replace(self, ident=ident, argument=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +158,8 @@ class Floor:
     site: Site
     # The division by it.
     quotient: Site | None = None
+    # Somebody has written it; a library's default else.
+    written: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,6 +189,19 @@ class Monomial:
         if a.ident == b.ident:
             return below == {a.ident: -2.0}
         return below == {a.ident: -1.0, b.ident: -1.0}
+
+    @property
+    def is_inner_product(self) -> bool:
+        """Return True for one inner product and nothing else."""
+        return len(self.dots) == 1 and not self.vectors and not self.norms and not self.inexact
+
+    @property
+    def is_squared_cosine(self) -> bool:
+        """Return True for the square of a cosine."""
+        if len(self.dots) != 2 or self.vectors or self.inexact or self.dots[0] != self.dots[1]:
+            return False
+        a, b = self.dots[0]
+        return {vector.ident: e for vector, e in self.norms} == ({a.ident: -2.0, b.ident: -2.0})
 
     @property
     def is_projection(self) -> bool:
@@ -404,7 +426,7 @@ def multiply(left: Term, right: Term) -> Term:
         _norms(a, b),
         floors,
         a.inexact or b.inexact,
-        False,
+        a.clamped and b.clamped,
         a.dot_site or b.dot_site,
         a.label or b.label,
     )
@@ -491,7 +513,7 @@ def power(term: Term, exponent: float, site: Site) -> Term:
     if a.vectors:
         return Unknown()
     if exponent == 2 and any(x.ident != y.ident for x, y in a.dots):
-        return Monomial(inexact=True)
+        return multiply(a, a) if len(a.dots) == 1 else Monomial(inexact=True)
     a = _squares_as_norms(a)
     if a.dots:
         return Monomial(inexact=True)
@@ -627,6 +649,42 @@ def renamed(term: Vector | Monomial, rename: Callable[[Vector], Vector]) -> Vect
         dots=tuple((rename(a), rename(b)) for a, b in term.dots),
         norms=_norms(powers, Monomial()),
     )
+
+
+def identities(term: Term) -> Iterator[int]:
+    """The identities of the vectors and containers that a term is made of."""
+    match term:
+        case Vector(ident=ident):
+            yield ident
+        case Monomial():
+            yield from (v.ident for v in (*term.vectors, *(v for pair in term.dots for v in pair)))
+            yield from (v.ident for v, _ in term.norms)
+        case Sequence() | Mapping():
+            yield term.ident
+            for inner, _ in term.element:
+                yield from identities(inner)
+            items = term.items or () if isinstance(term, Sequence) else [value for _, value in term.items]
+            for item in items:
+                for inner, _ in item:
+                    yield from identities(inner)
+
+
+def relabelled(term: Term, rename: Callable[[int], int]) -> Term:
+    """Return a term with other identities, in containers too."""
+
+    def inside(values: Alternatives) -> Alternatives:
+        return tuple((relabelled(inner, rename), tags) for inner, tags in values)
+
+    match term:
+        case Vector() | Monomial():
+            return renamed(term, lambda vector: vector.at(rename(vector.ident)))
+        case Sequence():
+            items = None if term.items is None else tuple(map(inside, term.items))
+            return Sequence(rename(term.ident), inside(term.element), items, term.over)
+        case Mapping():
+            pairs = tuple((name, inside(item)) for name, item in term.items)
+            return Mapping(rename(term.ident), pairs, inside(term.element), term.over)
+    return term
 
 
 def _is_number(term: Term) -> bool:

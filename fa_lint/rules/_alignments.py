@@ -7,10 +7,12 @@ and the functions of the module; a name is believed only where it says of what: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.values import values_of
 from fa_lint.findings import Related
 from fa_lint.rules._measure_words import (
     FEEDBACK_WORDS,
@@ -100,7 +102,30 @@ class Alignments:
         """What an expression measures, with the evidence for it; a container measures what its elements do."""
         if node is None:
             return NO_ALIGNMENT
-        return self._memory.ask(node.nid, lambda: self._of(node))
+        return self._memory.ask(node.nid, lambda: self._computed(node) or self._of(node))
+
+    def _computed(self, node: ir.Expr) -> Alignment | None:
+        """What the evaluator says of an expression; None where it sees no cosine of gradients or of weights."""
+        if not self._has_formulas and not self._has_cosines:
+            return None
+        best = NO_ALIGNMENT
+        for cosine in cosines_in(term for term, _ in values_of(self._facts).of(node)):
+            best = _strongest([best, self._of_cosine(cosine, node)])
+        return best if best.is_measured else None
+
+    def _of_cosine(self, cosine: t.Monomial, node: ir.Expr) -> Alignment:
+        here = Evidence(cosine.dot_site.node if cosine.dot_site is not None else node.nid, "the cosine is taken here")
+        vectors = cosine.dots[0]
+        gradients = sorted((v for v in vectors if v.role.is_gradient), key=lambda v: not v.computed)
+        feedback = [v for v in vectors if v.role is t.Role.FEEDBACK]
+        if gradients or feedback:
+            vector = (gradients or feedback)[0]
+            steps = tuple(Evidence(s.site.node, s.text) for s in vector.evidence[:3] if s.site.module == 0)
+            strength = COMPUTED if vector.computed else SHOWN
+            return Alignment("gradient" if gradients else "feedback", strength, (*steps, here))
+        if all(v.role is t.Role.PARAMETER for v in vectors):
+            return Alignment("weight", COMPUTED if all(v.computed for v in vectors) else SHOWN, (here,))
+        return NO_ALIGNMENT
 
     def operands(self, node: ir.Expr) -> tuple[ir.Expr, ir.Expr] | None:
         """The two values whose cosine an expression computes on the spot."""
@@ -330,6 +355,25 @@ class Alignments:
             return Alignment("weight", strength, (*roles[0].evidence[:2], here))
         subject = "feature" if any(r.is_order_one for r in roles) else "unknown"
         return Alignment(subject, SHOWN, (here,))
+
+
+def cosines_in(terms: Iterable[t.Term], depth: int = 0) -> Iterator[t.Monomial]:
+    """The cosines that terms are, or are made of."""
+    for term in terms:
+        match term:
+            case t.Monomial() if term.is_cosine:
+                yield term
+            case t.Angle(cosine=cosine):
+                yield cosine
+            case t.Aggregate(of=inner) | t.Accumulated(added=inner) if depth < 4:
+                yield from cosines_in([inner], depth + 1)
+            case t.Sequence() | t.Mapping() if depth < 4:
+                elements = [x for x, _ in term.element]
+                if isinstance(term, t.Sequence):
+                    elements += [x for item in term.items or () for x, _ in item]
+                else:
+                    elements += [x for _, item in term.items for x, _ in item]
+                yield from cosines_in(elements, depth + 1)
 
 
 def _distinct(operands: Iterable[ir.Expr]) -> list[ir.Expr]:

@@ -38,6 +38,7 @@ def collapses(facts: ModuleFacts) -> Iterator[Collapse]:
         if isinstance(node, ir.For):
             yield from finder.running_sum(node)
             yield from finder.first_found(node)
+            yield from finder.last_one(node)
 
 
 class _Finder:
@@ -79,6 +80,9 @@ class _Finder:
         """What a mean or ``sum / len`` is taken of, unwrapped to the container; None for a mean along one dim."""
         if isinstance(node, ir.Binary):
             left = self._summed(node.left) if node.op == "/" else None
+            weighted = self._weighted(left, self._summed(node.right)) if left is not None else None
+            if weighted is not None:
+                return self._unwrapped(weighted)
             counts = any(isinstance(p, ir.Call) and last_name(p.func) == "len" for p in ir.walk(node.right))
             return (
                 self._unwrapped(left)
@@ -107,6 +111,15 @@ class _Finder:
             if node.args:
                 return node.args[0].value
             return node.func.value if isinstance(node.func, ir.Attr) else None
+        return None
+
+    def _weighted(self, product: ir.Expr, weights: ir.Expr | None) -> ir.Expr | None:
+        """``values`` of ``sum(values * weights) / sum(weights)``."""
+        if weights is None or not isinstance(product, ir.Binary) or product.op != "*":
+            return None
+        for one, other in ((product.left, product.right), (product.right, product.left)):
+            if ir.same(other, weights):
+                return one
         return None
 
     def _unwrapped(self, node: ir.Expr) -> ir.Expr:
@@ -150,6 +163,10 @@ class _Finder:
         return None
 
     def _made_by_layer(self, binding: Binding) -> ir.Node | None:
+        if binding.how == "value" and isinstance(binding.value, ir.Call):
+            inner = self._unwrapped(binding.value)
+            if isinstance(inner, ir.Comprehension):
+                return binding.node if self._layers.runs_over_layers(inner.clause) else None
         match binding:
             case Binding(how="value", value=ir.Comprehension() as made):
                 return binding.node if self._layers.runs_over_layers(made.clause) else None
@@ -204,6 +221,7 @@ class _Finder:
         if not self._layers.runs_over_layers(loop):
             return
         for node in ir.walk(loop.body):
+            yield from self._running_mean(node, loop)
             if not (isinstance(node, ir.AugAssign) and node.op == "+" and isinstance(node.target, ir.Name)):
                 continue
             found = self._known.of(node.value)
@@ -214,6 +232,42 @@ class _Finder:
             divided = self._divided(node.target, node)
             if divided is not None:
                 yield Collapse(divided, node, found, "a running mean")
+
+    def _running_mean(self, node: ir.Node, loop: ir.For) -> Iterator[Collapse]:
+        """``mean = mean + (value - mean) / n``, also with ``+=``."""
+        match node:
+            case ir.Assign(targets=[ir.Name(id=name)], value=ir.Binary(op="+", left=ir.Name(id=old), right=step)):
+                if name != old:
+                    return
+            case ir.AugAssign(target=ir.Name(id=name), op="+", value=step):
+                pass
+            case _:
+                return
+        match step:
+            case ir.Binary(op="/", left=ir.Binary(op="-", left=value, right=ir.Name(id=subtracted))):
+                found = self._known.of(value)
+                if subtracted == name and found.is_measured and self._layers.loop(node) is loop:
+                    if not self._layers.element_lives(value, loop, {node.nid}):
+                        yield Collapse(node, node, found, "a running mean")
+
+    def last_one(self, loop: ir.For) -> Iterator[Collapse]:
+        """Each turn overwrites the value of the one before, and the last is used behind the loop."""
+        if not self._layers.runs_over_layers(loop):
+            return
+        for node in loop.body.body:
+            match node:
+                case ir.Assign(targets=[ir.Name(id=name)], value=value):
+                    found = self._known.of(value)
+                case _:
+                    continue
+            if not found.is_measured or any(isinstance(p, ir.Simple) and p.kind == "break" for p in ir.walk(loop.body)):
+                continue
+            uses = [use for use in uses_of(name, self._region(loop)) if use is not node.targets[0]]
+            inside = {part.nid for part in ir.walk(loop)}
+            later = [use for use in uses if use.nid > loop.nid and use.nid not in inside]
+            read = [use for use in later if any(binding.node is node for binding in self._names.reaching(use))]
+            if read and not any(use.nid in inside for use in uses):
+                yield Collapse(node, loop, found, "the last one")
 
     def _divided(self, total: ir.Name, after: ir.AugAssign) -> ir.Node | None:
         for use in uses_of(total.id, self._region(total)):

@@ -73,7 +73,13 @@ def _call(node: ir.Call, helpers: dict[int, list[_Helper]], facts: ModuleFacts) 
             if left is not None and right is not None:
                 yield Comparison(node, left, right, name, of_gradients=helper.of_gradients)
         return
-    if not is_measure_name(name) or set(words(name)) & _PAIRS or any(arg.star for arg in node.args):
+    # What begins with a capital makes a layer: it compares nothing.
+    if (
+        name[:1].isupper()
+        or not is_measure_name(name)
+        or set(words(name)) & _PAIRS
+        or any(arg.star for arg in node.args)
+    ):
         return
     if not may_call_measure(facts.text.encode()):
         return

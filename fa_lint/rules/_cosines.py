@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.evaluator import Frame
+from fa_lint.analysis.program import Module
+from fa_lint.analysis.values import Values
 from fa_lint.findings import Applicability, Edit, Fix
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -12,8 +16,10 @@ from fa_lint.semantics.roles import Role
 
 __all__ = [
     "CosineCall",
+    "LibraryCosine",
     "clamped_cosines",
     "eps_fix",
+    "library_cosines",
     "is_guarded",
     "operand_role",
     "runtime_fix",
@@ -125,6 +131,45 @@ def operand_role(cosine: CosineCall, facts: ModuleFacts) -> Role:
     if gradients:
         return gradients[0]
     return next((r for r in roles if r.is_order_one), roles[0])
+
+
+@dataclass(slots=True)
+class LibraryCosine:
+    """A call of a library's cosine with an eps, and what enters it in every function that calls it.
+
+    ``pairs`` are the frames with the vectors under the floor; ``written`` is True where the call gives the eps.
+    """
+
+    module: Module
+    call: ir.Call
+    label: str
+    size: float | None
+    written: bool
+    pairs: list[tuple[Frame, tuple[t.Vector, ...]]]
+
+    @property
+    def of_order_one(self) -> bool:
+        """Return True where one of the vectors is known not to be tiny."""
+        return any(vector.role.is_order_one for _, under in self.pairs for vector in under)
+
+    def gradients(self) -> list[tuple[Frame, t.Vector]]:
+        """Return the gradients that meet the floor, the surest first."""
+        found = [(frame, vector) for frame, under in self.pairs for vector in under if vector.role.is_gradient]
+        return sorted(found, key=lambda item: (not item[1].computed, item[1].name == t.WHOLE))
+
+
+def library_cosines(values: Values) -> Iterator[LibraryCosine]:
+    """The library cosines with a floor, in source order."""
+    found: dict[tuple[int, int], LibraryCosine] = {}
+    for made in values.made():
+        if not isinstance(made.term, t.Monomial) or not isinstance(made.node, ir.Call):
+            continue
+        for floor in made.term.floors_below:
+            if floor.kind == "library" and floor.site == t.Site(made.module.number, made.node.nid):
+                key = (floor.site.module, floor.site.node)
+                new = LibraryCosine(made.module, made.node, made.term.label, floor.size, floor.written, [])
+                found.setdefault(key, new).pairs.append((made.frame, floor.on))
+    yield from (found[key] for key in sorted(found))
 
 
 # -- guards -------------------------------------------------------------------------------------------------------

@@ -20,6 +20,9 @@ _STATE = frozenset(
     "ema "
     "count counter threshold target loss cost lr weight weights coef scale factor offset".split()
 )
+_NUMBERS = frozenset("tensor as_tensor array asarray float float32 float64 Tensor".split())
+_CONSTANTS = frozenset("zeros ones zeros_like ones_like".split())
+_FILLED = frozenset({"full", "full_like"})
 _NAN_TESTS = frozenset({"isnan", "isinf", "isfinite", "logical_not", "logical_or", "logical_and", "isclose", "is_nan"})
 # The diagonal of a matrix of all pairs is left out on purpose.
 _DIAGONAL = frozenset({"eye", "diag", "diagonal", "triu", "tril", "fill_diagonal_"})
@@ -37,8 +40,15 @@ class Fabrication:
 
 
 def literal(node: ir.Expr | None) -> ir.Expr | None:
-    """The number literal an expression is, also as ``torch.tensor(0.0)`` or ``float(0)``."""
+    """Return an expression that is one number always: ``0.0``, ``torch.tensor(0.0)``, ``zeros_like(c)``."""
     match node:
+        case ir.Call(func=func, args=[ir.Arg(value=inner, keyword=None), *rest]):
+            name = last_name(func)
+            if name in _CONSTANTS or (name in _NUMBERS and literal(inner) is not None):
+                return node
+            if name in _FILLED and rest and literal(rest[0].value) is not None:
+                return node
+            return None
         case ir.Const(value=value):
             return node if isinstance(value, int | float) and not isinstance(value, bool) else None
         case ir.Unary(op="-" | "+", operand=ir.Const() as inner):
@@ -174,9 +184,20 @@ class _Finder:
             if constant is None or self._under_ordered_cosine(node):
                 continue
             found = self._known.returned(function, index)
-            if found.is_measured:
+            if found.is_measured and not self._is_start_of_a_sum(function, index, constant):
                 yield Fabrication(node, constant, found, "there is nothing to compare")
                 return
+
+    def _is_start_of_a_sum(self, function: ir.FunctionDef, index: int | None, constant: ir.Expr) -> bool:
+        """The sum over no pairs is 0: is the constant what the other value begins with?"""
+        for value in self._names.returned(function, index):
+            if isinstance(value, ir.Name):
+                bindings = self._names.bindings(value)
+                if any(b.how == "update" for b in bindings):
+                    return any(
+                        b.how == "value" and b.value is not None and ir.same(b.value, constant) for b in bindings
+                    )
+        return False
 
     def called(self, node: ir.Call) -> Iterator[Fabrication]:
         if self._is_state(node):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from fa_lint.analysis import terms as t
 from fa_lint.analysis.values import Made, Values, values_of
-from fa_lint.findings import IN_HELPER, Applicability, Edit, Finding, Fix, Level, Related
+from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
 from fa_lint.rules._cosines import is_guarded, runtime_fix, tiny
+from fa_lint.rules._elsewhere import at_calls, related_steps
 from fa_lint.rules._products import division, read_denominator
 from fa_lint.rules._quotients import read_quotient
 from fa_lint.rules.base import Rule
@@ -16,7 +17,7 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.slices import slice_of
 
-__all__ = ["floored_quotients", "related_steps"]
+__all__ = ["floored_quotients"]
 
 # Below this a floor is out of reach of float32 gradients: no network in the literature reports norms under 1e-11.
 _HARMLESS = 5e-12
@@ -59,36 +60,9 @@ def floored_quotients(facts: ModuleFacts, rule: Rule) -> Iterator[Finding]:
         if module == values.module.number:
             yield finding
         else:
-            yield from _at_calls(finding, quotients, values)
-
-
-def _at_calls(finding: Finding, quotients: list[_Quotient], values: Values) -> Iterator[Finding]:
-    """The finding in another file, once for each call of this one that leads there."""
-    calls: dict[int, tuple[ir.Node, _Quotient]] = {}
-    for quotient in quotients:
-        for node in values.calls_to(quotient.made.frame):
-            known = calls.get(node.nid)
-            if known is None or quotient.vector.computed > known[1].vector.computed:
-                calls[node.nid] = node, quotient
-    other = quotients[0].made.module
-    row = other.facts.text.count("\n", 0, finding.start) + 1
-    for node, quotient in calls.values():
-        vector = quotient.vector
-        named = "what is named like a" if not vector.computed else "a"
-        span = values.module.facts.span(node)
-        call = Finding(
-            finding.code,
-            *span,
-            f"passes {named} {vector.role.value} to a helper whose cosine has a floor ({other.path}:{row}); "
-            "use `safe_cosine`",
-            Level.ERROR if vector.computed else Level.WARNING,
-            finding.computes,
-            None,
-            (*related_steps(values, vector.evidence), Related(finding.start, finding.end, IN_HELPER, other.path)),
-        )
-        level = finding.level if vector.computed else min(finding.level, Level.WARNING, key=lambda value: value.rank)
-        passed = Related(*span, "a gradient is passed here", values.module.path)
-        yield replace(finding, path=other.path, call=call, related=(passed,), level=level)
+            reasons = [(q.made.frame, q.vector) for q in quotients]
+            what = "a helper whose cosine has a floor"
+            yield from at_calls(finding, best.made.module, reasons, values, what, "use `safe_cosine`")
 
 
 def _quotients(made: Made) -> Iterator[_Quotient]:
@@ -143,19 +117,6 @@ def _finding(quotient: _Quotient, values: Values, rule: Rule) -> Finding | None:
         related,
         _smallest_floor(place, facts),
     )
-
-
-def related_steps(values: Values, steps: Iterable[t.Step]) -> tuple[Related, ...]:
-    """Evidence as related locations, each place once."""
-    places: dict[t.Site, str] = {}
-    for step in steps:
-        places.setdefault(step.site, step.text)
-    found = []
-    for site, text in places.items():
-        module = values.program.modules[site.module]
-        path = module.path if module is not values.module else ""
-        found.append(Related(*module.facts.span(module.facts.node(site.node)), text, path))
-    return tuple(found)
 
 
 def _effect(floor: t.Floor) -> str:

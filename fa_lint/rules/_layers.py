@@ -18,6 +18,8 @@ _WALKS = frozenset(
 _LAYERS = frozenset(
     "layer layers layerwise param params parameter parameters module modules block blocks weights biases depth".split()
 )
+# Several hidden states; one of them is called "hidden" or "h".
+_HIDDEN = frozenset("hiddens hs activations acts states".split())
 _PER_LAYER = frozenset(
     {"layer", "layers", "layerwise", "param", "params", "parameter", "parameters", "block", "blocks"}
 )
@@ -123,7 +125,9 @@ class Layers:
                 if name in ("items", "keys", "values") and isinstance(func, ir.Attr):
                     return self._is_layered(func.value, depth + 1)
                 if self._facts.qualified(func) == "torch.autograd.grad" and len(args) > 1:
-                    return self._is_layered(args[1].value, depth + 1)
+                    inputs = args[1].value
+                    said = set(words(last_name(inputs)))
+                    return bool(said & _HIDDEN) or self._is_layered(inputs, depth + 1)
                 function = self._names.function_called(node)
                 return function is not None and any(
                     self._is_layered(v, depth + 1) for v in self._names.returned(function)

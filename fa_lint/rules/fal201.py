@@ -2,13 +2,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.values import Values, values_of
 from fa_lint.findings import Finding, Level
-from fa_lint.rules._cosines import FLOORS, clamped_cosines, eps_fix, is_guarded, operand_role, safe_cosine_fix
+from fa_lint.rules._cosines import (
+    FLOORS,
+    LibraryCosine,
+    clamped_cosines,
+    eps_fix,
+    is_guarded,
+    library_cosines,
+    operand_role,
+    safe_cosine_fix,
+)
+from fa_lint.rules._elsewhere import at_calls, related_steps
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs, related
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import COMPUTED
 
 __all__ = ["ClampedGradientCosine"]
+
+# An eps that somebody wrote counts above this.
+_MEANT = 1e-12
+_DEFAULT = 1e-8
 
 
 class ClampedGradientCosine(Rule):
@@ -70,6 +86,7 @@ class ClampedGradientCosine(Rule):
     pitfall = "P2"
     runtime = "fa_lint_runtime.safe_cosine"
     fixable = "unsafe"
+    across = True
     gate = (
         occurs(
             b"cosine_similarity",
@@ -90,7 +107,7 @@ class ClampedGradientCosine(Rule):
 
     VALID = (
         "import torch.nn.functional as F\ndef f(p, c): return F.cosine_similarity(p.grad, c, dim=0, eps=1e-30)",
-        "import torch.nn.functional as F\ndef f(p, c): return F.cosine_similarity(p.grad, c, 0, 1e-10)",
+        "import torch.nn.functional as F\ndef f(p, c): return F.cosine_similarity(p.grad, c, 0, 1e-12)",
         "import torch.nn.functional as F\nfrom fa_lint_runtime import assert_magnitude\n"
         "def f(p, c):\n    assert_magnitude(p.grad)\n    return F.cosine_similarity(p.grad, c, dim=0)",
         "import torch.nn.functional as F\n"
@@ -177,19 +194,58 @@ class ClampedGradientCosine(Rule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        for cosine in clamped_cosines(facts):
-            role = operand_role(cosine, facts)
-            if not role.is_gradient or is_guarded(cosine.call, (cosine.left, cosine.right), facts):
-                continue
-            computed = role.strength == COMPUTED
-            certainty = f"a {role.kind}" if computed else f"what is named like a {role.kind}"
-            yield self.find(
-                facts,
-                cosine.call,
-                f"`{cosine.label}` on {certainty}: its floor shrinks the cosine of small vectors without a word; use `safe_cosine`",
-                computes=FLOORS[cosine.kind],
-                level=Level.ERROR if computed else Level.WARNING,
-                fix=safe_cosine_fix(cosine, facts),
-                torch_fix=eps_fix(cosine, facts, computed),
-                related=related(facts, role),
-            )
+        values = values_of(facts)
+        for cosine in library_cosines(values):
+            yield from self._library(cosine, values)
+        for call in clamped_cosines(facts):
+            role = operand_role(call, facts)
+            if (
+                call.kind != "similarity"
+                and role.is_gradient
+                and not is_guarded(call.call, (call.left, call.right), facts)
+            ):
+                computed = role.strength == COMPUTED
+                yield self.find(
+                    facts,
+                    call.call,
+                    _message(call.label, role.kind, computed, ""),
+                    computes=FLOORS[call.kind],
+                    level=Level.ERROR if computed else Level.WARNING,
+                    related=related(facts, role),
+                )
+
+    def _library(self, cosine: LibraryCosine, values: Values) -> Iterator[Finding]:
+        gradients, facts = cosine.gradients(), cosine.module.facts
+        if gradients and not gradients[0][1].computed and cosine.of_order_one:
+            return  # a name beside a normal or a feature is that of another kind of gradient
+        if not gradients or (cosine.written and (cosine.size is None or cosine.size <= _MEANT)):
+            return
+        operands = tuple(arg.value for arg in cosine.call.args)
+        if is_guarded(cosine.call, operands, facts, cosine.size or 1e-8):
+            return
+        vector = gradients[0][1]
+        level = Level.ERROR if vector.computed and vector.name != t.WHOLE else Level.WARNING
+        if cosine.written and cosine.size is not None and cosine.size < _DEFAULT:
+            level = Level.HINT
+        written = f" (eps={cosine.size:g})" if cosine.written and cosine.size is not None else ""
+        call = next((c for c in clamped_cosines(facts) if c.call is cosine.call), None)
+        finding = Finding(
+            self.code,
+            *facts.span(cosine.call),
+            _message(cosine.label, vector.role.value, vector.computed, written),
+            level,
+            FLOORS["similarity"].replace("1e-8", f"{cosine.size or 1e-8:g}".replace("1e-08", "1e-8")),
+            safe_cosine_fix(call, facts) if call is not None else None,
+            related_steps(values, vector.evidence),
+            eps_fix(call, facts, vector.computed) if call is not None else None,
+        )
+        if cosine.module is values.module:
+            yield finding
+        else:
+            what = "a helper whose cosine has a floor"
+            yield from at_calls(finding, cosine.module, gradients, values, what, "use `safe_cosine`")
+
+
+def _message(label: str, kind: str, computed: bool, written: str) -> str:
+    certainty = f"a {kind}" if computed else f"what is named like a {kind}"
+    return f"`{label}`{written} on {certainty}: its floor shrinks the cosine of small vectors without a word; use `safe_cosine`"

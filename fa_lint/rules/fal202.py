@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.values import values_of
 from fa_lint.findings import Finding, Level
-from fa_lint.rules._cosines import FLOORS, clamped_cosines, eps_fix, is_guarded, operand_role, safe_cosine_fix
+from fa_lint.rules._cosines import FLOORS, clamped_cosines, eps_fix, is_guarded, library_cosines, safe_cosine_fix
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -77,18 +79,25 @@ class ClampedCosine(Rule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        for cosine in clamped_cosines(facts):
-            role = operand_role(cosine, facts)
-            if role.is_gradient or role.is_order_one or cosine.kind != "similarity":
+        values = values_of(facts)
+        calls = {call.call.nid: call for call in clamped_cosines(facts)}
+        for cosine in library_cosines(values):
+            call = calls.get(cosine.call.nid)
+            if call is None or cosine.module is not values.module or cosine.written or cosine.gradients():
                 continue
-            if is_guarded(cosine.call, (cosine.left, cosine.right), facts):
+            vectors = [vector for frame, under in cosine.pairs if not frame.calls for vector in under]
+            if any(vector.role.is_order_one for vector in vectors) or is_guarded(
+                call.call, (call.left, call.right), facts
+            ):
                 continue
+            small = any(vector.name == t.DIFFERENCE or vector.role is t.Role.ERROR for vector in vectors)
             yield self.find(
                 facts,
-                cosine.call,
-                f"`{cosine.label}` with its default floor: wrong where a norm can fall below 1e-8; "
+                call.call,
+                f"`{call.label}` with its default floor: wrong where a norm can fall below 1e-8; "
                 "use `safe_cosine`, or give `eps` to say that it is meant",
-                computes=FLOORS[cosine.kind],
-                fix=safe_cosine_fix(cosine, facts),
-                torch_fix=eps_fix(cosine, facts, certain=False),
+                computes=FLOORS[call.kind],
+                level=Level.WARNING if small else Level.HINT,
+                fix=safe_cosine_fix(call, facts),
+                torch_fix=eps_fix(call, facts, certain=False),
             )

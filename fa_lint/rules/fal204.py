@@ -2,23 +2,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.models import FUNCTIONS, METHODS
+from fa_lint.analysis.values import values_of
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
 from fa_lint.rules._cosines import runtime_fix
-from fa_lint.rules._products import division, inner_product, read_denominator
 from fa_lint.rules._quotients import read_quotient
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.names import Binding
 
 __all__ = ["UnclampedAcos"]
 
-_ACOS = {"torch.acos": "torch", "numpy.arccos": "np", "jax.numpy.arccos": "jnp", "math.acos": "math"}
 _LIBRARY_COSINES = frozenset({"torch.nn.functional.cosine_similarity", "sklearn.metrics.pairwise.cosine_similarity"})
-_CLAMPS = frozenset(
-    {"clamp", "clamp_", "clip", "clip_", "hardtanh", "tanh", "cos", "min", "max", "minimum", "maximum", "nan_to_num"}
-)
-_SAFE = frozenset({"safe_cosine", "safe_cosine_matrix"})
+_ARCCOSINES = frozenset({"acos", "arccos", "acos_", "arccos_"})
 
 
 class UnclampedAcos(Rule):
@@ -66,7 +63,7 @@ class UnclampedAcos(Rule):
     pitfall = "P2"
     runtime = "fa_lint_runtime.safe_angle"
     fixable = "unsafe"
-    gate = (occurs(b"acos", b"arccos"),)
+    gate = (occurs(b"acos", b"arccos", b"asin", b"arcsin", b"sqrt("),)
 
     demonstration = Demonstration(
         setup="import torch\nw = torch.randn(1000, 64, generator=torch.Generator().manual_seed(0))\n"
@@ -108,84 +105,48 @@ class UnclampedAcos(Rule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
+        values = values_of(facts)
         for call in facts.calls:
             found = self._argument(call, facts)
-            if found is None:
-                continue
-            argument, library = found
-            cosine = self._cosine(argument, facts)
-            if cosine is None or self._clamped_in_place(argument, call, facts):
-                continue
-            if self._bounded_by_branch(call, argument, facts):
-                continue
-            yield self.find(
-                facts,
-                call,
-                f"`{library}` of a cosine that rounding can push beyond 1: NaN where the vectors agree; "
-                "use `safe_angle`, or clamp to [-1, 1]",
-                computes="NaN wherever the rounded cosine is above 1 or below -1",
-                fix=self._angle(call, argument, library, facts) or self._clamp(call, argument, library, facts),
-                torch_fix=self._clamp(call, argument, library, facts),
-            )
+            if found is not None and _is_unclamped(values.of(found[0])):
+                argument, library = found
+                if self._clamped_in_place(argument, call, facts) or self._bounded_by_branch(call, argument, facts):
+                    continue
+                yield self._finding(call, argument, library, facts)
+        for node in facts.nodes():
+            root = _under_root(node, facts)
+            if isinstance(node, ir.Expr) and root is not None and _is_unclamped(values.of(root), squared=True):
+                yield self.find(
+                    facts,
+                    node,
+                    "`sqrt(1 - c²)` of a cosine that rounding can push beyond 1: NaN where the vectors agree; "
+                    "clamp `1 - c²` at 0",
+                    computes="NaN wherever the rounded cosine is above 1 or below -1",
+                )
+
+    def _finding(self, call: ir.Call, argument: ir.Expr, library: str, facts: ModuleFacts) -> Finding:
+        acos = library.rpartition(".")[2] in _ARCCOSINES
+        clamp = self._clamp(call, argument, library, facts) if acos else None
+        return self.find(
+            facts,
+            call,
+            f"`{library}` of a cosine that rounding can push beyond 1: NaN where the vectors agree; "
+            "use `safe_angle`, or clamp to [-1, 1]",
+            computes="NaN wherever the rounded cosine is above 1 or below -1",
+            fix=(self._angle(call, argument, library, facts) or clamp) if acos else None,
+            torch_fix=clamp,
+        )
 
     def _argument(self, call: ir.Call, facts: ModuleFacts) -> tuple[ir.Expr, str] | None:
         name = facts.qualified(call.func)
-        if name in _ACOS and call.args and not call.args[0].star:
-            return call.args[0].value, name
-        if name is None and isinstance(call.func, ir.Attr) and call.func.attr in ("acos", "arccos", "acos_", "arccos_"):
-            return call.func.value, f".{call.func.attr}"
+        row = FUNCTIONS.get(name or "")
+        if row is not None and row.operation in ("angle", "arcsine") and call.args and not call.args[0].star:
+            return call.args[0].value, name or ""
+        if name is None and isinstance(call.func, ir.Attr):
+            method = METHODS.get(call.func.attr)
+            if method is not None and method.operation in ("angle", "arcsine"):
+                return call.func.value, f".{call.func.attr}"
         return None
-
-    def _cosine(self, node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> ir.Expr | None:
-        """The cosine an expression is, if no clamp stands on its way."""
-        if depth > 8:
-            return None
-        match node:
-            case ir.Name():
-                bindings = facts.names.reaching(node)
-                values = [self._of_binding(b, facts, depth) for b in bindings]
-                return values[0] if values and all(v is not None for v in values) else None
-            case ir.Call(func=func) if division(node) is None:
-                name = facts.qualified(func)
-                if name in _LIBRARY_COSINES:
-                    return node
-                last = (name or "").rpartition(".")[2] or (func.attr if isinstance(func, ir.Attr) else "")
-                if last in _CLAMPS | _SAFE:
-                    return None
-                if (
-                    isinstance(func, ir.Attr)
-                    and name is None
-                    and last in ("mean", "item", "squeeze", "abs", "float", "sum", "t")
-                ):
-                    return (
-                        self._cosine(func.value, facts, depth + 1) if last != "sum" else self._unit_product(node, facts)
-                    )
-                return self._unit_product(node, facts)
-            case ir.Unary(op="-", operand=inner):
-                return self._cosine(inner, facts, depth + 1)
-            case ir.Binary(op="@"):
-                return self._unit_product(node, facts)
-        parts = division(node)
-        if parts is None:
-            return None
-        denominator = read_denominator(parts[1], facts)
-        if (
-            denominator is None
-            or denominator.power < 2
-            or any(f.kind == "additive" and f.value is None for f in denominator.floors)
-        ):
-            return None
-        return node if inner_product(parts[0], facts) is not None else None
-
-    def _of_binding(self, binding: Binding, facts: ModuleFacts, depth: int) -> ir.Expr | None:
-        return self._cosine(binding.value, facts, depth + 1) if binding.how == "value" and binding.value else None
-
-    def _unit_product(self, node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
-        product = inner_product(node, facts)
-        if product is None:
-            return None
-        units = [facts.role(side).kind == "unit" for side in (product.left, product.right)]
-        return node if all(units) else None
 
     def _clamped_in_place(self, argument: ir.Expr, call: ir.Call, facts: ModuleFacts) -> bool:
         """``cos.clamp_(-1, 1)`` or ``cos[cos > 1] = 1`` before the call."""
@@ -250,3 +211,38 @@ class UnclampedAcos(Rule):
         content = f"safe_angle({left}, {right}, dim={dim})"
         edits = (Edit(*facts.span(call), content),)
         return runtime_fix(facts, "safe_angle", edits, "Call fa_lint_runtime.safe_angle")
+
+
+def _is_unclamped(values: t.Alternatives, *, squared: bool = False) -> bool:
+    """Return True where each way a value comes about is a cosine with no clamp on its way."""
+    known = [term for term, _ in values if not isinstance(term, t.Unknown | t.Constant)]
+    return bool(known) and all(_can_exceed(term, squared) for term in known)
+
+
+def _can_exceed(term: t.Term, squared: bool) -> bool:
+    if isinstance(term, t.Aggregate):
+        if term.how == "mean":
+            return _can_exceed(term.of, squared)
+        return term.how == "cosine of a rotation" and not squared
+    if not isinstance(term, t.Monomial) or term.clamped:
+        return False
+    if any(floor.size is None and floor.kind == "add" for floor in term.floors_below):
+        return False
+    return term.is_squared_cosine if squared else term.is_cosine
+
+
+def _under_root(node: ir.Node, facts: ModuleFacts) -> ir.Expr | None:
+    """``c ** 2`` of ``sqrt(1 - c ** 2)``."""
+    inner: ir.Expr | None = None
+    match node:
+        case ir.Call(func=ir.Attr(attr="sqrt", value=value), args=[]):
+            inner = value
+        case ir.Call(func=func, args=[ir.Arg(value=value)]):
+            row = FUNCTIONS.get(facts.qualified(func) or "")
+            inner = value if row is not None and row.operation == "root" else None
+        case ir.Binary(op="**", left=value, right=right) if facts.values.number(right) == 0.5:
+            inner = value
+    match inner:
+        case ir.Binary(op="-", left=ir.Const(value=1 | 1.0), right=square):
+            return square
+    return None

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.values import values_of
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.rules._compared import Comparison, comparisons
+from fa_lint.rules._elsewhere import related_steps
 from fa_lint.rules._measure_words import COSINE_GATE
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.semantics import ir
@@ -156,6 +159,45 @@ class SelfComparison(Rule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
+        reported: set[int] = set()
+        for finding, node in self._compared(facts):
+            statement = facts.names.statement(node)
+            reported.add(statement.nid if statement is not None else node.nid)
+            yield finding
+        yield from self._computed(facts, reported)
+
+    def _computed(self, facts: ModuleFacts, reported: set[int]) -> Iterator[Finding]:
+        """Cosines of gradients whose vectors are one value, in every way they come about or in some."""
+        values = values_of(facts)
+        ways: dict[tuple[int, int], list[t.Monomial]] = {}
+        for made in values.made():
+            if made.module is values.module and not made.frame.calls and isinstance(made.term, t.Monomial):
+                if isinstance(made.node, ir.Expr) and made.term.is_cosine:
+                    ways.setdefault((made.frame.number, made.node.nid), []).append(made.term)
+        for (_, nid), cosines in ways.items():
+            node = facts.node(nid)
+            statement = facts.names.statement(node)
+            same = [c.dots[0][0] for c in cosines if c.dots[0][0].ident == c.dots[0][1].ident]
+            place = statement.nid if statement is not None else nid
+            gradient = next((v for v in same if v.role.is_gradient), None)
+            if gradient is None or place in reported or not isinstance(node, ir.Expr):
+                continue
+            if self._is_check(node, facts):
+                continue
+            reported.add(place)
+            always = len(same) == len(cosines) == len(values.of(node))
+            reason = "both sides are the same value"
+            yield self.find(
+                facts,
+                node,
+                f"a cosine of a value with itself: {reason if always else reason + ' on one branch'}; "
+                "the result is 1 (0°) whatever was learnt",
+                computes="cos(v, v) = 1 up to rounding",
+                level=Level.ERROR if always and gradient.computed else Level.WARNING,
+                related=related_steps(values, gradient.evidence),
+            )
+
+    def _compared(self, facts: ModuleFacts) -> Iterator[tuple[Finding, ir.Expr]]:
         for found in comparisons(facts):
             if self._is_deliberate(found.node, facts):
                 continue
@@ -163,7 +205,7 @@ class SelfComparison(Rule):
             if not reason:
                 continue
             related = tuple(Related(*facts.span(node), text) for node, text in places)
-            yield self.find(
+            finding = self.find(
                 facts,
                 found.node,
                 f"`{found.label}` of a value with itself: {reason}; the result is 1 (0°) whatever was learnt",
@@ -171,6 +213,7 @@ class SelfComparison(Rule):
                 level=Level.ERROR if found.proven and sure else Level.WARNING,
                 related=related,
             )
+            yield finding, found.node
 
     def _reason(self, found: Comparison, facts: ModuleFacts) -> tuple[str, list[tuple[ir.Node, str]], bool]:
         same = aliases(facts).same(found.left, found.right, found.node) if found.measured else None
@@ -203,6 +246,14 @@ class SelfComparison(Rule):
                     return True
             inner = outer
         return self._is_asserted(node, facts)
+
+    def _is_check(self, node: ir.Expr, facts: ModuleFacts) -> bool:
+        """In an assertion, a comparison or a test."""
+        around = facts.names.ancestors(node)
+        tests = [n for n in around if isinstance(n, ir.FunctionDef | ir.ClassDef) and words(n.name)[:1] == ("test",)]
+        return (
+            bool(tests) or any(isinstance(n, ir.Assert | ir.Compare) for n in around) or self._is_asserted(node, facts)
+        )
 
     def _is_asserted(self, node: ir.Expr, facts: ModuleFacts) -> bool:
         statement = facts.names.statement(node)

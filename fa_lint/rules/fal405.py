@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.values import values_of
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level, Related
 from fa_lint.rules._alignments import Alignment, evidence
 from fa_lint.rules._fabricated import fabrications
@@ -193,6 +195,34 @@ class FabricatedAlignment(Rule):
                 level=Level.ERROR if proven else Level.WARNING,
                 fix=self._fix(found.constant if found.replaceable else None, facts),
                 related=self._related(alignment, found.node, facts),
+            )
+
+        yield from self._of_zeros(facts)
+
+    def _of_zeros(self, facts: ModuleFacts) -> Iterator[Finding]:
+        """A vector of zeros in the place of a gradient that is missing: its cosine is 0 or NaN, and measures nothing."""
+        values = values_of(facts)
+        seen: set[int] = set()
+        for made in values.made():
+            if made.module is not values.module or not isinstance(made.term, t.Monomial) or not made.term.is_cosine:
+                continue
+            zeros = [v for v in made.term.dots[0] if v.role is t.Role.ZEROS]
+            others = [term for term, _ in values.evaluator.of(made.frame, made.node) if isinstance(term, t.Monomial)] if (
+                isinstance(made.node, ir.Expr)
+            ) else []  # fmt: skip
+            measured = any(v.role.is_gradient for term in others if term.is_cosine for v in term.dots[0])
+            if len(zeros) != 1 or not measured or not zeros[0].evidence:
+                continue
+            site = zeros[0].evidence[0].site
+            if site.module != values.module.number or site.node in seen:
+                continue
+            seen.add(site.node)
+            yield self.find(
+                facts,
+                facts.node(site.node),
+                "zeros in the place of a gradient that is missing: nothing was measured there; use NaN",
+                computes="the cosine with a zero vector, 0 under a floor, enters every mean as if it had been measured",
+                level=Level.WARNING,
             )
 
     def _related(self, alignment: Alignment, node: ir.Node, facts: ModuleFacts) -> tuple[Related, ...]:

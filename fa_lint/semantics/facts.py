@@ -59,6 +59,19 @@ class ModuleFacts(Derived):
         """The numbers of the calls named ``backward``."""
         return [c.nid for c in self.calls if isinstance(c.func, ir.Attr) and c.func.attr == "backward"]
 
+    @cached_property
+    def gradient_resets(self) -> list[int]:
+        """The numbers of the nodes that let the next backward pass make new gradient tensors."""
+        found = []
+        for node in self.nodes():
+            match node:
+                case ir.Call(func=ir.Attr(attr="zero_grad"), args=args):
+                    kept = any(a.keyword == "set_to_none" and self.values.constant(a.value) is False for a in args)
+                    found += [] if kept else [node.nid]
+                case ir.Assign(targets=[ir.Attr(attr="grad")]):
+                    found.append(node.nid)
+        return found
+
     def nodes(self) -> Iterator[ir.Node]:
         """Every node of the module in source order."""
         return (node for node in self.names.nodes if node is not None)
