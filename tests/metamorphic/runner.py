@@ -1,8 +1,7 @@
-"""Apply every rewrite to every seed, and count who survives."""
+"""Apply every rewrite to every seed, and see what the linter says of the programs that come out."""
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -21,34 +20,26 @@ class Outcome:
     holds: bool
 
 
-def siblings(
-    rules: Iterable[str] = RULES, rewrites: Iterable[str] | None = None
-) -> Iterator[tuple[Seed, Rewrite, Program]]:
-    """The rewritten programs that differ from their seed, in a fixed order."""
-    wanted = list(REWRITES if rewrites is None else rewrites)
-    for seed in seeds():
-        if seed.rule not in rules:
+def siblings(rules: Iterable[str] = RULES, every: int = 1) -> Iterator[tuple[Seed, Rewrite, Program]]:
+    """The rewritten programs, in a fixed order; ``every`` so many of the pairs of a seed and a rewrite."""
+    wanted = set(rules)
+    pairs = [(seed, rewrite) for seed in seeds() if seed.rule in wanted for rewrite in REWRITES.values()]
+    for seed, rewrite in pairs[::every]:
+        if reason(seed, rewrite) is not None:
             continue
-        for name in wanted:
-            rewrite = REWRITES[name]
-            if reason(seed, rewrite) is not None:
-                continue
-            program = rewrite.program(Draft.of(seed))
-            if program is not None and _compiles(program):
-                yield seed, rewrite, program
+        program = rewrite.program(Draft.of(seed))
+        if program is not None:
+            _compile(program)
+            yield seed, rewrite, program
 
 
-def run(rules: Iterable[str] = RULES, rewrites: Iterable[str] | None = None, every: int = 1) -> list[Outcome]:
-    """The outcomes of all siblings, or of every so many."""
-    return [
-        Outcome(seed, rewrite, program, program.holds())
-        for number, (seed, rewrite, program) in enumerate(siblings(rules, rewrites))
-        if number % every == 0
-    ]
+def run(rules: Iterable[str] = RULES, every: int = 1) -> list[Outcome]:
+    """The outcomes of all siblings, or of a sample."""
+    return [Outcome(seed, rewrite, program, program.holds()) for seed, rewrite, program in siblings(rules, every)]
 
 
-def _compiles(program: Program) -> bool:
+def _compile(program: Program) -> None:
+    """Raise SyntaxError where a rewrite made no program."""
     for path, text in program.files.items():
         if path.endswith(".py"):
-            compile(ast.parse(text), path, "exec")
-    return True
+            compile(text, path, "exec")

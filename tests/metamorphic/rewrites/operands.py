@@ -158,6 +158,8 @@ def _take(draft: Draft, group: list[ast.expr], prelude: str, after: str) -> bool
     if prelude and place is not None:
         before(*place, statements(prelude, value_m=group[0]))
     parents = Parents(draft.tree)
+    if ":=" in after and any(isinstance(outer, ast.comprehension) for outer in parents.up(group[0])):
+        return False
     once = "next(" in after or ":=" in after or ".pop()" in after
     if once and len(group) > 1:
         return _once(draft, place, group, after)
