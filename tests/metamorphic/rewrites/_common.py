@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ..programs import Draft, Program
 from ..trees import Parents, first_definition, imported, marked, top_names
+from ._reading import read
 
 # Returns None where the rewrite does not apply to the seed.
 Apply = Callable[[Draft], Draft | Program | None]
@@ -28,19 +29,34 @@ class Rewrite:
         return made.program() if isinstance(made, Draft) else made
 
 
-def is_cosine(node: ast.AST) -> bool:
-    """Return True for a call of a library cosine and for a quotient with a product above."""
-    if isinstance(node, ast.Call):
-        return isinstance(node.func, ast.Attribute) and node.func.attr in _COSINES
-    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and bool(list(operands(node)))
+def cosines(draft: Draft) -> list[ast.AST]:
+    """The cosines in the function of the mark, else those of the whole program."""
+    parents = Parents(draft.tree)
+    functions = [f for node in marked(draft.tree) if (f := parents.function(node)) is not None]
+    for holder in (*functions, draft.tree):
+        found = [n for n in ast.walk(holder) if _is_library(n) or read(n, parents.function(n)) is not None]
+        if found:
+            return found[:1]
+    return []
+
+
+def _is_library(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _COSINES
 
 
 def focus(draft: Draft) -> list[ast.AST]:
-    """The expressions that a rewrite changes: those marked, else the cosines around them."""
+    """The expressions whose vectors a rewrite changes: the marked ones, or the cosines a rule follows to its mark."""
+    if draft.seed.rule in ("FAL405", "FAL501"):
+        return cosines(draft) or reported(draft)
+    return reported(draft) or cosines(draft)
+
+
+def reported(draft: Draft) -> list[ast.AST]:
+    """The marked expressions that compute with vectors."""
     parents = Parents(draft.tree)
     found = [node for node in marked(draft.tree) if isinstance(node, ast.expr) and values_in(draft, node)]
     if found:
-        return found
+        return list(found)
     for node in marked(draft.tree):
         statement = parents.statement(node)
         if isinstance(statement, ast.AugAssign) and list(operands(statement.value)):
@@ -48,11 +64,6 @@ def focus(draft: Draft) -> list[ast.AST]:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Subscript):
             if values_in(draft, statement.targets[0]) and draft.seed.rule == "FAL203":
                 return [statement.targets[0]]
-    functions = [f for node in marked(draft.tree) if (f := parents.function(node)) is not None]
-    for holder in (*functions, draft.tree):
-        found = [node for node in ast.walk(holder) if is_cosine(node)]
-        if found:
-            return found[:1]
     return []
 
 

@@ -7,7 +7,7 @@ from copy import deepcopy
 
 from ..programs import Draft
 from ..trees import Parents, add_marks, drop_marks, imported, is_import, marked, marks, statements, top_names
-from ._common import Rewrite, before, define, focus, hoistable, values_in
+from ._common import Rewrite, before, cosines, define, focus, hoistable, reported, values_in
 
 
 class _Moved:
@@ -55,7 +55,7 @@ def _bound_in(node: ast.AST) -> set[str]:
 
 
 def _moved(draft: Draft) -> _Moved | None:
-    for node in focus(draft):
+    for node in reported(draft) or cosines(draft):
         if isinstance(node, ast.expr) and not isinstance(getattr(node, "ctx", None), ast.Store):
             if not isinstance(Parents(draft.tree).statement(node), ast.FunctionDef | ast.ClassDef):
                 if not (isinstance(node, ast.Subscript) and not marks(node)):
