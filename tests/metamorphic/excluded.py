@@ -8,6 +8,7 @@ from .rewrites._common import Rewrite
 _BY_NAME = "nothing but the names says what the values are"
 _OUT_OF_REACH = "its eps of 1e-12 stands inside a root; on a norm itself no float32 gradient meets it"
 _UNKNOWN_EPS = "its eps is imported from a file that is not there; the rewrite brings a known one"
+_A_COPY = "entries of the gradient are set: in a copy that changes nothing"
 _IN_A_TEST = "it is silent because it stands in a test, and the helper does not"
 
 # (rule, seed, rewrite or family); an empty string stands for all.
@@ -34,6 +35,21 @@ EXCLUDED: dict[tuple[str, str, str], str] = {
     ("FAL203", "floored_cosine-floor_in_the_root", "floor: clamped factors"): _OUT_OF_REACH,
     ("FAL203", "floored_cosine-floor_in_the_root", "floor: one factor"): _OUT_OF_REACH,
     ("FAL203", "floored_cosine-floor_in_the_root", "product: one factor at a time"): _OUT_OF_REACH,
+    **{
+        ("FAL203", seed, way): _A_COPY
+        for seed in ("invalid-4", "floored_cosine-Measurement")
+        for way in (
+            "through clone",
+            "through stack",
+            "through cat of flattened",
+            "through float",
+            "through to",
+            "through minus zero",
+            "through times two",
+            "value by if and else",
+            "value by a match",
+        )
+    },
     ("FAL201", "valid-4", "places"): _IN_A_TEST,
     ("FAL201", "valid-4", "modules"): _IN_A_TEST,
     ("FAL201", "clamped_cosine-test_like", "places"): _IN_A_TEST,
@@ -49,7 +65,7 @@ EXCLUDED: dict[tuple[str, str, str], str] = {
 
 
 def reason(seed: Seed, rewrite: Rewrite) -> str | None:
-    """Why ``rewrite`` is not applied to ``seed``; None where it is."""
+    """Return the reason not to apply ``rewrite`` to ``seed``; None where it is applied."""
     for (rule, name, change), why in EXCLUDED.items():
         if rule in ("", seed.rule) and name in ("", seed.name) and change in ("", rewrite.name, rewrite.family):
             return why

@@ -72,6 +72,18 @@ _PRODUCTS = {
         whole=True,
         line="import numpy as np",
     ),
+    "in jax": Way(
+        "jnp.dot(u_m, v_m) / FLOOR(jnp.linalg.norm(u_m) * jnp.linalg.norm(v_m))",
+        "u_m, v_m = jnp.asarray(x.detach().numpy()).ravel(), jnp.asarray(y.detach().numpy()).ravel()",
+        whole=True,
+        line="import jax.numpy as jnp",
+    ),
+    "jax rows": Way(
+        "jnp.sum(u_m * v_m, axis=D) / FLOOR(jnp.linalg.norm(u_m, axis=D) * jnp.linalg.norm(v_m, axis=D))",
+        "u_m = jnp.asarray(x.detach().numpy())\nv_m = jnp.asarray(y.detach().numpy())",
+        whole=False,
+        line="import jax.numpy as jnp",
+    ),
     "numpy sums": Way(
         "np.sum(u_m * v_m) / FLOOR(np.sqrt(np.sum(u_m ** 2)) * np.sqrt(np.sum(v_m ** 2)))",
         "u_m = x.detach().cpu().numpy()\nv_m = y.detach().cpu().numpy()",
