@@ -26,7 +26,7 @@ _AS = re.compile(rb"([\w.]+)(?:[ \t]+as[ \t]+(\w+))?")
 _BLOCK = re.compile(rb"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _WORD = re.compile(rb"[A-Za-z_]\w*")
 _MEASURE = re.compile(rb"norm|cos|dot\(|inner\(|einsum|\.sum\(|@|sqrt|matmul")
-_NORM = re.compile(rb"norm\(|dot\(|inner\(|einsum|sqrt\(|\*\* ?-?0?\.5")
+_NORM = re.compile(rb"norm\(|@|dot\(|inner\(|einsum|sqrt\(|\*\* ?-?0?\.5")
 _DIVISION = re.compile(rb"[^/]/[^/]|div_?\(|reciprocal|rsqrt")
 _LIBRARY = re.compile(rb"cosine_similarity|CosineSimilarity|normalize\(")
 _MOST_LOADED = 200
@@ -66,7 +66,8 @@ class Project:
         for local, target in imports:
             names = [target] if local != "*" else [f"{target}.*"]
             if b"." in data and local != "*":
-                names += [f"{target}.{m.decode()}" for m in _members(local, data)]
+                written = target if target.startswith(f"{local}.") else local
+                names += [f"{target}.{m.decode()}" for m in _members(written, data)]
             if any(self._holds(name, path, test, kind) for name in names):
                 return True
         return False
@@ -97,6 +98,7 @@ class Project:
         if name == "*" or b".register" in data:  # functions that are registered with others have no name of their own
             return test(data) or any(self._holds(t, path, test, kind, hops + 1) for t in self._targets(path).values())
         blocks = self._blocks_of(path)
+        stars = [t for local, t in self._targets(path).items() if local.startswith("*")]
         waiting, seen = [name], {name}
         while waiting:
             block = blocks.get(waiting.pop())
@@ -108,12 +110,14 @@ class Project:
                 seen.add(word)
                 if word in blocks:
                     waiting.append(word)
-                elif word in self._targets(path) and self._holds(self._targets(path)[word], path, test, kind, hops + 1):
-                    return True
+                    continue
+                known = self._targets(path).get(word)
+                for onward in [known] if known is not None else [f"{star}.{word}" for star in stars]:
+                    if self._holds(onward, path, test, kind, hops + 1):
+                        return True
         target = self._targets(path).get(name)
         if name not in blocks and target is not None:
             return self._holds(target, path, test, kind, hops + 1)
-        stars = [t for local, t in self._targets(path).items() if local.startswith("*")]
         return name not in blocks and any(self._holds(f"{t}.{name}", path, test, kind, hops + 1) for t in stars)
 
     def _definition(self, dotted: str, caller: str) -> tuple[str, str] | None:
