@@ -36,7 +36,7 @@ __all__ = ["FileResult", "Rows", "analyse", "answers_of"]
 # What may stand between the last expression of a compound statement's header and its colon.
 _HEADER_END = re.compile(r"(?:[\s)\]},\\]|#[^\r\n]*+)*+:")
 # In a pattern of ``fnmatch``: one of several characters, and what stands for itself.
-_CHOICE = re.compile(r"\[[^\]]*\]")
+_CHOICE = re.compile(r"\[[^\[\]]*+\]")
 _PLAIN = re.compile(r"\w+")
 _T = TypeVar("_T")
 
@@ -211,7 +211,7 @@ def _of(ask: Callable[[ModuleFacts], Iterable[_T]], facts: ModuleFacts) -> list[
 
 
 def _is_told(data: bytes, declared: RoleNames) -> bool:
-    """Can a file use a name that the configuration declares? By the longest plain part of its pattern."""
+    """Return True where a file can use a name that the configuration declares: a plain part of its pattern."""
     for pattern in (*declared.feedback, *declared.credit, *declared.alignment):
         plain = max(_PLAIN.findall(_CHOICE.sub(" ", pattern)), key=len, default="")
         if plain.encode() in data:
@@ -280,7 +280,7 @@ def _is_body(node: ir.Node) -> bool:
 
 
 def _silenced(code: str, rows: Rows, suppressions: list[Suppression]) -> bool:
-    """Does a suppression cover a finding on these rows? Each that does is marked as used."""
+    """Return True where a suppression covers a finding on these rows. Each that does is marked as used."""
     hit = False
     for suppression in suppressions:
         inside = suppression.whole_file or rows[0] <= suppression.row <= rows[1]

@@ -61,7 +61,7 @@ def read_suppressions(source: Source, has_findings: bool) -> list[Suppression]:
 
 
 def _may_hold_one(text: str, has_findings: bool) -> bool:
-    """Can a comment matter? Line by line: one pattern would go on from each ``#`` to the end of its line."""
+    """Return True where a comment can matter. Line by line: a pattern would go on from each ``#`` to the end."""
     if _NAMES.search(text) is None:
         return False
     for line in text.split("\n"):

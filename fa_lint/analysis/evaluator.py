@@ -1041,7 +1041,8 @@ class Evaluator:
                     return vector.at(self.identities.of(*key, "copied after", passes))
             return vector
 
-        return t.renamed(term, rename) if isinstance(term, t.Vector | t.Monomial) else term
+        is_array = isinstance(term, t.Vector) or (isinstance(term, t.Monomial) and bool(term.vectors))
+        return t.renamed(term, rename) if is_array and isinstance(term, t.Vector | t.Monomial) else term
 
     def attribute(self, instance: t.Instance, attr: str) -> t.Alternatives:
         """Return what the methods of a class store in an attribute of its object, bases included."""

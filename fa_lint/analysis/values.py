@@ -187,6 +187,10 @@ class Outline:
         self._spoken = set() if alone else facts.imported_names(speaking=True)
         # Names that are bound to what a call makes: an object, a partial function.
         objects: dict[str, set[str]] = {}
+        for binding in facts.names.imports:
+            original = (binding.target or "").rpartition(".")[2]
+            if original != binding.name:
+                objects.setdefault(binding.name, set()).add(original)
         parents, homes = facts.names.parents, [facts.module.nid] * len(facts.names.nodes)
         self._homes = homes
         for number, node in enumerate(facts.names.nodes):
@@ -201,6 +205,9 @@ class Outline:
                     made_by = _last(call.args[0].value if _last(func) == "partial" and call.args else func)
                     for target in targets:
                         objects.setdefault(_last(target), set()).add(made_by)
+                case ir.Assign(targets=targets, value=ir.Name() | ir.Attr() as value):
+                    for target in targets:
+                        objects.setdefault(_last(target), set()).add(_last(value))
                 case ir.Call(func=func):
                     self._nodes.setdefault(home, []).append(node)
                     name = _last(func)
@@ -231,15 +238,14 @@ class Outline:
         self.makers = {home for home in dividing if home in measuring or called.get(home, set()) & measures}
         # Names through which a call can lead into a maker, at once or through other functions of the module.
         self.leading = set().union(*(names[home] for home in self.makers if home in names)) - {""}
-        waiting = True
-        while waiting:
-            more = {name for name, makers in objects.items() if makers & self.leading}
-            more |= set().union(
-                *(names[home] for home, said in called.items() if said & self.leading and home in names)
-            )
-            more -= self.leading | {""}
-            waiting = bool(more)
-            self.leading |= more
+        steps: dict[str, set[str]] = {}
+        for name, makers in objects.items():
+            for maker in makers:
+                steps.setdefault(maker, set()).add(name)
+        for home, said in called.items():
+            for name in said if home in names else ():
+                steps.setdefault(name, set()).update(names[home])
+        self.leading = _closure(self.leading, steps) - {""}
         self._speaking = self._find_speaking(facts, called, named)
         reached = self.leading if alone else self.leading | self.imported
         self.callers = {home for home, said in called.items() if said & reached}
@@ -254,7 +260,7 @@ class Outline:
         return function.nid in self._speaking
 
     def _find_speaking(self, facts: ModuleFacts, called: dict[int, set[str]], named: dict[int, str]) -> set[int]:
-        found = {home for home, said in called.items() if said & _COSINES}
+        found = {home for home, said in called.items() if said & (_COSINES | self._comparing)}
         if SUBJECT.search(facts.text) is None and not self._spoken:
             return found
         spoken = {function.nid for function in facts.names.functions if self._says(function, facts)}
@@ -262,12 +268,12 @@ class Outline:
             methods = {part.nid for part in owner.body.body if isinstance(part, ir.FunctionDef)}
             if methods & spoken:
                 spoken |= methods
-        waiting = True
-        while waiting:
-            names = {named[home] for home in spoken if home in named} - {""}
-            more = {home for home, said in called.items() if said & (names | self._spoken)} - spoken
-            waiting = bool(more)
-            spoken |= more
+        steps: dict[str, set[str]] = {}
+        for home, said in called.items():
+            for name in said:
+                steps.setdefault(name, set()).add(named.get(home, ""))
+        names = _closure({named[home] for home in spoken if home in named} | self._spoken, steps)
+        spoken |= {home for home, said in called.items() if said & names}
         # Statements of the module itself stand between its functions.
         return found | spoken | {facts.module.nid}
 
@@ -284,6 +290,16 @@ class Outline:
 
     def calls(self, node: ir.Node) -> list[ir.Call]:
         return [found for found in self._nodes.get(node.nid, ()) if isinstance(found, ir.Call)]
+
+
+def _closure(start: set[str], steps: dict[str, set[str]]) -> set[str]:
+    """Return what can be reached from a set of names."""
+    found, waiting = set(start) - {""}, list(start)
+    while waiting:
+        for name in steps.get(waiting.pop(), set()) - found - {""}:
+            found.add(name)
+            waiting.append(name)
+    return found
 
 
 def _call_methods(owner: ir.ClassDef) -> list[int]:

@@ -109,7 +109,7 @@ class Alignments:
         if not self._has_formulas and not self._has_cosines:
             return None
         best, values = NO_ALIGNMENT, values_of(self._facts)
-        if not values.may_hold_cosine(node):
+        if not values.may_hold_cosine(node) or (isinstance(node, ir.Name) and set(words(node.id)) & TRAINED):
             return None
         for cosine in cosines_in(term for term, _ in values.of(node)):
             best = _strongest([best, self._of_cosine(cosine, node)])

@@ -17,6 +17,7 @@ from fa_lint.semantics.roles import Role
 __all__ = [
     "CosineCall",
     "LibraryCosine",
+    "clamped_by_call",
     "clamped_cosines",
     "eps_fix",
     "library_cosines",
@@ -59,6 +60,15 @@ def clamped_cosines(facts: ModuleFacts) -> Iterator[CosineCall]:
         found = _direct(call, facts) or _through_module(call, facts)
         if found is not None:
             yield found
+
+
+def clamped_by_call(facts: ModuleFacts) -> dict[int, CosineCall]:
+    """Return the clamped cosines by the number of their call."""
+    return facts.derived(_by_call)
+
+
+def _by_call(facts: ModuleFacts) -> dict[int, CosineCall]:
+    return {found.call.nid: found for found in clamped_cosines(facts)}
 
 
 def _operands(call: ir.Call, names: tuple[str, str]) -> tuple[ir.Expr, ir.Expr] | None:

@@ -8,6 +8,7 @@ from fa_lint.findings import Finding, Level
 from fa_lint.rules._cosines import (
     FLOORS,
     LibraryCosine,
+    clamped_by_call,
     clamped_cosines,
     eps_fix,
     is_guarded,
@@ -232,7 +233,7 @@ class ClampedGradientCosine(Rule):
         if cosine.written and cosine.size is not None and cosine.size < _DEFAULT:
             level = Level.HINT
         eps = f"{cosine.size or _DEFAULT:g}".replace("e-0", "e-")
-        call = next((c for c in clamped_cosines(facts) if c.call is cosine.call), None)
+        call = clamped_by_call(facts).get(cosine.call.nid)
         finding = Finding(
             self.code,
             *facts.span(cosine.call),

@@ -310,8 +310,9 @@ def _fix(facts: ModuleFacts, site: FeedbackSite) -> Fix | None:
     init = methods(facts, owner)["__init__"]
     ready = [
         call
-        for call in facts.calls
-        if call.nid < store.nid
+        for call in ir.walk(init.body)
+        if isinstance(call, ir.Call)
+        and call.nid < store.nid
         and isinstance(call.func, ir.Attr)
         and call.func.attr == "__init__"
         and facts.names.enclosing_function(call) is init

@@ -72,6 +72,10 @@ class ModuleFacts(Derived):
                     found += [] if kept else [node.nid]
                 case ir.Assign(targets=[ir.Attr(attr="grad")]):
                     found.append(node.nid)
+                # Each of these makes a new tensor (torch 2.13, measured).
+                case ir.Call(func=ir.Attr(attr="backward"), args=args):
+                    if any(a.keyword == "create_graph" for a in args) or "retain_grad(" in self.text:
+                        found.append(node.nid)
         return found
 
     def imported_names(self, *, speaking: bool) -> set[str]:

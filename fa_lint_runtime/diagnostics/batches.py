@@ -131,7 +131,7 @@ def call(model: nn.Module, x: Any, **extra: Any) -> Any:
 
 
 def _takes(model: nn.Module, count: int) -> bool:
-    """Does the forward pass take that many arguments by position? A DataLoader makes lists of tuples."""
+    """Return True where the forward pass takes that many arguments by position. A DataLoader makes lists of tuples."""
     parameters = inspect.signature(model.forward).parameters.values()
     places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     needed = sum(p.default is p.empty for p in places)

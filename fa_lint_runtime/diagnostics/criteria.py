@@ -107,7 +107,7 @@ def reference(layers: Sequence[LayerFigures], precision: Precision) -> Outcome:
 
 
 def headline(claimed: float, right: int, counted: int) -> Outcome:
-    """Is the accuracy that is reported the accuracy of this network?"""
+    """Judge whether the accuracy that is reported is that of this network."""
     title = "the headline is measured"
     if math.isnan(claimed) or not counted:
         text = "no headline accuracy given" if math.isnan(claimed) else "targets are no classes: no accuracy measured"

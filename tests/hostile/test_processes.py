@@ -28,7 +28,7 @@ _PROGRAM = """\
 import os, sys
 import fa_lint.engine as engine
 engine._PARALLEL_BYTES = 0
-def hang(path, *rest):
+def hang(path, *rest, **options):
     open(f"started-{{os.getpid()}}", "w").close()
     {hang}
 engine.analyse = hang
@@ -98,7 +98,7 @@ def test_an_interrupt_is_130_at_once(hang: str, whole_group: bool) -> None:
 
 
 def test_an_interrupt_without_workers(fa_lint: Lint, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: Any) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     write("a.py", UNSAFE)
@@ -119,10 +119,10 @@ def test_a_file_that_kills_is_one_finding(
         write(f"m{number}.py", UNSAFE + "# padding\n" * 1_000 * (number == 7))
     parent = os.getpid()
 
-    def die(path: str, *rest: Any) -> Any:
+    def die(path: str, *rest: Any, **options: Any) -> Any:
         if path in ("m7.py", "m9.py") and os.getpid() != parent:
             os._exit(3) if death == 3 else os.kill(os.getpid(), death)
-        return analyse(path, *rest)
+        return analyse(path, *rest, **options)
 
     monkeypatch.setattr("fa_lint.engine.analyse", die)
     name = "exit code 3" if death == 3 else signal.Signals(death).name

@@ -80,7 +80,7 @@ def test_every_installation_of_a_checkout_is_constrained() -> None:
 
 @pytest.mark.parametrize("asked", [False, True])
 def test_run_sh_calls_apt_only_when_asked(tmp_path: Path, asked: bool) -> None:
-    for name in ("apt-get", "python", "ruff", "mypy", "coverage"):
+    for name in ("apt-get", "python", "ruff", "mypy", "coverage", "fa-lint"):
         write(tmp_path / "bin" / name, f'#!/bin/sh\necho "{name} $*" >> "{tmp_path}/log"\n').chmod(0o755)
     for name in ("bash", "dirname"):
         (tmp_path / "bin" / name).symlink_to(str(shutil.which(name)))
