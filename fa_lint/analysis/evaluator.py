@@ -889,6 +889,10 @@ class Evaluator:
 
         return t.relabelled(term, rename), tags
 
+    def is_inside(self, function: t.Function) -> bool:
+        """Return True for a function that is defined in another one."""
+        return isinstance(function.frame, Frame) and isinstance(function.frame.node, ir.FunctionDef)
+
     def at_call(self, frame: Frame, node: ir.Node, term: t.Term, given: set[int]) -> t.Term:
         """Return what a call gives back: the gradients that it reads are those of this call.
 

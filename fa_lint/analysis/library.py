@@ -174,6 +174,9 @@ class Calls:
         entered = self._ev.entered(function, arguments, self._ev.site(frame, node), frame)
         if entered is None:
             return t.single(self._named(frame, node))
+        if isinstance(function.node, ir.Lambda) or self._ev.is_inside(function):
+            # It reads variables of the function around it, which nothing has changed.
+            return self._ev.returned(entered)
         given = {ident for _, values in arguments for term, _ in values for ident in t.identities(term)}
         found = [(self._ev.at_call(frame, node, term, given), tags) for term, tags in self._ev.returned(entered)]
         said = self._named(frame, node)
