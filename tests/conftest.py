@@ -24,8 +24,7 @@ CLAMPED = (
     "import torch.nn.functional as F\n\ndef gamma(p, credit):\n    return F.cosine_similarity(credit, p.grad, dim=0)\n"
 )
 CLAMPED_FIXED = (
-    "from fa_lint_runtime import safe_cosine\n\n"
-    "def gamma(p, credit):\n    return safe_cosine(credit, p.grad, dim=0)\n"
+    "from fa_lint_runtime import safe_cosine\n\ndef gamma(p, credit):\n    return safe_cosine(credit, p.grad, dim=0)\n"
 )
 # FAL402 at 6:9, with a safe fix.
 SAFE = (

@@ -20,8 +20,7 @@ from tests.conftest import Lint, notebook, write
 
 # FAL302 and FAL103, neither with a fix: what has one is analysed each time.
 NO_FIX = (
-    "import torch\ndef f(p):\n    return p.grad.half()\n"
-    "def g(y: torch.Tensor):\n    return y.norm(2, keepdim=True)\n"
+    "import torch\ndef f(p):\n    return p.grad.half()\ndef g(y: torch.Tensor):\n    return y.norm(2, keepdim=True)\n"
 )
 
 

@@ -179,7 +179,9 @@ def _(module: ModuleType) -> None:
         same(module.gamma((hidden * target).sum() * scale, hidden, credit), want)
         a = (layer(x) * credit).sum() * scale
         b = (layer(x) * target).sum() * scale
-        first, second = (torch.cat([(g[:, :, None] * x[:, None, :]).sum(0).flatten(), g.sum(0)]) for g in (credit, target))
+        first, second = (
+            torch.cat([(g[:, :, None] * x[:, None, :]).sum(0).flatten(), g.sum(0)]) for g in (credit, target)
+        )
         same(module.task_conflict(layer, a, b), (unit(first) * unit(second)).sum())
         same(module.by_name_only(credit * scale, target), want)
         same(module.of_unknown_things(credit, target * scale), want)

@@ -225,7 +225,4 @@ def test_an_import_on_the_row_of_the_finding_comes_first() -> None:
     code = b"import torch.nn.functional as F; c = F.cosine_similarity(p.grad, q.grad, dim=0)\n"
     settings = Settings()
     fixed = fix_data("a.py", code, lint_text("a.py", code, settings).diagnostics, settings, unsafe=True).data
-    assert fixed == (
-        b"from fa_lint_runtime import safe_cosine\n"
-        b"c = safe_cosine(p.grad, q.grad, dim=0)\n"
-    )
+    assert fixed == (b"from fa_lint_runtime import safe_cosine\nc = safe_cosine(p.grad, q.grad, dim=0)\n")

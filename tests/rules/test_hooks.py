@@ -85,7 +85,9 @@ def test_positions_are_what_the_page_says() -> None:
         (torch.nn.Linear(3, 4), (5, 2, 3), [(10, 4)]),
     ):
         seen: list[list[tuple[int, ...]]] = []
-        layer.register_backward_hook(lambda m, gi, go, seen=seen: seen.append([tuple(g.shape) for g in gi]))  # fa-lint: ignore[FAL603] its positions are the test
+        layer.register_backward_hook(
+            lambda m, gi, go, seen=seen: seen.append([tuple(g.shape) for g in gi])
+        )  # fa-lint: ignore[FAL603] its positions are the test
         with warnings.catch_warnings():
             # torch warns of some of these hooks, and stays silent about others.
             warnings.simplefilter("ignore")

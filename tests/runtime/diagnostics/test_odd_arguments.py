@@ -21,7 +21,7 @@ def batches(count: int = 3) -> list[tuple[Tensor, Tensor]]:
 @pytest.mark.parametrize(
     ("arguments", "error", "expected"),
     [
-        ({"token": "first"}, ValueError, "token must be \"cls\", \"last\", \"mean\", \"all\" or an index, got 'first'"),
+        ({"token": "first"}, ValueError, 'token must be "cls", "last", "mean", "all" or an index, got \'first\''),
         ({"token": True}, ValueError, "token must be"),
         ({"layers": 3}, TypeError, "layers takes a glob or a sequence of names and modules, got 3"),
         ({"layers": ["blocks.0", 1]}, TypeError, "layers takes a glob or a sequence of names and modules"),
