@@ -10,15 +10,28 @@ from pathlib import Path
 import pytest
 
 from fa_lint_runtime import DiagnosticReport, DiagnosticThresholds
-from fa_lint_runtime.diagnostics.outcomes import Verdict
+from fa_lint_runtime.diagnostics.outcomes import Outcome, Verdict
 from fa_lint_runtime.render.words import EXPLANATIONS
 
 VERDICTS = typing.get_args(Verdict)
 PAGE = Path(__file__).parents[3] / "docs" / "diagnose.md"
+MEASURED = Outcome("(a)", "growth", "passes", 2.0, 50.0, "2.0x", "")  # without criteria a report derives its verdict
 
 
 def report(verdict: Verdict) -> DiagnosticReport:
-    return DiagnosticReport("m", "", [1.0, 2.0], [1.0, 1.0], 1, 0.1, 0.5, None, DiagnosticThresholds(), verdict=verdict)
+    return DiagnosticReport(
+        "m",
+        "",
+        [1.0, 2.0],
+        [1.0, 1.0],
+        1,
+        0.1,
+        0.5,
+        None,
+        DiagnosticThresholds(),
+        criteria=(MEASURED,),
+        verdict=verdict,
+    )
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
