@@ -16,7 +16,7 @@ from fa_lint.config import ConfigError, Settings, as_rows, find_config, load, ov
 from fa_lint.console import echo, plural, put, remark, stop, tell
 from fa_lint.delivery import deliver, exit_code, refuse_overwriting, say_problems
 from fa_lint.discovery import DiscoveryError
-from fa_lint.engine import Report, lint, lint_text
+from fa_lint.engine import MOST_FOLLOWED, Report, lint, lint_text
 from fa_lint.escaping import visible
 from fa_lint.findings import Diagnostic, Level
 from fa_lint.fixes import FixError, fix_data
@@ -109,6 +109,9 @@ def _check_files(chosen: Selection, settings: Settings, options: CheckOptions) -
         report = _lint(chosen, settings, options, progress)
     if not chosen.files and not chosen.context:
         remark("fa-lint: warning: no Python file or notebook under the given paths", quiet=options.quiet)
+    if len(chosen.files) + len(chosen.context) > MOST_FOLLOWED:
+        what = f"note: over {MOST_FOLLOWED} files in one run, so values are not followed from file to file"
+        remark(f"fa-lint: {what}; lint a package at a time for that", quiet=options.quiet)
     if options.verbose:
         tell(f"fa-lint: {report.parsed} parsed, {report.cached} from the cache, in {report.seconds:.2f} s")
     if options.write_baseline is not None:

@@ -24,7 +24,7 @@ from fa_lint.rules import ENGINE_CODES, select
 from fa_lint.semantics.roles import RoleNames
 from fa_lint.workers import Died, answers, context
 
-__all__ = ["Report", "lint", "lint_text"]
+__all__ = ["MOST_FOLLOWED", "Report", "lint", "lint_text"]
 
 # Starting workers costs about as much as checking this many bytes.
 _PARALLEL_BYTES = 4_000_000
@@ -32,7 +32,7 @@ _CHUNK_BYTES = 400_000
 _DEEP_BYTES = 8_000
 _MOST_RELATED = 5
 # In larger trees everything imports everything, and following it costs ten times the rest.
-_MOST_FILES = 500
+MOST_FOLLOWED = 500
 
 _Job = tuple[str, bytes, frozenset[str]]
 # The number of a chunk, and of a job in it, or None for all of them.
@@ -306,7 +306,7 @@ def _chunks(todo: list[_Job]) -> Iterable[list[_Job]]:
 
 def _project(paths: list[str], declared: RoleNames) -> Project | None:
     """Return what values are followed through from file to file; in a very large run each file stands alone."""
-    return Project(paths, declared) if 1 < len(paths) <= _MOST_FILES else None
+    return Project(paths, declared) if 1 < len(paths) <= MOST_FOLLOWED else None
 
 
 _inherited: tuple[list[list[_Job]], RoleNames, Project | None] = ([], RoleNames(), None)
