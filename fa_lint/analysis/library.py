@@ -553,6 +553,12 @@ class Calls:
             return t.single(self._ev.source(given.frame, given.node, t.Role.ZEROS, "zeros"))
         return t.single(t.Constant(0.0, given.site))
 
+    def full(self, given: _Given) -> t.Alternatives:
+        return given["fill_value"] or t.single(self._named(given.frame, given.node))
+
+    def content(self, given: _Given) -> t.Alternatives:
+        return given["data"]
+
     def ones(self, given: _Given) -> t.Alternatives:
         return t.single(self._ev.source(given.frame, given.node, t.Role.DRAW, "ones"))
 
@@ -703,6 +709,7 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "cat": Calls.cat,
     "chain": Calls.chain,
     "clamp": Calls.clamp,
+    "content": Calls.content,
     "copy": Calls.copy,
     "cosine": Calls.cosine,
     "cosine_module": Calls.cosine_module,
@@ -715,6 +722,7 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "element": Calls.element,
     "enumerate": Calls.enumerate,
     "first": Calls.first_of,
+    "full": Calls.full,
     "gradient": Calls.gradient,
     "hidden": Calls.hidden,
     "items": Calls.items,

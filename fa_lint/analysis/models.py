@@ -12,7 +12,7 @@ from typing import Literal
 __all__ = ["BUILTINS", "FUNCTIONS", "METHODS", "Operation", "Row"]
 
 Operation = Literal[
-    "absolute", "add", "angle", "arcsine", "cat", "chain", "clamp", "copy", "cosine", "cosine_module", "dictionary", "distance",
+    "absolute", "add", "angle", "arcsine", "cat", "chain", "clamp", "content", "copy", "cosine", "cosine_module", "dictionary", "distance",
     "divide", "dot", "draw", "einsum", "element", "enumerate", "first", "full", "gradient", "hidden", "items", "keys", "map",
     "maximum", "mean", "minimum", "multiply", "negate", "norm", "normalize", "number", "ones", "parameters", "partial",
     "power", "range", "rank", "reciprocal", "repair", "reverse_root", "root", "same", "sequence", "sign", "square", "subtract", "sum",
@@ -148,6 +148,8 @@ METHODS: dict[str, Row] = dict(
         *_rows("parameters", "parameters children modules buffers trainable_variables", "input"),
         *_rows("items", "named_parameters named_children named_modules state_dict", "input"),
         *_rows("hidden", "softmax log_softmax sigmoid tanh relu encode encode_image encode_text embed forward predict", "input"),
+        *_rows("full", "new_full", "input size fill_value"),
+        *_rows("content", "new_tensor", "input data"),
         *_rows("rank", "argsort sort topk unique", "input"),
     ]
 )  # fmt: skip

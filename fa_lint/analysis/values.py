@@ -1,4 +1,4 @@
-"""What a rule asks: every term that the functions of a module make, whoever calls them."""
+"""The terms that the functions of a module make, in each way in which they are called: what a rule asks for."""
 
 from __future__ import annotations
 
@@ -116,14 +116,16 @@ class Values:
 
     def _in(self, frame: Frame) -> Iterator[Made]:
         outline = self._outline(frame.module)
-        if frame.node.nid in outline.makers and self._divides_by_norms(frame, outline):
+        divides = frame.node.nid in outline.makers and self._divides_by_norms(frame, outline)
+        # A call matters for what it is given; what it gives back may be a unit vector, and the product stands here.
+        if divides or any(self._is_given_gradient(frame, call, outline) for call in outline.calls(frame.node)):
             for node in outline.candidates(frame.node):
                 yield from self._terms(frame, node)
-            return
-        for call in outline.calls(frame.node):
-            # A call matters for what it is given; what a function makes of anything else is found in the function.
-            if self._leads_on(outline, call) and any(interesting(self.evaluator.of(frame, a.value)) for a in call.args):
-                yield from self._terms(frame, call)
+
+    def _is_given_gradient(self, frame: Frame, call: ir.Call, outline: Outline) -> bool:
+        if not self._leads_on(outline, call):
+            return False
+        return any(interesting(self.evaluator.of(frame, argument.value)) for argument in call.args)
 
     def _divides_by_norms(self, frame: Frame, outline: Outline) -> bool:
         """Return True where something in a function is divided by a norm, or a library does it."""
