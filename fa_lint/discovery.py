@@ -45,7 +45,7 @@ def discover(paths: Iterable[str], settings: Settings) -> list[str]:
 
     An explicit file is linted whatever its name (unless ``force_exclude``); excludes and ignore files apply below an
     explicit directory, never to the directory itself. What cannot be looked into (a folder too) is among the files:
-    whoever reads it says so.
+    reading it reports the error.
     """
     found: dict[str, str] = {}
     for path in paths:

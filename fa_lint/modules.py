@@ -17,7 +17,7 @@ _DEPTH = 6
 
 
 def may_import(data: bytes) -> bool:
-    """Can :func:`imports_of` find anything in a file of these bytes?"""
+    """True if :func:`imports_of` can find anything in a file of these bytes."""
     return b"import" in data
 
 
@@ -57,7 +57,7 @@ class Modules:
 
     @property
     def alone(self) -> bool:
-        """Is there only one file, so that what is not in it may be anywhere?"""
+        """True if there is only one file, so that what is not in it may be anywhere."""
         return len(self._imports) < 2
 
     @cached_property
@@ -92,7 +92,7 @@ class Modules:
         return str(PurePath(init).parent.parent / "__init__.py") in self._imports
 
     def means(self, dotted: str, caller: str, path: str, name: str) -> bool:
-        """Can ``dotted``, as qualified in the file ``caller``, be ``name`` of the file ``path``?
+        """True if ``dotted``, as qualified in the file ``caller``, can be ``name`` of the file ``path``.
 
         ``name`` may be qualified itself (``Class.method``). What other modules pass on is followed, star imports too.
         """
@@ -178,12 +178,12 @@ class Modules:
         return seen
 
     def together(self, one: str, other: str) -> bool:
-        """Do two files run in one program, as far as imports say: one reaches the other, or a third reaches both?"""
+        """True if two files run in one program by their imports: one reaches the other, or a third reaches both."""
         return any({one, other} <= self.reaches(path) for path in (one, other, *self._imports))
 
     @staticmethod
     def is_module(module: str, path: str, caller: str) -> bool:
-        """Can the dotted ``module``, as imported in ``caller``, be the file ``path``?"""
+        """True if the dotted ``module``, as imported in ``caller``, can be the file ``path``."""
         parts = _parts(path)
         dots = len(module) - len(module.lstrip("."))
         wanted = tuple(part for part in module.lstrip(".").split(".") if part)

@@ -680,7 +680,7 @@ class Evaluator:
         return _NOTHING
 
     def _late_role(self, frame: Frame, definition: Definition, values: t.Alternatives) -> t.Alternatives:
-        """A name is believed where the value says nothing."""
+        """Give a value of unknown role the role that its name suggests."""
         last = definition.name.rpartition(".")[2]
         named = frame.module.facts.roles.named(last, definition.node)
         if named.kind == "unknown":
@@ -749,7 +749,7 @@ class Evaluator:
         block, _ = flow.places[node.nid]
         for definition in flow.blocks[block].definitions.get(dotted(target) or "", ()):
             if definition.node is node:
-                # In this order, whoever asks first: a loop comes back to the definition before it has a value.
+                # Always in this order: a loop comes back to the definition before it has a value.
                 found = self._definition(frame, flow, definition)
                 return found if target is node.target else self._augmented_item(frame, node)
         return ()

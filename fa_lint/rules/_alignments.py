@@ -281,7 +281,7 @@ class Alignments:
         return NO_ALIGNMENT
 
     def _mentions_feedback(self, node: ir.Expr) -> bool:
-        """Does a value, or what its name is bound to, say that it belongs to the backward path?"""
+        """True if a value, or what its name is bound to, says that it belongs to the backward path."""
         said = [node]
         if isinstance(node, ir.Name):
             said += [b.value for b in self._facts.names.reaching(node) if b.value is not None]
@@ -293,7 +293,7 @@ class Alignments:
         )
 
     def _is_cosine_module(self, func: ir.Expr) -> bool:
-        """Is a callee an ``nn.CosineSimilarity(...)``, directly, by name or as an attribute?"""
+        """True if a callee is an ``nn.CosineSimilarity(...)``, directly, by name or as an attribute."""
         if isinstance(func, ir.Call):
             return self._facts.qualified(func.func) == _MODULE
         match func:

@@ -296,7 +296,7 @@ class _Finder:
                 yield Collapse(kept, loop, found, "the first one found")
 
     def _is_first(self, value: ir.Expr, kept: ir.Assign, taken: str) -> bool:
-        """Does the choice hang on the value itself (not zero), not on the name of a layer?"""
+        """True if the choice depends on the value itself (not zero), not on the name of a layer."""
         for outer in self._names.ancestors(kept):
             if isinstance(outer, ir.For):
                 return True
@@ -308,7 +308,7 @@ class _Finder:
         return next((n for n in self._names.ancestors(node) if isinstance(n, ir.For | ir.While)), None)
 
     def _shown(self, loop: ir.For) -> bool:
-        """Is the container that is searched used elsewhere?"""
+        """True if the container that is searched is used elsewhere."""
         container = loop.iter
         while isinstance(container, ir.Call):
             if container.args:

@@ -188,7 +188,7 @@ _CHECKS = ("assert_magnitude", "check_magnitude")
 
 
 def is_guarded(node: ir.Expr, operands: tuple[ir.Expr, ...], facts: ModuleFacts, floor: float = 1e-8) -> bool:
-    """Does a check of the operands' magnitude dominate the call, or an assertion judge its value?"""
+    """True if a check of the operands' magnitude dominates the call, or an assertion tests its value."""
     around = facts.names.ancestors(node)
     if any(isinstance(n, ir.Assert) or (isinstance(n, ir.Call) and _is_assertion(n)) for n in around):
         return True
@@ -249,7 +249,7 @@ def _roots(node: ir.Expr, facts: ModuleFacts) -> set[str]:
 
 
 def _is_magnitude_test(test: ir.Expr, roots: set[str], floor: float, facts: ModuleFacts) -> bool:
-    """Is it a comparison of a norm (or a largest entry) of one of the roots with a threshold that is not zero?"""
+    """True for a comparison of a norm (or a largest entry) of one of the roots with a threshold that is not zero."""
     for part in ir.walk(test):
         if not isinstance(part, ir.Compare) or not set(part.ops) & {"<", "<=", ">", ">="}:
             continue

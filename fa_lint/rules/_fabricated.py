@@ -114,7 +114,7 @@ class _Finder:
                 return
 
     def _may_stay(self, constant: ir.Stmt, binding: Binding, name: str) -> bool:
-        """Do a constant and an alignment reach one use, because a branch decides between them?"""
+        """True if a constant and an alignment reach one use, because a branch decides between them."""
         around = [n.nid for n in self._names.ancestors(constant)]
         deciding: ir.Node | None = None
         for outer in self._names.ancestors(binding.node):
@@ -140,7 +140,7 @@ class _Finder:
         return False
 
     def _is_guarded(self, constant: ir.Stmt, around: list[int], binding: Binding) -> bool:
-        """Is the constant assigned under an ``if`` that the alignment does not stand under?"""
+        """True if the constant is assigned under an ``if`` that the alignment does not stand under."""
         inside = {n.nid for n in self._names.ancestors(binding.node)}
         return any(
             isinstance(outer, ir.If) and outer.nid not in inside and binding.node.nid < constant.nid
@@ -148,7 +148,7 @@ class _Finder:
         )
 
     def _has_sibling(self, node: ir.Stmt, target: ir.Expr) -> bool:
-        """Does the other branch of an ``if`` around a statement give the same target an alignment?"""
+        """True if the other branch of an ``if`` around a statement gives the same target an alignment."""
         inner: ir.Node = node
         for outer in self._names.ancestors(node):
             if isinstance(outer, ir.FunctionDef):

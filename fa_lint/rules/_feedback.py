@@ -136,7 +136,7 @@ def evidence(facts: ModuleFacts, site: FeedbackSite, *, drawn: bool = True) -> t
 
 
 def is_guarded_draw(facts: ModuleFacts, site: FeedbackSite) -> bool:
-    """Is a draw made only the first time: under ``if self.B is None``, ``if not self.ready``, ``hasattr``?
+    """True if a draw is made only the first time: under ``if self.B is None``, ``if not self.ready``, ``hasattr``.
 
     The guard may stand around the call of the helper that draws.
     """

@@ -41,7 +41,7 @@ def half_operand(call: ir.Call, calls: Calls) -> ir.Expr | None:
 
 
 def is_half(node: ir.Expr | None, calls: Calls) -> bool:
-    """Is a dtype fp16 where it is written, or where its name is bound?"""
+    """True if a dtype is fp16 where it is written, or where its name is bound."""
     facts = calls.facts
     if node is None:
         return False
@@ -59,7 +59,7 @@ def is_half(node: ir.Expr | None, calls: Calls) -> bool:
 
 
 def is_upcast(call: ir.Call, calls: Calls) -> bool:
-    """Is the result cast up again at once (``x.half().float()``), as where rounding is emulated?"""
+    """True if the result is cast up again at once (``x.half().float()``), as where rounding is emulated."""
     method = calls.facts.names.parent(call)
     outer = calls.facts.names.parent(method) if method is not None else None
     if not (isinstance(method, ir.Attr) and isinstance(outer, ir.Call) and outer.func is method):

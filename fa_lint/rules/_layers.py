@@ -53,7 +53,7 @@ class Layers:
         self._known: dict[int, bool] = {}
 
     def is_named(self, identifier: str) -> bool:
-        """Does a name say that it holds one value a layer: ``cos_per_layer``, ``layer_angles``?"""
+        """True if a name says that it holds one value a layer: ``cos_per_layer``, ``layer_angles``."""
         return bool(set(words(identifier)) & _PER_LAYER)
 
     def loop(self, node: ir.Node) -> ir.For | ir.Clause | ir.Comprehension | None:
@@ -79,7 +79,7 @@ class Layers:
         return None
 
     def runs_over_layers(self, loop: ir.For | ir.Clause) -> bool:
-        """Does a loop take one layer, one parameter or one gradient of a parameter a turn?"""
+        """True if a loop takes one layer, one parameter or one gradient of a parameter a turn."""
         if self._runs_elsewhere(loop):
             return False
         target = {word for part in ir.walk(loop.target) if isinstance(part, ir.Name) for word in words(part.id)}
@@ -96,7 +96,7 @@ class Layers:
         return bool(said & _ELSEWHERE) and not said & _PER_LAYER
 
     def _is_layered(self, node: ir.Expr | None, depth: int) -> bool:
-        """Is a value a collection with one entry a layer or parameter?"""
+        """True if a value is a collection with one entry a layer or parameter."""
         if node is None or depth > _DEPTH:
             return False
         if node.nid not in self._known:
@@ -159,7 +159,7 @@ class Layers:
         return False
 
     def _given(self, param: ir.Param, depth: int) -> bool:
-        """Do the callers in this module all pass a collection by layer?"""
+        """True if the callers in this module all pass a collection by layer."""
         owner = self._names.parent(param)
         if not isinstance(owner, ir.FunctionDef):
             return False
@@ -176,7 +176,7 @@ class Layers:
     # -- does a value live on? --------------------------------------------------------------------------------
 
     def container_lives(self, name: str, region: ir.Node, reductions: set[int]) -> bool:
-        """Is a container used for anything but to be filled, counted and reduced (at ``reductions``)?"""
+        """True if a container is used for anything but to be filled, counted and reduced (at ``reductions``)."""
         return any(not self._is_idle(use, reductions) for use in uses_of(name, region))
 
     def _is_idle(self, use: ir.Name, reductions: set[int]) -> bool:
@@ -214,7 +214,7 @@ class Layers:
         )
 
     def element_lives(self, element: ir.Expr, loop: ir.Node, allowed: set[int]) -> bool:
-        """Is one layer's value shown, stored or passed on within its turn, other than at ``allowed`` statements?"""
+        """True if a value of one layer is shown, stored or passed on in its turn, not counting ``allowed`` statements."""
         pending = [part.id for part in ir.walk(element) if isinstance(part, ir.Name)]
         measured = {n for n in pending if self._is_scalar_of(n, loop)}
         seen: set[str] = set()

@@ -68,7 +68,7 @@ def _is_old_branch(branch: ir.If | ir.Conditional, in_body: bool, calls: Calls) 
 
 
 def _leaves_new(statement: ir.Stmt, calls: Calls) -> bool:
-    """Is it ``if hasattr(…): …; return``, after which only old versions are left?"""
+    """True for ``if hasattr(…): …; return``, after which only old versions are left."""
     if not isinstance(statement, ir.If) or _says_old(statement.test, calls) is not False:
         return False
     last = statement.body.body[-1]
@@ -125,7 +125,7 @@ def _is_version(node: ir.Expr, calls: Calls, depth: int = 0) -> bool:
 
 
 def _is_late(test: ir.Expr, calls: Calls, depth: int = 0) -> bool:
-    """Does a test compare with a version that has full hooks for long, so that older ones have them as well?"""
+    """True if a test compares with a version that has full hooks for long, so that older ones have them as well."""
     for part in ir.walk(test):
         match part:
             case ir.Const(value=str() as text) if found := _NUMBERS.match(text):
@@ -139,7 +139,7 @@ def _is_late(test: ir.Expr, calls: Calls, depth: int = 0) -> bool:
 
 
 def _names_version(test: ir.Expr) -> bool:
-    """Does a test ask something about a version of torch by its name alone: ``is_torch_ge("1.8")``, ``NEW_TORCH``?"""
+    """True if a test asks for a version of torch by its name alone: ``is_torch_ge("1.8")``, ``NEW_TORCH``."""
     parts = (part for part in ir.walk(test) if isinstance(part, ir.Name | ir.Attr))
     said = {word for part in parts for word in words(part.id if isinstance(part, ir.Name) else part.attr)}
     return bool(said & {"version", "torch", "pytorch", "pt"})
@@ -237,7 +237,7 @@ def _is_type_of(node: ir.Expr, module: ir.Expr) -> bool:
 
 
 def _are_single(classes: ir.Expr, calls: Calls) -> bool:
-    """Is every class of a class, a name of one, a tuple or a union of one operation?"""
+    """True if every class of a class, a name of one, a tuple or a union is of one operation."""
     match classes:
         case ir.Sequence(items=items):
             return bool(items) and all(_are_single(item, calls) for item in items)
@@ -257,7 +257,7 @@ def _is_single_class(node: ir.Expr, calls: Calls) -> bool:
 
 
 def _is_built(module: ir.Expr, calls: Calls, depth: int) -> bool:
-    """Is a module made as one operation, annotated as one, or an item of a collection of such?"""
+    """True if a module is made as one operation, annotated as one, or an item of a collection of such."""
     facts = calls.facts
     if isinstance(module, ir.Name):
         if module.id == "self":
@@ -284,7 +284,7 @@ def _is_own_single(module: ir.Name, calls: Calls) -> bool:
 
 
 def _holds_single(collection: ir.Expr, calls: Calls, depth: int) -> bool:
-    """Is every element of a collection a module of one operation?"""
+    """True if every element of a collection is a module of one operation."""
     match collection:
         case ir.Comprehension(elements=[element]):
             return _is_single(element, calls, depth)

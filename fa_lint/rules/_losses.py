@@ -133,7 +133,7 @@ def _is_self(node: ir.Expr) -> bool:
 
 
 def _last_layer(made: ir.Expr | None, link: str, calls: Calls, depth: int = 0) -> bool:
-    """Is a layer, or the last layer of a ``Sequential``, the link itself?"""
+    """True if a layer, or the last layer of a ``Sequential``, is the link itself."""
     name = _library(made, calls)
     if name != "torch.nn.Sequential" or not isinstance(made, ir.Call) or not made.args or depth > _DEPTH:
         return name in _LAYERS[link]

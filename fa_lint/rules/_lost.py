@@ -35,7 +35,7 @@ def lost_feedback(facts: ModuleFacts) -> Iterator[tuple[Save, list[FeedbackSite]
 
 
 def can_be_lost(facts: ModuleFacts, site: FeedbackSite, written: tuple[Save, ...]) -> bool:
-    """Is a feedback outside its owner's state, and written by no save of the module?"""
+    """True if a feedback is outside its owner's state, and written by no save of the module."""
     if site.registered or site.carried or is_repeatable(site) or site.storage in ("unknown", "object"):
         return False
     if any(site.name in save.mentions for save in written):
@@ -64,7 +64,7 @@ def _mentions(node: ir.Node, name: str) -> bool:
 
 
 def _escapes(facts: ModuleFacts, site: FeedbackSite) -> bool:
-    """Does a local leave its function, or become part of an object: returned, stored, given to a constructor?"""
+    """True if a local leaves its function, or becomes part of an object: returned, stored, given to a constructor."""
     scope = facts.node(site.owner_nid) if site.owner_nid else facts.module
     for node in ir.walk(scope):
         match node:
@@ -185,7 +185,7 @@ def _instances(facts: ModuleFacts, owner: ir.ClassDef, save: Save) -> set[str]:
 
 
 def _holds(facts: ModuleFacts, save: Save, entry: SavedEntry, site: FeedbackSite) -> bool:
-    """Is the module of a site part of what an entry saves?"""
+    """True if the module of a site is part of what an entry saves."""
     owner = facts.node(site.owner_nid)
     assert isinstance(owner, ir.ClassDef)
     if entry.of in ("self", "super"):
@@ -253,7 +253,7 @@ def _constructed(facts: ModuleFacts, node: ir.Expr, depth: int) -> list[ir.Class
 
 
 def contains(facts: ModuleFacts, root: ir.ClassDef, part: ir.ClassDef) -> bool:
-    """Is a class, a base of it, or what either constructs at any depth, the class of the feedback?"""
+    """True if a class, a base of it, or what either constructs at any depth, is the class of the feedback."""
     waiting: list[ir.ClassDef] = [root]
     seen: set[ir.ClassDef] = set()
     while waiting:

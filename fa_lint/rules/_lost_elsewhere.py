@@ -222,7 +222,7 @@ class _Judge:
         return found or None
 
     def _gives(self, name: str, path: str, site: Trace) -> bool:
-        """Does calling ``name`` of the file ``path`` give an object that holds the feedback?"""
+        """True if calling ``name`` of the file ``path`` gives an object that holds the feedback."""
         return any(self._modules.means(name, path, file, maker) for file, maker in self._all_makers(site))
 
     def _all_makers(self, site: Trace) -> set[Maker]:
@@ -251,7 +251,7 @@ class _Judge:
         )
 
     def _ends_in(self, name: str, path: str, save: Trace) -> bool:
-        """Does a function or class that the object is handed to hold the save, or inherit it from the save's file?"""
+        """True if a function or class that is given the object holds the save, or inherits it from the save's file."""
         names = [own for own in (save.data["owner"], save.data["function"]) if own]
         if any(self._modules.means(name, path, save.path, own) for own in names):
             return True

@@ -91,12 +91,12 @@ _NAMED = re.compile(
 
 
 def says_alignment(text: str) -> bool:
-    """Does a name, or a text with names in it, speak of the cosine of something: ``grad_cos``, ``layer_angles``?"""
+    """True if a name, or a text with names in it, speaks of the cosine of something: ``grad_cos``, ``layer_angles``."""
     return _NAMED.search(text) is not None
 
 
 def says_alignment_anywhere(data: bytes) -> bool:
-    """Does anything in a file speak of the cosine of something?"""
+    """True if anything in a file speaks of the cosine of something."""
     lower = data.lower()
     for word in (b"cos", b"angle", b"align", b"sim"):
         at = lower.find(word)
@@ -121,12 +121,12 @@ _LIBRARY = (
 
 @lru_cache(maxsize=4)
 def may_hold_cosine(data: bytes) -> bool:
-    """Can a file compute or call a cosine at all? Names are believed only in such a file."""
+    """True if a file can compute or call a cosine at all. Names are believed only in such a file."""
     return any(name in data for name in _LIBRARY) or may_have_formula(data) or may_call_measure(data)
 
 
 def may_have_formula(data: bytes) -> bool:
-    """Can a file hold an inner product over norms that is meant as a cosine?
+    """True if a file can hold an inner product over norms that is meant as a cosine.
 
     In a file that never speaks of a cosine or an angle such a quotient is a projection or a regression.
     """
@@ -136,13 +136,13 @@ def may_have_formula(data: bytes) -> bool:
 
 
 def may_call_measure(data: bytes) -> bool:
-    """Can a file call a function of unknown make that is named after a cosine, in a context of gradients?"""
+    """True if a file can call a function of unknown make that is named after a cosine, in a context of gradients."""
     about = b"grad" in data or b"credit" in data or b"feedback" in data
     return about and any(pattern.search(data) for pattern in _CALLED)
 
 
 def is_measure_name(identifier: str) -> bool:
-    """Does a name say cosine, angle or alignment at all? Weak: true of image registration as well."""
+    """True if a name says cosine, angle or alignment at all. Weak: true of image registration as well."""
     found = set(words(identifier))
     said = bool(found & (_MEASURES - _VERBS)) or "cosine" in identifier.lower()
     return said and not found & _OTHER and "loss" not in identifier.lower()

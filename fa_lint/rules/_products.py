@@ -381,7 +381,7 @@ def enters_product(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> ir.Expr
 
 
 def _is_summed(node: ir.Expr, facts: ModuleFacts) -> bool:
-    """Is a product of two values summed, at once or through its name?"""
+    """True if a product of two values is summed, at once or through its name."""
     parent = facts.names.parent(node)
     if isinstance(parent, ir.Attr) and parent.attr == "sum":
         return True

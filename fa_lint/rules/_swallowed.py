@@ -80,7 +80,7 @@ def _metric(body: ir.Block, facts: ModuleFacts) -> tuple[ir.Node, str] | None:
 
 
 def _computes(node: ir.Node, facts: ModuleFacts) -> bool:
-    """Is a call one of a function of the module: not of a method that only passes an alignment on?"""
+    """True for a call of a function of the module, but not of a method that only passes an alignment on."""
     return isinstance(node, ir.Call) and facts.names.function_called(node) is not None
 
 
@@ -133,7 +133,7 @@ def _how(handler: ir.Handler, attempt: ir.Try, facts: ModuleFacts) -> str:
 
 
 def _starts_missing(attempt: ir.Try, facts: ModuleFacts) -> bool:
-    """Did every name that the block binds hold None or NaN before, so that an error leaves the value marked?"""
+    """True if every name that the block binds held None or NaN before, so that an error leaves the value marked."""
     targets = [t for s in attempt.body.body if isinstance(s, ir.Assign) for t in s.targets]
     names = [t for t in targets if isinstance(t, ir.Name)]
     if not names or len(names) < len(targets):

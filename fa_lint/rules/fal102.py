@@ -191,7 +191,7 @@ class DimAsNormOrder(Rule):
         return None
 
     def _in_product(self, call: ir.Call, facts: ModuleFacts) -> bool:
-        """Does the normalised value, directly or through the name it is bound to, enter an inner product?"""
+        """True if the normalised value, directly or through the name it is bound to, enters an inner product."""
         if self._is_factor(call, facts):
             return True
         statement = facts.names.statement(call)

@@ -86,7 +86,7 @@ class NormKeepdimWithoutDim(Rule):
             )
 
     def _is_scaled_by_count(self, norm: NormCall, facts: ModuleFacts) -> bool:
-        """Is the norm the numerator, as in the mean magnitude ``‖w‖₁ / n``?"""
+        """True if the norm is the numerator, as in the mean magnitude ``‖w‖₁ / n``."""
         parent = facts.names.parent(norm.call)
         if isinstance(parent, ir.Attr) and parent.attr in _DIVIDES:
             return True

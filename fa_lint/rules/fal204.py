@@ -164,7 +164,7 @@ class UnclampedAcos(Rule):
         return False
 
     def _bounded_by_branch(self, call: ir.Call, argument: ir.Expr, facts: ModuleFacts) -> bool:
-        """Is the call under a comparison of its argument with ±1?"""
+        """True if the call is under a comparison of its argument with ±1."""
         for outer in facts.names.ancestors(call):
             if isinstance(outer, ir.If | ir.Conditional):
                 for part in ir.walk(outer.test):

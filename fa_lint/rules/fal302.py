@@ -225,7 +225,7 @@ class HalfGradientCast(Rule):
         return NOTHING
 
     def _takes_subnormal(self, call: ir.Call, facts: ModuleFacts) -> bool:
-        """Is a constant added to the result that fp16 holds with few bits?"""
+        """True if a constant that fp16 holds with few bits is added to the result."""
         above = facts.names.parent(call)
         if not (isinstance(above, ir.Binary) and above.op in ("+", "-")):
             return False
@@ -251,7 +251,7 @@ class HalfGradientCast(Rule):
         return set()
 
     def _is_transport(self, call: ir.Call, facts: ModuleFacts) -> bool:
-        """Is the cast part of communication, of an optimiser, or of a custom backward?"""
+        """True if the cast is part of communication, of an optimizer, or of a custom backward."""
         for above in facts.names.ancestors(call):
             match above:
                 case ir.FunctionDef(name=name):

@@ -130,7 +130,7 @@ class UninitialisedFeedback(Rule):
 
 
 def _is_written(facts: ModuleFacts, site: FeedbackSite) -> bool:
-    """Does anything in the file write into what the site is called, or hand it to a call that may?"""
+    """True if anything in the file writes into what the site is called, or hands it to a call that may."""
     for node in facts.nodes():
         match node:
             case ir.Attr(attr=name) | ir.Name(id=name) if name == site.name and node.nid != site.store:

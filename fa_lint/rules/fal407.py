@@ -223,7 +223,7 @@ def _text(node: ir.Expr) -> str | None:
 
 
 def _is_own(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> bool:
-    """Is a value ``self`` or a part of it, also by another name: ``for layer in self.layers``?"""
+    """True if a value is ``self`` or a part of it, also by another name: ``for layer in self.layers``."""
     match node:
         case ir.Attr(value=inner) | ir.Subscript(value=inner):
             return _is_own(facts, inner, depth)
@@ -259,7 +259,7 @@ def _made_before(facts: ModuleFacts, owner: ir.ClassDef, entered: Mapping[ir.Fun
 
 
 def _existed(facts: ModuleFacts, place: _Place, owner: ir.ClassDef, before: set[str]) -> bool:
-    """Was there a parameter before, as far as the class shows? Where none was, no optimizer holds it."""
+    """True if there was a parameter before, as far as the class shows. Where none was, no optimizer holds it."""
     is_layers = place.name is not None and place.name.startswith(_LAYER_PARAMETERS)
     if isinstance(place.holder, ir.Name) and place.holder.id == "self":
         return place.name in before or (is_layers and _inherits_parameters(facts, owner))
@@ -267,7 +267,7 @@ def _existed(facts: ModuleFacts, place: _Place, owner: ir.ClassDef, before: set[
 
 
 def _is_read(facts: ModuleFacts, place: _Place, made: ir.Call) -> bool:
-    """Is the new parameter computed from what is at its place: ``self.w = nn.Parameter(self.w / …)``?"""
+    """True if the new parameter is computed from what is at its place: ``self.w = nn.Parameter(self.w / …)``."""
     for part in slice_of(made, facts).nodes:
         match part:
             case ir.Attr(value=holder, attr=attr) if attr == place.name and ir.same(holder, place.holder):
@@ -379,7 +379,7 @@ def _asks_for_state(facts: ModuleFacts, test: ir.Expr, holds: bool) -> bool:
 
 
 def _sets(function: ir.FunctionDef | None, flag: str) -> bool:
-    """Does a function set the flag of ``self`` that it tests, so that it does its work once?"""
+    """True if a function sets the flag of ``self`` that it tests, so that it does its work once."""
     targets = (n.targets for n in ir.walk(function.body) if isinstance(n, ir.Assign)) if function is not None else ()
     return any(isinstance(t, ir.Attr) and t.attr == flag for several in targets for t in several)
 

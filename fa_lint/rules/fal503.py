@@ -148,7 +148,7 @@ class AlignmentWithoutMagnitude(Rule):
         return False
 
     def _only_divides(self, norm: ir.Node, facts: ModuleFacts, seen: set[int]) -> bool:
-        """Does a norm go nowhere but into a denominator or a test for zero?"""
+        """True if a norm goes nowhere but into a denominator or a test for zero."""
         inner: ir.Node = norm
         for outer in facts.names.ancestors(norm):
             match outer:

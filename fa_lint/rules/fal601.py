@@ -271,7 +271,7 @@ class SeveredGraph(Rule):
         return found if found is not None and not self._entered(read, cut, facts) else None
 
     def _entered(self, read: ir.Attr, cut: _Cut, facts: ModuleFacts) -> bool:
-        """Is the new leaf used between the cut and the read, in what may hold a backward of its own?"""
+        """True if the new leaf is used between the cut and the read, in what may hold a backward of its own."""
         return any(
             isinstance(node, ir.Name)
             and node.id == cut.binding.name

@@ -206,7 +206,7 @@ class LegacyBackwardHook(Rule):
         return Fix(Applicability.UNSAFE, "Register a full backward hook", (edit,))
 
     def _is_kept_as_parameter(self, read: ir.Expr, facts: ModuleFacts) -> bool:
-        """Does the statement around a read call it the gradient of a weight or a bias?"""
+        """True if the statement around a read calls it the gradient of a weight or a bias."""
         statement = facts.names.statement(read)
         targets = statement.targets if isinstance(statement, ir.Assign) else []
         said = (text for target in targets for part in ir.walk(target) if (text := _said(part)))

@@ -206,7 +206,7 @@ class MismatchedErrorSignal(Rule):
         return True
 
     def _is_target(self, node: ir.Expr, loss: LogitLoss, calls: Calls) -> bool:
-        """Is a subtrahend the target of the loss: the same expression, or one-hot?"""
+        """True if a subtrahend is the target of the loss: the same expression, or one-hot."""
         if loss.target is not None and ir.same(_origin(node, calls.facts), _origin(loss.target, calls.facts)):
             return True
         if loss.link == "sigmoid":
@@ -228,7 +228,7 @@ class MismatchedErrorSignal(Rule):
         return False
 
     def _is_error(self, node: ir.Expr, facts: ModuleFacts) -> bool:
-        """Is a difference sent on as an error, and not only measured?"""
+        """True if a difference is sent on as an error, and not only measured."""
         below: ir.Node = node
         for above in facts.names.ancestors(node):
             match above:
@@ -282,7 +282,7 @@ def _difference(node: ir.Node, facts: ModuleFacts) -> list[tuple[ir.Expr, ir.Exp
 
 
 def _is_sent(statement: ir.Assign, name: str, facts: ModuleFacts) -> bool:
-    """Is a name that a statement binds read for anything but a measure: multiplied, handed on, stored, given back?"""
+    """True if a name that a statement binds is read for anything but a measure: multiplied, stored, given back."""
     waiting, seen = [(statement, name)], {statement.nid}
     while waiting:
         bound, identifier = waiting.pop()

@@ -1,4 +1,4 @@
-"""Are two expressions one value? The same name, an alias, a copy that nothing modified, two branches of one source.
+"""Whether two expressions are one value: one name, an alias, an unmodified copy, two branches of one source.
 
 Every expression has a *trace*: what it is computed from, with aliases and copies looked through. Equal traces mean
 equal values as long as nothing between a copy and its use writes to either side (``semantics/changes.py``). What is not

@@ -170,7 +170,7 @@ class Autocasts:
         return given
 
     def _dtypes(self, dtype: ir.Expr | None, device: str | None, written: ir.Expr | None) -> set[bool | None]:
-        """Is the dtype fp16? True, False and None (unknown) for each way it can be."""
+        """True for fp16, False for another dtype, None for an unknown one, for each way the dtype can be."""
         found: set[bool | None] = set()
         for leaf in self._calls.sources(dtype) if dtype is not None else (None,):
             if dtype is None or (isinstance(leaf, ir.Const) and leaf.value is None):

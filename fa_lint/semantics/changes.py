@@ -1,4 +1,4 @@
-"""Can anything between a copy and its use write to the copy or to its source? "Perhaps" counts as yes."""
+"""Whether anything between a copy and its use can write to the copy or to its source. "Perhaps" counts as yes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HARMLESS_METHODS = frozenset(
 
 
 def changed(made: int, deep: bool, at: ir.Node, values: tuple[ir.Expr, ...], facts: ModuleFacts) -> bool:
-    """May the copy made by call ``made``, or what it copies, be written to before ``at``?"""
+    """True if the copy made by call ``made``, or what it copies, may be written to before ``at``."""
     return _Region(made, deep, at, values, facts).changed()
 
 
@@ -83,7 +83,7 @@ class _Region:
         return set()
 
     def _is_fresh(self, source: ir.Expr | None) -> bool:
-        """Is the source a tensor of this function's own making, so that only its name can lead to it?"""
+        """True if the source is a tensor of this function's own making, so that only its name can lead to it."""
         for _ in range(8):
             match source:
                 case ir.Name():
@@ -217,7 +217,7 @@ class _Region:
         return func.attr in ("half", "bfloat16", "float", "double", "type", "to_empty")
 
     def _steps(self, optimiser: ir.Expr) -> bool:
-        """May ``optimiser.step()`` move the parameters of the copy or of its source?"""
+        """True if ``optimiser.step()`` may move the parameters of the copy or of its source."""
         if not isinstance(optimiser, ir.Name):
             return True
         bound = [b.value for b in self._names.reaching(optimiser) if b.value is not None]

@@ -45,7 +45,7 @@ def family(facts: ModuleFacts, owner: ir.ClassDef) -> list[ir.ClassDef]:
 
 
 def is_module(facts: ModuleFacts, owner: ir.ClassDef) -> bool:
-    """Do the bases say that the class is a ``torch.nn.Module``? An unknown base is no evidence."""
+    """True if the bases say that the class is a ``torch.nn.Module``. An unknown base is no evidence."""
     for here in chain(facts, owner):
         for base in here.bases:
             name = facts.qualified(base.value) if base.keyword is None else None

@@ -105,7 +105,7 @@ def _first(found: list[Draw | None]) -> Draw | None:
 
 
 def _is_filled(facts: ModuleFacts, node: ir.Name) -> bool:
-    """Does the same function write into a local tensor: ``init.normal_(b)``, ``b.data.uniform_()``, ``b[0] = 1``?"""
+    """True if its function writes into a local tensor: ``init.normal_(b)``, ``b.data.uniform_()``, ``b[0] = 1``."""
     function = facts.names.enclosing_function(node)
     for call in facts.calls:
         if not is_fill(facts, call) or facts.names.enclosing_function(call) is not function:
@@ -281,7 +281,7 @@ def _seeded_just_before(facts: ModuleFacts, node: ir.Call) -> str:
 
 
 def is_fill(facts: ModuleFacts, call: ir.Call) -> bool:
-    """Is a call one that writes into a tensor: ``torch.nn.init.*``, or an in-place method?"""
+    """True for a call that writes into a tensor: ``torch.nn.init.*``, or an in-place method."""
     name = facts.qualified(call.func)
     if name is not None:
         return name.startswith("torch.nn.init.")

@@ -73,7 +73,7 @@ class FeedbackSite:
 
     @property
     def registered(self) -> bool:
-        """Is it part of its owner's ``state_dict()``?"""
+        """True if it is part of its owner's ``state_dict()``."""
         return self.owner_kind == "module" and self.storage in REGISTERED
 
 

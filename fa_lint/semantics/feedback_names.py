@@ -46,17 +46,17 @@ _OF_A_NETWORK = frozenset(
 
 
 def is_feedback_name(identifier: str) -> bool:
-    """Does a name by itself say that it holds feedback weights?"""
+    """True if a name by itself says that it holds feedback weights."""
     return _STRONG.fullmatch(identifier.strip("_")) is not None
 
 
 def is_possible_name(identifier: str) -> bool:
-    """Is it a name that feedback often has, and other things as well?"""
+    """True for a name that feedback often has, and other things as well."""
     return _POSSIBLE.fullmatch(identifier.strip("_")) is not None
 
 
 def speaks_of_feedback(identifier: str) -> bool:
-    """Does the name of a class, a function or an option name a method of the feedback-alignment family?"""
+    """True if the name of a class, a function or an option names a method of the feedback-alignment family."""
     return bool(set(words(identifier)) & _SPEAKS)
 
 

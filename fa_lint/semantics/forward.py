@@ -1,4 +1,4 @@
-"""Is an expression a forward pass: does it multiply matrices, as far as names and calls tell?"""
+"""Whether an expression is a forward pass: whether it multiplies matrices, as far as names and calls tell."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Forwards:
         self._parts: set[str] | None = None
 
     def at(self, node: ir.Node) -> bool:
-        """Does a node multiply matrices: itself, or as a call of a model or of a function that holds such a call?"""
+        """True if a node multiplies matrices: itself, or by calling a model or a function that does."""
         facts, calls = self._facts, self._calls
         if isinstance(node, ir.Binary):
             return node.op == "@"
@@ -144,5 +144,5 @@ def _is_given_data(node: ir.Call) -> bool:
 
 
 def _is_object(func: ir.Name, facts: ModuleFacts) -> bool:
-    """Is a called name a parameter or bound to a value, so that what it does is not in sight?"""
+    """True if a called name is a parameter or bound to a value, so that what it does is not in sight."""
     return any(b.how in ("param", "value", "iterate", "unpack", "with") for b in facts.names.bindings(func))

@@ -84,7 +84,7 @@ def uses(hook: Hook, param: ir.Param, calls: Calls) -> list[ir.Name]:
 
 
 def _is_bound(node: ir.Name, calls: Calls) -> bool:
-    """Is a name the target of an assignment?"""
+    """True if a name is the target of an assignment."""
     above = calls.facts.names.parent(node)
     return isinstance(above, ir.Assign) and any(target is node for target in above.targets)
 

@@ -429,7 +429,7 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def same(left: Node, right: Node) -> bool:
-    """Are two nodes the same code, layout apart?"""
+    """True if two nodes are the same code, layout apart."""
     stack: list[tuple[object, object]] = [(left, right)]
     while stack:
         one, other = stack.pop()

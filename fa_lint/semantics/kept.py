@@ -68,7 +68,7 @@ def _attr(call: ir.Call) -> str:
 
 
 def _replaces(node: ir.Node, owner: set[str], facts: ModuleFacts) -> bool:
-    """May a node give the parameter a new gradient tensor, or rebind the name it hangs from?"""
+    """True if a node may give the parameter a new gradient tensor, or rebind the name through which it is reached."""
     match node:
         case ir.Assign(targets=targets):
             for target in targets:

@@ -1,4 +1,4 @@
-"""Is it an array? Evidence that a receiver is a tensor, is surely something else, or neither."""
+"""Evidence that a receiver is a tensor, is surely something else, or neither."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Kinds:
         return "unknown"
 
     def _is_symbolic(self, node: ir.Expr) -> bool:
-        """Does a chain of methods and operators start at a symbolic tensor?"""
+        """True if a chain of methods and operators starts at a symbolic tensor."""
         seen = 0
         stack = [node]
         while stack and seen < 64:

@@ -63,7 +63,7 @@ def _is_false(node: ir.Expr) -> bool:
 
 
 def may_be_in_eval_mode(node: ir.Node, calls: Calls, depth: int = 0) -> bool:
-    """Is ``eval()`` (or ``train(False)``) called in the function of a node, in one that it calls, or in a caller?"""
+    """True if ``eval()`` (or ``train(False)``) is called in the function of a node, a callee or a caller."""
     home = function_of(node, calls.facts)
     if depth > _DEPTH:
         return True

@@ -259,7 +259,7 @@ class Precision:
     # -- branches for the other precision -----------------------------------------------------------------------
 
     def _is_other_arm(self, site: GradientSite, context: Autocast) -> bool:
-        """Is the gradient taken where the flag that switches autocast on is known, or beside a branch that scales?"""
+        """True if the flag that switches autocast on is known at the gradient, or a branch beside it scales."""
         if self._guarded(site):
             return True
         opening = self.facts.node(context.nid)
@@ -276,7 +276,7 @@ class Precision:
         return False
 
     def _guarded(self, site: GradientSite) -> bool:
-        """Does another arm of an ``if`` around the gradient scale the loss, or hand it to a framework that does?"""
+        """True if another arm of an ``if`` around the gradient scales the loss, or lets a framework do so."""
         inside = {node.nid for node in ir.walk(site.call)}
         for above in self.facts.names.ancestors(site.call):
             if isinstance(above, ir.FunctionDef):

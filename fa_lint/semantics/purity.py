@@ -23,7 +23,7 @@ ACCESSORS = frozenset(
 
 
 def is_pure(name: str) -> bool:
-    """Does a library function give the same for the same arguments?"""
+    """True if a library function gives the same for the same arguments."""
     top, _, rest = name.partition(".")
     if any(word in rest for word in _RANDOM):
         return False

@@ -73,7 +73,7 @@ class Save:
 
 
 def is_model_entry(entry: SavedEntry) -> bool:
-    """Does an entry hold (the state of) a network, rather than of an optimizer or a number?"""
+    """True if an entry holds (the state of) a network, rather than of an optimizer or a number."""
     last = set(words(entry.of.rpartition(".")[2]))
     if entry.what in ("state_dict", "part"):
         return not last & _NOT_MODELS

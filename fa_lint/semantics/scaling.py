@@ -26,7 +26,7 @@ class Scaling:
         self._factors = Memory(False)
 
     def scale_call(self, node: ir.Call) -> bool:
-        """Is a call the spelling of loss scaling: ``scaler.scale(loss)``, apex ``scale_loss``, and the like?"""
+        """True for the spelling of loss scaling: ``scaler.scale(loss)``, apex ``scale_loss``, and the like."""
         func = node.func
         last = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
         if last == "scale":
@@ -34,7 +34,7 @@ class Scaling:
         return "scale_loss" in last or "loss_scal" in last or last == "scaler"
 
     def scales(self, node: ir.Call) -> bool:
-        """Does a scaling call scale: is its receiver no dummy?"""
+        """True if a scaling call scales: its receiver is no dummy."""
         return self.scale_call(node) and self.dummy(node) is None
 
     def dummy(self, node: ir.Call) -> ir.Node | None:
@@ -60,13 +60,13 @@ class Scaling:
         return method if method is not None and self._is_identity(method) else None
 
     def _is_identity(self, function: ir.FunctionDef) -> bool:
-        """Does a function return its argument on every path?"""
+        """True if a function returns its argument on every path."""
         given = [p for p in function.params if p.name not in ("self", "cls") and p.kind in ("plain", "posonly")]
         values = self._facts.names.returned(function)
         return bool(given and values) and all(isinstance(v, ir.Name) and v.id == given[0].name for v in values)
 
     def factor(self, node: ir.Expr) -> bool:
-        """Is a loss a multiple of something by a constant above one, or by what is called a scale?"""
+        """True if a loss is a multiple of something by a constant above one, or by what is called a scale."""
         return self._factors.ask(node.nid, lambda: self._find_factor(node))
 
     def _find_factor(self, node: ir.Expr) -> bool:
@@ -109,5 +109,5 @@ class Scaling:
         return False
 
     def scaled(self, loss: ir.Expr) -> bool:
-        """Is a loss scaled in its own function?"""
+        """True if a loss is scaled in its own function."""
         return self.factor(loss) or any(self.scales(call) for call in slice_of(loss, self._facts).calls)
