@@ -214,7 +214,7 @@ class Layers:
         )
 
     def element_lives(self, element: ir.Expr, loop: ir.Node, allowed: set[int]) -> bool:
-        """True if a value of one layer is shown, stored or passed on in its turn, outside the ``allowed`` statements."""
+        """True if a value of one layer is shown, stored or passed on in its turn, but for ``allowed`` statements."""
         pending = [part.id for part in ir.walk(element) if isinstance(part, ir.Name)]
         measured = {n for n in pending if self._is_scalar_of(n, loop)}
         seen: set[str] = set()
