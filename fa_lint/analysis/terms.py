@@ -222,15 +222,6 @@ class Monomial:
         return exponent == -1.0 and a.ident != b.ident and vector.ident in (a.ident, b.ident)
 
     @property
-    def is_unit(self) -> bool:
-        """Return True for a vector over its own norm."""
-        return (
-            len(self.vectors) == 1
-            and not self.dots
-            and [(v.ident, e) for v, e in self.norms] == [(self.vectors[0].ident, -1.0)]
-        )
-
-    @property
     def floors_below(self) -> list[Floor]:
         """Return the floors that a denominator cannot fall under."""
         return [floor for floor, sign in self.floors if sign < 0]

@@ -11,7 +11,7 @@ from typing import Any
 
 from fa_lint.findings import Trace
 from fa_lint.modules import Modules
-from fa_lint.rules._callers import called_names, starred
+from fa_lint.rules._called import called_names, starred
 from fa_lint.rules._lost import can_be_lost, contains
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import chain, unknown_bases

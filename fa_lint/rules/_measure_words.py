@@ -95,20 +95,6 @@ def says_alignment(text: str) -> bool:
     return _NAMED.search(text) is not None
 
 
-def says_alignment_anywhere(data: bytes) -> bool:
-    """True if anything in a file speaks of the cosine of something."""
-    lower = data.lower()
-    for word in (b"cos", b"angle", b"align", b"sim"):
-        at = lower.find(word)
-        while at >= 0:
-            end = lower.find(b"\n", at)
-            end = end if end >= 0 else len(lower)
-            if says_alignment(data[lower.rfind(b"\n", 0, at) + 1 : end].decode("latin-1")):
-                return True
-            at = lower.find(word, end)
-    return False
-
-
 _LIBRARY = (
     b"cosine_similarity",
     b"CosineSimilarity",

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fa_lint.findings import Clue, Diagnostic, Finding, Level, RelatedPlace, Trace
 from fa_lint.modules import Modules
-from fa_lint.rules._callers import called_names
+from fa_lint.rules._called import called_names
 from fa_lint.rules.base import Invalid, ProjectRule, Question, occurs, related
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts

@@ -12,7 +12,7 @@ import click
 
 from ..files import write_text
 
-__all__ = ["EXIT_INCONCLUSIVE", "EXIT_USAGE", "EXIT_WALKED_BACK", "as_json", "read_json", "refuse", "write_output"]
+__all__ = ["EXIT_INCONCLUSIVE", "EXIT_USAGE", "EXIT_WALKED_BACK", "as_json", "refuse", "write_output"]
 
 EXIT_WALKED_BACK, EXIT_USAGE, EXIT_INCONCLUSIVE = 1, 2, 3
 
@@ -52,13 +52,3 @@ def write_output(path: Path | None, make: Callable[[], str]) -> None:
         write_text(path, make())
     except OSError as error:
         refuse(f"{path}: cannot be written: {error.strerror or error}")
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; anything unreadable is a usage error with file, line and reason."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        refuse(f"{path}:{error.lineno}: not JSON: {error.msg}")
-    except (OSError, UnicodeDecodeError) as error:
-        refuse(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
