@@ -13,7 +13,8 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.words import words
 
 if TYPE_CHECKING:
-    from fa_lint.analysis.evaluator import Evaluator, Frame
+    from fa_lint.analysis.evaluator import Evaluator
+from fa_lint.analysis.frames import Frame
 
 __all__ = ["Calls"]
 
@@ -72,7 +73,7 @@ class Calls:
         for term, tags in receivers:
             match term:
                 case t.Instance():
-                    found += [(x, tags | y) for x, y in self._ev.attribute(term, node.func.attr)] or [
+                    found += [(x, tags | y) for x, y in self._ev.members.attribute(term, node.func.attr)] or [
                         (t.Unknown(), tags)
                     ]
                 case t.Library(options=None) | t.Function():
@@ -90,7 +91,7 @@ class Calls:
                 ident = self._ev.identities.of("made", frame.number, node.nid)
                 return t.single(replace(callee, ident=ident, made=True, given=tuple(given)))
             case t.Instance():
-                for method in self._ev.calls_into(self._ev.attribute(callee, "__call__")):
+                for method in self._ev.calls_into(self._ev.members.attribute(callee, "__call__")):
                     return self._enter(frame, node, method)
                 return t.single(self._named(frame, node))
             case t.Library(name=name, options=tuple() as options) if name.startswith("."):
@@ -243,7 +244,7 @@ class Calls:
     def same(self, given: _Given) -> t.Alternatives:
         if given.name.rpartition(".")[2] not in _COPIES:
             return given.first
-        return self._each(given.first, lambda term: self._ev.copied(given.frame, given.node, term))
+        return self._each(given.first, lambda term: self._ev.members.copied(given.frame, given.node, term))
 
     def copy(self, given: _Given) -> t.Alternatives:
         """``copy.deepcopy``: training one of the two leaves the other as it was."""
@@ -337,7 +338,7 @@ class Calls:
                 case t.Monomial():
                     summand = t.total(inner, given.site) if len(inner.vectors) == 2 else inner
                     if isinstance(summand, t.Monomial) and (summand.dots or summand.norms):
-                        return self._ev.over_all(summand)
+                        return self._ev.variables.over_all(summand)
                 case t.Vector(role=role) if role.is_gradient:
                     return inner.at(self._ev.identities.of("sum", given.frame.number, given.node.nid))
         return self._named(given.frame, given.node)
@@ -378,7 +379,7 @@ class Calls:
         return self._each(given.first, of)
 
     def _joined(self, given: _Given, sequence: t.Sequence, element: t.Vector) -> t.Vector:
-        whole = self._ev.over_all(element)
+        whole = self._ev.variables.over_all(element)
         ident = self._ev.identities.of("joined", sequence.ident)
         if isinstance(whole, t.Vector) and whole.ident != element.ident:
             ident = whole.ident

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.analysis import terms as t
-from fa_lint.analysis.evaluator import Evaluator, Frame
+from fa_lint.analysis.evaluator import Evaluator
+from fa_lint.analysis.frames import Frame
 from fa_lint.analysis.interest import interesting
 from fa_lint.analysis.program import Module, Program
 from fa_lint.semantics import ir
@@ -156,7 +157,7 @@ class Values:
 
     def _terms(self, frame: Frame, node: ir.Expr | ir.AugAssign) -> Iterator[Made]:
         if isinstance(node, ir.AugAssign):
-            values = self.evaluator.augmented(frame, node)
+            values = self.evaluator.variables.augmented(frame, node)
         else:
             values = self.evaluator.of(frame, node)
         for term, _ in values:

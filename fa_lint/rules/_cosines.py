@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.analysis import terms as t
-from fa_lint.analysis.evaluator import Frame
+from fa_lint.analysis.frames import Frame
 from fa_lint.analysis.program import Module
 from fa_lint.analysis.values import Values
 from fa_lint.findings import Applicability, Edit, Fix
