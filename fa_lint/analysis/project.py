@@ -25,12 +25,15 @@ _IMPORT = re.compile(
 _AS = re.compile(rb"([\w.]+)(?:[ \t]+as[ \t]+(\w+))?")
 _BLOCK = re.compile(rb"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _WORD = re.compile(rb"[A-Za-z_]\w*")
+_CHAIN = re.compile(rb"\w+(?:\.\w+)+")
 _MEASURE = re.compile(rb"norm|cos|dot\(|inner\(|einsum|\.sum\(|@|sqrt|matmul")
 _NORM = re.compile(rb"norm\(|@|dot\(|inner\(|einsum|sqrt\(|\*\* ?-?0?\.5")
 _DIVISION = re.compile(rb"[^/]/[^/]|div_?\(|reciprocal|rsqrt")
 _LIBRARY = re.compile(rb"cosine_similarity|CosineSimilarity|normalize\(")
 _MOST_LOADED = 200
 _MOST_HOPS = 4
+# A local name of an import has no more, and a chain of a hundred thousand is an attack.
+_MOST_PARTS = 8
 
 
 class Project:
@@ -46,6 +49,8 @@ class Project:
         self._imported: dict[str, dict[str, str]] = {}
         self._modules_of: dict[tuple[str, str], tuple[str, str] | None] = {}
         self._loaded: OrderedDict[str, tuple[Source, ModuleFacts] | None] = OrderedDict()
+        # Of the file that was last asked about: see `_members`.
+        self._chains: tuple[str, dict[str, set[str]]] = ("", {})
         # What the file under analysis has asked for: part of what its result depends on.
         self.asked: dict[str, str] = {}
 
@@ -63,11 +68,13 @@ class Project:
             return rule.may_match(text) if subject else _SUBJECT.search(text) is not None
 
         kind = rule.code if subject else "subject"
+        if self._chains[0] != path:
+            self._chains = path, _members(data)
         for local, target in imports:
             names = [target] if local != "*" else [f"{target}.*"]
-            if b"." in data and local != "*":
+            if local != "*":
                 written = target if target.startswith(f"{local}.") else local
-                names += [f"{target}.{m.decode()}" for m in _members(written, data)]
+                names += [f"{target}.{member}" for member in self._chains[1].get(written, ())]
             if any(self._holds(name, path, test, kind) for name in names):
                 return True
         return False
@@ -251,9 +258,15 @@ def _targets(data: bytes) -> Iterator[tuple[str, str]]:
             yield (local or name).decode("ascii", "ignore"), joined
 
 
-def _members(local: str, data: bytes) -> set[bytes]:
-    """``f`` of every ``local.f`` in a text."""
-    return set(re.findall(rb"\b" + re.escape(local.encode()) + rb"\.([A-Za-z_]\w*)", data))
+def _members(data: bytes) -> dict[str, set[str]]:
+    """``{"a": {"b"}, "a.b": {"c"}, "b": {"c"}}`` of every ``a.b.c`` in a text."""
+    found: dict[str, set[str]] = {}
+    for chain in set(_CHAIN.findall(data)):
+        parts = chain.decode("ascii", "ignore").split(".")
+        for start in range(len(parts)):
+            for end in range(start + 1, min(start + _MOST_PARTS, len(parts))):
+                found.setdefault(".".join(parts[start:end]), set()).add(parts[end])
+    return found
 
 
 def _speaks(text: bytes) -> bool:
