@@ -31,7 +31,7 @@ _MOST_STEPS = 12_000
 _FRAME_DEPTH = 6
 _MOST_CALLS = 64
 # Identities whose second part is that of the value they come from.
-_DERIVED = (("element",), ("attribute",), ("view",), ("joined",))
+_DERIVED = frozenset({"element", "attribute", "view", "joined"})
 
 
 class Evaluator:
@@ -514,11 +514,7 @@ class Evaluator:
             whole = ident
             while whole not in given:
                 key = self.identities.key(whole)
-                if (
-                    len(key) < 2
-                    or key[0] not in ("element", "attribute", "view", "joined")
-                    or not isinstance(key[1], int)
-                ):
+                if len(key) < 2 or key[0] not in _DERIVED or not isinstance(key[1], int):
                     return self.identities.of("returned", ident, frame.number, node.nid)
                 whole = key[1]
             return ident

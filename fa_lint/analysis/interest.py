@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from fa_lint.analysis import terms as t
 
-__all__ = ["interesting"]
+__all__ = ["SUBJECT", "SUBJECT_BYTES", "interesting"]
+
+# Code in which none of these occurs makes no gradients and names none.
+SUBJECT = re.compile("grad|credit|costate|jac|vjp|hess|hook|tape|[Pp]seudo")
+SUBJECT_BYTES = re.compile(SUBJECT.pattern.encode())
 
 
 def interesting(values: Iterable[t.Alternative], depth: int = 0) -> bool:

@@ -15,7 +15,7 @@ Operation = Literal[
     "absolute", "add", "angle", "arcsine", "cat", "chain", "clamp", "content", "copy", "cosine", "cosine_module", "dictionary", "distance",
     "divide", "dot", "draw", "einsum", "element", "enumerate", "first", "full", "gradient", "hidden", "items", "keys", "map",
     "maximum", "mean", "minimum", "multiply", "negate", "norm", "normalize", "number", "ones", "parameters", "partial",
-    "power", "range", "rank", "reciprocal", "repair", "reverse_root", "root", "same", "sequence", "sign", "square", "subtract", "sum",
+    "power", "range", "rank", "reciprocal", "repair", "reverse_root", "root", "same", "sign", "square", "subtract", "sum",
     "trace", "transform", "unit", "values", "view", "where", "zeros", "zip",
 ]  # fmt: skip
 

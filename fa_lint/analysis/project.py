@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 
+from fa_lint.analysis.interest import SUBJECT_BYTES
 from fa_lint.modules import Imports, Modules
 from fa_lint.parsing import on_any_stack
 from fa_lint.reading import read_file
@@ -17,8 +18,6 @@ from fa_lint.source import ParseFailure, Source, SourceError
 
 __all__ = ["Project"]
 
-# A file in which none of these occurs makes no gradients and names none.
-_SUBJECT = re.compile(rb"grad|credit|costate|jac|vjp|hess|hook|tape|[Pp]seudo")
 _IMPORT = re.compile(
     rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([^\n#]+))", re.MULTILINE
 )
@@ -58,14 +57,14 @@ class Project:
 
     def opens(self, rule: Rule, path: str, data: bytes, imports: Imports) -> bool:
         """Return True where a file and the functions that it imports have together what a rule looks for."""
-        formula, subject = rule.may_match(data), _SUBJECT.search(data) is not None
+        formula, subject = rule.may_match(data), SUBJECT_BYTES.search(data) is not None
         if formula and subject:
             return True
         if not formula and not subject:
             return False
 
         def test(text: bytes) -> bool:
-            return rule.may_match(text) if subject else _SUBJECT.search(text) is not None
+            return rule.may_match(text) if subject else SUBJECT_BYTES.search(text) is not None
 
         kind = rule.code if subject else "subject"
         if self._chains[0] != path:
@@ -270,7 +269,7 @@ def _members(data: bytes) -> dict[str, set[str]]:
 
 
 def _speaks(text: bytes) -> bool:
-    return _SUBJECT.search(text) is not None
+    return SUBJECT_BYTES.search(text) is not None
 
 
 def _makes(text: bytes) -> bool:
@@ -279,7 +278,7 @@ def _makes(text: bytes) -> bool:
 
 
 def _matters(text: bytes) -> bool:
-    return _SUBJECT.search(text) is not None or _MEASURE.search(text) is not None
+    return SUBJECT_BYTES.search(text) is not None or _MEASURE.search(text) is not None
 
 
 def _shared(one: str, other: str) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.analysis import terms as t
 from fa_lint.analysis.evaluator import Evaluator
 from fa_lint.analysis.frames import Frame
-from fa_lint.analysis.interest import interesting
+from fa_lint.analysis.interest import SUBJECT, interesting
 from fa_lint.analysis.program import Module, Program
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -27,8 +26,6 @@ _DIVIDES = frozenset(
 _DIVISIONS = frozenset("div div_ divide true_divide".split())
 _INVERSES = frozenset("rsqrt rsqrt_ reciprocal reciprocal_".split())
 _COSINES = frozenset({"cosine_similarity", "CosineSimilarity"})
-# Code in which none of these occurs makes no gradients and names none.
-SUBJECT = re.compile("grad|credit|costate|jac|vjp|hess|hook|tape|[Pp]seudo")
 # What they make compares when it is called.
 _MAKERS = frozenset({"CosineSimilarity", "cosine_similarity"})
 
