@@ -105,13 +105,15 @@ def _known_folders(path: "Iterable[str]") -> tuple[set[str], set[str]]:
     try:
         import site
         import sysconfig
+
+        # Within the safe path: the paths are read from a module that is found by its name.
+        paths = sysconfig.get_paths()
+        folders = [paths["purelib"], paths["platlib"], *getattr(site, "getsitepackages", list)()]
+        if site.ENABLE_USER_SITE:
+            folders.append(site.getusersitepackages())
     finally:
         sys.path[:] = before
-    paths = sysconfig.get_paths()
-    folders = [paths["purelib"], paths["platlib"], *getattr(site, "getsitepackages", list)()]
     folders.append(os.path.join(sys.base_exec_prefix, "DLLs"))  # of Windows' standard library
-    if site.ENABLE_USER_SITE:
-        folders.append(site.getusersitepackages())
     known = {_real(folder) for folder in folders}
     # Where fa-lint itself was found, with what was installed beside it; a checkout that is linted is no such place.
     own = _real(os.path.dirname(os.path.dirname(__file__)))

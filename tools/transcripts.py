@@ -53,7 +53,9 @@ def updated(page: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    plain = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_", "GIT_"))}
+    foreign = ("PYTEST_", "COV_", "GIT_", "GITHUB_")
+    # Programs print something else where these say that they run in a CI job.
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(foreign) and k not in ("CI", "BUILD_NUMBER")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{plain['PATH']}"
     quiet = {"NO_COLOR": "1", "PYTHONWARNINGS": "ignore::DeprecationWarning"}
     return plain | quiet | {"PATH": path, "COLUMNS": "100", "OMP_NUM_THREADS": "1", "PYTHONPATH": "."}

@@ -28,9 +28,11 @@ def mark(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(mark: Path, *command: str, seconds: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
+    # Under coverage every process would begin by importing it, with half of the standard library.
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}
     return subprocess.run(
         command,
-        env={**os.environ, "MARK": str(mark), **environment},
+        env={**plain, "MARK": str(mark), **environment},
         capture_output=True,
         text=True,
         timeout=seconds,
@@ -39,11 +41,14 @@ def _run(mark: Path, *command: str, seconds: float = 60, **environment: str) -> 
 
 
 def _imported() -> set[str]:
-    """The top-level modules that a run of the tool imports."""
+    """The top-level modules that a run of the tool may import: the standard library, and what the tool needs."""
     program = "import sys, fa_lint.commands, fa_lint.cache, fa_lint.baseline, fa_lint.changes, multiprocessing.spawn\n"
     program += "print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    return set(done.stdout.split()) - set(sys.builtin_module_names) - {"__main__", "__mp_main__", "fa_lint"}
+    # A module that is found by a name made at run time, and stands in no list.
+    data = f"_sysconfigdata_{sys.abiflags}_{sys.platform}_{getattr(sys.implementation, '_multiarch', '')}"
+    found = {*done.stdout.split(), *sys.stdlib_module_names, data}
+    return found - set(sys.builtin_module_names) - {"__main__", "__mp_main__", "fa_lint"}
 
 
 def _shadow(mark: Path, *trivial: str, **environment: str) -> None:
@@ -143,7 +148,7 @@ def test_no_module_of_the_working_directory_hides_another(
     write("zz_trivial.py", "")
     _shadow(mark, *trivial, **environment)
     write("src/a.py", UNSAFE * 3)
-    assert len(list(Path().glob("*.py"))) > 80
+    assert len(list(Path().glob("*.py"))) > 200
     for arguments in (["src", "--baseline", "none"], ["-j", "2", "src", "--output-format", "json"]):
         done = _run(mark, *command, *arguments, **environment)
         assert not mark.exists(), mark.read_text()
