@@ -22,7 +22,7 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.names import Scope
 from fa_lint.semantics.words import EPS_WORDS, words
 
-__all__ = ["Evaluator"]
+__all__ = ["DERIVED", "Evaluator"]
 
 # A file may ask for so much; what is beyond is unknown.
 _MOST_FRAMES = 400
@@ -31,7 +31,7 @@ _MOST_STEPS = 12_000
 _FRAME_DEPTH = 6
 _MOST_CALLS = 64
 # Identities whose second part is that of the value they come from.
-_DERIVED = frozenset({"element", "attribute", "view", "joined"})
+DERIVED = frozenset({"element", "attribute", "view", "joined"})
 
 
 class Evaluator:
@@ -49,6 +49,8 @@ class Evaluator:
         self._calls = Calls(self)
         self.variables = Variables(self)
         self.members = Members(self)
+        # The parts of arrays that were stacked.
+        self.stacked: dict[int, tuple[t.Alternatives, ...]] = {}
 
     # -- frames -----------------------------------------------------------------------------------------------
 
@@ -80,6 +82,18 @@ class Evaluator:
                 frame.parameters[param.name] = self._parameter(frame, param)
         return frame
 
+    def home(self, module: Module, node: ir.Node) -> Frame:
+        """Return the frame of the function around a node, whose arguments nobody has bound."""
+        scope = module.facts.names.scope_of(node)
+        while isinstance(scope.node, ir.ClassDef | ir.Comprehension) and scope.parent is not None:
+            scope = scope.parent
+        owner = scope.node
+        return self.root(module, owner if isinstance(owner, ir.FunctionDef | ir.Lambda) else module.facts.module)
+
+    def arguments(self, frame: Frame, call: ir.Call) -> list[tuple[str | None, t.Alternatives]]:
+        """Return the arguments of a call by keyword."""
+        return self._calls.arguments(frame, call)
+
     def instance(self, module: Module, node: ir.ClassDef) -> t.Instance:
         return t.Instance(self.identities.of("instance", module.number, node.nid), module.number, node)
 
@@ -89,6 +103,8 @@ class Evaluator:
             element = t.single(self.vector(frame, param, "rest"))
             return t.single(t.Sequence(self.identities.of("rest", frame.number, param.nid), element))
         given = self.of(frame.outer, param.default) if param.default is not None and frame.outer is not None else ()
+        if any(isinstance(term, t.Library) for term, _ in given):
+            return given
         if any(isinstance(term, t.Constant) and isinstance(term.value, int | float) for term, _ in given):
             if not any(isinstance(term, t.Constant) and isinstance(term.value, bool) for term, _ in given):
                 return given
@@ -151,7 +167,9 @@ class Evaluator:
             params = params[1:]
         positional = [p for p in params if p.kind in ("posonly", "plain")]
         rest = next((p for p in params if p.kind == "star"), None)
+        named = next((p for p in params if p.kind == "starstar"), None)
         extra: list[t.Alternatives] = []
+        keyed: list[tuple[object, t.Alternatives]] = []
         taken = 0
         for name, values in arguments:
             if name == "*":
@@ -162,18 +180,23 @@ class Evaluator:
                     taken += 1
                 else:
                     extra.append(values)
-            elif name in frame.parameters:
+            elif any(param.name == name for param in params if param is not named):
                 frame.parameters[name] = values
+            else:
+                keyed.append((name, values))
         if rest is not None and extra:
             ident = self.identities.of("extra", frame.number)
             frame.parameters[rest.name] = t.single(t.Sequence(ident, items=tuple(extra)))
+        if named is not None and keyed:
+            ident = self.identities.of("keyed", frame.number)
+            frame.parameters[named.name] = t.single(t.Mapping(ident, tuple(keyed)))
 
     def returned(self, frame: Frame) -> t.Alternatives:
         """Return what a function gives back in a frame."""
         if isinstance(frame.node, ir.Lambda):
             return self.of(frame, frame.node.body)
         flow = frame.flow
-        if flow is None or isinstance(frame.node, ir.Module):
+        if flow is None or not isinstance(frame.node, ir.FunctionDef):
             return NOTHING
         found: list[t.Alternative] = []
         for index, (statement, _) in enumerate(flow.returns):
@@ -253,7 +276,7 @@ class Evaluator:
             case ir.Walrus(value=value):
                 return self.of(frame, value)
             case ir.Conditional(body=body, orelse=orelse):
-                return self.arms(node, [self.of(frame, body), self.of(frame, orelse)])
+                return self.choice(frame, node, self.of(frame, body), self.of(frame, orelse))
             case ir.Bool(left=left, right=right):
                 return self.arms(node, [self.of(frame, left), self.of(frame, right)])
             case ir.Subscript():
@@ -278,6 +301,16 @@ class Evaluator:
             return values
         return t.unique(a for term, _ in values for a in self.element(term, "spread", item.nid))
 
+    def choice(self, frame: Frame, node: ir.Node, first: t.Alternatives, second: t.Alternatives) -> t.Alternatives:
+        """Return one of two values; a product of norms or a small number is the product with a floor."""
+        for values, other in ((first, second), (second, first)):
+            limit = t.one(other)
+            if isinstance(limit, t.Constant) and isinstance(limit.value, float) and 0 < limit.value <= 1e-2:
+                if any(isinstance(term, t.Monomial) and term.norms for term, _ in values):
+                    site = limit.site or self.site(frame, node)
+                    return tuple((t.floored(term, limit.value, "clamp", site), tags) for term, tags in values)
+        return self.arms(node, [first, second])
+
     def arms(self, node: ir.Node, arms: list[t.Alternatives]) -> t.Alternatives:
         """Join the arms of a choice, so that values of different arms never meet."""
         return t.unique(
@@ -293,6 +326,8 @@ class Evaluator:
         site = self.site(frame, node)
         found: list[t.Alternative] = []
         for a, b, tags in t.both(left, right):
+            if op in "*@/":
+                a, b = self.members.copied(frame, node, a), self.members.copied(frame, node, b)
             term: t.Term = t.Unknown()
             match op:
                 case "/" | "*" if isinstance(a, t.Aggregate) and a.how == "trace less one":
@@ -378,12 +413,41 @@ class Evaluator:
         return t.Mapping(ident, tuple(items[:32]), t.unique(rest))
 
     def _comprehension(self, frame: Frame, node: ir.Comprehension) -> t.Alternatives:
+        ident = self.identities.of("comprehension", frame.number, node.nid)
+        turns = self._turns(frame, node)
+        if turns and node.kind == "dict":
+            keys = [t.one(self.of(turn, node.elements[0])) for turn in turns]
+            pairs = zip(keys, turns, strict=True)
+            if all(isinstance(key, t.Constant) for key in keys):
+                items = tuple(
+                    (key.value, self.of(turn, node.elements[1])) for key, turn in pairs if isinstance(key, t.Constant)
+                )
+                return t.single(t.Mapping(ident, items))
+        elif turns:
+            return t.single(t.Sequence(ident, items=tuple(self.of(turn, node.elements[0]) for turn in turns)))
         element = self.of(frame, node.elements[-1])
         over = self.variables.over(frame, node.clause.iter)
-        ident = self.identities.of("comprehension", frame.number, node.nid)
         if node.kind == "dict":
             return t.single(t.Mapping(ident, element=element, over=over))
         return t.single(t.Sequence(ident, element, over=over))
+
+    def _turns(self, frame: Frame, node: ir.Comprehension) -> list[Frame]:
+        """Return a frame a turn of a comprehension over a few known items; nothing where they are not known."""
+        clause = node.clause
+        values = self.of(frame, clause.iter) if clause.inner is None else ()
+        items = values[0][0].items if len(values) == 1 and isinstance(values[0][0], t.Sequence) else None
+        if not items or clause.conditions or len(items) > t.MOST_TURNS or len(self.frames) > _MOST_FRAMES:
+            return []
+        found = []
+        for item in items:
+            turn = Frame(len(self.frames), frame.module, node, {}, frame, frame.receiver, frame.depth)
+            for name in frame.module.facts.names.scopes[node.nid].bindings:
+                path = _path(clause.target, name)
+                if path is not None:
+                    turn.parameters[name] = self.unpacked(item, path, clause.nid)
+            self.frames.append(turn)
+            found.append(turn)
+        return found
 
     # -- names ------------------------------------------------------------------------------------------------
 
@@ -471,6 +535,14 @@ class Evaluator:
                 for name, value in term.items:
                     if name == key:
                         return value
+                if isinstance(key, int) and not isinstance(key, bool) and 0 <= key < len(term.items):
+                    # The items of a named tuple.
+                    return term.items[key][1] if not any(isinstance(k, int) for k, _ in term.items) else NOTHING
+            case t.Vector(ident=ident) if ident in self.stacked and isinstance(key, int):
+                parts = self.stacked[ident]
+                return parts[key] if -len(parts) <= key < len(parts) else NOTHING
+            case t.Instance() if isinstance(key, int):
+                return self.members.given_field(term, key) or NOTHING
         return self.element(term, "at", key)
 
     def element(self, term: t.Term, *key: object) -> t.Alternatives:
@@ -514,7 +586,7 @@ class Evaluator:
             whole = ident
             while whole not in given:
                 key = self.identities.key(whole)
-                if len(key) < 2 or key[0] not in _DERIVED or not isinstance(key[1], int):
+                if len(key) < 2 or key[0] not in DERIVED or not isinstance(key[1], int):
                     return self.identities.of("returned", ident, frame.number, node.nid)
                 whole = key[1]
             return ident
@@ -579,6 +651,11 @@ class Evaluator:
     # -- comprehensions ---------------------------------------------------------------------------------------
 
     def _bound_by_clause(self, frame: Frame, node: ir.Comprehension, name: ir.Name) -> t.Alternatives:
+        turn: Frame | None = frame
+        while turn is not None and isinstance(turn.node, ir.Comprehension):
+            if turn.node is node:
+                return turn.parameters.get(name.id, ())
+            turn = turn.outer
         clause: ir.Clause | None = node.clause
         while clause is not None:
             path = _path(clause.target, name.id)

@@ -19,11 +19,11 @@ VIEWS = frozenset({"T", "mT", "H", "mH", "real", "data", "values"})
 
 @dataclass(slots=True, eq=False)
 class Frame:
-    """One function (or module) with what its parameters are bound to."""
+    """One function (or module) with what its parameters are bound to, or one turn of a comprehension."""
 
     number: int
     module: Module
-    node: ir.Module | ir.FunctionDef | ir.Lambda
+    node: ir.Module | ir.FunctionDef | ir.Lambda | ir.Comprehension
     parameters: dict[str, t.Alternatives] = field(default_factory=dict)
     outer: Frame | None = None
     receiver: t.Instance | None = None
@@ -36,4 +36,12 @@ class Frame:
 
     @property
     def flow(self) -> Flow | None:
-        return None if isinstance(self.node, ir.Lambda) else self.module.flow(self.node)
+        return None if isinstance(self.node, ir.Lambda | ir.Comprehension) else self.module.flow(self.node)
+
+    @property
+    def home(self) -> Frame:
+        """Return the frame of the function that a turn of a comprehension stands in."""
+        frame = self
+        while isinstance(frame.node, ir.Comprehension) and frame.outer is not None:
+            frame = frame.outer
+        return frame

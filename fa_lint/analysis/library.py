@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,10 @@ from fa_lint.analysis.frames import Frame
 
 __all__ = ["Calls"]
 
+Arguments = list[tuple[str | None, t.Alternatives]]
 _LAYER_WORDS = frozenset("hidden hiddens hs layers layer activations acts states blocks".split())
 _MODEL_WORDS = frozenset("parameters params layers modules children".split())
+_READING = frozenset({"cosine", "dot", "einsum", "norm", "normalize", "unit", "square", "sum"})
 _COPIES = frozenset("clone copy float double half bfloat16 numpy tolist item array tensor".split())
 
 
@@ -87,7 +89,7 @@ class Calls:
             case t.Function():
                 return self._enter(frame, node, callee)
             case t.Instance(made=False):
-                given = self._arguments(frame, node)
+                given = self.arguments(frame, node)
                 ident = self._ev.identities.of("made", frame.number, node.nid)
                 return t.single(replace(callee, ident=ident, made=True, given=tuple(given)))
             case t.Instance():
@@ -123,7 +125,7 @@ class Calls:
         row = FUNCTIONS.get(callee.name)
         if row is None or callee.options is None:
             return t.single(self._named(frame, node))
-        arguments = self._arguments(frame, node)
+        arguments = self.arguments(frame, node)
         if row.operation == "cosine_module":
             positional = [v for name, v in arguments if name is None]
             values = {name: v for name, v in callee.options if name}
@@ -132,6 +134,8 @@ class Calls:
             return self._cosine(given, *[*positional, (), ()][:2])
         if row.operation == "transform":
             return t.single(self._gradient_vector(frame, node, "a gradient transform is applied here"))
+        if row.operation == "named_tuple":
+            return t.single(self._named_tuple(frame, node, callee.options, arguments))
         if row.operation == "partial":
             inner = callee.options[0][1] if callee.options else ()
             found: list[t.Alternative] = []
@@ -147,20 +151,41 @@ class Calls:
             return t.unique(found)
         return t.single(self._named(frame, node))
 
+    def _named_tuple(
+        self, frame: Frame, node: ir.Call, options: tuple[tuple[str | None, t.Alternatives], ...], given: Arguments
+    ) -> t.Term:
+        """What ``namedtuple("Pair", "a b")`` makes of its arguments."""
+        fields = t.one(options[1][1]) if len(options) > 1 else None
+        names: list[object] = []
+        if isinstance(fields, t.Constant) and isinstance(fields.value, str):
+            names += fields.value.replace(",", " ").split()
+        elif isinstance(fields, t.Sequence):
+            names += [x.value if isinstance(x := t.one(item), t.Constant) else None for item in fields.items or ()]
+        positional = [values for name, values in given if name is None]
+        items = [*zip(names, positional, strict=False), *((name, values) for name, values in given if name)]
+        return t.Mapping(self._ev.identities.of("made", frame.number, node.nid), tuple(items))
+
     # -- the project's functions ------------------------------------------------------------------------------
 
-    def _arguments(self, frame: Frame, node: ir.Call) -> list[tuple[str | None, t.Alternatives]]:
-        found: list[tuple[str | None, t.Alternatives]] = []
+    def arguments(self, frame: Frame, node: ir.Call) -> Arguments:
+        """Return the arguments of a call by keyword; ``*`` and ``**`` are spread where their items are known."""
+        found: Arguments = []
         for arg in node.args:
             values = self._ev.of(frame, arg.value)
-            if arg.star == "*":
+            if arg.star == "**":
+                pairs = next((term.items for term, _ in values if isinstance(term, t.Mapping) and term.items), None)
+                if pairs is None:
+                    found.append(("**", values))
+                else:
+                    found += [(key, value) for key, value in pairs if isinstance(key, str)]
+            elif arg.star == "*":
                 items = next((term.items for term, _ in values if isinstance(term, t.Sequence) and term.items), None)
                 if items is None:
                     found.append(("*", values))
                 else:
                     found += [(None, item) for item in items]
             else:
-                found.append(("**" if arg.star else arg.keyword, values))
+                found.append((arg.keyword, values))
         return found
 
     def _enter(self, frame: Frame, node: ir.Call, function: t.Function) -> t.Alternatives:
@@ -171,14 +196,15 @@ class Calls:
         )
 
     def _enter_one(self, frame: Frame, node: ir.Call, function: t.Function) -> t.Alternatives:
-        arguments = self._arguments(frame, node)
+        arguments = self.arguments(frame, node)
         entered = self._ev.entered(function, arguments, self._ev.site(frame, node), frame)
         if entered is None:
             return t.single(self._named(frame, node))
         if isinstance(function.node, ir.Lambda) or self._ev.is_inside(function):
             # It reads variables of the function around it, which nothing has changed.
             return self._ev.returned(entered)
-        given = {ident for _, values in arguments for term, _ in values for ident in t.identities(term)}
+        bound = [values for _, values in (*function.given, *arguments)]
+        given = {ident for values in bound for term, _ in values for ident in t.identities(term)}
         found = [(self._ev.at_call(frame, node, term, given), tags) for term, tags in self._ev.returned(entered)]
         said = self._named(frame, node)
         return t.unique(
@@ -201,9 +227,9 @@ class Calls:
         node: ir.Call,
         row: Row,
         name: str,
-        before: list[tuple[str | None, t.Alternatives]] | None = None,
+        before: Arguments | None = None,
     ) -> _Given:
-        arguments = [*(before or []), *self._arguments(frame, node)]
+        arguments = [*(before or []), *self.arguments(frame, node)]
         positional = [values for keyword, values in arguments if keyword in (None, "*")]
         values = dict(zip(row.names, positional, strict=False))
         values |= {keyword: value for keyword, value in arguments if keyword is not None and keyword != "*"}
@@ -223,7 +249,14 @@ class Calls:
         operation = _OPERATIONS.get(given.row.operation)
         if operation is None:
             return t.single(self._named(given.frame, given.node))
+        if given.row.operation in _READING:
+            given.positional = [self._as_now(given, values) for values in given.positional]
+            given.values = {name: self._as_now(given, values) for name, values in given.values.items()}
         return operation(self, given) or t.single(self._named(given.frame, given.node))
+
+    def _as_now(self, given: _Given, values: t.Alternatives) -> t.Alternatives:
+        """Return values as they are at a call: the next backward pass adds to a ``.grad``."""
+        return self._each(values, lambda term: self._ev.members.copied(given.frame, given.node, term))
 
     def _each(self, values: t.Alternatives, make: Callable[[t.Term], t.Term]) -> t.Alternatives:
         return t.unique((make(term), tags) for term, tags in values)
@@ -292,9 +325,6 @@ class Calls:
         said = set(words(identifier))
         return "layers" if said & (_LAYER_WORDS | _MODEL_WORDS) else "unknown"
 
-    def transform(self, given: _Given) -> t.Alternatives:
-        return t.single(t.Library(given.name, tuple(self._arguments(given.frame, given.node)), given.site))
-
     def dot(self, given: _Given) -> t.Alternatives:
         return self._pairs(given, lambda a, b: self._or_named(given, t.dot(a, b, given.site, given.name)))
 
@@ -328,6 +358,12 @@ class Calls:
             return t.unique((*(a for _, item in term.items for a in item), *term.element))
         return term.element or t.unique(a for item in term.items or () for a in item)
 
+    def _over_all(self, whole: t.Sequence | t.Mapping, summand: t.Monomial) -> t.Term:
+        """Return one summand as the sum over all elements; it is the sum where there is no other."""
+        if isinstance(whole, t.Sequence) and whole.items is not None and len(whole.items) == 1:
+            return summand
+        return self._ev.variables.over_all(summand)
+
     def _sum_of_elements(self, given: _Given, term: t.Sequence | t.Mapping) -> t.Term:
         for inner, _ in self._elements(term):
             match inner:
@@ -338,7 +374,7 @@ class Calls:
                 case t.Monomial():
                     summand = t.total(inner, given.site) if len(inner.vectors) == 2 else inner
                     if isinstance(summand, t.Monomial) and (summand.dots or summand.norms):
-                        return self._ev.variables.over_all(summand)
+                        return self._over_all(term, summand)
                 case t.Vector(role=role) if role.is_gradient:
                     return inner.at(self._ev.identities.of("sum", given.frame.number, given.node.nid))
         return self._named(given.frame, given.node)
@@ -369,7 +405,12 @@ class Calls:
             for inner, _ in elements:
                 match inner:
                     case t.Vector():
-                        return self._joined(given, term, inner)
+                        if term.items is not None and len(term.items) == 1:
+                            return inner
+                        joined = self._joined(given, term, inner)
+                        if given.name.endswith("stack") and term.items:
+                            self._ev.stacked[joined.ident] = term.items
+                        return joined
                     case t.Monomial(vectors=(only,)):
                         return replace(inner, vectors=(self._joined(given, term, only),)) if not inner.norms else term
                     case t.Monomial() | t.Angle() | t.Aggregate():
@@ -399,7 +440,14 @@ class Calls:
 
         def of(term: t.Term) -> t.Term:
             if isinstance(term, t.Sequence):
-                return self._named(given.frame, given.node)
+                # The norm of the norms of the parts.
+                parts = [x for x, _ in self._elements(term)]
+                first = parts[0] if parts else None
+                whole = self._over_all(term, first) if isinstance(first, t.Monomial) else None
+                is_norm = (
+                    isinstance(whole, t.Monomial) and len(whole.norms) == 1 and not whole.dots and not whole.vectors
+                )
+                return whole if is_norm and whole is not None else self._named(given.frame, given.node)
             found = t.norm(term)
             if isinstance(found, t.Unknown) and isinstance(term, t.Monomial) and term.norms and not term.dots:
                 return term  # the norm of a vector of norms
@@ -454,11 +502,9 @@ class Calls:
             found.append((replace(quotient, label=label, clamped=label == "safe_cosine"), tags))
         return t.unique(found)
 
-    def cosine_module(self, given: _Given) -> t.Alternatives:
-        return t.single(t.Library(given.name, tuple(self._arguments(given.frame, given.node)), given.site))
-
-    def partial(self, given: _Given) -> t.Alternatives:
-        return t.single(t.Library(given.name, tuple(self._arguments(given.frame, given.node)), given.site))
+    def made_object(self, given: _Given) -> t.Alternatives:
+        """What is called later: a cosine module, a gradient function, a partial function, a kind of named tuple."""
+        return t.single(t.Library(given.name, tuple(self.arguments(given.frame, given.node)), given.site))
 
     def multiply(self, given: _Given) -> t.Alternatives:
         return self._binary(given, "*")
@@ -544,7 +590,7 @@ class Calls:
         return given.first
 
     def where(self, given: _Given) -> t.Alternatives:
-        return self._ev.arms(given.node, [given["input"], given["other"]])
+        return self._ev.choice(given.frame, given.node, given["input"], given["other"])
 
     def sign(self, given: _Given) -> t.Alternatives:
         return t.single(self._ev.source(given.frame, given.node, t.Role.UNIT, "signs are of order one"))
@@ -588,6 +634,11 @@ class Calls:
                 if isinstance(term, t.Sequence | t.Mapping) and term.over != "unknown":
                     over = term.over
             columns.append(t.unique(column))
+        known = [x.items if isinstance(x := t.one(values), t.Sequence) else None for values in given.positional]
+        lists = [items for items in known if items is not None and 0 < len(items) <= t.MOST_TURNS]
+        if known and len(lists) == len(known):
+            rows = [t.single(t.Sequence(ident, items=row)) for row in zip(*lists, strict=False)]
+            return t.single(t.Sequence(ident, items=tuple(rows), over=over))
         row = t.Sequence(ident, items=tuple(columns))
         return t.single(t.Sequence(ident, t.single(row), over=over))
 
@@ -608,6 +659,10 @@ class Calls:
         found: list[t.Alternative] = []
         for term, tags in given.first:
             over = term.over if isinstance(term, t.Sequence | t.Mapping) else "unknown"
+            if isinstance(term, t.Sequence) and term.items is not None and 0 < len(term.items) <= t.MOST_TURNS:
+                rows = [t.Sequence(ident, items=(index, item)) for item in term.items]
+                found.append((t.Sequence(ident, items=tuple(map(t.single, rows)), over=over), tags))
+                continue
             row = t.Sequence(ident, items=(index, self._whole(term)))
             found.append((t.Sequence(ident, t.single(row), over=over), tags))
         return t.unique(found)
@@ -623,6 +678,10 @@ class Calls:
                 value = t.single(self._parameter(given))
             if isinstance(term, t.Mapping) and term.over != "unknown":
                 over = term.over
+            if isinstance(term, t.Mapping) and 0 < len(term.items) <= t.MOST_TURNS and not term.element:
+                pairs = [t.Sequence(ident, items=(t.single(t.Constant(k)), v)) for k, v in term.items]
+                found.append((t.Sequence(ident, items=tuple(map(t.single, pairs)), over=over), tags))
+                continue
             row = t.Sequence(ident, items=(name, value))
             found.append((t.Sequence(ident, t.single(row), over=over), tags))
         return t.unique(found)
@@ -653,7 +712,9 @@ class Calls:
         key = name.value if isinstance(name, t.Constant) else None
         found: list[t.Alternative] = []
         for term, tags in given.first:
-            if key is None:
+            if key is None and given.name == ".pop" and isinstance(term, t.Sequence) and term.items:
+                inner = term.items[-1]
+            elif key is None:
                 inner = self._ev.element(term, "index", *[v.ident for v in (name,) if isinstance(v, t.Vector)])
             else:
                 inner = self._ev.item(term, key)
@@ -684,18 +745,29 @@ class Calls:
     def map(self, given: _Given) -> t.Alternatives:
         if len(given.positional) < 2:
             return ()
-        found: list[t.Alternative] = []
-        arguments = [
-            (None, t.unique(x for term, _ in values for x in self._whole(term))) for values in given.positional[1:]
-        ]
-        for callee in self._ev.calls_into(given.positional[0]):
-            frame = self._ev.entered(callee, list(arguments), given.site, given.frame)
-            if frame is not None:
-                found += self._ev.returned(frame)
         ident = self._ev.identities.of("map", given.frame.number, given.node.nid)
+        known = [x.items if isinstance(x := t.one(v), t.Sequence) else None for v in given.positional[1:]]
+        rows = [row for row in known if row is not None and 0 < len(row) <= t.MOST_TURNS]
+        if len(rows) == len(known):
+            return t.single(
+                t.Sequence(ident, items=tuple(self._mapped(given, row) for row in zip(*rows, strict=False)))
+            )
+        found = self._mapped(
+            given, [t.unique(x for term, _ in v for x in self._whole(term)) for v in given.positional[1:]]
+        )
         overs: list[t.Over] = [x.over for x, _ in given.positional[1] if isinstance(x, t.Sequence | t.Mapping)]
         over: t.Over = overs[0] if overs else "unknown"
-        return t.single(t.Sequence(ident, t.unique(found), over=over))
+        return t.single(t.Sequence(ident, found, over=over))
+
+    def _mapped(self, given: _Given, row: Iterable[t.Alternatives]) -> t.Alternatives:
+        """Return what the function that is mapped gives for a row of arguments."""
+        arguments: Arguments = [(None, values) for values in row]
+        found: list[t.Alternative] = []
+        for callee in self._ev.calls_into(given.positional[0]):
+            frame = self._ev.entered(callee, arguments, given.site, given.frame)
+            if frame is not None:
+                found += self._ev.returned(frame)
+        return t.unique(found) or t.single(self._named(given.frame, given.node))
 
     def chain(self, given: _Given) -> t.Alternatives:
         ident = self._ev.identities.of("chain", given.frame.number, given.node.nid)
@@ -713,7 +785,7 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "content": Calls.content,
     "copy": Calls.copy,
     "cosine": Calls.cosine,
-    "cosine_module": Calls.cosine_module,
+    "cosine_module": Calls.made_object,
     "dictionary": Calls.dictionary,
     "distance": Calls.distance,
     "divide": Calls.divide,
@@ -732,13 +804,14 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "mean": Calls.mean,
     "minimum": Calls.minimum,
     "multiply": Calls.multiply,
+    "named_tuple": Calls.made_object,
     "negate": Calls.negate,
     "norm": Calls.norm,
     "normalize": Calls.normalize,
     "number": Calls.number,
     "ones": Calls.ones,
     "parameters": Calls.parameters,
-    "partial": Calls.partial,
+    "partial": Calls.made_object,
     "power": Calls.power,
     "range": Calls.range,
     "reciprocal": Calls.reciprocal,
@@ -751,7 +824,7 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "subtract": Calls.subtract,
     "sum": Calls.sum,
     "trace": Calls.trace,
-    "transform": Calls.transform,
+    "transform": Calls.made_object,
     "unit": Calls.unit,
     "values": Calls.values,
     "view": Calls.view,

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Members"]
 
+# Attributes of ``finfo``, and common names of floors.
+_OF_FORMATS = frozenset({"eps", "tiny", "smallest_normal"})
+# Calls of a method that are looked at for what they store.
+_MOST_STORES = 8
+
 
 class Members:
     """Looks up attributes in the classes that store them, bases included."""
@@ -30,15 +35,16 @@ class Members:
         qualified = frame.module.facts.names.qualified(node)
         if qualified is not None and not self._is_own(node):
             return self._ev.qualified(frame, node, qualified)
-        if isinstance(node.value, ir.Call):
+        if isinstance(node.value, ir.Call) or node.attr in _OF_FORMATS:
             number = frame.module.facts.values.number(node)
             if number is not None:
                 return t.single(t.Constant(number, self._ev.site(frame, node)))
         name = dotted(node)
-        flow = frame.flow
+        home = frame.home
+        flow = home.flow
         # A backward pass writes `.grad` without an assignment.
         if name is not None and flow is not None and name in flow.names and node.attr != "grad":
-            found = self._ev.variables.read(frame, name, *self._ev.variables.place(frame, flow, node))
+            found = self._ev.variables.read(home, name, *self._ev.variables.place(home, flow, node))
             if found:
                 return found
         found_here: list[t.Alternative] = []
@@ -59,6 +65,8 @@ class Members:
                 found = self.attribute(term, attr)
                 if found:
                     return found
+            case t.Mapping() if any(name == attr for name, _ in term.items):
+                return self._ev.item(term, attr)
             case t.Library(name=name, options=None):
                 return self._ev.qualified(frame, node, f"{name}.{attr}")
             case t.Library():
@@ -95,15 +103,36 @@ class Members:
     def copied(self, frame: Frame, node: ir.Node, term: t.Term) -> t.Term:
         """Return a copy: of a ``.grad``, what it holds until the next backward pass adds to it."""
 
-        def rename(vector: t.Vector) -> t.Vector:
-            match self._ev.identities.key(vector.ident):
+        passes = -1
+
+        def at(ident: int) -> int:
+            nonlocal passes
+            match self._ev.identities.key(ident):
                 case ("attribute", _, "grad", int()) as key:
-                    passes = bisect_left(frame.module.facts.backward_calls, node.nid)
-                    return vector.at(self._ev.identities.of(*key, "copied after", passes))
-            return vector
+                    if passes < 0:
+                        passes = self._passes(frame, node)
+                    return self._ev.identities.of(*key, "copied after", passes)
+                case ("element" | "view" as kind, int() as base, *rest):
+                    whole = at(base)
+                    return ident if whole == base else self._ev.identities.of(kind, whole, *rest)
+            return ident
+
+        def rename(vector: t.Vector) -> t.Vector:
+            return vector.at(at(vector.ident)) if vector.role.is_gradient else vector
 
         is_array = isinstance(term, t.Vector) or (isinstance(term, t.Monomial) and bool(term.vectors))
         return t.renamed(term, rename) if is_array and isinstance(term, t.Vector | t.Monomial) else term
+
+    def _passes(self, frame: Frame, node: ir.Node) -> int:
+        """Return how many backward passes stand before a place; before its call, in a function that is called."""
+        number, seen = node.nid, {frame.number}
+        while frame.home.calls:
+            site, caller = frame.home.calls[0]
+            if caller.number in seen:
+                break
+            seen.add(caller.number)
+            number, frame = site.node, caller
+        return bisect_left(frame.module.facts.backward_calls, number)
 
     def attribute(self, instance: t.Instance, attr: str) -> t.Alternatives:
         """Return what the methods of a class store in an attribute of its object, bases included."""
@@ -112,7 +141,7 @@ class Members:
             return self._attributes[key]
         self._attributes[key] = NOTHING
         module = self._ev.program.modules[instance.module]
-        found = self.of_class(module, instance.node, attr, instance)
+        found = self.given_field(instance, attr) or self.of_class(module, instance.node, attr, instance)
         if not found:
             for base in instance.node.bases:
                 value = t.one(self._ev.of(self._ev.root(module, module.facts.module), base.value))
@@ -125,6 +154,19 @@ class Members:
                         break
         self._attributes[key] = found
         return found
+
+    def given_field(self, instance: t.Instance, field: str | int) -> t.Alternatives:
+        """Return what a dataclass or named tuple was given for a field, by name or position."""
+        body = instance.node.body.body
+        names = [s.target.id for s in body if isinstance(s, ir.AnnAssign) and isinstance(s.target, ir.Name)]
+        if any(isinstance(s, ir.FunctionDef) and s.name == "__init__" for s in body):
+            return ()
+        place = field if isinstance(field, int) else names.index(field) if field in names else -1
+        if not 0 <= place < len(names):
+            return ()
+        positional = [values for name, values in instance.given if name is None]
+        keyword = [values for name, values in instance.given if name == names[place]]
+        return keyword[0] if keyword else positional[place] if place < len(positional) else ()
 
     def of_class(self, module: Module, owner: ir.ClassDef, attr: str, instance: t.Instance | None) -> t.Alternatives:
         names = module.facts.names
@@ -167,6 +209,33 @@ class Members:
                 t.Site(module.number, binding.node.nid), frame,
             )  # fmt: skip
             frame = entered or frame
+        elif instance is not None and len(function.params) > 1 and function.name != "__init__":
+            stores = [
+                self._stored_by(frame, function, binding, call) for call in self._calls(module, function, instance)
+            ]
+            if stores:
+                return t.unique(a for values in stores for a in values)
+        return self._bound_value(frame, function, binding)
+
+    def _stored_by(self, frame: Frame, function: ir.FunctionDef, binding: Binding, call: ir.Call) -> t.Alternatives:
+        """Return what one call of a method stores."""
+        module, caller = frame.module, self._maker(frame, call)
+        bound = self._ev.entered(
+            t.Function(module.number, function, receiver=frame.receiver),
+            self._ev.arguments(caller, call),
+            t.Site(module.number, call.nid),
+            caller,
+        )
+        return self._bound_value(bound or frame, function, binding)
+
+    def _maker(self, frame: Frame, call: ir.Call) -> Frame:
+        """Return the frame that made the object of a method's frame, if the call stands in the same function."""
+        home = self._ev.home(frame.module, call)
+        key = self._ev.identities.key(frame.receiver.ident) if frame.receiver is not None else ()
+        made = self._ev.frames[key[1]] if key[:1] == ("made",) and isinstance(key[1], int) else home
+        return made if made.node is home.node else home
+
+    def _bound_value(self, frame: Frame, function: ir.FunctionDef, binding: Binding) -> t.Alternatives:
         flow = frame.flow
         name = f"{function.params[0].name if function.params else 'self'}.{binding.name}"
         if flow is None:
@@ -176,3 +245,19 @@ class Members:
                 if definition.node is binding.node:
                     return self._ev.variables.definition(frame, flow, definition)
         return ()
+
+    def _calls(self, module: Module, function: ir.FunctionDef, instance: t.Instance) -> list[ir.Call]:
+        """Return the calls of a method on the object that one expression makes."""
+        key = self._ev.identities.key(instance.ident)
+        if key[0] != "made":
+            return []
+        found: list[ir.Call] = []
+        for call in module.calls_of(function.name)[: 4 * _MOST_STORES]:
+            if not isinstance(call.func, ir.Attr) or len(found) == _MOST_STORES:
+                continue
+            for term, _ in self._ev.of(self._ev.home(module, call), call.func.value):
+                # The same expression made it, in whatever way its function was called.
+                if isinstance(term, t.Instance) and self._ev.identities.key(term.ident)[::2] == key[::2]:
+                    found.append(call)
+                    break
+        return found

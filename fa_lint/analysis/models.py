@@ -14,7 +14,7 @@ __all__ = ["BUILTINS", "FUNCTIONS", "METHODS", "Operation", "Row"]
 Operation = Literal[
     "absolute", "add", "angle", "arcsine", "cat", "chain", "clamp", "content", "copy", "cosine", "cosine_module", "dictionary", "distance",
     "divide", "dot", "draw", "einsum", "element", "enumerate", "first", "full", "gradient", "hidden", "items", "keys", "map",
-    "maximum", "mean", "minimum", "multiply", "negate", "norm", "normalize", "number", "ones", "parameters", "partial",
+    "maximum", "mean", "minimum", "multiply", "named_tuple", "negate", "norm", "normalize", "number", "ones", "parameters", "partial",
     "power", "range", "rank", "reciprocal", "repair", "reverse_root", "root", "same", "sign", "square", "subtract", "sum",
     "trace", "transform", "unit", "values", "view", "where", "zeros", "zip",
 ]  # fmt: skip
@@ -103,6 +103,9 @@ FUNCTIONS: dict[str, Row] = dict(
         *_everywhere("number", "std var numel", "input"),
         *_rows("chain", "itertools.chain"),
         *_rows("partial", "functools.partial"),
+        *_rows("dictionary", "types.SimpleNamespace argparse.Namespace"),
+        *_rows("named_tuple", "collections.namedtuple", "typename field_names"),
+        *_everywhere("dot", "tensordot", "a b"),
         *_rows("hidden", "torch.nn.functional.softmax torch.softmax torch.sigmoid torch.nn.functional.one_hot torch.tanh"),
         *_rows("hidden", "torch.relu torch.nn.functional.relu torch.nn.functional.linear torch.nn.functional.gelu"),
         *_rows("hidden", "torch.nn.functional.layer_norm torch.nn.functional.embedding torch.nn.functional.interpolate"),

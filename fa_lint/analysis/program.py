@@ -21,12 +21,22 @@ class Module:
     path: str
     facts: ModuleFacts
     flows: dict[int, Flow] = field(default_factory=dict)
+    _calls: dict[str, list[ir.Call]] | None = None
 
     def flow(self, node: ir.Module | ir.FunctionDef | ir.ClassDef) -> Flow:
         """Return the reaching definitions of a function's, class's or module's statements."""
         if node.nid not in self.flows:
             self.flows[node.nid] = Flow(node.body, node.nid)
         return self.flows[node.nid]
+
+    def calls_of(self, method: str) -> list[ir.Call]:
+        """Return the calls of methods of this name, in the order of the file."""
+        if self._calls is None:
+            self._calls = {}
+            for call in self.facts.calls:
+                if isinstance(call.func, ir.Attr):
+                    self._calls.setdefault(call.func.attr, []).append(call)
+        return self._calls.get(method, [])
 
 
 class Program:

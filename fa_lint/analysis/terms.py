@@ -18,6 +18,7 @@ from typing import Literal
 from fa_lint.semantics import ir
 
 __all__ = [
+    "MOST_TURNS",
     "Accumulated",
     "Aggregate",
     "Alternative",
@@ -68,6 +69,8 @@ __all__ = [
 # Most ways in which one value can come about that are told apart; more are cut off.
 MOST = 8
 _MOST_FACTORS = 6
+# Turns of a loop over a list of known items that are told apart.
+MOST_TURNS = 4
 # Lists of lists of lists are as deep as anybody puts vectors.
 _DEEPEST = 3
 # Names of vectors that nobody has named: a difference may be small by construction, all layers together rarely are.
@@ -574,14 +577,15 @@ def floored(term: Term, size: float | None, kind: FloorKind, site: Site) -> Term
 def add(left: Term, right: Term, site: Site) -> Term:
     """``left + right``: a floor, what a loop adds up, or something new."""
     for a, b in ((left, right), (right, left)):
+        if isinstance(a, Constant) and not isinstance(a.value, bool) and a.value == 0:
+            return b
+    for a, b in ((left, right), (right, left)):
         match a:
             case Vector(lagged=True):
                 return Accumulated(a, b)
             case Accumulated():
                 return Accumulated(a.running, a.added)
             case Constant(value=int() | float() as value) if not isinstance(value, bool):
-                if value == 0:
-                    return b
                 if isinstance(b, Constant):
                     return _numbers(a, b, lambda x, y: x + y)
                 if 0 < value <= 1e-2:
@@ -606,7 +610,7 @@ def key(term: Term) -> object:
         case Vector(ident=ident) | Sequence(ident=ident) | Mapping(ident=ident) | Instance(ident=ident):
             return type(term).__name__, ident
         case Constant(value=value):
-            return "constant", type(value).__name__, repr(value)
+            return "constant", type(value).__name__, repr(value) if isinstance(value, float) else value
         case Unknown() | Scalar():
             return type(term).__name__
         case Monomial():

@@ -25,6 +25,8 @@ _DIVIDES = frozenset(
 )
 _DIVISIONS = frozenset("div div_ divide true_divide".split())
 _INVERSES = frozenset("rsqrt rsqrt_ reciprocal reciprocal_".split())
+# Functions that call, or bind, the one that they are given first.
+_HIGHER = frozenset("map starmap partial vmap tree_map tree_multimap jit compile".split())
 _COSINES = frozenset({"cosine_similarity", "CosineSimilarity"})
 # What they make compares when it is called.
 _MAKERS = frozenset({"CosineSimilarity", "cosine_similarity"})
@@ -55,23 +57,17 @@ class Values:
 
     def of(self, node: ir.Expr) -> t.Alternatives:
         """Return the values of an expression of this module, with the arguments of its function unbound."""
-        return self.evaluator.of(self._frame(node), node)
+        return self.evaluator.of(self.home(node), node)
+
+    def home(self, node: ir.Node) -> Frame:
+        """Return the frame of the function around a node of this module, whose arguments nobody has bound."""
+        return self.evaluator.home(self.module, node)
 
     def may_hold_cosine(self, node: ir.Node) -> bool:
         """Return True where a function makes a cosine or calls one that does."""
         outline = self._outline(self.module)
         home = outline.home(node)
         return home in outline.makers or home in outline.callers
-
-    def _frame(self, node: ir.Node) -> Frame:
-        names = self.module.facts.names
-        scope = names.scope_of(node)
-        while isinstance(scope.node, ir.ClassDef | ir.Comprehension) and scope.parent is not None:
-            scope = scope.parent
-        owner = scope.node
-        return self.evaluator.root(
-            self.module, owner if isinstance(owner, ir.FunctionDef | ir.Lambda) else self.module.facts.module
-        )
 
     def calls_to(self, frame: Frame) -> list[ir.Node]:
         """Return the calls of this module that lead into a frame of another one."""
@@ -96,7 +92,9 @@ class Values:
         facts = self.module.facts
         outline = self._outline(self.module)
         done = set()
-        functions: list[ir.Module | ir.FunctionDef] = [facts.module, *facts.names.functions]
+        functions: list[ir.Module | ir.FunctionDef | ir.Lambda] = [
+            facts.module, *facts.names.functions, *outline.lambdas
+        ]  # fmt: skip
         for function in functions:
             if not outline.may_hold_gradient(function):
                 continue
@@ -162,7 +160,7 @@ class Values:
                 yield Made(frame, node, term)
 
     def _leads_on(self, outline: Outline, call: ir.Call) -> bool:
-        names = _names(call.func)
+        names = _called(call)
         return bool(names & outline.leading) or (self.program.has_others and bool(names & outline.imported))
 
     def _outline(self, module: Module) -> Outline:
@@ -182,6 +180,7 @@ class Outline:
         measuring: set[int] = set()
         dividing: set[int] = set()
         named: dict[int, str] = {facts.module.nid: ""}
+        self.lambdas: list[ir.Lambda] = []
         # Imported functions that can make a cosine of what they are given, and those that speak of gradients.
         self.imported = set() if alone else facts.imported_names(speaking=False)
         self._spoken = set() if alone else facts.imported_names(speaking=True)
@@ -201,6 +200,13 @@ class Outline:
                 case ir.FunctionDef():
                     named[number] = node.name
                     homes[number] = number
+                case ir.Lambda():
+                    # Called by the name that it is bound to.
+                    statement = facts.names.nodes[parents[number]]
+                    targets = statement.targets if isinstance(statement, ir.Assign) else []
+                    named[number] = _last(targets[0]) if targets else ""
+                    homes[number] = number
+                    self.lambdas.append(node)
                 case ir.Assign(targets=targets, value=ir.Call(func=func) as call):
                     made_by = _last(call.args[0].value if _last(func) == "partial" and call.args else func)
                     for target in targets:
@@ -227,7 +233,7 @@ class Outline:
                         dividing.add(home)
         called: dict[int, set[str]] = {}
         for home, nodes in self._nodes.items():
-            called[home] = set().union(*(_names(n.func) for n in nodes if isinstance(n, ir.Call)))
+            called[home] = set().union(*(_called(n) for n in nodes if isinstance(n, ir.Call)))
         calls_of = {method: owner.name for owner in facts.names.classes for method in _call_methods(owner)}
         names = {home: {name, calls_of[home]} if home in calls_of else {name} for home, name in named.items()}
         measures = set().union(*(names[home] for home in measuring if home in names), () if alone else self.imported)
@@ -255,7 +261,7 @@ class Outline:
         """Return True for a call of what ``CosineSimilarity`` or ``partial`` made."""
         return bool(_names(call.func) & self._comparing)
 
-    def may_hold_gradient(self, function: ir.Module | ir.FunctionDef) -> bool:
+    def may_hold_gradient(self, function: ir.Module | ir.FunctionDef | ir.Lambda) -> bool:
         """Return True where a function, its class or what it calls says gradient, or has a library's cosine."""
         return function.nid in self._speaking
 
@@ -272,10 +278,17 @@ class Outline:
         for home, said in called.items():
             for name in said:
                 steps.setdefault(name, set()).add(named.get(home, ""))
+        # A function in a function reads the variables around it.
+        for home in sorted(named):
+            if home != facts.module.nid and self._around(home, facts) in spoken:
+                spoken.add(home)
         names = _closure({named[home] for home in spoken if home in named} | self._spoken, steps)
         spoken |= {home for home, said in called.items() if said & names}
         # Statements of the module itself stand between its functions.
         return found | spoken | {facts.module.nid}
+
+    def _around(self, home: int, facts: ModuleFacts) -> int:
+        return self._homes[facts.names.parents[home]]
 
     def _says(self, function: ir.FunctionDef, facts: ModuleFacts) -> bool:
         start, end = facts.span(function)
@@ -306,12 +319,26 @@ def _call_methods(owner: ir.ClassDef) -> list[int]:
     return [s.nid for s in owner.body.body if isinstance(s, ir.FunctionDef) and s.name == "__call__"]
 
 
+def _called(call: ir.Call) -> set[str]:
+    """Return the names that a call leads to, and those of functions that are mapped or bound by it."""
+    found = _names(call.func)
+    if found & _HIGHER and call.args:
+        return found | _names(call.args[0].value)
+    return found
+
+
 def _names(node: ir.Expr) -> set[str]:
-    """``c`` and ``a`` of ``a.b.c``."""
+    """``c`` and ``a`` of ``a.b.c``; of ``a(x)(y)`` those of ``a``."""
+    bound: set[str] = set()
+    while isinstance(node, ir.Call):
+        # ``partial(a, x)(y)``
+        if node.args and isinstance(node.args[0].value, ir.Name | ir.Attr):
+            bound |= _names(node.args[0].value)
+        node = node.func
     last = _last(node)
     while isinstance(node, ir.Attr):
         node = node.value
-    return {last, node.id} if isinstance(node, ir.Name) else {last}
+    return bound | ({last, node.id} if isinstance(node, ir.Name) else {last})
 
 
 def _last(node: ir.Expr) -> str:

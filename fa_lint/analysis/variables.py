@@ -37,10 +37,14 @@ class Variables:
         flow = home.flow
         if flow is None:
             return home.parameters.get(node.id, ())
-        if home is frame:
+        block, order = flow.end, 1 << 60
+        if home is frame.home:
             block, order = self.place(frame, flow, node)
-        else:
-            block, order = flow.end, 1 << 60
+        elif isinstance(frame.home.node, ir.FunctionDef | ir.Lambda):
+            defined = self.place(home, flow, frame.home.node)
+            if flow.blocks[defined[0]].loops and flow.reaching(node.id, *defined) is not None:
+                # A function that a loop defines sees the variables of its turn.
+                block, order = defined
         return self.read(home, node.id, block, order)
 
     def place(self, frame: Frame, flow: Flow, node: ir.Node) -> tuple[int, int]:
@@ -321,6 +325,11 @@ class Variables:
         if attr in ("append", "insert", "add", "appendleft", "setdefault", "extend") and arguments:
             added = self._ev.of(frame, arguments[-1])
             if attr == "extend":
+                whole = t.one(added)
+                if isinstance(whole, t.Sequence) and whole.items is not None and len(whole.items) <= t.MOST_TURNS:
+                    for item in whole.items:
+                        before = self._grown(frame, node, before, item)
+                    return before
                 added = t.unique(a for term, _ in added for a in self._ev.element(term, "spread", node.nid))
             return self._grown(frame, node, before, added)
         return self._ev.of(frame, node)
@@ -329,8 +338,14 @@ class Variables:
         """A list with one more element."""
         found: list[t.Alternative] = []
         over = self._loop_over(frame, node)
+        flow = frame.flow
+        once = flow is not None and not flow.blocks[self.place(frame, flow, node)[0]].loops
         for term, tags in before or NOTHING:
             old: t.Alternatives = ()
+            if once and isinstance(term, t.Sequence) and term.items is not None and len(term.items) < t.MOST:
+                ident = self._ev.identities.of("grown", frame.number, node.nid)
+                found.append((t.Sequence(ident, items=(*term.items, added), over=term.over), tags))
+                continue
             if isinstance(term, t.Sequence):
                 old = term.element or t.unique(a for item in term.items or () for a in item)
                 over = term.over if term.over != "unknown" else over
@@ -358,8 +373,9 @@ class Variables:
                 target = augmented
         key: object = None
         match target:
-            case ir.Subscript(index=[ir.Const(value=value_of_key)]):
-                key = value_of_key
+            case ir.Subscript(index=[index]):
+                constant = t.one(self._ev.of(frame, index))
+                key = constant.value if isinstance(constant, t.Constant) else None
         found: list[t.Alternative] = []
         before = self._before(frame, flow, definition)
         if not before and "." in definition.name:

@@ -21,7 +21,6 @@ __all__ = [
     "clamped_cosines",
     "eps_fix",
     "library_cosines",
-    "is_guarded",
     "operand_role",
     "runtime_fix",
     "safe_cosine_fix",
@@ -180,118 +179,6 @@ def library_cosines(values: Values) -> Iterator[LibraryCosine]:
                 new = LibraryCosine(made.module, made.node, made.term.label, floor.size, floor.written, [])
                 found.setdefault(key, new).pairs.append((made.frame, floor.on))
     yield from (found[key] for key in sorted(found))
-
-
-# -- guards -------------------------------------------------------------------------------------------------------
-
-_CHECKS = ("assert_magnitude", "check_magnitude")
-
-
-def is_guarded(node: ir.Expr, operands: tuple[ir.Expr, ...], facts: ModuleFacts, floor: float = 1e-8) -> bool:
-    """True if a check of the operands' magnitude dominates the call, or an assertion tests its value."""
-    around = facts.names.ancestors(node)
-    if any(isinstance(n, ir.Assert) or (isinstance(n, ir.Call) and _is_assertion(n)) for n in around):
-        return True
-    function = facts.names.enclosing_function(node)
-    roots = {r for operand in operands for r in _roots(operand, facts)}
-    if _result_is_asserted(node, function or facts.module, facts):
-        return True
-    blocks = {n.nid for n in around}
-    inner: ir.Node = node
-    for outer in around:
-        if (
-            isinstance(outer, ir.If | ir.While)
-            and inner is outer.body
-            and _is_magnitude_test(outer.test, roots, floor, facts)
-        ):
-            return True
-        if isinstance(outer, ir.Conditional) and inner is not outer.test:
-            if _is_magnitude_test(outer.test, roots, floor, facts):
-                return True
-        inner = outer
-    for statement in ir.walk(function.body if function else facts.module):
-        if not isinstance(statement, ir.Stmt) or statement.nid >= node.nid:
-            continue
-        if facts.names.parent(statement) is not None and facts.names.parent_number(statement) not in blocks:
-            continue
-        match statement:
-            case ir.If(
-                test=test, body=ir.Block(body=[*_, ir.Return() | ir.Raise() | ir.Simple(kind="continue" | "break")])
-            ):
-                if _is_magnitude_test(test, roots, floor, facts):
-                    return True
-            case ir.Assert(test=test) if _is_magnitude_test(test, roots, floor, facts):
-                return True
-            case ir.ExprStmt(value=ir.Call() as check) if _last(check.func) in _CHECKS:
-                if check.args and roots & _roots(check.args[0].value, facts):
-                    return True
-    return False
-
-
-def _is_assertion(call: ir.Call) -> bool:
-    return _last(call.func).lower().startswith("assert")
-
-
-def _last(func: ir.Expr) -> str:
-    return func.id if isinstance(func, ir.Name) else func.attr if isinstance(func, ir.Attr) else ""
-
-
-def _roots(node: ir.Expr, facts: ModuleFacts) -> set[str]:
-    """The names a value is made of, one binding deep: ``g`` for ``g.flatten()``, and what ``g`` was bound to."""
-    found: set[str] = set()
-    for part in ir.walk(node):
-        if isinstance(part, ir.Name) and facts.qualified(part) is None and part.id not in ("self", "cls"):
-            found.add(part.id)
-            for binding in facts.names.reaching(part):
-                if binding.value is not None and binding.how == "value":
-                    found |= {n.id for n in ir.walk(binding.value) if isinstance(n, ir.Name)}
-    return found
-
-
-def _is_magnitude_test(test: ir.Expr, roots: set[str], floor: float, facts: ModuleFacts) -> bool:
-    """True for a comparison of a norm (or a largest entry) of one of the roots with a threshold that is not zero."""
-    for part in ir.walk(test):
-        if not isinstance(part, ir.Compare) or not set(part.ops) & {"<", "<=", ">", ">="}:
-            continue
-        sides = [part.left, *part.comparators]
-        limits = [value for side in sides if (value := facts.values.number(side)) is not None]
-        if limits and max(map(abs, limits)) < floor:
-            continue
-        if any(_is_magnitude(side, roots, facts) for side in sides):
-            return True
-    return False
-
-
-def _is_magnitude(node: ir.Expr, roots: set[str], facts: ModuleFacts) -> bool:
-    measures = False
-    named: set[str] = set()
-    for part in ir.walk(node):
-        if isinstance(part, ir.Name):
-            named.add(part.id)
-            for binding in facts.names.reaching(part):
-                if binding.how == "value" and binding.value is not None:
-                    below = list(ir.walk(binding.value))
-                    named |= {n.id for n in below if isinstance(n, ir.Name)}
-                    measures |= any(isinstance(n, ir.Call) and _measures(_last(n.func)) for n in below)
-        if isinstance(part, ir.Call):
-            measures |= _measures(_last(part.func))
-    return measures and bool(named & roots)
-
-
-def _measures(name: str) -> bool:
-    return "norm" in name.lower() or name in ("abs", "max", "amax", "sqrt", "magnitude")
-
-
-def _result_is_asserted(node: ir.Expr, region: ir.Node, facts: ModuleFacts) -> bool:
-    statement = facts.names.statement(node)
-    if not isinstance(statement, ir.Assign):
-        return False
-    bound = {t.id for t in statement.targets if isinstance(t, ir.Name)}
-    for part in ir.walk(region):
-        if part.nid > node.nid and (isinstance(part, ir.Assert) or (isinstance(part, ir.Call) and _is_assertion(part))):
-            if any(isinstance(n, ir.Name) and n.id in bound for n in ir.walk(part)):
-                return True
-    return False
 
 
 # -- fixes --------------------------------------------------------------------------------------------------------

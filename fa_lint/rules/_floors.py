@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.analysis import terms as t
+from fa_lint.analysis.guards import is_guarded
 from fa_lint.analysis.values import Made, Values, values_of
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
-from fa_lint.rules._cosines import is_guarded, runtime_fix, tiny
+from fa_lint.rules._cosines import runtime_fix, tiny
 from fa_lint.rules._elsewhere import at_calls, related_steps
 from fa_lint.rules._products import division, read_denominator
 from fa_lint.rules._quotients import read_quotient
@@ -38,6 +39,17 @@ class _Quotient:
     def facts(self) -> ModuleFacts:
         return self.made.module.facts
 
+    @property
+    def place(self) -> ir.Node:
+        return self.node.value if isinstance(self.node, ir.AugAssign) else self.node
+
+    def is_guarded(self, values: Values) -> bool:
+        made = self.made
+        # A unit vector that a helper makes is checked where its product is taken.
+        inside = values.evaluator.home(made.module, self.node).node is made.frame.node
+        place = self.place if inside else made.node
+        return isinstance(place, ir.Expr) and is_guarded(values, made.frame, place, (place,), self.floor.bites or 1e-8)
+
 
 def floored_quotients(facts: ModuleFacts, rule: Rule) -> Iterator[Finding]:
     """The hand-written quotients of gradients whose denominator has a floor, each statement once.
@@ -48,12 +60,13 @@ def floored_quotients(facts: ModuleFacts, rule: Rule) -> Iterator[Finding]:
     found: dict[tuple[int, int], list[_Quotient]] = {}
     for made in values.made():
         for quotient in _quotients(made):
+            if quotient.is_guarded(values):
+                continue
             statement = quotient.facts.names.statement(quotient.node)
             place = statement.nid if statement is not None else quotient.node.nid
             found.setdefault((made.module.number, place), []).append(quotient)
     for (module, _), quotients in sorted(found.items(), key=lambda item: item[0]):
-        first = min(quotient.node.nid for quotient in quotients)
-        best = max((q for q in quotients if q.node.nid == first), key=lambda q: q.vector.computed)
+        best = min(quotients, key=lambda q: (not q.vector.computed, q.node.nid))
         finding = _finding(best, values, rule)
         if finding is None:
             continue
@@ -88,8 +101,8 @@ def _quotients(made: Made) -> Iterator[_Quotient]:
 
 def _finding(quotient: _Quotient, values: Values, rule: Rule) -> Finding | None:
     node, floor, vector, facts = quotient.node, quotient.floor, quotient.vector, quotient.facts
-    place = node.value if isinstance(node, ir.AugAssign) else node
-    if not isinstance(place, ir.Expr) or is_guarded(place, (place,), facts, floor.bites or 1e-8):
+    place = quotient.place
+    if not isinstance(place, ir.Expr):
         return None
     kind, said = vector.role.value, "" if vector.computed else "what is named like "
     related = related_steps(values, vector.evidence)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.analysis import terms as t
+from fa_lint.analysis.guards import is_guarded
 from fa_lint.analysis.values import Values, values_of
 from fa_lint.findings import Finding, Level
 from fa_lint.rules._cosines import (
@@ -11,7 +12,6 @@ from fa_lint.rules._cosines import (
     clamped_by_call,
     clamped_cosines,
     eps_fix,
-    is_guarded,
     library_cosines,
     operand_role,
     safe_cosine_fix,
@@ -207,7 +207,7 @@ class ClampedGradientCosine(Rule):
             if (
                 call.kind != "similarity"
                 and role.is_gradient
-                and not is_guarded(call.call, (call.left, call.right), facts)
+                and not is_guarded(values, values.home(call.call), call.call, (call.left, call.right))
             ):
                 computed = role.strength == COMPUTED
                 yield self.find(
@@ -220,13 +220,16 @@ class ClampedGradientCosine(Rule):
                 )
 
     def _library(self, cosine: LibraryCosine, values: Values) -> Iterator[Finding]:
-        gradients, facts = cosine.gradients(), cosine.module.facts
+        operands, floor = tuple(arg.value for arg in cosine.call.args), cosine.size or 1e-8
+        facts = cosine.module.facts
+        gradients = [
+            (frame, vector)
+            for frame, vector in cosine.gradients()
+            if not is_guarded(values, frame, cosine.call, operands, floor)
+        ]
         if gradients and not gradients[0][1].computed and cosine.of_order_one:
             return  # a name beside a normal or a feature is that of another kind of gradient
         if not gradients or (cosine.written and (cosine.size is None or cosine.size <= _MEANT)):
-            return
-        operands = tuple(arg.value for arg in cosine.call.args)
-        if is_guarded(cosine.call, operands, facts, cosine.size or 1e-8):
             return
         vector = gradients[0][1]
         level = Level.ERROR if vector.computed and vector.name != t.WHOLE else Level.WARNING

@@ -3,9 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.analysis import terms as t
+from fa_lint.analysis.guards import is_guarded
 from fa_lint.analysis.values import values_of
 from fa_lint.findings import Finding, Level
-from fa_lint.rules._cosines import FLOORS, clamped_cosines, eps_fix, is_guarded, library_cosines, safe_cosine_fix
+from fa_lint.rules._cosines import FLOORS, clamped_cosines, eps_fix, library_cosines, safe_cosine_fix
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -87,7 +88,7 @@ class ClampedCosine(Rule):
                 continue
             vectors = [vector for frame, under in cosine.pairs if not frame.calls for vector in under]
             if any(vector.role.is_order_one for vector in vectors) or is_guarded(
-                call.call, (call.left, call.right), facts
+                values, values.home(call.call), call.call, (call.left, call.right)
             ):
                 continue
             small = any(vector.name == t.DIFFERENCE or vector.role is t.Role.ERROR for vector in vectors)

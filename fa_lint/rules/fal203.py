@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.values import values_of
 from fa_lint.findings import Finding, Level
+from fa_lint.rules._elsewhere import related_steps
 from fa_lint.rules._floors import floored_quotients
-from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs, related
+from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.roles import COMPUTED
 
 __all__ = ["FlooredGradientCosine"]
 
@@ -72,7 +74,7 @@ class FlooredGradientCosine(Rule):
     # The gradient itself may live in another file; the floored quotient cannot.
     # A floor is a small literal or something called eps; ``F.normalize`` brings its own.
     gate = (
-        occurs(b"/", b"div", b"normalize", b"= 0"),
+        occurs(b"/", b"div", b"normalize", b"= 0", b"rsqrt", b"reciprocal", b"**"),
         occurs(b"norm", b"sqrt", b".5", b"dot(", b"sum(", b"einsum", b"matmul", b"mm(", b"inner", b"abs(", b"@"),
         occurs(
             *(
@@ -105,7 +107,7 @@ class FlooredGradientCosine(Rule):
                 ),
                 *(rb"e-(?<=\de-)\d", rb"e-(?<=\d\.e-)\d", rb"E-(?<=\dE-)\d", rb"E-(?<=\d\.E-)\d"),
                 rb"\.0\d(?<=\d\.0\d)",
-                rb"\*\* ?-",
+                rb"\*\* ?\(?-",
                 rb"normalize\b(?<!\wnormalize)",
             ),
         ),
@@ -241,26 +243,30 @@ class FlooredGradientCosine(Rule):
         if not isinstance(test, ir.Compare) or test.ops[0] not in ("<", "<="):
             return
         threshold = facts.values.number(test.comparators[0])
-        if threshold is None or not 0 < threshold <= 1e-4 or not _is_absolute(test.left, entries.value, facts):
+        if threshold is None or not 0 < threshold <= 1e-4 or not isinstance(test.left, ir.Call):
             return
-        role = facts.role(entries.value)
-        if not role.is_gradient:
+        # Each absolute value is that of the vector whose entries are set.
+        values = values_of(facts)
+        if not _is_absolute(test.left, facts) or not _is_one(values.of(test.left), values.of(entries.value)):
             return
-        computed = role.strength == COMPUTED
+        gradients = [x for x, _ in values.of(entries.value) if isinstance(x, t.Vector) and x.role.is_gradient]
+        if not gradients:
+            return
+        computed = all(vector.computed for vector in gradients)
         yield self.find(
             facts,
             node,
             f"gradient entries with |g| ≤ {threshold:g} are set to 0: a small gradient loses its direction or becomes zero",
             computes="a cosine with a truncated vector; exactly 0 where every entry is below the threshold",
             level=Level.ERROR if computed else Level.WARNING,
-            related=related(facts, role),
+            related=related_steps(values, gradients[0].evidence),
         )
 
 
-def _is_absolute(node: ir.Expr, entries: ir.Expr, facts: ModuleFacts) -> bool:
-    if not isinstance(node, ir.Call):
-        return False
-    name = facts.qualified(node.func) or (node.func.id if isinstance(node.func, ir.Name) else "")
-    if name in ("torch.abs", "numpy.abs", "abs"):
-        return bool(node.args) and ir.same(node.args[0].value, entries)
-    return isinstance(node.func, ir.Attr) and node.func.attr == "abs" and ir.same(node.func.value, entries)
+def _is_absolute(call: ir.Call, facts: ModuleFacts) -> bool:
+    name = facts.qualified(call.func) or (call.func.id if isinstance(call.func, ir.Name) else "")
+    return name in ("torch.abs", "numpy.abs", "abs") or (isinstance(call.func, ir.Attr) and call.func.attr == "abs")
+
+
+def _is_one(left: t.Alternatives, right: t.Alternatives) -> bool:
+    return bool({t.key(term) for term, _ in left} & {t.key(term) for term, _ in right})

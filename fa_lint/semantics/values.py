@@ -120,8 +120,12 @@ class Values:
         return value if isinstance(value, int | float) else UNKNOWN
 
     def _attribute(self, node: ir.Attr, depth: int) -> object:
-        if isinstance(node.value, ir.Call) and self._names.qualified(node.value.func) in _FINFO:
-            dtype = node.value.args[0].value if node.value.args else None
+        made = node.value
+        if isinstance(made, ir.Name):
+            bound = [b.value for b in self._names.reaching(made)] if node.attr in _FORMATS["float32"] else []
+            made = bound[0] if len(bound) == 1 and bound[0] is not None else made
+        if isinstance(made, ir.Call) and self._names.qualified(made.func) in _FINFO:
+            dtype = made.args[0].value if made.args else None
             name = dtype.attr if isinstance(dtype, ir.Attr) else "float32"
             return _FORMATS.get(name, _FORMATS["float32"]).get(node.attr, UNKNOWN)
         found = self._names.self_attribute(node)

@@ -1,0 +1,156 @@
+"""Checks that keep a small vector from a place: a branch on its norm, an assertion, a helper that refuses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.evaluator import DERIVED
+from fa_lint.analysis.frames import Frame
+from fa_lint.analysis.values import Values
+from fa_lint.semantics import ir
+
+__all__ = ["is_guarded"]
+
+_CHECKS = frozenset({"assert_magnitude", "check_magnitude"})
+_MOST_CALLS = 8
+
+
+def is_guarded(values: Values, frame: Frame, node: ir.Expr, operands: Iterable[ir.Expr], floor: float = 1e-8) -> bool:
+    """Return True if a check of the operands' magnitude dominates a place, or an assertion tests its value.
+
+    A place in a function that is entered by calls is guarded where each of the calls is.
+    """
+    return _is_guarded(values, frame, node, operands, floor, frozenset(), 0)
+
+
+def _is_guarded(
+    values: Values,
+    frame: Frame,
+    node: ir.Expr,
+    operands: Iterable[ir.Expr],
+    floor: float,
+    guarded: frozenset[int],
+    depth: int,
+) -> bool:
+    found = _Guards(values, frame, floor)
+    guarded = guarded.union(*(found.parts(operand) for operand in operands))
+    if found.around(node, guarded):
+        return True
+    calls = frame.calls[:_MOST_CALLS] if depth < _MOST_CALLS else []
+    for site, caller in calls:
+        call = caller.module.facts.node(site.node)
+        if not isinstance(call, ir.Call):
+            return False
+        given = [argument.value for argument in call.args]
+        if not _is_guarded(values, caller, call, given, floor, guarded, depth + 1):
+            return False
+    return bool(calls)
+
+
+class _Guards:
+    def __init__(self, values: Values, frame: Frame, floor: float) -> None:
+        self._evaluator = values.evaluator
+        self._frame = frame
+        self._facts = frame.module.facts
+        self._floor = floor
+
+    def around(self, node: ir.Expr, guarded: frozenset[int]) -> bool:
+        names = self._facts.names
+        around = names.ancestors(node)
+        if any(isinstance(n, ir.Assert) or (isinstance(n, ir.Call) and _is_assertion(n)) for n in around):
+            return True
+        function = names.enclosing_function(node)
+        if self._result_is_asserted(node, function or self._facts.module):
+            return True
+        inner: ir.Node = node
+        for outer in around:
+            inside = isinstance(outer, ir.If | ir.While) and inner is outer.body
+            inside |= isinstance(outer, ir.Conditional) and inner is not outer.test
+            if inside and isinstance(outer, ir.If | ir.While | ir.Conditional) and self._tests(outer.test, guarded):
+                return True
+            inner = outer
+        blocks = {n.nid for n in around}
+        for statement in ir.walk(function.body if function else self._facts.module):
+            if not isinstance(statement, ir.Stmt) or statement.nid >= node.nid:
+                continue
+            if names.parent(statement) is not None and names.parent_number(statement) not in blocks:
+                continue
+            match statement:
+                case ir.If(
+                    test=test, body=ir.Block(body=[*_, ir.Return() | ir.Raise() | ir.Simple(kind="continue" | "break")])
+                ):
+                    if self._tests(test, guarded):
+                        return True
+                case ir.Assert(test=test) if self._tests(test, guarded):
+                    return True
+                case ir.ExprStmt(value=ir.Call() as check) if _last(check.func) in _CHECKS:
+                    if check.args and guarded & self.parts(check.args[0].value):
+                        return True
+        return False
+
+    def parts(self, node: ir.Expr) -> frozenset[int]:
+        """Return the identities of the values that an expression is made of, and of what these were taken from."""
+        found: set[int] = set()
+        for part in ir.walk(node):
+            if isinstance(part, ir.Name | ir.Attr | ir.Subscript):
+                for term, _ in self._evaluator.of(self._frame, part):
+                    for ident in t.identities(term):
+                        found |= self._bases(ident)
+        return frozenset(found)
+
+    def _bases(self, ident: int) -> set[int]:
+        found = {ident}
+        while True:
+            key = self._evaluator.identities.key(ident)
+            if len(key) < 2 or key[0] not in DERIVED or not isinstance(key[1], int):
+                return found
+            ident = key[1]
+            found.add(ident)
+
+    def _tests(self, test: ir.Expr, guarded: frozenset[int]) -> bool:
+        """Return True for a comparison of a norm, or a largest entry, with a threshold that is not zero."""
+        for part in ir.walk(test):
+            if not isinstance(part, ir.Compare) or not set(part.ops) & {"<", "<=", ">", ">="}:
+                continue
+            sides = [part.left, *part.comparators]
+            limits = [value for side in sides if (value := self._facts.values.number(side)) is not None]
+            if limits and max(map(abs, limits)) < self._floor:
+                continue
+            if any(self._measures(side) and guarded & self.parts(side) for side in sides):
+                return True
+        return False
+
+    def _measures(self, node: ir.Expr) -> bool:
+        for part in ir.walk(node):
+            if isinstance(part, ir.Call) and _is_measure(_last(part.func)):
+                return True
+            for binding in self._facts.names.reaching(part) if isinstance(part, ir.Name) else ():
+                below = ir.walk(binding.value) if binding.how == "value" and binding.value is not None else ()
+                if any(isinstance(n, ir.Call) and _is_measure(_last(n.func)) for n in below):
+                    return True
+        return False
+
+    def _result_is_asserted(self, node: ir.Expr, region: ir.Node) -> bool:
+        statement = self._facts.names.statement(node)
+        if not isinstance(statement, ir.Assign):
+            return False
+        bound = {target.id for target in statement.targets if isinstance(target, ir.Name)}
+        for part in ir.walk(region):
+            asserts = isinstance(part, ir.Assert) or (isinstance(part, ir.Call) and _is_assertion(part))
+            if part.nid > node.nid and asserts:
+                if any(isinstance(n, ir.Name) and n.id in bound for n in ir.walk(part)):
+                    return True
+        return False
+
+
+def _is_assertion(call: ir.Call) -> bool:
+    return _last(call.func).lower().startswith("assert")
+
+
+def _is_measure(name: str) -> bool:
+    return "norm" in name.lower() or name in ("abs", "max", "amax", "sqrt", "magnitude")
+
+
+def _last(func: ir.Expr) -> str:
+    return func.id if isinstance(func, ir.Name) else func.attr if isinstance(func, ir.Attr) else ""
