@@ -22,7 +22,7 @@ def may_import(data: bytes) -> bool:
 
 
 def imports_of(tree: ast.Module) -> Imports:
-    """The imports of a module's top level, those under ``try`` and ``if`` included."""
+    """The imports of a module, those in functions and under ``try`` and ``if`` included."""
     found = []
     for node in _imports(tree):
         if isinstance(node, ast.Import):
@@ -46,6 +46,10 @@ def _imports(tree: ast.Module) -> Iterator[ast.ImportFrom | ast.Import]:
             case ast.If(body=body, orelse=orelse) | ast.Try(body=body, orelse=orelse) as node:
                 handlers = node.handlers if isinstance(node, ast.Try) else []
                 stack += [*(s for h in handlers for s in h.body), *orelse, *body]
+            case ast.FunctionDef(body=body) | ast.AsyncFunctionDef(body=body) | ast.ClassDef(body=body):
+                stack += reversed(body)
+            case ast.With(body=body) | ast.For(body=body) | ast.While(body=body):
+                stack += reversed(body)
 
 
 class Modules:

@@ -102,7 +102,9 @@ class Project:
     def _test(self, path: str, name: str, test: Callable[[bytes], bool], kind: str, hops: int) -> bool:
         data = self._read(path) or b""
         if name == "*" or b".register" in data:  # functions that are registered with others have no name of their own
-            return test(data) or any(self._holds(t, path, test, kind, hops + 1) for t in self._targets(path).values())
+            found = self._targets(path).items()
+            onward = [f"{target}.*" if local.startswith("*") else target for local, target in found]
+            return test(data) or any(self._holds(target, path, test, kind, hops + 1) for target in onward)
         blocks = self._blocks_of(path)
         stars = [t for local, t in self._targets(path).items() if local.startswith("*")]
         waiting, seen = [name], {name}
@@ -112,14 +114,16 @@ class Project:
                 continue
             if test(block):
                 return True
+            chains = _members(block)
             for word in {match.decode("ascii", "ignore") for match in _WORD.findall(block)} - seen:
                 seen.add(word)
                 if word in blocks:
                     waiting.append(word)
                     continue
                 known = self._targets(path).get(word)
-                for onward in [known] if known is not None else [f"{star}.{word}" for star in stars]:
-                    if self._holds(onward, path, test, kind, hops + 1):
+                named = [f"{known}.{member}" for member in chains.get(word, ())] if known is not None else []
+                for other in [known, *named] if known is not None else [f"{star}.{word}" for star in stars]:
+                    if self._holds(other, path, test, kind, hops + 1):
                         return True
         target = self._targets(path).get(name)
         if name not in blocks and target is not None:

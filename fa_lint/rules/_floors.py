@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.analysis import terms as t
+from fa_lint.analysis.frames import Frame
 from fa_lint.analysis.guards import is_guarded
+from fa_lint.analysis.program import Module
 from fa_lint.analysis.values import Made, Values, values_of
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
 from fa_lint.rules._cosines import runtime_fix, tiny
@@ -30,6 +32,7 @@ class _Quotient:
     """One quotient with what was found under it, from every function that calls it."""
 
     made: Made
+    module: Module
     node: ir.Node
     floor: t.Floor
     vector: t.Vector
@@ -37,7 +40,7 @@ class _Quotient:
 
     @property
     def facts(self) -> ModuleFacts:
-        return self.made.module.facts
+        return self.module.facts
 
     @property
     def place(self) -> ir.Node:
@@ -46,7 +49,7 @@ class _Quotient:
     def is_guarded(self, values: Values) -> bool:
         made = self.made
         # A unit vector that a helper makes is checked where its product is taken.
-        inside = values.evaluator.home(made.module, self.node).node is made.frame.node
+        inside = values.evaluator.home(self.module, self.node).node is made.frame.node
         place = self.place if inside else made.node
         return isinstance(place, ir.Expr) and is_guarded(values, made.frame, place, (place,), self.floor.bites or 1e-8)
 
@@ -59,12 +62,12 @@ def floored_quotients(facts: ModuleFacts, rule: Rule) -> Iterator[Finding]:
     values = values_of(facts)
     found: dict[tuple[int, int], list[_Quotient]] = {}
     for made in values.made():
-        for quotient in _quotients(made):
+        for quotient in _quotients(made, values):
             if quotient.is_guarded(values):
                 continue
             statement = quotient.facts.names.statement(quotient.node)
             place = statement.nid if statement is not None else quotient.node.nid
-            found.setdefault((made.module.number, place), []).append(quotient)
+            found.setdefault((quotient.module.number, place), []).append(quotient)
     for (module, _), quotients in sorted(found.items(), key=lambda item: item[0]):
         best = min(quotients, key=lambda q: (not q.vector.computed, q.node.nid))
         finding = _finding(best, values, rule)
@@ -73,17 +76,25 @@ def floored_quotients(facts: ModuleFacts, rule: Rule) -> Iterator[Finding]:
         if module == values.module.number:
             yield finding
         else:
-            reasons = [(q.made.frame, q.vector) for q in quotients]
+            reasons = [(frame, q.vector) for q in quotients for frame in _entered(q, values)]
             what = "a helper whose cosine has a floor"
-            yield from at_calls(finding, best.made.module, reasons, values, what, "use `safe_cosine`")
+            yield from at_calls(finding, best.module, reasons, values, what, "use `safe_cosine`")
 
 
-def _quotients(made: Made) -> Iterator[_Quotient]:
+def _entered(quotient: _Quotient, values: Values) -> list[Frame]:
+    """Return the frames of the function with the quotient that the vector has come into."""
+    home = values.evaluator.home(quotient.module, quotient.node).node
+    if quotient.made.frame.node is home:
+        return [quotient.made.frame]
+    return [frame for frame in values.evaluator.frames if frame.node is home and frame.calls]
+
+
+def _quotients(made: Made, values: Values) -> Iterator[_Quotient]:
     term = made.term
     if not isinstance(term, t.Monomial) or not (term.is_cosine or term.is_projection or term.is_component):
         return
     for floor in term.floors_below:
-        if floor.kind == "library" or floor.quotient is None or floor.quotient.module != made.module.number:
+        if floor.kind == "library" or floor.quotient is None:
             continue
         # An eps of unknown value is surely felt only where it is added to the norms.
         if floor.bites is None and floor.kind != "add":
@@ -94,9 +105,10 @@ def _quotients(made: Made) -> Iterator[_Quotient]:
         gradients = [v for v in floor.on if v.role.is_gradient]
         if gradients:
             vector = max(gradients, key=lambda v: v.computed)
-            node = made.module.facts.node(floor.quotient.node)
+            module = values.program.modules[floor.quotient.module]
+            node = module.facts.node(floor.quotient.node)
             what = "projection" if term.is_projection else "unit vector" if len(floor.on) == 1 else "cosine"
-            yield _Quotient(made, node, floor, vector, what)
+            yield _Quotient(made, module, node, floor, vector, what)
 
 
 def _finding(quotient: _Quotient, values: Values, rule: Rule) -> Finding | None:
