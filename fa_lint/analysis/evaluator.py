@@ -31,7 +31,7 @@ _MOST_STEPS = 12_000
 _FRAME_DEPTH = 6
 _MOST_CALLS = 64
 # Identities whose second part is that of the value they come from.
-DERIVED = frozenset({"element", "attribute", "view", "joined"})
+DERIVED = frozenset({"element", "attribute", "view", "joined", "copy", "copied after"})
 
 
 class Evaluator:
@@ -606,7 +606,8 @@ class Evaluator:
 
     def _taken(self, frame: Frame, node: ir.Subscript, term: t.Term, index: ir.Expr | None) -> t.Alternatives:
         if isinstance(term, t.Vector | t.Monomial) and self._keeps_values(node):
-            return t.single(term)
+            layout = tuple(part.value if isinstance(part, ir.Const) else ":" for part in node.index)
+            return t.single(t.renamed(term, lambda vector: replace(vector, layout=(*vector.layout, *layout))))
         if isinstance(index, ir.Slice) and isinstance(term, t.Sequence):
             ident = self.identities.of("slice", frame.number, node.nid, term.ident)
             return t.single(

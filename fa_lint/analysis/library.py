@@ -21,6 +21,9 @@ __all__ = ["Calls"]
 Arguments = list[tuple[str | None, t.Alternatives]]
 _LAYER_WORDS = frozenset("hidden hiddens hs layers layer activations acts states blocks".split())
 _MODEL_WORDS = frozenset("parameters params layers modules children".split())
+# Copies that are made to be kept while the original changes.
+_OWN_COPIES = frozenset("clone copy array tensor".split())
+_LAYOUTS = frozenset("unsqueeze expand repeat expand_as".split())
 _READING = frozenset({"cosine", "dot", "einsum", "norm", "normalize", "unit", "square", "sum"})
 _COPIES = frozenset("clone copy float double half bfloat16 numpy tolist item array tensor".split())
 
@@ -275,20 +278,24 @@ class Calls:
         return self._ev.source(frame, node, t.Role.GRADIENT, text)
 
     def same(self, given: _Given) -> t.Alternatives:
-        if given.name.rpartition(".")[2] not in _COPIES:
+        name = given.name.rpartition(".")[2]
+        if name in _LAYOUTS:
+            layout = (name, *(t.key(term) for values in given.positional[1:] for term, _ in values))
+            return self._each(given.first, lambda term: _laid_out(term, layout))
+        if name not in _COPIES:
             return given.first
-        return self._each(given.first, lambda term: self._ev.members.copied(given.frame, given.node, term))
+        own = name in _OWN_COPIES
+        return self._each(given.first, lambda term: self._ev.members.copied(given.frame, given.node, term, own=own))
 
     def copy(self, given: _Given) -> t.Alternatives:
         """``copy.deepcopy``: training one of the two leaves the other as it was."""
-        return self._each(
-            given.first,
-            lambda term: (
-                term.at(self._ev.identities.of("copy", given.frame.number, given.node.nid, term.ident))
-                if isinstance(term, t.Vector)
-                else term
-            ),
-        )
+
+        def of(term: t.Term) -> t.Term:
+            if isinstance(term, t.Vector) and term.role is t.Role.UNKNOWN:
+                return term.at(self._ev.identities.of("deep copy", term.ident, given.frame.number, given.node.nid))
+            return self._ev.members.copied(given.frame, given.node, term, own=True)
+
+        return self._each(given.first, of)
 
     def view(self, given: _Given) -> t.Alternatives:
         # The same transposition of one value is one value; where its arguments differ, another.
@@ -725,7 +732,9 @@ class Calls:
         return self._ev.arms(given.node, [t.unique(found), default])
 
     def first_of(self, given: _Given) -> t.Alternatives:
-        return t.unique((x, tags | y) for term, tags in given.first for x, y in self._ev.element(term, "first"))
+        # Two calls of ``next`` give two elements.
+        key = ("first", given.frame.number, given.node.nid)
+        return t.unique((x, tags | y) for term, tags in given.first for x, y in self._ev.element(term, *key))
 
     def dictionary(self, given: _Given) -> t.Alternatives:
         for term, tags in given.first:
@@ -773,6 +782,12 @@ class Calls:
         ident = self._ev.identities.of("chain", given.frame.number, given.node.nid)
         element = t.unique(x for values in given.positional for term, _ in values for x in self._whole(term))
         return t.single(t.Sequence(ident, element))
+
+
+def _laid_out(term: t.Term, layout: tuple[object, ...]) -> t.Term:
+    if not isinstance(term, t.Vector | t.Monomial):
+        return term
+    return t.renamed(term, lambda vector: replace(vector, layout=(*vector.layout, *layout)))
 
 
 _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {

@@ -98,33 +98,50 @@ class Members:
         return replace(vector, ident=self._ev.identities.of("attribute", ident, attr))
 
     def _resets(self, frame: Frame, node: ir.Node) -> int:
-        return bisect_left(frame.module.facts.gradient_resets, node.nid)
+        frame, number = self._outermost(frame, node)
+        return bisect_left(frame.module.facts.gradient_resets, number)
 
-    def copied(self, frame: Frame, node: ir.Node, term: t.Term) -> t.Term:
-        """Return a copy: of a ``.grad``, what it holds until the next backward pass adds to it."""
+    def copied(self, frame: Frame, node: ir.Node, term: t.Term, *, own: bool = False) -> t.Term:
+        """Return a copy: of a ``.grad``, what it holds until the next backward pass adds to it.
+
+        With ``own``, of anything else, what it holds until the next call that may change it.
+        """
 
         passes = -1
 
         def at(ident: int) -> int:
             nonlocal passes
             match self._ev.identities.key(ident):
-                case ("attribute", _, "grad", int()) as key:
+                case ("attribute", _, "grad", int()):
                     if passes < 0:
                         passes = self._passes(frame, node)
-                    return self._ev.identities.of(*key, "copied after", passes)
+                    return self._ev.identities.of("copied after", ident, passes)
                 case ("element" | "view" as kind, int() as base, *rest):
                     whole = at(base)
                     return ident if whole == base else self._ev.identities.of(kind, whole, *rest)
             return ident
 
         def rename(vector: t.Vector) -> t.Vector:
-            return vector.at(at(vector.ident)) if vector.role.is_gradient else vector
+            ident = at(vector.ident) if vector.role.is_gradient else vector.ident
+            if own and ident == vector.ident:
+                ident = self._ev.identities.of("copy", ident, *self._changes(frame, node))
+            return vector.at(ident)
 
         is_array = isinstance(term, t.Vector) or (isinstance(term, t.Monomial) and bool(term.vectors))
         return t.renamed(term, rename) if is_array and isinstance(term, t.Vector | t.Monomial) else term
 
     def _passes(self, frame: Frame, node: ir.Node) -> int:
-        """Return how many backward passes stand before a place; before its call, in a function that is called."""
+        """Return how many backward passes stand before a place."""
+        frame, number = self._outermost(frame, node)
+        return bisect_left(frame.module.facts.backward_calls, number)
+
+    def _changes(self, frame: Frame, node: ir.Node) -> tuple[int, int]:
+        """Return how many calls that may change an array stand before a place, and in which module."""
+        frame, number = self._outermost(frame, node)
+        return frame.module.number, bisect_left(frame.module.changing_calls(), number)
+
+    def _outermost(self, frame: Frame, node: ir.Node) -> tuple[Frame, int]:
+        """Return a place, or the call that leads there, where nobody has bound the arguments."""
         number, seen = node.nid, {frame.number}
         while frame.home.calls:
             site, caller = frame.home.calls[0]
@@ -132,7 +149,30 @@ class Members:
                 break
             seen.add(caller.number)
             number, frame = site.node, caller
-        return bisect_left(frame.module.facts.backward_calls, number)
+        return frame, number
+
+    def is_same(self, frame: Frame, node: ir.Node, left: t.Vector, right: t.Vector) -> bool:
+        """Return True where two vectors hold the same entries at a place; a copy does until something may change it."""
+        if left.layout != right.layout or left.lagged != right.lagged:
+            return False
+        if left.ident == right.ident:
+            return True
+        (one, first), (other, second) = self._original(left.ident), self._original(right.ident)
+        if one != other or first == second:
+            return one == other
+        now = self._changes(frame, node)
+        return (first or now) == (second or now)
+
+    def _original(self, ident: int) -> tuple[int, tuple[int, int] | None]:
+        """Return what an array was copied from, and when."""
+        match self._ev.identities.key(ident):
+            case ("copy", int() as base, int() as module, int() as number):
+                origin, earlier = self._original(base)
+                return origin, earlier or (module, number)
+            case ("element" | "view" | "joined" as kind, int() as base, *rest):
+                origin, when = self._original(base)
+                return (ident, None) if when is None else (self._ev.identities.of(kind, origin, *rest), when)
+        return ident, None
 
     def attribute(self, instance: t.Instance, attr: str) -> t.Alternatives:
         """Return what the methods of a class store in an attribute of its object, bases included."""

@@ -142,6 +142,8 @@ class Vector:
     # An argument of the function under analysis that no caller has bound.
     argument: bool = False
     name: str = ""
+    # How its dimensions were laid out for broadcasting: ``x[:, None]`` and ``x[None]`` meet in all pairs.
+    layout: tuple[object, ...] = ()
 
     def at(self, ident: int) -> Vector:
         """Return another value of the same origin."""

@@ -32,6 +32,9 @@ _COSINES = frozenset({"cosine_similarity", "CosineSimilarity"})
 _MAKERS = frozenset({"CosineSimilarity", "cosine_similarity"})
 
 
+Owner = ir.Module | ir.FunctionDef | ir.Lambda
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """``term`` is a value of ``node`` in ``frame``."""
@@ -53,6 +56,8 @@ class Values:
         self.module = self.program.add(facts.path, facts)
         self.evaluator = Evaluator(self.program)
         self._made: list[Made] | None = None
+        self._others: list[Made] | None = None
+        self._done: set[int] = set()
         self._outlines: dict[int, Outline] = {}
 
     def of(self, node: ir.Expr) -> t.Alternatives:
@@ -88,13 +93,24 @@ class Values:
             self._made = list(self._all())
         return self._made
 
+    def made_of_anything(self) -> list[Made]:
+        """Return :meth:`made` with what functions make that never speak of gradients."""
+        if self._others is None:
+            known, outline = self.made(), self._outline(self.module)
+            names = self.module.facts.names
+            functions: list[Owner] = [self.module.facts.module, *names.functions, *outline.lambdas]
+            frames = [
+                self.evaluator.root(self.module, f) for f in functions if f.nid in outline.makers | outline.callers
+            ]
+            others = [made for frame in frames if frame.number not in self._done for made in self._in(frame)]
+            self._others = [*known, *others]
+        return self._others
+
     def _all(self) -> Iterator[Made]:
         facts = self.module.facts
         outline = self._outline(self.module)
-        done = set()
-        functions: list[ir.Module | ir.FunctionDef | ir.Lambda] = [
-            facts.module, *facts.names.functions, *outline.lambdas
-        ]  # fmt: skip
+        done = self._done
+        functions: list[Owner] = [facts.module, *facts.names.functions, *outline.lambdas]
         for function in functions:
             if not outline.may_hold_gradient(function):
                 continue
@@ -261,7 +277,7 @@ class Outline:
         """Return True for a call of what ``CosineSimilarity`` or ``partial`` made."""
         return bool(_names(call.func) & self._comparing)
 
-    def may_hold_gradient(self, function: ir.Module | ir.FunctionDef | ir.Lambda) -> bool:
+    def may_hold_gradient(self, function: Owner) -> bool:
         """Return True where a function, its class or what it calls says gradient, or has a library's cosine."""
         return function.nid in self._speaking
 

@@ -181,7 +181,7 @@ class Variables:
                 return self._over_all(base, loop)
             case ("element", int() as base, "index", "value", int() as index) if self._turns(index, loop):
                 return self._over_all(base, loop)
-            case ("element" | "attribute" | "view" as kind, int() as base, *rest):
+            case ("element" | "attribute" | "view" | "copied after" as kind, int() as base, *rest):
                 whole = self._over_all(base, loop)
                 return ident if whole == base else self._ev.identities.of(kind, whole, *rest)
         return ident

@@ -78,7 +78,7 @@ _CALLED = tuple(
         rb"lignment(?<=[aA]lignment)s?(?:_\w*)?\s*\(",
     )
 )
-_QUOTIENT = re.compile(rb"[\w)\]]\s*/=?\s*[\w(]|\.div_?\(|true_divide")
+_QUOTIENT = re.compile(rb"[\w)\]]\s*/=?\s*[\w(]|\.div_?\(|true_divide|reciprocal|rsqrt|normalize\(|\*\* ?\(?-")
 _PRODUCTS = (b"dot(", b"@", b"sum(", b"mm(", b"einsum(", b"inner(", b"matmul(", b"mv(")
 
 
@@ -116,9 +116,14 @@ def may_have_formula(data: bytes) -> bool:
 
     In a file that never speaks of a cosine or an angle such a quotient is a projection or a regression.
     """
-    if not (b"norm" in data or b"sqrt" in data) or not any(product in data for product in _PRODUCTS):
+    return any(pattern.search(data) for pattern in _SPEAKS) and _may_have_quotient(data)
+
+
+def _may_have_quotient(data: bytes) -> bool:
+    """True if a file has what an inner product over norms is made of."""
+    if not any(norm in data for norm in (b"norm", b"sqrt", b"** 0.5", b"**0.5", b"**.5", b"** .5", b"pow(", b"** -")):
         return False
-    return any(pattern.search(data) for pattern in _SPEAKS) and _QUOTIENT.search(data) is not None
+    return any(product in data for product in _PRODUCTS) and _QUOTIENT.search(data) is not None
 
 
 def may_call_measure(data: bytes) -> bool:
@@ -151,7 +156,7 @@ class _CosineGate(Gate):
     def open_for(self, data: bytes) -> bool:
         if not any(library in data for library in self.literals):
             return False
-        return may_hold_cosine(data)
+        return may_hold_cosine(data) or _may_have_quotient(data)
 
 
 _IMPORTS = (b"import",)

@@ -167,22 +167,23 @@ class SelfComparison(Rule):
         yield from self._computed(facts, reported)
 
     def _computed(self, facts: ModuleFacts, reported: set[int]) -> Iterator[Finding]:
-        """Cosines of gradients whose vectors are one value, in every way they come about or in some."""
+        """Cosines whose vectors are one value, in every way they come about or in some."""
         values = values_of(facts)
         ways: dict[tuple[int, int], list[t.Monomial]] = {}
-        for made in values.made():
+        is_same = values.evaluator.members.is_same
+        for made in values.made_of_anything():
             if made.module is values.module and not made.frame.calls and isinstance(made.term, t.Monomial):
                 if isinstance(made.node, ir.Expr) and made.term.is_cosine:
                     ways.setdefault((made.frame.number, made.node.nid), []).append(made.term)
-        for (_, nid), cosines in ways.items():
-            node = facts.node(nid)
+        for (number, nid), cosines in ways.items():
+            node, frame = facts.node(nid), values.evaluator.frames[number]
             statement = facts.names.statement(node)
-            same = [c.dots[0][0] for c in cosines if c.dots[0][0].ident == c.dots[0][1].ident]
+            same = [c.dots[0][0] for c in cosines if is_same(frame, node, *c.dots[0])]
             place = statement.nid if statement is not None else nid
-            gradient = next((v for v in same if v.role.is_gradient), None)
-            if gradient is None or place in reported or not isinstance(node, ir.Expr):
+            if not same or place in reported or not isinstance(node, ir.Expr):
                 continue
-            if self._is_check(node, facts):
+            gradient = next((v for v in same if v.role.is_gradient), same[0])
+            if self._is_check(node, facts) if gradient.computed else self._is_deliberate(node, facts):
                 continue
             reported.add(place)
             always = len(same) == len(cosines) == len(values.of(node))
@@ -193,7 +194,7 @@ class SelfComparison(Rule):
                 f"a cosine of a value with itself: {reason if always else reason + ' on one branch'}; "
                 "the result is 1 (0°) whatever was learnt",
                 computes="cos(v, v) = 1 up to rounding",
-                level=Level.ERROR if always and gradient.computed else Level.WARNING,
+                level=Level.ERROR if always else Level.WARNING,
                 related=related_steps(values, gradient.evidence),
             )
 
