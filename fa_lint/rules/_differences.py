@@ -1,0 +1,226 @@
+"""Differences under a root: which squares are summed there, and whether a gradient flows into one of the sides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.models import METHODS
+from fa_lint.analysis.values import Values, values_of
+from fa_lint.semantics import ir
+from fa_lint.semantics.backpropagated import computed_from
+from fa_lint.semantics.calls import Calls
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.gradients import keyword
+from fa_lint.semantics.vocabulary import FEATURE_METHODS, MODEL_WORDS, PLACES
+from fa_lint.semantics.words import EPS_WORDS, words
+
+__all__ = ["Difference", "differences", "may_be_trained"]
+
+_MOST = 600
+# What keeps a sum of squares away from zero, or picks the entries that are not.
+_GUARDS = frozenset(
+    "clamp clamp_ clamp_min clamp_min_ clip clip_ relu relu_ softplus maximum max where masked_fill masked_fill_ "
+    "masked_select nan_to_num threshold exp cosh add add_ triu_indices tril_indices".split()
+)
+_MODELS = (MODEL_WORDS - frozenset("dropout relu norm clip pool activation".split())) | frozenset(
+    "critic discriminator unet vae autoencoder policy actor gan rnn lstm gru cnn backbones agent".split()
+)
+_LAYER_CALLS = frozenset(
+    f"torch.nn.functional.{name}" for name in "linear embedding conv1d conv2d conv3d bilinear layer_norm".split()
+)
+_LEARNED = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter", "torch.autograd.Variable"})
+_OUTPUTS = frozenset(
+    "output outputs out pred preds prediction predictions logit logits feat feats feature features emb embs embed embeds "
+    "embedding embeddings latent latents hidden hiddens repr reprs representation representations recon reconstruction "
+    "reconstructed anchor anchors positive positives negative negatives proto protos prototype prototypes centers centres "
+    "centroids student generated estimate estimated hat".split()
+)
+# Arguments of a loss that no model makes.
+_DATA = PLACES | frozenset("target targets label labels gt mask masks weight weights true truth dim margin".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """``node`` is ``left - right``; ``of_itself``: a batch against itself, whose diagonal is zero."""
+
+    node: ir.Expr
+    left: ir.Expr
+    right: ir.Expr
+    of_itself: bool = False
+
+
+def differences(under: ir.Expr, facts: ModuleFacts) -> list[Difference]:
+    """Return the differences whose squares alone are summed under a root; none where anything else is."""
+    values = values_of(facts)
+    found: list[Difference] = []
+    waiting = [under]
+    while waiting:
+        summand = waiting.pop()
+        named = _bound(summand, facts)
+        if isinstance(named, ir.Binary) and named.op == "+":
+            waiting += [named.right, named.left]
+            continue
+        squared = _mean_squared_error(named, facts) or _of_value(summand, values, facts)
+        if squared is None or len(found) > 3:
+            return []
+        found.append(squared)
+    stop = frozenset(difference.node.nid for difference in found)
+    return [] if _is_guarded(under, stop, facts) else found
+
+
+def _bound(node: ir.Expr, facts: ModuleFacts) -> ir.Expr:
+    for _ in range(8):
+        if not isinstance(node, ir.Name):
+            break
+        bound = facts.names.reaching(node)
+        if len(bound) != 1 or bound[0].how != "value" or bound[0].value is None:
+            break
+        node = bound[0].value
+    return node
+
+
+def _of_value(node: ir.Expr, values: Values, facts: ModuleFacts) -> Difference | None:
+    """The one difference whose square an expression is, elementwise or summed, however it comes about."""
+    found: Difference | None = None
+    for term, _ in values.of(node):
+        if not isinstance(term, t.Monomial) or term.floors or term.norms or term.inexact:
+            return None
+        factors = term.vectors if not term.dots else term.dots[0]
+        if len(term.dots) > 1 or len(factors) != 2 or (term.dots and term.vectors):
+            return None
+        first, second = factors
+        if first.ident != second.ident or first.name != t.DIFFERENCE:
+            return None
+        found = _made_at(first.ident, values, facts)
+        if found is None:
+            return None
+    return found
+
+
+def _made_at(ident: int, values: Values, facts: ModuleFacts) -> Difference | None:
+    """The subtraction that makes a value, unless a mask or an index has picked its entries."""
+    key_of = values.evaluator.identities.key
+    key = key_of(ident)
+    while key[:1] != ("node",):
+        if len(key) < 2 or not isinstance(key[1], int):
+            return None
+        if key[0] == "element" and len(key) > 2 and key[2] == "index" and not (len(key) > 3 and key[3] == "slice"):
+            return None
+        key = key_of(key[1])
+    frame = values.evaluator.frames[key[1]] if isinstance(key[1], int) else None
+    if frame is None or not isinstance(key[2], int):
+        return None
+    if frame.module.number != values.module.number:
+        return None
+    node = facts.node(key[2])
+    sides = _sides(node, facts)
+    if sides is None or not isinstance(node, ir.Expr):
+        return None
+    one, other = (t.one(values.evaluator.of(frame, side)) for side in sides)
+    if isinstance(one, t.Constant) or isinstance(other, t.Constant):
+        return None
+    itself = isinstance(one, t.Vector) and isinstance(other, t.Vector) and one.ident == other.ident
+    return Difference(node, *sides, itself)
+
+
+def _sides(node: ir.Node, facts: ModuleFacts) -> tuple[ir.Expr, ir.Expr] | None:
+    match node:
+        case ir.Binary(op="-", left=left, right=right):
+            return left, right
+        case ir.Call(func=func, args=[ir.Arg(value=left), ir.Arg(value=right), *_]) if facts.qualified(func) is not None:
+            return left, right
+        case ir.Call(func=ir.Attr(value=left), args=[ir.Arg(value=right), *_]):
+            return left, right
+    return None
+
+
+def _mean_squared_error(node: ir.Expr, facts: ModuleFacts) -> Difference | None:
+    """``F.mse_loss(a, b)`` and ``nn.MSELoss()(a, b)``."""
+    if not isinstance(node, ir.Call) or len(node.args) < 2:
+        return None
+    made = facts.qualified(node.func) == "torch.nn.functional.mse_loss"
+    if not made:
+        leaves = [node.func] if isinstance(node.func, ir.Call) else list(facts.derived(Calls).sources(node.func))
+        made = bool(leaves) and all(
+            isinstance(leaf, ir.Call) and facts.qualified(leaf.func) == "torch.nn.MSELoss" for leaf in leaves
+        )
+    return Difference(node, node.args[0].value, node.args[1].value) if made else None
+
+
+def _is_guarded(under: ir.Expr, stop: frozenset[int], facts: ModuleFacts) -> bool:
+    """Return True where something between a root and the differences under it keeps zero away."""
+    for part in computed_from([under], facts.derived(Calls), stop, _MOST):
+        if part.nid in stop:
+            continue
+        match part:
+            case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name)) if name in _GUARDS:
+                return True
+            case ir.Binary(op="+", left=left, right=right):
+                if any(facts.values.number(side) is not None or _is_eps(side) for side in (left, right)):
+                    return True
+            case ir.Subscript(index=index) if any(isinstance(i, ir.Compare | ir.Unary) and not _is_number(i, facts) for i in index):
+                return True
+    return False
+
+
+def _is_number(node: ir.Expr, facts: ModuleFacts) -> bool:
+    return facts.values.number(node) is not None
+
+
+def _is_eps(node: ir.Expr) -> bool:
+    name = node.attr if isinstance(node, ir.Attr) else node.id if isinstance(node, ir.Name) else ""
+    return bool(set(words(name)) & EPS_WORDS)
+
+
+# -- what is trained --------------------------------------------------------------------------------------------------
+
+
+def may_be_trained(difference: Difference, facts: ModuleFacts, in_loss: bool) -> bool:
+    """Return True where a gradient flows into one of the sides; ``in_loss``: a loss returns it, nobody differentiates."""
+    return any(_is_trained(part, facts, in_loss) for part in _parts(difference, facts))
+
+
+def _parts(difference: Difference, facts: ModuleFacts) -> Iterator[ir.Expr | ir.Param]:
+    for side in (difference.left, difference.right):
+        yield from computed_from([side], facts.derived(Calls), most=_MOST)
+
+
+def _is_trained(part: ir.Expr | ir.Param, facts: ModuleFacts, in_loss: bool) -> bool:
+    match part:
+        case ir.Param(name=name):
+            said = set(words(name))
+            return bool(said & _OUTPUTS) or (in_loss and name != "self" and not said & _DATA)
+        case ir.Call():
+            return _is_forward(part, facts)
+        case ir.Attr(attr="weight"):
+            return facts.qualified(part) is None
+    return False
+
+
+def _is_forward(call: ir.Call, facts: ModuleFacts) -> bool:
+    """Return True for a forward pass, a parameter, or a tensor that requires a gradient."""
+    func, name = call.func, facts.qualified(call.func)
+    if any(arg.keyword == "requires_grad" and facts.values.constant(arg.value) is True for arg in call.args):
+        return True
+    if name is not None:
+        if name == "torch.autograd.grad":
+            graph = keyword(call, "create_graph", 4)
+            return graph is not None and facts.values.constant(graph) is not False
+        return name in _LAYER_CALLS or name == "torch.nn.Parameter"
+    last = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+    if isinstance(func, ir.Attr):
+        if last == "requires_grad_":
+            return not call.args or facts.values.constant(call.args[0].value) is not False
+        if last in FEATURE_METHODS | {"parameters", "named_parameters", "decode", "rsample", "generate"} - {"relu", "tanh", "sigmoid", "softmax"}:
+            return True
+        if last in METHODS:
+            return False
+    if set(words(last)) & _MODELS:
+        return True
+    owner = facts.derived(Calls).class_of(func)
+    if owner is not None:
+        return any(base.startswith("torch.nn.") for base in facts.derived(Calls).bases(owner))
+    leaves = list(facts.derived(Calls).sources(func)) if isinstance(func, ir.Name | ir.Attr) else []
+    return any(isinstance(x, ir.Call) and (facts.qualified(x.func) or "").startswith("torch.nn.") for x in leaves)
