@@ -9,7 +9,7 @@ from fa_lint.analysis import terms as t
 from fa_lint.analysis.models import METHODS
 from fa_lint.analysis.values import Values, values_of
 from fa_lint.semantics import ir
-from fa_lint.semantics.backpropagated import computed_from
+from fa_lint.semantics.backpropagated import Backpropagated, computed_from
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.gradients import keyword
@@ -119,10 +119,25 @@ def _made_at(ident: int, values: Values, facts: ModuleFacts) -> Difference | Non
     if sides is None or not isinstance(node, ir.Expr):
         return None
     one, other = (t.one(values.evaluator.of(frame, side)) for side in sides)
-    if isinstance(one, t.Constant) or isinstance(other, t.Constant):
+    if any(facts.values.number(side) is not None for side in sides):
         return None
+    for side, rest in ((sides[1], one), (sides[0], other)):
+        averaged = _averaged(_bound(side, facts), facts)
+        mean_of = t.one(values.evaluator.of(frame, averaged)) if averaged is not None else None
+        if isinstance(mean_of, t.Vector) and isinstance(rest, t.Vector) and mean_of.ident == rest.ident:
+            return None  # the deviation from a mean: zero for constant values only
     itself = isinstance(one, t.Vector) and isinstance(other, t.Vector) and one.ident == other.ident
     return Difference(node, *sides, itself)
+
+
+def _averaged(node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
+    """What ``x.mean(…)`` and ``torch.mean(x, …)`` are the mean of."""
+    match node:
+        case ir.Call(func=ir.Attr(attr="mean", value=value) as func) if facts.qualified(func) is None:
+            return value
+        case ir.Call(func=func, args=[first, *_]) if facts.qualified(func) == "torch.mean":
+            return first.value
+    return None
 
 
 def _sides(node: ir.Node, facts: ModuleFacts) -> tuple[ir.Expr, ir.Expr] | None:
@@ -179,7 +194,26 @@ def _is_eps(node: ir.Expr) -> bool:
 
 def may_be_trained(difference: Difference, facts: ModuleFacts, in_loss: bool) -> bool:
     """Return True where a gradient flows into one of the sides; ``in_loss``: a loss returns it, nobody differentiates."""
-    return any(_is_trained(part, facts, in_loss) for part in _parts(difference, facts))
+    parts = list(_parts(difference, facts))
+    return any(_is_trained(part, facts, in_loss) for part in parts) or _is_all_there_is(difference.node, parts, facts)
+
+
+def _is_all_there_is(node: ir.Expr, parts: list[ir.Expr | ir.Param], facts: ModuleFacts) -> bool:
+    """Return True where the loss of a backward pass is computed from nothing else that could require a gradient."""
+    home = facts.names.enclosing_function(node)
+    losses = facts.derived(Backpropagated).losses.get(home.nid if home is not None else 0, [])
+    known = {part.nid for part in parts}
+    seen = False
+    for part in computed_from(losses, facts.derived(Calls), most=_MOST) if len(losses) == 1 else ():
+        if part.nid in known:
+            seen = seen or isinstance(part, ir.Param)
+        elif isinstance(part, ir.Param) and not set(words(part.name)) & _DATA:
+            return False
+        elif isinstance(part, ir.Attr | ir.Call | ir.Name) and _is_trained(part, facts, False):
+            return False
+        elif isinstance(part, ir.Name) and part.id in ("self", "cls"):
+            return False
+    return seen
 
 
 def _parts(difference: Difference, facts: ModuleFacts) -> Iterator[ir.Expr | ir.Param]:
@@ -187,8 +221,35 @@ def _parts(difference: Difference, facts: ModuleFacts) -> Iterator[ir.Expr | ir.
         yield from computed_from([side], facts.derived(Calls), most=_MOST)
 
 
+class _Leaves:
+    """The names that are set to require a gradient by a statement, or handed to an optimizer, by function."""
+
+    def __init__(self, facts: ModuleFacts) -> None:
+        self.names: set[tuple[int, str]] = set()
+        for node in facts.nodes():
+            match node:
+                case ir.Call(func=ir.Attr(attr="requires_grad_", value=ir.Name(id=name)), args=args):
+                    if not args or facts.values.constant(args[0].value) is not False:
+                        self._add(node, name, facts)
+                case ir.Assign(targets=[ir.Attr(attr="requires_grad", value=ir.Name(id=name))], value=value):
+                    if facts.values.constant(value) is True:
+                        self._add(node, name, facts)
+                case ir.Call(func=func, args=[ir.Arg(value=ir.Sequence(items=items)), *_]):
+                    if (facts.qualified(func) or "").startswith("torch.optim."):
+                        for item in items:
+                            if isinstance(item, ir.Name):
+                                self._add(node, item.id, facts)
+
+    def _add(self, node: ir.Node, name: str, facts: ModuleFacts) -> None:
+        home = facts.names.enclosing_function(node)
+        self.names.add((home.nid if home is not None else 0, name))
+
+
 def _is_trained(part: ir.Expr | ir.Param, facts: ModuleFacts, in_loss: bool) -> bool:
     match part:
+        case ir.Name(id=name):
+            home = facts.names.enclosing_function(part)
+            return (home.nid if home is not None else 0, name) in facts.derived(_Leaves).names
         case ir.Param(name=name):
             said = set(words(name))
             return bool(said & _OUTPUTS) or (in_loss and name != "self" and not said & _DATA)

@@ -92,6 +92,9 @@ class Penalty:
                 case ir.Call(args=[ir.Arg(value=value), ir.Arg(value=axis)]) if _last_call(part) == "unsqueeze":
                     if _last(value) == name and facts.values.number(axis) == 0:
                         return True
+        mixed = slice_of(inputs, facts)
+        if any(_is_single(call, facts) for call in mixed.calls):
+            return True
         home = facts.names.enclosing_function(self.norm)
         if home is not None and any(
             _last_call(call) in ("vmap", "vjp", "jacrev") and home.name in {_last(arg.value) for arg in call.args}
@@ -100,7 +103,7 @@ class Penalty:
             return True
         return any(
             binding.how == "iterate" or isinstance(binding.value, ir.Subscript)
-            for binding in slice_of(inputs, facts).bindings.values()
+            for binding in mixed.bindings.values()
             if binding.name == name or binding.how == "iterate"
         )
 
@@ -142,6 +145,16 @@ def penalties(facts: ModuleFacts) -> Iterator[Penalty]:
                 made = computed_from([norm.of], facts.derived(Calls), most=400)
                 grad = next((n for n in made if isinstance(n, ir.Call) and facts.qualified(n.func) == _PASSES), None)
                 yield Penalty(node, norm.node, norm.of, norm.axis, norm.keepdim, norm.plain, grad)
+
+
+def _is_single(call: ir.Call, facts: ModuleFacts) -> bool:
+    """Return True for a draw or view whose first of several sizes is 1: ``torch.rand(1, 1, 1)``, ``a.expand(1, c, h)``."""
+    sizes = [arg.value for arg in call.args if arg.keyword is None]
+    if len(sizes) == 1 and isinstance(sizes[0], ir.Sequence):
+        sizes = sizes[0].items
+    if _last(call.func) not in ("rand", "FloatTensor", "Tensor", "expand", "view", "reshape", "zeros", "empty"):
+        return False
+    return len(sizes) > 1 and facts.values.number(sizes[0]) == 1
 
 
 def _is_averaged(node: ir.Expr, facts: ModuleFacts, depth: int) -> bool:

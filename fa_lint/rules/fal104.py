@@ -63,7 +63,7 @@ class GradientPenaltyAxis(Rule):
     pitfall = "P1"
     runtime = "fa_lint_runtime.safe_norm"
     fixable = "unsafe"
-    gate = (occurs(b"grad"), occurs(b"norm", b"sqrt", b".5", b"/ 2", b"/2"), occurs(b"**", b"pow", b"square", b"mse", b"MSE", b"* ("))
+    gate = (occurs(b"grad"), occurs(b"norm", b"sqrt", b".5", b"/ 2", b"/2"), occurs(b"torch"))
 
     demonstration = Demonstration(
         setup="import torch\ng = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0)) / (3 * 32 * 32) ** 0.5",

@@ -111,7 +111,7 @@ class RootOfZero(Rule):
             if under is None or not isinstance(node, ir.Expr):
                 continue
             flows = facts.derived(Backpropagated)
-            if node.nid not in flows.passed | flows.returned or carries_no_gradient(node, facts):
+            if node.nid not in flows.all or carries_no_gradient(node, facts):
                 continue
             found = differences(under, facts)
             in_loss = node.nid not in flows.passed

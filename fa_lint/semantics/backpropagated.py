@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from fa_lint.semantics import ir
@@ -130,12 +131,24 @@ def _parts(node: ir.Expr) -> list[ir.Expr]:
     return [part for part in ir.children(node) if isinstance(part, ir.Expr)]
 
 
+def _named_losses(value: ir.Expr) -> list[ir.Expr]:
+    """The parts of a returned value that are named a loss."""
+    parts = value.items if isinstance(value, ir.Sequence) else value.values if isinstance(value, ir.Keyed) else [value]
+    return [part for part in parts if isinstance(part, ir.Name) and set(words(part.id)) & _LOSS_WORDS]
+
+
 class Backpropagated:
-    """The numbers of the expressions that a backward pass of the module goes through, or that a loss returns."""
+    """The numbers of the expressions that a backward pass goes through.
+
+    ``passed``: those of the backward passes of this module and of what is returned by the name of a loss;
+    ``returned``: those that the functions return that are named a loss.
+    """
 
     def __init__(self, facts: ModuleFacts) -> None:
         calls = facts.derived(Calls)
         losses: list[ir.Expr] = []
+        # By the number of the function (0 for the module): what `backward()` is called on there.
+        self.losses: dict[int, list[ir.Expr]] = defaultdict(list)
         for call in facts.calls:
             func = call.func
             name = facts.qualified(func)
@@ -143,9 +156,17 @@ class Backpropagated:
                 losses += [arg.value for arg in call.args[:1]]
             elif name is None and isinstance(func, ir.Attr) and func.attr in _PASSES:
                 losses += [func.value, *(arg.value for arg in call.args)]
+                home = facts.names.enclosing_function(call)
+                self.losses[home.nid if home is not None else 0].append(func.value)
+        returned: list[ir.Expr] = []
+        for function in facts.names.functions:
+            if is_loss(function, facts):
+                returned += facts.names.returned(function)
+            elif not set(words(function.name)) & _MEASURE_WORDS:
+                losses += [v for value in facts.names.returned(function) for v in _named_losses(value)]
         self.passed = self._reached(losses, calls)
-        returned = [v for f in facts.names.functions if is_loss(f, facts) for v in facts.names.returned(f)]
         self.returned = self._reached(returned, calls)
+        self.all = self.passed | self.returned
 
     def _reached(self, losses: list[ir.Expr], calls: Calls) -> frozenset[int]:
         return frozenset(node.nid for node in computed_from(losses, calls, most=1 << 30))

@@ -25,7 +25,7 @@ _SAME = frozenset(
 )
 _SAME_CALLS = frozenset(
     "torch.rand_like torch.randn_like torch.zeros_like torch.ones_like torch.clone torch.lerp torch.mul torch.add torch.sub "
-    "torch.autograd.Variable torch.nn.functional.interpolate torch.clamp torch.sigmoid torch.tanh torch.cat".split()
+    "torch.autograd.Variable torch.tensor torch.as_tensor torch.nn.functional.interpolate torch.clamp torch.sigmoid torch.tanh torch.cat".split()
 )
 _LAYERS = {"torch.nn.Conv1d": 3, "torch.nn.Conv2d": 4, "torch.nn.Conv3d": 5, "torch.nn.ConvTranspose2d": 4}
 _UNFLATTENING = frozenset({"view", "reshape", "unsqueeze", "unflatten"})
@@ -197,7 +197,9 @@ class Ranks:
         if func.attr in _RESHAPED | {"flatten"}:
             return self._reshaped(func.attr, given)
         if func.attr in ("view_as", "expand_as", "reshape_as") and given:
-            return self.of(given[0])
+            return _most((self.of(given[0]), self.of(func.value) if func.attr == "expand_as" else None))
+        if func.attr in ("new_tensor", "new_full") and given:
+            return self.of(given[0]) if func.attr == "new_tensor" else self._size(given[:1])
         if func.attr == "unsqueeze":
             whole = self.of(func.value)
             return None if whole is None else whole + 1
