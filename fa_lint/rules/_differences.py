@@ -9,7 +9,7 @@ from fa_lint.analysis import terms as t
 from fa_lint.analysis.models import METHODS
 from fa_lint.analysis.values import Values, values_of
 from fa_lint.semantics import ir
-from fa_lint.semantics.backpropagated import Backpropagated, computed_from
+from fa_lint.semantics.backpropagated import Backpropagated, computed_from, given_for
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.gradients import keyword
@@ -30,12 +30,11 @@ _MODELS = (MODEL_WORDS - frozenset("dropout relu norm clip pool activation".spli
 _LAYER_CALLS = frozenset(
     f"torch.nn.functional.{name}" for name in "linear embedding conv1d conv2d conv3d bilinear layer_norm".split()
 )
-_LEARNED = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter", "torch.autograd.Variable"})
 _OUTPUTS = frozenset(
-    "output outputs out pred preds prediction predictions logit logits feat feats feature features emb embs embed embeds "
-    "embedding embeddings latent latents hidden hiddens repr reprs representation representations recon reconstruction "
-    "reconstructed anchor anchors positive positives negative negatives proto protos prototype prototypes centers centres "
-    "centroids student generated estimate estimated hat".split()
+    "output outputs out pred preds prediction predictions logit logits feat feats feature features emb embs embed "
+    "embeds embedding embeddings latent latents hidden hiddens repr reprs representation recon reconstruction "
+    "representations reconstructed anchor anchors positive positives negative negatives proto protos prototype prototypes centers "
+    "centres centroids student generated estimate estimated hat".split()
 )
 # Arguments of a loss that no model makes.
 _DATA = PLACES | frozenset("target targets label labels gt mask masks weight weights true truth dim margin".split())
@@ -91,12 +90,28 @@ def _of_value(node: ir.Expr, values: Values, facts: ModuleFacts) -> Difference |
         if len(term.dots) > 1 or len(factors) != 2 or (term.dots and term.vectors):
             return None
         first, second = factors
-        if first.ident != second.ident or first.name != t.DIFFERENCE:
+        if first.ident != second.ident:
             return None
-        found = _made_at(first.ident, values, facts)
+        if first.argument:
+            found = _passed(first, values, facts)
+        else:
+            found = _made_at(first.ident, values, facts) if first.name == t.DIFFERENCE else None
         if found is None:
             return None
     return found
+
+
+def _passed(vector: t.Vector, values: Values, facts: ModuleFacts) -> Difference | None:
+    """The difference that a caller in this module passes for an argument."""
+    key = values.evaluator.identities.key(vector.ident)
+    param = facts.node(key[2]) if key[:1] == ("argument",) and isinstance(key[2], int) else None
+    for given in given_for(param, facts.derived(Calls)) if isinstance(param, ir.Param) else ():
+        for term, _ in values.of(given):
+            if isinstance(term, t.Vector) and term.name == t.DIFFERENCE:
+                found = _made_at(term.ident, values, facts)
+                if found is not None:
+                    return found
+    return None
 
 
 def _made_at(ident: int, values: Values, facts: ModuleFacts) -> Difference | None:
@@ -144,7 +159,9 @@ def _sides(node: ir.Node, facts: ModuleFacts) -> tuple[ir.Expr, ir.Expr] | None:
     match node:
         case ir.Binary(op="-", left=left, right=right):
             return left, right
-        case ir.Call(func=func, args=[ir.Arg(value=left), ir.Arg(value=right), *_]) if facts.qualified(func) is not None:
+        case ir.Call(func=func, args=[ir.Arg(value=left), ir.Arg(value=right), *_]) if (
+            facts.qualified(func) is not None
+        ):
             return left, right
         case ir.Call(func=ir.Attr(value=left), args=[ir.Arg(value=right), *_]):
             return left, right
@@ -175,7 +192,9 @@ def _is_guarded(under: ir.Expr, stop: frozenset[int], facts: ModuleFacts) -> boo
             case ir.Binary(op="+", left=left, right=right):
                 if any(facts.values.number(side) is not None or _is_eps(side) for side in (left, right)):
                     return True
-            case ir.Subscript(index=index) if any(isinstance(i, ir.Compare | ir.Unary) and not _is_number(i, facts) for i in index):
+            case ir.Subscript(index=index) if any(
+                isinstance(i, ir.Compare | ir.Unary) and not _is_number(i, facts) for i in index
+            ):
                 return True
     return False
 
@@ -193,7 +212,7 @@ def _is_eps(node: ir.Expr) -> bool:
 
 
 def may_be_trained(difference: Difference, facts: ModuleFacts, in_loss: bool) -> bool:
-    """Return True where a gradient flows into one of the sides; ``in_loss``: a loss returns it, nobody differentiates."""
+    """Return True where a gradient flows into one of the sides; ``in_loss``: only a loss that returns it says so."""
     parts = list(_parts(difference, facts))
     return any(_is_trained(part, facts, in_loss) for part in parts) or _is_all_there_is(difference.node, parts, facts)
 
@@ -207,13 +226,19 @@ def _is_all_there_is(node: ir.Expr, parts: list[ir.Expr | ir.Param], facts: Modu
     for part in computed_from(losses, facts.derived(Calls), most=_MOST) if len(losses) == 1 else ():
         if part.nid in known:
             seen = seen or isinstance(part, ir.Param)
-        elif isinstance(part, ir.Param) and not set(words(part.name)) & _DATA:
-            return False
-        elif isinstance(part, ir.Attr | ir.Call | ir.Name) and _is_trained(part, facts, False):
-            return False
-        elif isinstance(part, ir.Name) and part.id in ("self", "cls"):
+        elif _is_open(part, facts):
             return False
     return seen
+
+
+def _is_open(part: ir.Expr | ir.Param, facts: ModuleFacts) -> bool:
+    """Return True for what may require a gradient."""
+    match part:
+        case ir.Param(name=name):
+            return not set(words(name)) & _DATA
+        case ir.Name(id="self" | "cls"):
+            return True
+    return _is_trained(part, facts, False)
 
 
 def _parts(difference: Difference, facts: ModuleFacts) -> Iterator[ir.Expr | ir.Param]:
@@ -274,7 +299,12 @@ def _is_forward(call: ir.Call, facts: ModuleFacts) -> bool:
     if isinstance(func, ir.Attr):
         if last == "requires_grad_":
             return not call.args or facts.values.constant(call.args[0].value) is not False
-        if last in FEATURE_METHODS | {"parameters", "named_parameters", "decode", "rsample", "generate"} - {"relu", "tanh", "sigmoid", "softmax"}:
+        if last in FEATURE_METHODS | {"parameters", "named_parameters", "decode", "rsample", "generate"} - {
+            "relu",
+            "tanh",
+            "sigmoid",
+            "softmax",
+        }:
             return True
         if last in METHODS:
             return False

@@ -71,7 +71,9 @@ class Penalty:
                 first = call.args[0].value
                 if isinstance(first, ir.Sequence) and first.items:
                     first = first.items[0]
-                if not isinstance(first, ir.Const | ir.Starred) and not (isinstance(first, ir.Attr) and first.attr == "shape"):
+                if not isinstance(first, ir.Const | ir.Starred) and not (
+                    isinstance(first, ir.Attr) and first.attr == "shape"
+                ):
                     return True
         return False
 
@@ -148,7 +150,7 @@ def penalties(facts: ModuleFacts) -> Iterator[Penalty]:
 
 
 def _is_single(call: ir.Call, facts: ModuleFacts) -> bool:
-    """Return True for a draw or view whose first of several sizes is 1: ``torch.rand(1, 1, 1)``, ``a.expand(1, c, h)``."""
+    """Return True for a draw or view whose first of several sizes is 1: ``torch.rand(1, 1)``, ``a.expand(1, c, h)``."""
     sizes = [arg.value for arg in call.args if arg.keyword is None]
     if len(sizes) == 1 and isinstance(sizes[0], ir.Sequence):
         sizes = sizes[0].items

@@ -117,7 +117,9 @@ class GradientPenaltyAxis(Rule):
                     facts,
                     penalty.norm,
                     f"{message}; write `g.flatten(1).norm(2, dim=1)`",
-                    computes="one norm for each position" if penalty.axis is not None and rank != 1 else "one norm for the batch",
+                    computes="one norm for each position"
+                    if penalty.axis is not None and rank != 1
+                    else "one norm for the batch",
                     fix=_fix(penalty, rank, facts),
                     related=related(facts, role),
                 )
@@ -145,7 +147,8 @@ def _fix(penalty: Penalty, rank: int | None, facts: ModuleFacts) -> Fix | None:
         return None
     if not isinstance(penalty.of, ir.Name | ir.Attr | ir.Subscript | ir.Call) or penalty.axis not in (None, 1, -1):
         return None
-    edits = [Edit(*[facts.span(penalty.of)[1]] * 2, ".flatten(1)")]
+    behind = facts.span(penalty.of)[1]
+    edits = [Edit(behind, behind, ".flatten(1)")]
     if penalty.axis is None:
         if not penalty.is_of_batch(facts) or any(arg.keyword == "dim" for arg in penalty.norm.args):
             return None

@@ -136,7 +136,9 @@ def _under_root(node: ir.Node, facts: ModuleFacts) -> ir.Expr | None:
     match node:
         case ir.Binary(op="**", left=left, right=right) if facts.values.number(right) == 0.5:
             return left
-        case ir.Call(func=ir.Attr(attr="sqrt" | "sqrt_", value=value) as func, args=[]) if facts.qualified(func) is None:
+        case ir.Call(func=ir.Attr(attr="sqrt" | "sqrt_", value=value) as func, args=[]) if (
+            facts.qualified(func) is None
+        ):
             return value
         case ir.Call(func=ir.Attr(attr="pow" | "pow_", value=value) as func, args=[ir.Arg(value=power)]):
             if facts.qualified(func) is None and facts.values.number(power) == 0.5:

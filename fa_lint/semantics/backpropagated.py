@@ -13,7 +13,7 @@ from fa_lint.semantics.names import Binding
 from fa_lint.semantics.severed import carries_no_gradient, cuts
 from fa_lint.semantics.words import words
 
-__all__ = ["Backpropagated", "computed_from", "is_loss"]
+__all__ = ["Backpropagated", "computed_from", "given_for", "is_loss"]
 
 # Functions through which no gradient flows.
 _STEPS = frozenset(
@@ -60,7 +60,7 @@ def computed_from(
             case ir.Name() if facts.qualified(node) is None:
                 for binding in facts.names.reaching(node):
                     if isinstance(binding.node, ir.Param):
-                        given = _given(binding.node, calls)
+                        given = given_for(binding.node, calls)
                         if not given and binding.node.nid not in seen:
                             seen.add(binding.node.nid)
                             yield binding.node
@@ -77,8 +77,8 @@ def computed_from(
                 waiting += [(part, False) for part in _parts(node)]
 
 
-def _given(param: ir.Param, calls: Calls) -> list[ir.Expr]:
-    """What the callers in this module pass for a parameter."""
+def given_for(param: ir.Param, calls: Calls) -> list[ir.Expr]:
+    """Return what the callers in this module pass for a parameter."""
     owner = calls.facts.names.parent(param)
     if not isinstance(owner, ir.FunctionDef) or param.name in ("self", "cls"):
         return []

@@ -1,4 +1,4 @@
-"""How many dimensions a tensor has at least, where the code shows it: shapes of draws, views, unpacked shapes, layers."""
+"""How many dimensions a tensor has at least, where the code shows it: draws, views, unpacked shapes, layers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ _SIZED = frozenset(
 _SIZED_FIRST = frozenset({"torch.full", "torch.normal"})
 _RESHAPED = frozenset("view reshape expand repeat new_empty new_zeros new_ones".split())
 _SAME = frozenset(
-    "requires_grad_ detach detach_ clone to cuda cpu float double half type type_as contiguous uniform_ normal_ mul add "
-    "sub div mul_ add_ sub_ clamp clamp_ data exp sigmoid tanh relu roll flip retain_grad bernoulli_ lerp permute transpose".split()
+    "requires_grad_ detach detach_ clone to cuda cpu float double half type type_as contiguous uniform_ normal_ mul "
+    "add sub div mul_ add_ sub_ clamp clamp_ data exp sigmoid tanh relu roll flip retain_grad bernoulli_ lerp permute "
+    "transpose".split()
 )
 _SAME_CALLS = frozenset(
-    "torch.rand_like torch.randn_like torch.zeros_like torch.ones_like torch.clone torch.lerp torch.mul torch.add torch.sub "
-    "torch.autograd.Variable torch.tensor torch.as_tensor torch.nn.functional.interpolate torch.clamp torch.sigmoid torch.tanh torch.cat".split()
+    "torch.rand_like torch.randn_like torch.zeros_like torch.ones_like torch.clone torch.lerp torch.mul torch.add "
+    "torch.sub torch.autograd.Variable torch.tensor torch.as_tensor torch.nn.functional.interpolate torch.clamp "
+    "torch.sigmoid torch.tanh torch.cat".split()
 )
 _LAYERS = {"torch.nn.Conv1d": 3, "torch.nn.Conv2d": 4, "torch.nn.Conv3d": 5, "torch.nn.ConvTranspose2d": 4}
 _UNFLATTENING = frozenset({"view", "reshape", "unsqueeze", "unflatten"})
@@ -47,7 +49,9 @@ class Ranks:
                 case ir.Assign(targets=[ir.Sequence(items=items)], value=value):
                     if not any(isinstance(item, ir.Starred) for item in items):
                         self._note(node, _shape_of(value), len(items))
-                case ir.Call(func=ir.Attr(attr="size", value=value), args=[ir.Arg(value=ir.Const(value=int() as axis))]):
+                case ir.Call(
+                    func=ir.Attr(attr="size", value=value), args=[ir.Arg(value=ir.Const(value=int() as axis))]
+                ):
                     self._note(node, value, axis + 1)
                 case ir.Subscript(value=shape, index=[ir.Const(value=int() as axis)]):
                     self._note(node, _shape_of(shape), axis + 1)
@@ -170,7 +174,9 @@ class Ranks:
                 inputs = inputs.items[0] if len(inputs.items) == 1 else None
             return (self.of(inputs) or self._taken(node)) if inputs is not None else None
         if name in _SIZED | _SIZED_FIRST:
-            return self._size([a.value for a in node.args if a.keyword in (None, "size")][: 1 if name in _SIZED_FIRST else None])
+            return self._size(
+                [a.value for a in node.args if a.keyword in (None, "size")][: 1 if name in _SIZED_FIRST else None]
+            )
         if name in _SAME_CALLS:
             first = node.args[0].value if node.args else None
             if isinstance(first, ir.Sequence):

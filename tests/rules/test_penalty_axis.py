@@ -128,12 +128,17 @@ def penalty(x):
 
 def test_a_convolutional_critic_in_sight_shows_images() -> None:
     assert len(rows("FAL104", HEAD + CONV.format(flat=""))) == 1
-    assert rows("FAL104", HEAD + CONV.replace("self.first(x)", "self.first(x.view(-1, 1, 28, 28))").format(flat="")) == []
+    assert (
+        rows("FAL104", HEAD + CONV.replace("self.first(x)", "self.first(x.view(-1, 1, 28, 28))").format(flat="")) == []
+    )
     assert rows("FAL104", HEAD + CONV.replace("Conv2d", "Linear").format(flat="")) == []
 
 
 def test_a_norm_in_a_helper_is_found_there() -> None:
-    code = penalty(IMAGES[0], MIX, GRAD, "return ((lengths(g) - 1) ** 2).mean()") + "def lengths(g):\n    return g.norm(2, dim=1)\n"
+    code = (
+        penalty(IMAGES[0], MIX, GRAD, "return ((lengths(g) - 1) ** 2).mean()")
+        + "def lengths(g):\n    return g.norm(2, dim=1)\n"
+    )
     assert rows("FAL104", code) == [12]
 
 
