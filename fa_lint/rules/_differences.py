@@ -33,8 +33,8 @@ _LAYER_CALLS = frozenset(
 _OUTPUTS = frozenset(
     "output outputs out pred preds prediction predictions logit logits feat feats feature features emb embs embed "
     "embeds embedding embeddings latent latents hidden hiddens repr reprs representation recon reconstruction "
-    "representations reconstructed anchor anchors positive positives negative negatives proto protos prototype prototypes centers "
-    "centres centroids student generated estimate estimated hat".split()
+    "representations reconstructed anchor anchors positive positives negative negatives proto protos prototype "
+    "prototypes centers centres centroids student generated estimate estimated hat".split()
 )
 # Arguments of a loss that no model makes.
 _DATA = PLACES | frozenset("target targets label labels gt mask masks weight weights true truth dim margin".split())
@@ -212,9 +212,20 @@ def _is_eps(node: ir.Expr) -> bool:
 
 
 def may_be_trained(difference: Difference, facts: ModuleFacts, in_loss: bool) -> bool:
-    """Return True where a gradient flows into one of the sides; ``in_loss``: only a loss that returns it says so."""
+    """Return True where a gradient flows into one of the sides; ``in_loss``: a function named a loss returns it."""
+    if all(_is_place(side, facts) for side in (difference.left, difference.right)):
+        return False
     parts = list(_parts(difference, facts))
     return any(_is_trained(part, facts, in_loss) for part in parts) or _is_all_there_is(difference.node, parts, facts)
+
+
+def _is_place(side: ir.Expr, facts: ModuleFacts) -> bool:
+    """Return True for one of several points in space, ``pos[row]``: those of other indices are elsewhere."""
+    node = _bound(side, facts)
+    if not isinstance(node, ir.Subscript):
+        return False
+    said = node.value.id if isinstance(node.value, ir.Name) else getattr(node.value, "attr", "")
+    return bool(set(words(str(said))) & PLACES)
 
 
 def _is_all_there_is(node: ir.Expr, parts: list[ir.Expr | ir.Param], facts: ModuleFacts) -> bool:

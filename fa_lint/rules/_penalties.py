@@ -10,7 +10,7 @@ from fa_lint.semantics.backpropagated import computed_from
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.gradients import keyword
-from fa_lint.semantics.ranks import Ranks
+from fa_lint.semantics.ranks import Ranks, transformed
 from fa_lint.semantics.slices import slice_of
 from fa_lint.semantics.uses import Uses
 from fa_lint.semantics.words import words
@@ -24,7 +24,6 @@ _TARGETS = frozenset("k center centre constant const target one ones lipschitz g
 _CRITICS = frozenset("critic critics discriminator disc dis netd d adversary wgan gan penalty gp lipschitz".split())
 # Fields over space have a gradient of unit length at each point: there the axis of the coordinates is meant.
 _FIELDS = frozenset("eikonal sdf normal normals surface occupancy field nerf point points distance levelset".split())
-_PASSES = "torch.autograd.grad"
 _DEEPEST = 8
 
 
@@ -39,8 +38,17 @@ class _Norm:
 
 
 @dataclass(frozen=True, slots=True)
+class _Pass:
+    """What makes a gradient: of ``outputs`` (None where that is not in sight) by ``inputs``."""
+
+    node: ir.Expr
+    outputs: ir.Expr | None
+    inputs: ir.Expr
+
+
+@dataclass(frozen=True, slots=True)
 class Penalty:
-    """``square`` of the norm of ``of`` less a number; ``differentiated`` is the call that makes the gradient."""
+    """``square`` of the norm of ``of`` less a number."""
 
     square: ir.Expr
     norm: ir.Call
@@ -49,14 +57,7 @@ class Penalty:
     keepdim: bool
     # A call of a norm, not a root of a sum.
     plain: bool
-    differentiated: ir.Call | None
-
-    @property
-    def _inputs(self) -> ir.Expr | None:
-        found = keyword(self.differentiated, "inputs", 1) if self.differentiated is not None else None
-        while isinstance(found, ir.Sequence) and len(found.items) == 1:
-            found = found.items[0]
-        return found
+    differentiated: _Pass
 
     def is_averaged(self, facts: ModuleFacts) -> bool:
         """Return True where a mean is taken of the penalty itself."""
@@ -66,7 +67,7 @@ class Penalty:
 
     def is_of_batch(self, facts: ModuleFacts) -> bool:
         """Return True where the inputs are mixed with one number drawn for each of several samples."""
-        for call in slice_of(self._inputs, facts).calls if self._inputs is not None else ():
+        for call in slice_of(self.differentiated.inputs, facts).calls:
             if facts.qualified(call.func) in ("torch.rand", "torch.empty", "torch.zeros") and call.args:
                 first = call.args[0].value
                 if isinstance(first, ir.Sequence) and first.items:
@@ -79,10 +80,9 @@ class Penalty:
 
     def is_of_one_sample(self, facts: ModuleFacts) -> bool:
         """Return True where the differentiated input is no batch: ``critic(x[None])``, or a sample of a loop."""
-        inputs, made = self._inputs, self.differentiated
-        if inputs is None or made is None or facts.derived(Ranks).of(inputs) == 1:
+        inputs, outputs = self.differentiated.inputs, self.differentiated.outputs
+        if facts.derived(Ranks).of(inputs) == 1:
             return True
-        outputs = keyword(made, "outputs", 0)
         name = _last(inputs)
         for part in slice_of(outputs, facts).nodes if outputs is not None else ():
             match part:
@@ -113,7 +113,7 @@ class Penalty:
         """Return True where the input of a critic is differentiated, or a mixture of two batches."""
         if self._said(facts) & _CRITICS:
             return True
-        mixed = slice_of(self._inputs, facts).nodes if self._inputs is not None else []
+        mixed = slice_of(self.differentiated.inputs, facts).nodes
         return any(isinstance(n, ir.Binary) and n.op == "-" and isinstance(n.left, ir.Const) for n in mixed)
 
     def is_of_field(self, facts: ModuleFacts) -> bool:
@@ -123,11 +123,11 @@ class Penalty:
     def _said(self, facts: ModuleFacts) -> set[str]:
         """The words of the functions around and of the functions that are differentiated."""
         found: set[str] = set()
-        for node in (self.norm, self.differentiated):
-            for above in facts.names.ancestors(node) if node is not None else ():
+        for node in (self.norm, self.differentiated.node):
+            for above in facts.names.ancestors(node):
                 if isinstance(above, ir.FunctionDef | ir.ClassDef):
                     found |= set(words(above.name))
-        outputs = keyword(self.differentiated, "outputs", 0) if self.differentiated is not None else None
+        outputs = self.differentiated.outputs
         for call in slice_of(outputs, facts).calls if outputs is not None else ():
             name = _last(call.func)
             found |= {*words(name), name.lower()}
@@ -144,9 +144,26 @@ def penalties(facts: ModuleFacts) -> Iterator[Penalty]:
                 if norm is None or norm.node.nid in seen or not isinstance(node, ir.Expr):
                     continue
                 seen.add(norm.node.nid)
-                made = computed_from([norm.of], facts.derived(Calls), most=400)
-                grad = next((n for n in made if isinstance(n, ir.Call) and facts.qualified(n.func) == _PASSES), None)
-                yield Penalty(node, norm.node, norm.of, norm.axis, norm.keepdim, norm.plain, grad)
+                made = _pass_behind(norm.of, facts)
+                if made is not None:
+                    yield Penalty(node, norm.node, norm.of, norm.axis, norm.keepdim, norm.plain, made)
+
+
+def _pass_behind(gradient: ir.Expr, facts: ModuleFacts) -> _Pass | None:
+    """Return the nearest pass that a gradient comes from."""
+    for node in computed_from([gradient], facts.derived(Calls), most=400):
+        match node:
+            case ir.Call() if facts.qualified(node.func) == "torch.autograd.grad":
+                inputs = keyword(node, "inputs", 1)
+                while isinstance(inputs, ir.Sequence) and len(inputs.items) == 1:
+                    inputs = inputs.items[0]
+                return _Pass(node, keyword(node, "outputs", 0), inputs) if inputs is not None else None
+            case ir.Call() if node.args and (function := transformed(node, facts)) is not None:
+                outputs = function.body if isinstance(function, ir.Lambda) else function
+                return _Pass(node, outputs, node.args[0].value)
+            case ir.Attr(attr="grad", value=ir.Name() as inputs) if facts.qualified(inputs) is None:
+                return _Pass(node, None, inputs)
+    return None
 
 
 def _is_single(call: ir.Call, facts: ModuleFacts) -> bool:

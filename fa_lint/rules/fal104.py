@@ -108,7 +108,7 @@ class GradientPenaltyAxis(Rule):
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for penalty in penalties(facts):
             role = facts.role(penalty.of)
-            if role.kind != "gradient" or role.strength < 3 or penalty.differentiated is None:
+            if role.kind != "gradient" or role.strength < 3:
                 continue
             rank = facts.derived(Ranks).of(penalty.of)
             message = self._message(penalty, rank, facts)
@@ -125,7 +125,7 @@ class GradientPenaltyAxis(Rule):
                 )
 
     def _message(self, penalty: Penalty, rank: int | None, facts: ModuleFacts) -> str | None:
-        if penalty.is_of_field(facts):
+        if penalty.is_of_field(facts) or facts.role(penalty.differentiated.inputs).kind == "weight":
             return None
         if penalty.axis is None or (rank == 1 and penalty.axis in (0, -1)):
             if penalty.is_of_one_sample(facts) or not (penalty.is_averaged(facts) or penalty.is_of_batch(facts)):

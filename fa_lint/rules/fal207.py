@@ -114,7 +114,7 @@ class RootOfZero(Rule):
             if node.nid not in flows.all or carries_no_gradient(node, facts):
                 continue
             found = differences(under, facts)
-            in_loss = node.nid not in flows.passed
+            in_loss = node.nid in flows.returned
             if found and all(may_be_trained(difference, facts, in_loss) for difference in found):
                 yield self._finding(node, found, facts)
 

@@ -21,6 +21,14 @@ _STEPS = frozenset(
     "searchsorted bincount count_nonzero one_hot zeros_like ones_like rand_like randn_like randint randperm len range "
     "float isinstance print eq ne gt lt ge le".split()
 )
+_LIBRARY_PASSES = {"torch.autograd.grad": "outputs", "torch.autograd.backward": "tensors"}
+_TRANSFORMS = (
+    "torch.func.grad",
+    "torch.func.jac",
+    "torch.func.vjp",
+    "torch.func.hessian",
+    "torch.autograd.functional.",
+)
 _PASSES = frozenset({"backward", "manual_backward"})
 _LOSS_WORDS = frozenset("loss losses criterion objective".split())
 _MEASURE_WORDS = frozenset("eval evaluate evaluation metric metrics val validation test log report plot".split())
@@ -131,6 +139,15 @@ def _parts(node: ir.Expr) -> list[ir.Expr]:
     return [part for part in ir.children(node) if isinstance(part, ir.Expr)]
 
 
+def _results(function: ir.Expr, facts: ModuleFacts) -> list[ir.Expr]:
+    """What a function that is differentiated as such gives back."""
+    if isinstance(function, ir.Lambda):
+        return [function.body]
+    bound = facts.names.bindings(function) if isinstance(function, ir.Name) else []
+    found = [b.node for b in bound if isinstance(b.node, ir.FunctionDef)]
+    return [value for node in found for value in facts.names.returned(node)]
+
+
 def _named_losses(value: ir.Expr) -> list[ir.Expr]:
     """The parts of a returned value that are named a loss."""
     parts = value.items if isinstance(value, ir.Sequence) else value.values if isinstance(value, ir.Keyed) else [value]
@@ -152,8 +169,11 @@ class Backpropagated:
         for call in facts.calls:
             func = call.func
             name = facts.qualified(func)
-            if name in ("torch.autograd.grad", "torch.autograd.backward"):
-                losses += [arg.value for arg in call.args[:1]]
+            if name in _LIBRARY_PASSES:
+                outputs = keyword(call, _LIBRARY_PASSES[name], 0)
+                losses += [outputs] if outputs is not None else []
+            elif name is not None and name.startswith(_TRANSFORMS) and call.args:
+                losses += _results(call.args[0].value, facts)
             elif name is None and isinstance(func, ir.Attr) and func.attr in _PASSES:
                 losses += [func.value, *(arg.value for arg in call.args)]
                 home = facts.names.enclosing_function(call)

@@ -12,7 +12,7 @@ from fa_lint.semantics.gradients import keyword
 from fa_lint.semantics.memory import Memory
 from fa_lint.semantics.names import Binding
 
-__all__ = ["Ranks"]
+__all__ = ["Ranks", "transformed"]
 
 _SIZED = frozenset(
     f"torch.{name}" for name in "rand randn zeros ones empty Tensor FloatTensor cuda.FloatTensor DoubleTensor".split()
@@ -168,6 +168,8 @@ class Ranks:
         func, name = node.func, self._facts.qualified(node.func)
         if name is None and isinstance(func, ir.Attr) and not self._calls.entered(node):
             return self._method(node, func)
+        if name is None and transformed(node, self._facts) is not None and node.args:
+            return self.of(node.args[0].value)
         if name == "torch.autograd.grad":
             inputs = keyword(node, "inputs", 1)
             if isinstance(inputs, ir.Sequence):
@@ -230,6 +232,22 @@ class Ranks:
             case ir.Name() | ir.Subscript() | ir.Starred() | ir.Binary():
                 return None  # a number or a whole shape
         return 1
+
+
+def transformed(call: ir.Call, facts: ModuleFacts) -> ir.Expr | None:
+    """Return ``f`` of ``torch.func.grad(f)(x)``, also under ``vmap`` and behind a name."""
+    made: ir.Expr | None = call.func
+    for _ in range(4):
+        if isinstance(made, ir.Name):
+            bound = facts.names.reaching(made)
+            made = bound[0].value if len(bound) == 1 and bound[0].how == "value" else None
+        if not isinstance(made, ir.Call) or not made.args:
+            return None
+        name = facts.qualified(made.func)
+        if name == "torch.func.grad":
+            return made.args[0].value
+        made = made.args[0].value if name == "torch.func.vmap" else None
+    return None
 
 
 def _shape_of(node: ir.Expr) -> ir.Expr | None:

@@ -101,6 +101,9 @@ OTHER_GRADIENTS = [
     "(g,) = grad(critic(mixed).sum(), mixed, create_graph=True)",
     "g = grad(outputs=critic(mixed), inputs=mixed, grad_outputs=torch.ones(1), create_graph=True)[0]",
     "gs = grad(critic(mixed).sum(), [mixed], create_graph=True)\n    g = gs[0]",
+    "critic(mixed).sum().backward(create_graph=True)\n    g = mixed.grad",
+    "g = torch.func.grad(lambda x: critic(x).sum())(mixed)",
+    "g = torch.func.grad(lambda x: critic(x).sum())(mixed) / 2.0",
     "mixed = Variable(mixed, requires_grad=True)\n    s = critic(mixed)\n    g = grad(s, mixed, torch.ones_like(s), create_graph=True)[0]",
 ]
 
@@ -153,6 +156,8 @@ OTHERS = [
     "        g = grad(critic(x).sum(), x, create_graph=True)[0]\n        out.append(((g.norm(2) - 1) ** 2).mean())\n    return out",
     "def single(netD, real, fake):\n    a = torch.rand(1, 1)\n    mixed = (a * real + (1 - a) * fake).requires_grad_(True)\n"
     "    g = grad(netD(mixed).sum(), mixed, create_graph=True)[0]\n    return ((g.norm(2) - 1) ** 2).mean()",
+    "def parameters(p, loss):\n    loss.backward()\n    return ((p.grad.norm(2) - 1) ** 2, (p.grad.norm(2, dim=1) - 1) ** 2)",
+    "def of_weights(net, loss):\n    w = net.weight\n    g = grad(loss, w, create_graph=True)[0]\n    return ((g.norm(2) - 1) ** 2).mean()",
     "def colours(image): return ((image.norm(2, dim=1) - 1) ** 2).mean()",
     "def weights(net, loss):\n    g = grad(loss, net.parameters(), create_graph=True)\n    return sum((p.norm(2) - 1) ** 2 for p in g)",
 ]  # fmt: skip

@@ -39,6 +39,9 @@ ROOTS = [
     ["w = x.clone()", "w.requires_grad_(True)", "loss = ((w - y) ** 2).sum(1).sqrt().mean()", BACKWARD],
     ["w = torch.zeros(3)", "w.requires_grad = True", "loss = ((w - y) ** 2).sum().sqrt()", BACKWARD],
     ["za, zb = model(x), model(y)", "d = (za - zb).pow(2).sum(1).sqrt()", "F.relu(1 - d).pow(2).mean().backward()"],
+    ["d = ((model(x) - y) ** 2).sum(1).sqrt()", "torch.autograd.grad(inputs=x, outputs=d.sum())"],
+    ["losses = {'d': ((model(x) - y) ** 2).sum(1).sqrt().mean()}", "total = sum(losses.values())", "total.backward()"],
+    ["def closure():", "    loss = ((model(x) - y) ** 2).mean().sqrt()", "    loss.backward()", "    return loss"],
     ["d = ((model(x) - y) ** 2).sum(1).sqrt()", "loss = torch.where(d > 0, d, torch.zeros_like(d)).mean()", BACKWARD],
     ["d = ((model(x) - y) ** 2).sum(1).sqrt()", "loss = d[d > 0].mean()", BACKWARD],
     ["d = ((model(x) - y) ** 2).sum(1).sqrt()", "loss = F.relu(1 - d).pow(2).mean()", "opt.manual_backward(loss)"],
@@ -71,6 +74,10 @@ SAFE = [
     ["pos = x.positions", "d = ((pos[0] - pos[1]) ** 2).sum(-1).sqrt()", "loss = model(d).mean()", BACKWARD],
     ["p = model(x)", "loss = torch.sqrt(torch.sum((p - torch.mean(p)) ** 2))", BACKWARD],
     ["p = model(x)", "m = p.mean(0)", "loss = ((p - m) ** 2).mean().sqrt()", BACKWARD],
+    ["x.pos.requires_grad_(True)", "pos = x.pos.requires_grad_(True)", "d = (pos[0] - pos[1]).pow(2).sum(-1).sqrt()",
+     "torch.autograd.grad(model(d).sum(), pos)"],
+    ["z = model(x)", "c = z - z.mean(0, keepdim=True)", "loss = F.relu(1 - (c ** 2).mean(0).sqrt()).mean()", BACKWARD],
+    ["d = (model(x) - y).pow(2).sum(1)", "loss = d.mean()", BACKWARD, "rmse = d.mean().sqrt()", "print(rmse)"],
     ["m = model(x)", "loss = (m.pow(2).sum(1) + m.exp().sum(1)).sqrt().mean()", BACKWARD],
     ["loss = (1 - model(x).pow(2)).sqrt().mean()", BACKWARD],
     ["loss = model(x).pow(2).sum(1).sqrt().mean()", BACKWARD],
@@ -83,6 +90,7 @@ LOSSES = [
     "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(3, 3)\n        self.centres = nn.Parameter(torch.randn(5, 3))\n"
     "    def forward(self, x):\n        return ((x[:, None] - self.centres) ** 2).sum(-1).sqrt()\ndef fit(x, y):\n    net = Net()\n    loss = F.cross_entropy(-net(x), y)\n    loss.backward()",
     "def train(net, x, y):\n    total_loss = ((net(x) - y) ** 2).sum(1).sqrt().mean()\n    return total_loss",
+    "def f(w, x, y):\n    def objective(w):\n        return ((x @ w - y) ** 2).sum(1).sqrt().mean()\n    return torch.func.grad(objective)(w)",
     "class Module(nn.Module):\n    def training_step(self, batch, i):\n        loss = ((self.encoder(batch) - batch) ** 2).sum(1).sqrt().mean()\n        return loss",
 ]
 ONLY = "def fit(x, c, labels):\n    d = torch.sqrt(torch.sum((x[:, None] - c[None]) ** 2, -1))\n    loss = F.cross_entropy(-d, labels){more}\n    loss.backward()"
