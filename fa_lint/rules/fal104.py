@@ -147,11 +147,13 @@ def _fix(penalty: Penalty, rank: int | None, facts: ModuleFacts) -> Fix | None:
         return None
     if not isinstance(penalty.of, ir.Name | ir.Attr | ir.Subscript | ir.Call) or penalty.axis not in (None, 1, -1):
         return None
-    behind = facts.span(penalty.of)[1]
+    behind, end = facts.span(penalty.of)[1], facts.span(penalty.norm)[1] - 1
     edits = [Edit(behind, behind, ".flatten(1)")]
     if penalty.axis is None:
-        if not penalty.is_of_batch(facts) or any(arg.keyword == "dim" for arg in penalty.norm.args):
+        if not penalty.is_of_batch(facts) or facts.text[behind:end].rstrip().endswith(","):
             return None
-        end = facts.span(penalty.norm)[1] - 1
-        edits.append(Edit(end, end, ", dim=1" if penalty.norm.args else "dim=1"))
+        if any(arg.keyword == "dim" for arg in penalty.norm.args):
+            return None
+        added = ", dim=1" if penalty.norm.args else "dim=1"
+        edits = [Edit(end, end, f".flatten(1){added}")] if behind == end else [*edits, Edit(end, end, added)]
     return Fix(Applicability.UNSAFE, "Take one norm for each sample", tuple(edits))
