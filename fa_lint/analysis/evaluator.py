@@ -293,6 +293,8 @@ class Evaluator:
         site = self.site(frame, node)
         found: list[t.Alternative] = []
         for a, b, tags in t.both(left, right):
+            if any(isinstance(side, t.Constant) and side.value is None for side in (a, b)):
+                continue  # Python raises there
             term: t.Term = t.Unknown()
             match op:
                 case "/" | "*" if isinstance(a, t.Aggregate) and a.how == "trace less one":

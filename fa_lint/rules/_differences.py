@@ -84,6 +84,8 @@ def _of_value(node: ir.Expr, values: Values, facts: ModuleFacts) -> Difference |
     """The one difference whose square an expression is, elementwise or summed, however it comes about."""
     found: Difference | None = None
     for term, _ in values.of(node):
+        if isinstance(term, t.Unknown):
+            continue  # None, say, on another way
         if not isinstance(term, t.Monomial) or term.floors or term.norms or term.inexact:
             return None
         factors = term.vectors if not term.dots else term.dots[0]
@@ -249,6 +251,9 @@ def _is_open(part: ir.Expr | ir.Param, facts: ModuleFacts) -> bool:
             return not set(words(name)) & _DATA
         case ir.Name(id="self" | "cls"):
             return True
+        case ir.Call(func=func) if facts.qualified(func) is None and not facts.derived(Calls).entered(part):
+            if not (isinstance(func, ir.Attr) and func.attr in METHODS):
+                return True  # nobody knows what it does
     return _is_trained(part, facts, False)
 
 

@@ -20,6 +20,10 @@ __all__ = ["Penalty", "penalties"]
 _NORMS = {"torch.norm": "p", "torch.linalg.norm": "ord", "torch.linalg.vector_norm": "ord"}
 _BOUNDS = frozenset("relu clamp clamp_min clip maximum max abs".split())
 _SHAPING = frozenset("view reshape squeeze unsqueeze flatten float to contiguous".split())
+_RESHAPING = frozenset(
+    "view reshape flatten squeeze unsqueeze unflatten cat stack concat view_as reshape_as mean sum norm ravel "
+    "parameters_to_vector einsum matmul rearrange unbind split chunk tensor_split vmap narrow select".split()
+)
 _TARGETS = frozenset("k center centre constant const target one ones lipschitz gamma".split())
 _CRITICS = frozenset("critic critics discriminator disc dis netd d adversary wgan gan penalty gp lipschitz".split())
 # Fields over space have a gradient of unit length at each point: there the axis of the coordinates is meant.
@@ -58,6 +62,16 @@ class Penalty:
     # A call of a norm, not a root of a sum.
     plain: bool
     differentiated: _Pass
+
+    def rank(self, facts: ModuleFacts) -> int | None:
+        """Return how many dimensions the gradient has at least, also where a container holds it on its way."""
+        ranks, made = facts.derived(Ranks), self.differentiated.node
+        found = ranks.of(self.of)
+        if found is None and self.axis is not None:
+            way = list(computed_from([self.of], facts.derived(Calls), frozenset({made.nid}), 400))
+            if not any(isinstance(n, ir.Call) and n is not made and _last(n.func) in _RESHAPING for n in way):
+                return ranks.of(made)
+        return found
 
     def is_averaged(self, facts: ModuleFacts) -> bool:
         """Return True where a mean is taken of the penalty itself."""

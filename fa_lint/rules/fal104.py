@@ -7,7 +7,6 @@ from fa_lint.rules._penalties import Penalty, penalties
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs, related
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.ranks import Ranks
 
 __all__ = ["GradientPenaltyAxis"]
 
@@ -110,7 +109,7 @@ class GradientPenaltyAxis(Rule):
             role = facts.role(penalty.of)
             if role.kind != "gradient" or role.strength < 3:
                 continue
-            rank = facts.derived(Ranks).of(penalty.of)
+            rank = penalty.rank(facts)
             message = self._message(penalty, rank, facts)
             if message is not None:
                 yield self.find(

@@ -27,10 +27,10 @@ class RootOfZero(Rule):
 
     ## Why is this bad
     The derivative of the root at 0 is infinite and that of the square is 0; autograd multiplies them, and the gradient is
-    NaN in every row where the two sides are equal, and after one optimizer step all weights are NaN. Equal sides are not rare: a pair of the
-    same sample, a distance matrix of a batch with itself, a student that starts as its teacher. Measured: 1 of 4 rows
-    equal, the gradient of that row is NaN; `torch.where(d > 0, d, 0)` behind the root does not help (0 · ∞ again).
-    `torch.linalg.vector_norm`, `torch.cdist` and `F.pairwise_distance` return the gradient 0 there.
+    NaN in every row where the two sides are equal. One optimizer step later all weights are NaN. Equal sides are not
+    rare: a pair of the same sample, a distance matrix of a batch with itself, a student that starts as its teacher.
+    Measured with 1 of 4 rows equal, the gradient of that row is NaN, and `torch.where(d > 0, d, 0)` behind the root does
+    not help (0 · ∞ again). `torch.linalg.vector_norm` and `torch.cdist` have a gradient of 0 there.
 
     ## Example
     ```python

@@ -110,7 +110,7 @@ class Ranks:
             case ir.Unary(operand=value) | ir.Starred(value=value) | ir.Walrus(value=value):
                 return self.of(value)
             case ir.Conditional(body=body, orelse=orelse):
-                return self._agreed((self.of(body), self.of(orelse)))
+                return self._agreed(self.of(arm) for arm in (body, orelse) if not _is_none(arm))
             case ir.Subscript(value=value, index=index):
                 return self._part(value, index)
             case ir.Call():
@@ -118,7 +118,8 @@ class Ranks:
         return None
 
     def _named(self, node: ir.Name) -> int | None:
-        found = self._agreed(self._bound(b) for b in self._facts.names.reaching(node))
+        bound = self._facts.names.reaching(node)
+        found = self._agreed(self._bound(b) for b in bound if b.value is None or not _is_none(b.value))
         if found is not None:
             return found
         home = self._facts.names.enclosing_function(node)
@@ -256,6 +257,10 @@ def _shape_of(node: ir.Expr) -> ir.Expr | None:
         case ir.Attr(attr="shape", value=value) | ir.Call(func=ir.Attr(attr="size", value=value), args=[]):
             return value
     return None
+
+
+def _is_none(node: ir.Expr) -> bool:
+    return isinstance(node, ir.Const) and node.value is None
 
 
 def _most(ranks: Iterable[int | None]) -> int | None:

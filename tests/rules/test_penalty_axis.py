@@ -104,6 +104,8 @@ OTHER_GRADIENTS = [
     "critic(mixed).sum().backward(create_graph=True)\n    g = mixed.grad",
     "g = torch.func.grad(lambda x: critic(x).sum())(mixed)",
     "g = torch.func.grad(lambda x: critic(x).sum())(mixed) / 2.0",
+    "h = grad(critic(mixed).sum(), mixed, create_graph=True)\n    table = {'g': h[0]}\n    g = table['g']",
+    "h = grad(critic(mixed).sum(), mixed, create_graph=True)[0]\n    g = h if h is not None else None",
     "mixed = Variable(mixed, requires_grad=True)\n    s = critic(mixed)\n    g = grad(s, mixed, torch.ones_like(s), create_graph=True)[0]",
 ]
 

@@ -41,6 +41,7 @@ ROOTS = [
     ["za, zb = model(x), model(y)", "d = (za - zb).pow(2).sum(1).sqrt()", "F.relu(1 - d).pow(2).mean().backward()"],
     ["d = ((model(x) - y) ** 2).sum(1).sqrt()", "torch.autograd.grad(inputs=x, outputs=d.sum())"],
     ["losses = {'d': ((model(x) - y) ** 2).sum(1).sqrt().mean()}", "total = sum(losses.values())", "total.backward()"],
+    ["d = model(x) - y", "e = d if x is not None else None", "loss = (e ** 2).sum(1).sqrt().mean()", BACKWARD],
     ["def closure():", "    loss = ((model(x) - y) ** 2).mean().sqrt()", "    loss.backward()", "    return loss"],
     ["d = ((model(x) - y) ** 2).sum(1).sqrt()", "loss = torch.where(d > 0, d, torch.zeros_like(d)).mean()", BACKWARD],
     ["d = ((model(x) - y) ** 2).sum(1).sqrt()", "loss = d[d > 0].mean()", BACKWARD],
@@ -141,3 +142,4 @@ def test_what_a_loss_is_computed_from_alone_requires_a_gradient() -> None:
     assert rows("FAL207", IMPORTS + ONLY.format(more="")) == [5]
     assert rows("FAL207", IMPORTS + ONLY.format(more=".mul(q)").replace("labels)", "labels, q)", 1)) == []
     assert rows("FAL207", IMPORTS + ONLY.format(more=" * self.scale").replace("fit(", "fit(self, ")) == []
+    assert rows("FAL207", IMPORTS + ONLY.format(more=".mul(q(c))").replace("labels)", "labels, q)", 1)) == []
