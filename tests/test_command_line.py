@@ -124,7 +124,7 @@ def test_verbose_says_what_the_run_used(fa_lint: Lint) -> None:
     first = fa_lint("-v").stderr.splitlines()
     assert first[0].endswith("configuration: " + os.path.realpath("fa-lint.toml"))
     assert first[1:4] == [
-        "fa-lint: rules: FAL101, FAL102, FAL103",
+        "fa-lint: rules: FAL101, FAL102, FAL103, FAL104",
         "fa-lint: 1 file to lint, 0 more read for links",
         f"fa-lint: cache: {os.environ['FA_LINT_CACHE_DIR']}",
     ]

@@ -215,7 +215,7 @@ def test_codes_are_prefixes_and_case_is_free() -> None:
     assert expand_codes(("ALL", "fal2", "FAL901")) == ("FAL", "FAL2", "FAL901")
     everything = {code for code, rule in registry().items() if rule.default} | set(ENGINE_CODES)
     assert Settings().codes == everything
-    assert Settings(select=("FAL1",)).codes == {"FAL101", "FAL102", "FAL103"}
+    assert Settings(select=("FAL1",)).codes == {"FAL101", "FAL102", "FAL103", "FAL104"}
     assert Settings(select=("FAL1",), ignore=("FAL10",), extend_select=("FAL103",)).codes == {"FAL103"}
     assert Settings(ignore=("FAL",)).codes == frozenset()
 
@@ -244,7 +244,7 @@ def test_a_rule_that_is_off_by_default_must_be_named(monkeypatch: pytest.MonkeyP
 def test_per_file_ignores_patterns(pattern: str, path: str, ignored: bool) -> None:
     settings = Settings(root=os.getcwd(), per_file_ignores=((pattern, ("FAL1", "FAL201")),))
     off = settings.codes - settings.codes_for(path)
-    assert off == ({"FAL101", "FAL102", "FAL103", "FAL201"} if ignored else set())
+    assert off == ({"FAL101", "FAL102", "FAL103", "FAL104", "FAL201"} if ignored else set())
     assert settings.codes_for(os.path.abspath(path)) == settings.codes_for(path)
 
 

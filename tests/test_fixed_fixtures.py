@@ -169,6 +169,27 @@ def _(module: ModuleType) -> None:
     same(module.mean_gradient_norm(x), length.mean())
 
 
+@scenario("gradient_penalty")
+def _(module: ModuleType) -> None:
+    factors = rows_of(3, 4, 4)
+
+    def critic(x: torch.Tensor) -> torch.Tensor:
+        return (x * factors[:, : x.shape[-1]]).flatten(1).sum(1) if x.ndim == 4 else (x * factors[0, 0]).sum(1)
+
+    real, fake = rows_of(5, 3, 4, 4), rows_of(5, 3, 4, 4)
+    want = (factors.square().sum().sqrt() - 1) ** 2
+    same(module.per_pixel(critic, real, fake), 10 * want)
+    same(module.per_pixel_one_sided(critic, real), want)
+    same(module.whole_batch(critic, rows_of(5, 4), rows_of(5, 4)), (factors[0, 0].square().sum().sqrt() - 1) ** 2)
+    images = torch.randn(5, 3, 8, 8)
+    torch.manual_seed(1)
+    got = module.penalty_of_a_known_critic(images)
+    torch.manual_seed(1)
+    score = module.Critic()(images).sum()
+    lengths = torch.autograd.grad(score, images)[0].square().sum((1, 2, 3)).sqrt()
+    same(got, ((lengths - 1) ** 2).mean())
+
+
 @scenario("clamped_cosine")
 def _(module: ModuleType) -> None:
     layer, x, credit = torch.nn.Linear(8, 4).double(), rows_of(5, 8), rows_of(5, 4)

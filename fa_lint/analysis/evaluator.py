@@ -326,6 +326,8 @@ class Evaluator:
         site = self.site(frame, node)
         found: list[t.Alternative] = []
         for a, b, tags in t.both(left, right):
+            if any(isinstance(side, t.Constant) and side.value is None for side in (a, b)):
+                continue  # Python raises there
             if op in "*@/":
                 a, b = self.members.copied(frame, node, a), self.members.copied(frame, node, b)
             term: t.Term = t.Unknown()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
-__all__ = ["carries_no_gradient"]
+__all__ = ["carries_no_gradient", "cuts"]
 
 _MODES = {
     f"torch.{place}{name}": on
@@ -17,13 +17,16 @@ _CUTS = frozenset({"detach", "detach_", "item", "tolist", "numpy"})
 
 def carries_no_gradient(node: ir.Node, facts: ModuleFacts) -> bool:
     """Return True if no gradient flows from ``node`` into what it is computed from."""
+    return cuts(node, facts) or (isinstance(node, ir.Call | ir.Binary) and _mode(node, facts) is False)
+
+
+def cuts(node: ir.Node, facts: ModuleFacts) -> bool:
+    """Return True for ``x.detach()``, ``x.item()``, ``x.data``: the mode apart, and without a look around the node."""
     match node:
         case ir.Call(func=ir.Attr(attr=attr) as func) if attr in _CUTS and facts.qualified(func) is None:
             return True
         case ir.Attr(attr="data" | "shape" | "device" | "dtype"):
             return True
-        case ir.Call() | ir.Binary():
-            return _mode(node, facts) is False
     return False
 
 

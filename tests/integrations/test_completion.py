@@ -28,7 +28,7 @@ def test_commands_and_the_options_of_check() -> None:
 
 
 def test_codes() -> None:
-    assert _offered(["explain"], "fal10") == ["FAL101", "FAL102", "FAL103"]
+    assert _offered(["explain"], "fal10") == ["FAL101", "FAL102", "FAL103", "FAL104"]
     assert _offered(["check", "--select"], "FAL90") == ["FAL900", "FAL901"]
     assert _offered(["check", "--output-format"], "js") == ["json", "jsonl"]
 
@@ -51,7 +51,7 @@ def test_the_script_of_each_shell(shell: str) -> None:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (("explain", "FAL20"), ["FAL201", "FAL202", "FAL203", "FAL204", "FAL205"]),
+        (("explain", "FAL20"), ["FAL201", "FAL202", "FAL203", "FAL204", "FAL205", "FAL207"]),
         (("ex",), ["explain"]),
         (("src",), []),
     ],
