@@ -11,6 +11,7 @@ from fa_lint.analysis.frames import Frame
 from fa_lint.analysis.interest import SUBJECT, interesting
 from fa_lint.analysis.program import Module, Program
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["Made", "Values", "values_of"]
@@ -56,6 +57,12 @@ class Values:
     def of(self, node: ir.Expr) -> t.Alternatives:
         """Return the values of an expression of this module, with the arguments of its function unbound."""
         return self.evaluator.of(self._frame(node), node)
+
+    def as_called(self, function: ir.FunctionDef, node: ir.Expr) -> list[t.Alternatives]:
+        """Return the values of an expression of a function, one for each way in which this module calls it."""
+        for call in self.module.facts.derived(Calls).callers(function):
+            self.of(call)
+        return [self.evaluator.of(f, node) for f in list(self.evaluator.frames) if f.node is function and f.calls]
 
     def may_hold_cosine(self, node: ir.Node) -> bool:
         """Return True where a function makes a cosine or calls one that does."""
