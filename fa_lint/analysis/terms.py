@@ -179,11 +179,11 @@ class Monomial:
     floors: tuple[tuple[Floor, int], ...] = ()
     inexact: bool = False
     clamped: bool = False
-    # The upper bound of the clamp, where it is a known number.
-    limit: float | None = None
     # Where the inner product is taken, and how many samples or layers stay apart in it.
     dot_site: Site | None = None
     label: str = ""
+    # The upper bound of the clamp, where it is a known number.
+    limit: float | None = None
 
     @property
     def is_cosine(self) -> bool:

@@ -25,8 +25,8 @@ class AcosAtTheBoundary(Rule):
     ## What it does
     Flags `acos` (`asin`) of a cosine that is clamped at exactly 1, where the angle is differentiated: it flows into
     `backward()`, `autograd.grad`, `jax.grad`, or a function or module named after a loss returns it. Also for the inner
-    product of quaternions and `(tr(RᵀS) - 1) / 2`, through names and helpers, `clip`, `minimum` and `safe_cosine`. Silent
-    under `no_grad`, behind `detach()` and `item()`, on NumPy, and where the bound lies inside, known or not.
+    product of quaternions and `(tr(RᵀS) - 1) / 2`, through names and helpers, `clip` and `minimum`. Silent under
+    `no_grad`, behind `detach()` and `item()`, on NumPy, where the bound lies inside, known or not, and on `safe_cosine`.
 
     ## Why is this bad
     The derivative of `acos` is −1/√(1 − c²): −inf at 1, and a clamp gives 0 beyond it. Through the norms −inf times 0 is
@@ -75,7 +75,7 @@ class AcosAtTheBoundary(Rule):
     fixable = "unsafe"
     gate = (
         occurs(b"acos", b"arccos", b"asin", b"arcsin"),
-        occurs(b"clamp", b"clip", b"min", b"safe_cosine"),
+        occurs(b"clamp", b"clip", b"min"),
         occurs(b"backward", b"grad", b"loss", b"Loss", b"training_step", b"criterion", b"Criterion"),
     )
 
@@ -92,6 +92,7 @@ class AcosAtTheBoundary(Rule):
         "import torch\n@torch.no_grad()\ndef loss(a, b): return torch.acos(torch.cosine_similarity(a, b).clamp(-1, 1))",
         "import torch\ndef angle(a, b): return torch.acos(torch.cosine_similarity(a, b).clamp(-1, 1))",
         "import torch\ndef loss(a, b): return torch.acos(torch.cosine_similarity(a, b).clamp(-1 + 1e-6, 1 - 1e-6))",
+        "import torch\nfrom fa_lint_runtime import safe_cosine\ndef loss(a, b): return torch.acos(safe_cosine(a, b))",
         "import torch\ndef loss(a, b, eps): return torch.acos(torch.cosine_similarity(a, b).clamp(-1 + eps, 1 - eps))",
         "import torch\ndef f(a, b, loss):\n    c = torch.cosine_similarity(a, b).clamp(-1, 1)\n"
         "    print(torch.acos(c).mean().item())\n    loss.backward()",
@@ -183,7 +184,7 @@ def _is_clamped_at_one(term: t.Term) -> bool:
         return False
     if any(floor.kind == "add" and (floor.size is None or floor.size > _FELT) for floor in term.floors_below):
         return False
-    return term.limit == 1 or (term.is_cosine and term.label == "safe_cosine" and term.limit is None)
+    return term.limit == 1 and term.label != "safe_cosine"  # whose own gradient is 0 there
 
 
 def _is_apart(argument: ir.Expr, values: Values, facts: ModuleFacts) -> bool:
