@@ -583,6 +583,13 @@ class Calls:
             return t.single(said)
         return t.single(self._ev.source(given.frame, given.node, t.Role.HIDDEN, "values of order one"))
 
+    def linear(self, given: _Given) -> t.Alternatives:
+        """``F.linear`` of two unit vectors is their cosine."""
+        found = t.one(self._pairs(replace(given, values={"other": given["weight"]}), lambda a, b: t.dot(a, b, given.site)))
+        if not given["bias"] and isinstance(found, t.Monomial) and found.is_cosine:
+            return t.single(found)
+        return self.hidden(given)
+
     def number(self, given: _Given) -> t.Alternatives:
         return t.single(t.Scalar())
 
@@ -757,6 +764,7 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "gradient": Calls.gradient,
     "hidden": Calls.hidden,
     "items": Calls.items,
+    "linear": Calls.linear,
     "map": Calls.map,
     "maximum": Calls.maximum,
     "mean": Calls.mean,

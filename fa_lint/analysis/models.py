@@ -13,7 +13,7 @@ __all__ = ["BUILTINS", "FUNCTIONS", "METHODS", "Operation", "Row"]
 
 Operation = Literal[
     "absolute", "add", "angle", "arcsine", "cat", "chain", "clamp", "content", "copy", "cosine", "cosine_module", "dictionary", "distance",
-    "divide", "dot", "draw", "einsum", "element", "enumerate", "first", "full", "gradient", "hidden", "items", "keys", "map",
+    "divide", "dot", "draw", "einsum", "element", "enumerate", "first", "full", "gradient", "hidden", "items", "keys", "linear", "map",
     "maximum", "mean", "minimum", "multiply", "negate", "norm", "normalize", "number", "ones", "parameters", "partial",
     "power", "range", "rank", "reciprocal", "repair", "reverse_root", "root", "same", "sign", "square", "subtract", "sum",
     "trace", "transform", "unit", "values", "view", "where", "zeros", "zip",
@@ -88,6 +88,7 @@ FUNCTIONS: dict[str, Row] = dict(
         *_everywhere("same", "flatten ravel reshape clone squeeze unsqueeze asarray array as_tensor tensor copy from_numpy", "input"),
         *_everywhere("same", "rad2deg deg2rad degrees atleast_1d real float64 float32", "input"),
         *_rows("same", "math.degrees math.fabs jax.device_get jax.lax.stop_gradient", "x"),
+        *_rows("same", "torch.autograd.Variable", "data"),
         *_rows("copy", "copy.copy copy.deepcopy", "x"),
         *_everywhere("view", "transpose permute swapaxes movedim moveaxis t narrow index_select masked_select roll flip diagonal diag", "input"),
         *_everywhere("trace", "trace", "input"),
@@ -105,7 +106,8 @@ FUNCTIONS: dict[str, Row] = dict(
         *_rows("chain", "itertools.chain"),
         *_rows("partial", "functools.partial"),
         *_rows("hidden", "torch.nn.functional.softmax torch.softmax torch.sigmoid torch.nn.functional.one_hot torch.tanh"),
-        *_rows("hidden", "torch.relu torch.nn.functional.relu torch.nn.functional.linear torch.nn.functional.gelu"),
+        *_rows("linear", "torch.nn.functional.linear", "input weight bias"),
+        *_rows("hidden", "torch.relu torch.nn.functional.relu torch.nn.functional.gelu"),
         *_rows("hidden", "torch.nn.functional.layer_norm torch.nn.functional.embedding torch.nn.functional.interpolate"),
     ]
 )  # fmt: skip

@@ -435,6 +435,8 @@ def _unlimited(term: Term) -> Term:
     """Return a term whose clamp no longer ends where it did."""
     if isinstance(term, Aggregate) and term.limited:
         return Scalar()
+    if isinstance(term, Vector) and term.name == ONES:
+        return replace(term, name="")
     return replace(term, limit=None) if isinstance(term, Monomial) and term.limit is not None else term
 
 

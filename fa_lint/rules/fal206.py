@@ -192,6 +192,8 @@ def _is_apart(argument: ir.Expr, values: Values, facts: ModuleFacts) -> bool:
     for node in slice_of(argument, facts).nodes:
         if isinstance(node, ir.Compare):
             for side in (node.left, *node.comparators):
+                if any(isinstance(x, ir.Const) and x.value == 0 for x in (node.left, *node.comparators)):
+                    continue  # a test of the sign
                 if any(isinstance(x, t.Monomial | t.Aggregate) and _vectors(x) == () for x, _ in values.of(side)):
                     return True
     return False

@@ -22,6 +22,10 @@ BOUNDED = [
     "loss = torch.acos(torch.min(cos.abs(), torch.tensor(1.0))).mean()",
     "loss = (2 * torch.acos(cos.abs().clamp_max(1))).mean()",
     "loss = (math.pi / 2 - torch.asin(cos.clamp(-1, 1))).mean()",
+    "cos = F.linear(F.normalize(model(x)), F.normalize(y))\n    loss = torch.acos(cos.clamp(-1, 1)).mean()",
+    "cos = torch.where(cos < 0, -cos, cos)\n    loss = torch.acos(cos.clamp(-1, 1)).mean()",
+    "cos = torch.min(cos, torch.autograd.Variable(torch.ones(8).cuda()))\n    cos = torch.max(cos, -torch.ones(8).cuda())\n    loss = torch.acos(cos).mean()",
+    "loss = torch.acos((0.5 * ((x * model(x)).sum(dim=(-2, -1)) - 1.0)).clamp_(-1, 1)).mean()",
     "losses = []\n    losses.append(torch.acos(cos.clamp(-1, 1)).mean())\n    loss = sum(losses)",
     "parts = {}\n    parts['angle'] = torch.acos(cos.clamp(-1, 1)).mean()\n    loss = F.mse_loss(x, y) + 0.1 * parts['angle']",
     "parts = {'mse': F.mse_loss(x, y), 'angle': torch.acos(cos.clamp(-1, 1)).mean()}\n    loss = sum(parts.values())",
@@ -33,6 +37,9 @@ BOUNDED = [
     "d = (model(x) * y).sum(-1)\n    loss = torch.acos((2 * d**2 - 1).clamp(-1, 1)).mean()",
 ]
 INSIDE = [
+    "loss = torch.acos(torch.min(cos, torch.ones_like(cos) * 0.9999)).mean()",
+    "loss = torch.acos(torch.min(cos, torch.ones_like(cos) - 1e-6)).mean()",
+    "loss = torch.acos(torch.minimum(cos, torch.full_like(cos, 0.9999))).mean()",
     "loss = torch.acos(cos.clamp(-1 + 1e-6, 1 - 1e-6)).mean()",
     "loss = torch.acos(cos.clamp(-0.9999, 0.9999)).mean()",
     "eps = 1e-6\n    loss = torch.acos(torch.clamp(cos, -1 + eps, 1 - eps)).mean()",
