@@ -726,7 +726,7 @@ def _limit(high: t.Term | None, before: float | None) -> float | None:
     match high:
         case None:
             return before
-        case t.Constant(value=int() | float() as value):
+        case t.Constant(value=int() | float() as value) if not isinstance(value, bool) and abs(value) < 1e3:
             return float(value)
         case t.Vector(name=t.ONES):
             return 1.0
