@@ -715,6 +715,17 @@ class Calls:
         over: t.Over = overs[0] if overs else "unknown"
         return t.single(t.Sequence(ident, t.unique(found), over=over))
 
+    def pairs(self, given: _Given) -> t.Alternatives:
+        """``combinations(x, 2)``, ``product(x, y)``: rows of one element each; the elements of one row differ."""
+        node = given.node.nid
+        ident = self._ev.identities.of("pairs", given.frame.number, node)
+        picked = given.positional if given.name.endswith("product") else 2 * given.positional[:1]
+        items = tuple(
+            t.unique(a for term, _ in values for a in self._ev.element(term, "pick", number, given.frame.number, node))
+            for number, values in enumerate(picked)
+        )
+        return t.single(t.Sequence(ident, t.single(t.Sequence(ident, items=items))))
+
     def chain(self, given: _Given) -> t.Alternatives:
         ident = self._ev.identities.of("chain", given.frame.number, given.node.nid)
         element = t.unique(x for values in given.positional for term, _ in values for x in self._whole(term))
@@ -775,6 +786,7 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "normalize": Calls.normalize,
     "number": Calls.number,
     "ones": Calls.ones,
+    "pairs": Calls.pairs,
     "parameters": Calls.parameters,
     "partial": Calls.partial,
     "power": Calls.power,

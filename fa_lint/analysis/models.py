@@ -14,7 +14,7 @@ __all__ = ["BUILTINS", "FUNCTIONS", "METHODS", "Operation", "Row"]
 Operation = Literal[
     "absolute", "add", "angle", "arcsine", "cat", "chain", "clamp", "content", "copy", "cosine", "cosine_module", "dictionary", "distance",
     "divide", "dot", "draw", "einsum", "element", "enumerate", "first", "full", "gradient", "hidden", "items", "keys", "linear", "map",
-    "maximum", "mean", "minimum", "multiply", "negate", "norm", "normalize", "number", "ones", "parameters", "partial",
+    "maximum", "mean", "minimum", "multiply", "negate", "norm", "normalize", "number", "ones", "pairs", "parameters", "partial",
     "power", "range", "rank", "reciprocal", "repair", "reverse_root", "root", "same", "sign", "square", "subtract", "sum",
     "trace", "transform", "unit", "values", "view", "where", "zeros", "zip",
 ]  # fmt: skip
@@ -104,6 +104,7 @@ FUNCTIONS: dict[str, Row] = dict(
         *_rows("draw", "numpy.random.randn numpy.random.rand numpy.random.normal", "input"),
         *_everywhere("number", "std var numel", "input"),
         *_rows("chain", "itertools.chain"),
+        *_rows("pairs", "itertools.combinations itertools.permutations itertools.product"),
         *_rows("partial", "functools.partial"),
         *_rows("hidden", "torch.nn.functional.softmax torch.softmax torch.sigmoid torch.nn.functional.one_hot torch.tanh"),
         *_rows("linear", "torch.nn.functional.linear", "input weight bias"),

@@ -60,9 +60,13 @@ class Values:
 
     def as_called(self, function: ir.FunctionDef, node: ir.Expr) -> list[t.Alternatives]:
         """Return the values of an expression of a function, one for each way in which this module calls it."""
+        return [self.evaluator.of(frame, node) for frame in self.frames_of(function)]
+
+    def frames_of(self, function: ir.FunctionDef) -> list[Frame]:
+        """Return the frames of a function as the calls of this module bind its arguments."""
         for call in self.module.facts.derived(Calls).callers(function):
             self.of(call)
-        return [self.evaluator.of(f, node) for f in list(self.evaluator.frames) if f.node is function and f.calls]
+        return [frame for frame in self.evaluator.frames if frame.node is function and frame.calls]
 
     def may_hold_cosine(self, node: ir.Node) -> bool:
         """Return True where a function makes a cosine or calls one that does."""
