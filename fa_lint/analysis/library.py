@@ -585,7 +585,9 @@ class Calls:
 
     def linear(self, given: _Given) -> t.Alternatives:
         """``F.linear`` of two unit vectors is their cosine."""
-        found = t.one(self._pairs(replace(given, values={"other": given["weight"]}), lambda a, b: t.dot(a, b, given.site)))
+        found = t.one(
+            self._pairs(replace(given, values={"other": given["weight"]}), lambda a, b: t.dot(a, b, given.site))
+        )
         if not given["bias"] and isinstance(found, t.Monomial) and found.is_cosine:
             return t.single(found)
         return self.hidden(given)

@@ -189,7 +189,9 @@ def _vectors(term: t.Sequence | t.Mapping) -> Iterator[int]:
 def _enumerated(node: ir.Expr | None, facts: ModuleFacts) -> ir.Expr | None:
     """``x`` of ``enumerate(x)``, ``x.items()`` and ``x.values()``."""
     match node:
-        case ir.Call(func=ir.Name(id="enumerate" | "list" | "tuple" | "reversed" | "sorted" | "tqdm"), args=[first, *_]):
+        case ir.Call(
+            func=ir.Name(id="enumerate" | "list" | "tuple" | "reversed" | "sorted" | "tqdm"), args=[first, *_]
+        ):
             return first.value
         case ir.Call(func=ir.Attr(value=value, attr="items" | "values"), args=[]) if facts.qualified(value) is None:
             return value

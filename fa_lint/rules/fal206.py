@@ -162,13 +162,8 @@ def _ways(call: ir.Call, argument: ir.Expr, values: Values) -> Iterator[t.Altern
     terms = values.of(argument)
     yield terms
     function = values.module.facts.names.enclosing_function(call)
-    vectors = [v for term, _ in terms for v in _vectors(term)]
-    if function is not None and any(vector.argument for vector in vectors):
+    if function is not None and any(isinstance(term, t.Vector) and term.argument for term, _ in terms):
         yield from values.as_called(function, argument)
-
-
-def _vectors(term: t.Term) -> tuple[t.Vector, ...]:
-    return (term,) if isinstance(term, t.Vector) else term.vectors if isinstance(term, t.Monomial) else ()
 
 
 def _reaches_one(terms: t.Alternatives) -> bool:
@@ -194,7 +189,9 @@ def _is_apart(argument: ir.Expr, values: Values, facts: ModuleFacts) -> bool:
             for side in (node.left, *node.comparators):
                 if any(isinstance(x, ir.Const) and x.value == 0 for x in (node.left, *node.comparators)):
                     continue  # a test of the sign
-                if any(isinstance(x, t.Monomial | t.Aggregate) and _vectors(x) == () for x, _ in values.of(side)):
+                if any(
+                    isinstance(x, t.Aggregate) or (isinstance(x, t.Monomial) and x.dots) for x, _ in values.of(side)
+                ):
                     return True
     return False
 

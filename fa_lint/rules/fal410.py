@@ -183,9 +183,7 @@ def _pairing(facts: ModuleFacts) -> dict[ir.Module | ir.FunctionDef, list[ir.Exp
     return {owners[nid]: nodes[nid][::-1] for nid in sorted(pairing) if nid in nodes}
 
 
-def _compare(
-    frame: Frame, nodes: list[ir.Expr], picks: Picks, values: Values, found: dict[int, t.Vector]
-) -> None:
+def _compare(frame: Frame, nodes: list[ir.Expr], picks: Picks, values: Values, found: dict[int, t.Vector]) -> None:
     """Add the innermost comparisons of two entries of one list of parameters' gradients."""
     outer: set[int] = set()
     names = frame.module.facts.names

@@ -34,8 +34,8 @@ _NO_LOSS = frozenset(
 _KNOWN = frozenset("gt target targets tgt true truth label labels ref reference".split())
 # What they give has no gradient.
 _CUTS = frozenset(
-    "argmax argmin argsort sign sgn round floor ceil long int bool isnan isinf isfinite any all numel size dim eq ne gt lt "
-    "ge le nonzero count_nonzero histc bincount searchsorted bucketize unique allclose isclose equal is_tensor no_grad".split()
+    "argmax argmin argsort sign sgn round floor ceil long int bool isnan isinf isfinite any all numel size dim eq ne "
+    "gt lt ge le nonzero count_nonzero histc bincount searchsorted bucketize unique allclose isclose equal is_tensor".split()
 )
 _NUMBERS = frozenset("float int bool str len print repr round format isinstance type id hash range any all".split())
 _JOINS = frozenset("stack cat concat concatenate hstack vstack sum mean asarray array".split())
@@ -154,7 +154,7 @@ class Differentiated:
             yield from self._taken(call, [call.args[0].value], path, up)
         elif attr not in _CUTS and attr != "keys":
             # A method of an array whose entries hold the value.
-            yield call, () if path and not isinstance(path[0], str) or path == (_ANY,) else path, up
+            yield call, () if path and (path == (_ANY,) or not isinstance(path[0], str)) else path, up
 
     def _taken(self, node: ir.Expr, index: list[ir.Expr], path: _Path, up: bool) -> Iterator[_Place]:
         key = _constant(index[0]) if len(index) == 1 else _ANY

@@ -134,5 +134,8 @@ def test_a_helper_is_reported_where_it_is_given_one_entry_a_parameter() -> None:
 
 
 def test_a_long_function_is_answered_in_time() -> None:
-    body = "".join(f"    for a in xs{n}:\n        for b in xs{n}:\n            out.append(cosine(a.grad, b.grad))\n" for n in range(200))
+    body = "".join(
+        f"    for a in xs{n}:\n        for b in xs{n}:\n            out.append(cosine(a.grad, b.grad))\n"
+        for n in range(200)
+    )
     assert rows("FAL410", f"{HEAD}{COSINE}def f(params, out):\n{body}    return out\n") == []
