@@ -56,7 +56,11 @@ class Picks:
                         return None
                     arg = call.args[min(which, len(call.args) - 1)] if self._is_product(call, home) else call.args[0]
                     return self._taken(home, self._ev.of(home, arg.value), base, key[2:], arg.value)
-                case ("element", int(base), "index", "slice", *_) | ("view", int(base), *_):
+                case (
+                    ("element", int(base), "index", "slice", *_)
+                    | ("element", int(base), "view", *_)
+                    | ("view", int(base), *_)
+                ):
                     ident = base  # a part of the same vector
                 case ("element", int(base), "index", int(number), int(place)) if self._is_slice(number, place):
                     ident = base
@@ -71,6 +75,27 @@ class Picks:
                 case _:
                     return None
         return None
+
+    def are_rows(self, first: int, second: int) -> bool:
+        """Return True for a matrix with a row for each parameter, and its transpose."""
+        base = self._viewed(first)
+        if first == second or base != self._viewed(second):
+            return False
+        match self._ev.identities.key(base):
+            case ("joined", int(inner)):
+                base = inner
+            case ("attribute", int(owner), "grad", *_) if self._ev.identities.key(owner)[0] != "parameters of":
+                return False
+            case ("element", *_):
+                return False
+        return self._is_of_parameters(base)
+
+    def _viewed(self, ident: int) -> int:
+        """Return what a vector is a view of, as a whole."""
+        match self._ev.identities.key(ident):
+            case ("element", int(base), "view", *_) | ("view", int(base), *_):
+                return base
+        return ident
 
     def _is_slice(self, number: int, place: int) -> bool:
         node = self._ev.frames[number].module.facts.node(place)

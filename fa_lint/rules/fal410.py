@@ -11,6 +11,7 @@ from fa_lint.rules._picks import Picks
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.slices import slice_of
 
 __all__ = ["CrossParameterComparison"]
 
@@ -71,7 +72,7 @@ class CrossParameterComparison(Rule):
     gate = (
         occurs(b"grad"),
         occurs(b"param"),
-        occurs(b"for ", b"combinations", b"permutations", b"grads[0]"),
+        occurs(b"for ", b"combinations", b"permutations", b"[0]", b"stack("),
         occurs(b"cosine", b"Cosine", b"norm", b"dot", b"sum", b"@", b"inner", b"mm(", b"matmul"),
     )
 
@@ -176,7 +177,7 @@ def _pairing(facts: ModuleFacts) -> dict[ir.Module | ir.FunctionDef, list[ir.Exp
                     pairing.add(owner.nid)
             case ir.Subscript(index=[ir.Const(value=int())]):
                 pairing.add(owner.nid)
-            case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name)) if name in _PAIRS:
+            case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name)) if name in _PAIRS or name.endswith("stack"):
                 pairing.add(owner.nid)
         if isinstance(node, ir.Call | ir.Compare) or (isinstance(node, ir.Binary) and node.op in ("/", "@")):
             nodes.setdefault(owner.nid, []).append(node)
@@ -195,10 +196,16 @@ def _compare(frame: Frame, nodes: list[ir.Expr], picks: Picks, values: Values, f
             if not (a.role is b.role is t.Role.GRADIENT and a.computed and b.computed):
                 continue
             first, second = picks.of(a.ident, frame), picks.of(b.ident, frame)
-            if first and second and first.container == second.container and first.key != second.key:
+            apart = first and second and first.container == second.container and first.key != second.key
+            if apart or (picks.are_rows(a.ident, b.ident) and _stacks(node, frame.module.facts)):
                 found[node.nid] = a
                 outer |= {above.nid for above in names.ancestors(node)}
                 break
+
+
+def _stacks(node: ir.Expr, facts: ModuleFacts) -> bool:
+    """Return True where a value is computed from vectors stacked as rows."""
+    return any((facts.qualified(c.func) or "").endswith(("stack", "vstack")) for c in slice_of(node, facts).calls)
 
 
 def _measured(node: ir.Expr, frame: Frame, values: Values) -> Iterator[t.Monomial]:

@@ -35,7 +35,7 @@ _KNOWN = frozenset("gt target targets tgt true truth label labels ref reference"
 # What they give has no gradient.
 _CUTS = frozenset(
     "argmax argmin argsort sign sgn round floor ceil long int bool isnan isinf isfinite any all numel size dim eq ne "
-    "gt lt ge le nonzero count_nonzero histc bincount searchsorted bucketize unique allclose isclose equal is_tensor".split()
+    "gt lt ge le nonzero count_nonzero histc bincount searchsorted bucketize unique allclose isclose equal".split()
 )
 _NUMBERS = frozenset("float int bool str len print repr round format isinstance type id hash range any all".split())
 _JOINS = frozenset("stack cat concat concatenate hstack vstack sum mean asarray array".split())

@@ -64,6 +64,9 @@ PARAMETERS = [
     "loss.backward()\n    for p, q in combinations(model.parameters(), 2):\n        out.append(cosine(p.grad.view(-1), q.grad.view(-1)))",
     "loss.backward()\n    ps = list(model.parameters())\n    for i in ks:\n        for j in ks:\n"
     "            out.append(cosine(ps[i].grad.flatten(), ps[j].grad.flatten()))",
+    "loss.backward()\n    G = torch.stack([p.grad.flatten() for p in model.parameters()])\n    G = F.normalize(G, dim=1)\n    return G @ G.T",
+    "G = torch.stack([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])\n"
+    "    G = G / G.norm(dim=1, keepdim=True)\n    return torch.mm(G, G.t())",
     "loss.backward()\n    named = dict(model.named_parameters())\n    for (n, p), (m, q) in combinations(named.items(), 2):\n"
     "        out.append(cosine(p.grad.flatten(), q.grad.flatten()))",
 ]
@@ -99,6 +102,12 @@ def test_one_entry_a_task_sample_or_row_is_silent(make: str, compare: str) -> No
 
 
 SAME = [
+    "G = torch.stack([torch.cat([g.flatten() for g in torch.autograd.grad(x, params)]) for x in losses])\n"
+    "    G = F.normalize(G, dim=1)\n    return G @ G.T",
+    "rows = []\n    for x in losses:\n        x.backward()\n        rows.append(torch.cat([p.grad.flatten() for p in params]))\n"
+    "    G = F.normalize(torch.stack(rows), dim=1)\n    return G @ G.T",
+    "loss.backward()\n    for p in params:\n        G = F.normalize(p.grad, dim=1)\n        out.append(G @ G.T)\n    return torch.stack(out)",
+    "G = F.normalize(torch.autograd.grad(loss, params)[0], dim=1)\n    return torch.stack([G @ G.T])",
     "loss.backward()\n    for a, b in zip(model.parameters(), params):\n        out.append(cosine(a.grad.flatten(), b.grad.flatten()))",
     "loss.backward()\n    grads = [p.grad.flatten() for p in params]\n    return [cosine(a, b) for a, b in zip(grads, grads)]",
     "first = torch.autograd.grad(losses[0], params)\n    second = torch.autograd.grad(losses[1], params)\n"
