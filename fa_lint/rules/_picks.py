@@ -14,7 +14,7 @@ from fa_lint.semantics.words import words
 
 __all__ = ["Pick", "Picks"]
 
-_PARAMETERS = frozenset("param params parameter parameters".split())
+_PARAMETERS = frozenset("param params parameter parameters heads".split())
 _SHALLOW = 12
 
 
@@ -70,7 +70,7 @@ class Picks:
                         if found is not None:
                             return found
                     return None
-                case ("attribute", int(base), "grad", *_) | ("running", _, _, _, int(base)):
+                case ("attribute", int(base), "grad" | "weight" | "bias", *_) | ("running", _, _, _, int(base)):
                     ident = base
                 case _:
                     return None
@@ -111,8 +111,8 @@ class Picks:
             for node in ir.walk(frame.node):
                 if isinstance(node, ir.Subscript):
                     for term, _ in self._ev.of(frame, node):
-                        if isinstance(term, t.Vector):
-                            found.setdefault(term.ident, []).append(self._ev.of(frame, node.value))
+                        for vector in _vector(term):
+                            found.setdefault(vector.ident, []).append(self._ev.of(frame, node.value))
             self._subscripts[frame.number] = found
         return self._subscripts[frame.number]
 
@@ -146,8 +146,11 @@ class Picks:
                 made = _loop_around(facts.node(place), facts) == turn and _starts_beside(facts, place, turn)
             case ("stored", int(number), int(place), *_) | ("slice", int(number), int(place), *_):
                 made = False
+            case ("dict", int(number), int(place)) if turn:
+                facts = self._ev.frames[number].module.facts
+                made = _loop_around(facts.node(place), facts) == _loop_around(facts.node(turn), facts)
             case _:
-                made = turn == 0
+                made = container == base or self._ev.identities.key(base)[0] == "parameters of"
         return made and self._is_of_parameters(base)
 
     def _before_return(self, ident: int) -> int:
@@ -160,7 +163,7 @@ class Picks:
             match self._ev.identities.key(ident):
                 case ("element", _, "turn", _, int(place)):
                     return place
-                case ("attribute", int(base), "grad", *_) | ("view", int(base), *_):
+                case ("attribute", int(base), "grad" | "weight" | "bias", *_) | ("view", int(base), *_):
                     ident = base
                 case _:
                     return 0
@@ -168,14 +171,17 @@ class Picks:
 
     def _is_of_parameters(self, ident: int) -> bool:
         """Return True for the parameters of a model, and for what ``autograd.grad`` gives for them."""
+        element = True
         for _ in range(_SHALLOW):
             key = self._ev.identities.key(ident)
             match key:
                 case ("parameters of", *_):
                     return True
-                case ("element", int(base), "turn", *_) | ("attribute", int(base), "grad", *_):
-                    ident = base
-                case ("attribute", _, str(name)):
+                case ("element", int(base), "turn", *_):
+                    ident, element = base, True
+                case ("attribute", int(base), "grad", *_) | ("attribute", int(base), "weight" | "bias"):
+                    ident, element = base, False
+                case ("attribute", _, str(name)) if element:
                     return bool(set(words(name)) & _PARAMETERS)
                 case ("argument", int(number), int(place)):
                     param = self._ev.frames[number].module.facts.node(place)
@@ -205,10 +211,14 @@ def _vectors(term: t.Sequence | t.Mapping) -> Iterator[int]:
     """The identities of the vectors that a list holds, not those of lists in it."""
     items = term.items or () if isinstance(term, t.Sequence) else [item for _, item in term.items]
     for inner, _ in (*term.element, *(a for item in items for a in item)):
-        if isinstance(inner, t.Vector):
-            yield inner.ident
-        elif isinstance(inner, t.Monomial) and len(inner.vectors) == 1:
-            yield inner.vectors[0].ident
+        yield from (vector.ident for vector in _vector(inner))
+
+
+def _vector(term: t.Term) -> tuple[t.Vector, ...]:
+    """Return the vector that a term is, but for its length."""
+    if isinstance(term, t.Monomial) and len(term.vectors) == 1:
+        return term.vectors
+    return (term,) if isinstance(term, t.Vector) else ()
 
 
 def _enumerated(node: ir.Expr | None, facts: ModuleFacts) -> ir.Expr | None:

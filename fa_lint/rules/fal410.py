@@ -71,7 +71,7 @@ class CrossParameterComparison(Rule):
     runtime = "fa_lint_runtime.safe_cosine_matrix"
     gate = (
         occurs(b"grad"),
-        occurs(b"param"),
+        occurs(b"param", b"heads"),
         occurs(b"for ", b"combinations", b"permutations", b"[0]", b"stack("),
         occurs(b"cosine", b"Cosine", b"norm", b"dot", b"sum", b"@", b"inner", b"mm(", b"matmul"),
     )
@@ -225,5 +225,6 @@ def _measured(node: ir.Expr, frame: Frame, values: Values) -> Iterator[t.Monomia
                 yield term
     if not isinstance(node, ir.Compare):
         for term, _ in values.evaluator.of(frame, node):
-            if isinstance(term, t.Monomial) and term.is_cosine:
-                yield term
+            if isinstance(term, t.Monomial) and len(term.dots) == 1 and not term.vectors:
+                if [exponent for _, exponent in term.norms] == [-1, -1]:
+                    yield term

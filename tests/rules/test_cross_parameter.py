@@ -60,6 +60,13 @@ def test_one_entry_a_parameter_compared_in_loops_is_found(make: str, compare: st
 
 
 PARAMETERS = [
+    "loss.backward()\n    grads = {}\n    for n, p in model.named_parameters():\n        grads[n] = p.grad.flatten()\n"
+    "    for x, y in combinations(grads, 2):\n        out.append(cosine(grads[x], grads[y]))",
+    "loss.backward()\n    for a in model.heads:\n        for b in model.heads:\n"
+    "            out.append(cosine(a.weight.grad.flatten(), b.weight.grad.flatten()))",
+    "grads = [p.grad.flatten() for p in params]\n    norms = [g.norm() for g in grads]\n"
+    "    return [grads[i] @ grads[j] / (norms[i] * norms[j]) for i in ks for j in ks]",
+    "units = [p.grad / p.grad.norm() for p in params]\n    return [(units[i] * units[j]).sum() for i in ks for j in ks]",
     "loss.backward()\n    for a in params:\n        for b in params:\n            out.append(cosine(a.grad.flatten(), b.grad.flatten()))",
     "loss.backward()\n    for p, q in combinations(model.parameters(), 2):\n        out.append(cosine(p.grad.view(-1), q.grad.view(-1)))",
     "loss.backward()\n    ps = list(model.parameters())\n    for i in ks:\n        for j in ks:\n"
@@ -102,6 +109,11 @@ def test_one_entry_a_task_sample_or_row_is_silent(make: str, compare: str) -> No
 
 
 SAME = [
+    "grads = {}\n    for n, x in losses.items():\n        x.backward()\n        grads[n] = torch.cat([p.grad.flatten() for p in params])\n"
+    "    return {(x, y): cosine(grads[x], grads[y]) for x, y in combinations(grads, 2)}",
+    "task = {}\n    for n, x in losses.items():\n        x.backward()\n        task[n] = {m: p.grad.clone() for m, p in model.named_parameters()}\n"
+    "    return [cosine(task[x][m].flatten(), task[y][m].flatten()) for x, y in combinations(task, 2) for m in task[x]]",
+    "for a in ks:\n        for b in ks:\n            out.append(cosine(a.head.weight.grad.flatten(), b.head.weight.grad.flatten()))",
     "G = torch.stack([torch.cat([g.flatten() for g in torch.autograd.grad(x, params)]) for x in losses])\n"
     "    G = F.normalize(G, dim=1)\n    return G @ G.T",
     "rows = []\n    for x in losses:\n        x.backward()\n        rows.append(torch.cat([p.grad.flatten() for p in params]))\n"
