@@ -9,13 +9,15 @@ from fa_lint.analysis import terms as t
 from fa_lint.analysis.frames import Frame
 from fa_lint.analysis.values import Values
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.words import words
 
-__all__ = ["Pick", "Picks"]
+__all__ = ["Pick", "Picks", "is_given_gradients", "pairing", "speaks"]
 
 _PARAMETERS = frozenset("param params parameter parameters heads".split())
 _SHALLOW = 12
+_PAIRS = frozenset({"combinations", "permutations", "product"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,3 +254,39 @@ def _starts_beside(facts: ModuleFacts, append: int, loop: int) -> bool:
     starts = [b.node for b in facts.names.reaching(call.func.value) if b.how == "value"]
     around = _loop_around(facts.node(loop), facts)
     return bool(starts) and all(_loop_around(node, facts) == around for node in starts)
+
+
+def speaks(function: ir.Module | ir.FunctionDef, facts: ModuleFacts) -> bool:
+    """Return True where a function mentions gradients."""
+    return isinstance(function, ir.Module) or "grad" in facts.source(function)
+
+
+def is_given_gradients(function: ir.FunctionDef, facts: ModuleFacts) -> bool:
+    """Return True where a caller of a function mentions gradients."""
+    callers = facts.derived(Calls).callers(function)
+    return any(speaks(facts.names.enclosing_function(call) or facts.module, facts) for call in callers)
+
+
+def pairing(facts: ModuleFacts) -> dict[ir.Module | ir.FunctionDef, list[ir.Expr]]:
+    """The functions that take two elements of something, and their products and calls, last first."""
+    pairing: set[int] = set()
+    nodes: dict[int, list[ir.Expr]] = {}
+    owners: dict[int, ir.Module | ir.FunctionDef] = {}
+    for node in facts.nodes():
+        owner = facts.names.enclosing_function(node) or facts.module
+        owners[owner.nid] = owner
+        match node:
+            case ir.For() | ir.Clause():
+                inner = isinstance(node, ir.Clause) and node.inner is not None
+                above = (n for n in facts.names.ancestors(node) if n is not facts.names.parent(node))
+                if inner or any(isinstance(n, ir.For | ir.Comprehension) for n in above):
+                    pairing.add(owner.nid)
+            case ir.Subscript(value=ir.Name(id=name) | ir.Attr(attr=name), index=[ir.Const(value=int())]) if (
+                "grad" in name
+            ):
+                pairing.add(owner.nid)
+            case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name)) if name in _PAIRS or name.endswith("stack"):
+                pairing.add(owner.nid)
+        if isinstance(node, ir.Call | ir.Compare) or (isinstance(node, ir.Binary) and node.op in ("/", "@")):
+            nodes.setdefault(owner.nid, []).append(node)
+    return {owners[nid]: nodes[nid][::-1] for nid in sorted(pairing) if nid in nodes}

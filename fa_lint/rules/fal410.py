@@ -7,15 +7,13 @@ from fa_lint.analysis.frames import Frame
 from fa_lint.analysis.values import Values, values_of
 from fa_lint.findings import Finding, Level
 from fa_lint.rules._elsewhere import related_steps
-from fa_lint.rules._picks import Picks
+from fa_lint.rules._picks import Picks, is_given_gradients, pairing, speaks
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.slices import slice_of
 
 __all__ = ["CrossParameterComparison"]
-
-_PAIRS = frozenset({"combinations", "permutations", "product"})
 
 
 class CrossParameterComparison(Rule):
@@ -70,9 +68,8 @@ class CrossParameterComparison(Rule):
     pitfall = "P7"
     runtime = "fa_lint_runtime.safe_cosine_matrix"
     gate = (
-        occurs(b"grad"),
+        occurs(b"grad", patterns=(rb"\.grad\b", rb"import grad\b")),
         occurs(b"param", b"heads"),
-        occurs(b"for ", b"combinations", b"permutations", b"[0]", b"stack("),
         occurs(b"cosine", b"Cosine", b"norm", b"dot", b"sum", b"@", b"inner", b"mm(", b"matmul"),
     )
 
@@ -140,10 +137,11 @@ def losses(weights):
         values = values_of(facts)
         picks = Picks(values)
         found: dict[int, t.Vector] = {}
-        for function, nodes in _pairing(facts).items():
-            root = values.evaluator.root(values.module, function)
-            _compare(root, nodes, picks, values, found)
-            if isinstance(function, ir.FunctionDef) and function.params:
+        for function, nodes in pairing(facts).items():
+            if speaks(function, facts):
+                root = values.evaluator.root(values.module, function)
+                _compare(root, nodes, picks, values, found)
+            if isinstance(function, ir.FunctionDef) and function.params and is_given_gradients(function, facts):
                 for frame in values.frames_of(function):
                     inside: dict[int, t.Vector] = {}
                     _compare(frame, nodes, picks, values, inside)
@@ -159,29 +157,6 @@ def losses(weights):
                 computes="the cosine of vectors whose coordinates belong to different weights",
                 related=related_steps(values, vector.evidence),
             )
-
-
-def _pairing(facts: ModuleFacts) -> dict[ir.Module | ir.FunctionDef, list[ir.Expr]]:
-    """The functions that take two elements of something, and their products and calls, last first."""
-    pairing: set[int] = set()
-    nodes: dict[int, list[ir.Expr]] = {}
-    owners: dict[int, ir.Module | ir.FunctionDef] = {}
-    for node in facts.nodes():
-        owner = facts.names.enclosing_function(node) or facts.module
-        owners[owner.nid] = owner
-        match node:
-            case ir.For() | ir.Clause():
-                inner = isinstance(node, ir.Clause) and node.inner is not None
-                above = (n for n in facts.names.ancestors(node) if n is not facts.names.parent(node))
-                if inner or any(isinstance(n, ir.For | ir.Comprehension) for n in above):
-                    pairing.add(owner.nid)
-            case ir.Subscript(index=[ir.Const(value=int())]):
-                pairing.add(owner.nid)
-            case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name)) if name in _PAIRS or name.endswith("stack"):
-                pairing.add(owner.nid)
-        if isinstance(node, ir.Call | ir.Compare) or (isinstance(node, ir.Binary) and node.op in ("/", "@")):
-            nodes.setdefault(owner.nid, []).append(node)
-    return {owners[nid]: nodes[nid][::-1] for nid in sorted(pairing) if nid in nodes}
 
 
 def _compare(frame: Frame, nodes: list[ir.Expr], picks: Picks, values: Values, found: dict[int, t.Vector]) -> None:
