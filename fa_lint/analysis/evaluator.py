@@ -335,6 +335,9 @@ class Evaluator:
                 case "/" | "*" if isinstance(a, t.Aggregate) and a.how == "trace less one":
                     half = isinstance(b, t.Constant) and b.value == (2 if op == "/" else 0.5)
                     term = replace(a, how="cosine of a rotation") if half else t.Unknown()
+                case "*" if isinstance(b, t.Aggregate) and b.how == "trace less one":
+                    half = isinstance(a, t.Constant) and a.value == 0.5
+                    term = replace(b, how="cosine of a rotation") if half else t.Unknown()
                 case "*":
                     term = t.multiply(a, b)
                 case "/":
@@ -380,7 +383,11 @@ class Evaluator:
         if isinstance(a, t.Aggregate | t.Monomial) and isinstance(b, t.Constant) and b.value == 1:
             # Of a rotation: one plus twice the cosine of its angle. <R, S> is the trace of RᵀS.
             if (isinstance(a, t.Aggregate) and a.how == "trace") or (isinstance(a, t.Monomial) and a.is_inner_product):
-                return t.Aggregate("trace less one", t.Unknown(), "unknown", t.Site(0, 0))
+                limited = a.limited if isinstance(a, t.Aggregate) else a.limit == 3
+                return t.Aggregate("trace less one", t.Unknown(), "unknown", t.Site(0, 0), limited)
+            if isinstance(a, t.Monomial) and len(a.dots) == 2 and a.dots[0] == a.dots[1] and not a.vectors:
+                # Twice the squared inner product of two unit quaternions, less one.
+                return t.Aggregate("cosine of a rotation", t.Unknown(), "unknown", t.Site(0, 0))
         if isinstance(a, t.Constant) and a.value == 1 and isinstance(b, t.Monomial | t.Aggregate):
             return b  # one minus a cosine is as good as the cosine
         if isinstance(a, t.Vector) and a.lagged and isinstance(b, t.Monomial) and not b.vectors:

@@ -336,6 +336,9 @@ class Calls:
         return self._pairs(given, lambda a, b: self._or_named(given, t.dot(a, b, given.site, given.name)))
 
     def einsum(self, given: _Given) -> t.Alternatives:
+        said = t.one(given.positional[0]) if len(given.positional) == 2 else None
+        if isinstance(said, t.Constant) and isinstance(said.value, str) and _is_trace(said.value):
+            return t.single(self._ev.trace(given.frame, given.node))
         if len(given.positional) != 3:
             return ()
         left, right = given.positional[1:3]
@@ -568,9 +571,15 @@ class Calls:
 
     def _bounded(self, given: _Given, term: t.Term, low: t.Term | None, high: t.Term | None) -> t.Term:
         if isinstance(term, t.Monomial) and (term.is_cosine or term.is_squared_cosine):
-            return replace(term, clamped=True)
+            return replace(term, clamped=True, limit=_limit(high, term.limit))
         if isinstance(term, t.Aggregate):
-            return t.Scalar()
+            # What a rotation's trace, its trace less one and its cosine are at the identity.
+            ends = {"trace": 3.0, "trace less one": 2.0, "cosine of a rotation": 1.0}
+            limit = _limit(high, ends.get(term.how) if term.limited else None)
+            limited = limit is not None and limit == ends.get(term.how)
+            return replace(term, limited=True) if limited else t.Scalar()
+        if isinstance(term, t.Monomial) and (term.is_inner_product or term.is_component) and high is not None:
+            return replace(term, limit=_limit(high, None))
         if isinstance(low, t.Constant) and isinstance(low.value, int | float) and not isinstance(low.value, bool):
             if 0 < low.value <= 1e-2:
                 return t.floored(term, float(low.value), "clamp", low.site or given.site)
@@ -614,7 +623,9 @@ class Calls:
         return given["data"]
 
     def ones(self, given: _Given) -> t.Alternatives:
-        return t.single(self._ev.source(given.frame, given.node, t.Role.DRAW, "ones"))
+        vector = self._ev.source(given.frame, given.node, t.Role.DRAW, "ones")
+        vector.name = t.ONES
+        return t.single(vector)
 
     def draw(self, given: _Given) -> t.Alternatives:
         return t.single(self._ev.source(given.frame, given.node, t.Role.DRAW, f"`{given.name}` draws of order one"))
@@ -624,6 +635,15 @@ class Calls:
         if said.role is not t.Role.UNKNOWN:
             return t.single(said)
         return t.single(self._ev.source(given.frame, given.node, t.Role.HIDDEN, "values of order one"))
+
+    def linear(self, given: _Given) -> t.Alternatives:
+        """``F.linear`` of two unit vectors is their cosine."""
+        found = t.one(
+            self._pairs(replace(given, values={"other": given["weight"]}), lambda a, b: t.dot(a, b, given.site))
+        )
+        if not given["bias"] and isinstance(found, t.Monomial) and found.is_cosine:
+            return t.single(found)
+        return self.hidden(given)
 
     def number(self, given: _Given) -> t.Alternatives:
         return t.single(t.Scalar())
@@ -778,6 +798,17 @@ class Calls:
                 found += self._ev.returned(frame)
         return t.unique(found) or t.single(self._named(given.frame, given.node))
 
+    def pairs(self, given: _Given) -> t.Alternatives:
+        """``combinations(x, 2)``, ``product(x, y)``: rows of one element each; the elements of one row differ."""
+        node = given.node.nid
+        ident = self._ev.identities.of("pairs", given.frame.number, node)
+        picked = given.positional if given.name.endswith("product") else 2 * given.positional[:1]
+        items = tuple(
+            t.unique(a for term, _ in values for a in self._ev.element(term, "pick", number, given.frame.number, node))
+            for number, values in enumerate(picked)
+        )
+        return t.single(t.Sequence(ident, t.single(t.Sequence(ident, items=items))))
+
     def chain(self, given: _Given) -> t.Alternatives:
         ident = self._ev.identities.of("chain", given.frame.number, given.node.nid)
         element = t.unique(x for values in given.positional for term, _ in values for x in self._whole(term))
@@ -788,6 +819,25 @@ def _laid_out(term: t.Term, layout: tuple[object, ...]) -> t.Term:
     if not isinstance(term, t.Vector | t.Monomial):
         return term
     return t.renamed(term, lambda vector: replace(vector, layout=(*vector.layout, *layout)))
+
+
+def _limit(high: t.Term | None, before: float | None) -> float | None:
+    """Return the upper bound after a clamp at ``high``: a number, a tensor of ones, or none."""
+    match high:
+        case None:
+            return before
+        case t.Constant(value=int() | float() as value) if not isinstance(value, bool) and abs(value) < 1e3:
+            return float(value)
+        case t.Vector(name=t.ONES):
+            return 1.0
+    return None
+
+
+def _is_trace(equation: str) -> bool:
+    """Return True for ``bii->b`` and ``...ii``."""
+    operand, _, result = equation.replace(" ", "").partition("->")
+    index = operand[-1:]
+    return len(operand) > 1 and operand[-2:] == 2 * index and index.isalpha() and index not in result
 
 
 _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
@@ -814,6 +864,7 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "gradient": Calls.gradient,
     "hidden": Calls.hidden,
     "items": Calls.items,
+    "linear": Calls.linear,
     "map": Calls.map,
     "maximum": Calls.maximum,
     "mean": Calls.mean,
@@ -825,6 +876,7 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "normalize": Calls.normalize,
     "number": Calls.number,
     "ones": Calls.ones,
+    "pairs": Calls.pairs,
     "parameters": Calls.parameters,
     "partial": Calls.made_object,
     "power": Calls.power,

@@ -13,8 +13,8 @@ __all__ = ["BUILTINS", "FUNCTIONS", "METHODS", "Operation", "Row"]
 
 Operation = Literal[
     "absolute", "add", "angle", "arcsine", "cat", "chain", "clamp", "content", "copy", "cosine", "cosine_module", "dictionary", "distance",
-    "divide", "dot", "draw", "einsum", "element", "enumerate", "first", "full", "gradient", "hidden", "items", "keys", "map",
-    "maximum", "mean", "minimum", "multiply", "named_tuple", "negate", "norm", "normalize", "number", "ones", "parameters", "partial",
+    "divide", "dot", "draw", "einsum", "element", "enumerate", "first", "full", "gradient", "hidden", "items", "keys", "linear", "map",
+    "maximum", "mean", "minimum", "multiply", "named_tuple", "negate", "norm", "normalize", "number", "ones", "pairs", "parameters", "partial",
     "power", "range", "rank", "reciprocal", "repair", "reverse_root", "root", "same", "sign", "square", "subtract", "sum",
     "trace", "transform", "unit", "values", "view", "where", "zeros", "zip",
 ]  # fmt: skip
@@ -70,6 +70,7 @@ FUNCTIONS: dict[str, Row] = dict(
         *_everywhere("power", "pow power", "input exponent"),
         *_rows("power", "math.pow", "x y"),
         *_everywhere("clamp", "clamp clip clamp_min", "input min max"),
+        *_rows("clamp", "torch.clamp_max", "input max"),
         *_everywhere("maximum", "maximum fmax max", "input other"),
         *_everywhere("minimum", "minimum fmin min", "input other"),
         *_everywhere("absolute", "abs absolute", "input"),
@@ -87,6 +88,7 @@ FUNCTIONS: dict[str, Row] = dict(
         *_everywhere("same", "flatten ravel reshape clone squeeze unsqueeze asarray array as_tensor tensor copy from_numpy", "input"),
         *_everywhere("same", "rad2deg deg2rad degrees atleast_1d real float64 float32", "input"),
         *_rows("same", "math.degrees math.fabs jax.device_get jax.lax.stop_gradient", "x"),
+        *_rows("same", "torch.autograd.Variable", "data"),
         *_rows("copy", "copy.copy copy.deepcopy", "x"),
         *_everywhere("view", "transpose permute swapaxes movedim moveaxis t narrow index_select masked_select roll flip diagonal diag", "input"),
         *_everywhere("trace", "trace", "input"),
@@ -102,12 +104,14 @@ FUNCTIONS: dict[str, Row] = dict(
         *_rows("draw", "numpy.random.randn numpy.random.rand numpy.random.normal", "input"),
         *_everywhere("number", "std var numel", "input"),
         *_rows("chain", "itertools.chain"),
+        *_rows("pairs", "itertools.combinations itertools.permutations itertools.product"),
         *_rows("partial", "functools.partial"),
         *_rows("dictionary", "types.SimpleNamespace argparse.Namespace"),
         *_rows("named_tuple", "collections.namedtuple", "typename field_names"),
         *_everywhere("dot", "tensordot", "a b"),
         *_rows("hidden", "torch.nn.functional.softmax torch.softmax torch.sigmoid torch.nn.functional.one_hot torch.tanh"),
-        *_rows("hidden", "torch.relu torch.nn.functional.relu torch.nn.functional.linear torch.nn.functional.gelu"),
+        *_rows("linear", "torch.nn.functional.linear", "input weight bias"),
+        *_rows("hidden", "torch.relu torch.nn.functional.relu torch.nn.functional.gelu"),
         *_rows("hidden", "torch.nn.functional.layer_norm torch.nn.functional.embedding torch.nn.functional.interpolate"),
     ]
 )  # fmt: skip
@@ -126,6 +130,7 @@ METHODS: dict[str, Row] = dict(
         *_rows("square", "square square_", "input"),
         *_rows("power", "pow pow_", "input exponent"),
         *_rows("clamp", "clamp clamp_ clip clip_ clamp_min clamp_min_", "input min max"),
+        *_rows("clamp", "clamp_max clamp_max_", "input max"),
         *_rows("maximum", "maximum", "input other"),
         *_rows("minimum", "minimum", "input other"),
         *_rows("absolute", "abs abs_", "input"),

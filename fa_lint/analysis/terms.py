@@ -34,6 +34,7 @@ __all__ = [
     "Library",
     "Mapping",
     "Monomial",
+    "ONES",
     "Over",
     "Role",
     "Scalar",
@@ -75,6 +76,7 @@ MOST_TURNS = 4
 _DEEPEST = 3
 # Names of vectors that nobody has named: a difference may be small by construction, all layers together rarely are.
 DIFFERENCE = "a difference"
+ONES = "ones"
 WHOLE = "all layers"
 
 
@@ -185,6 +187,8 @@ class Monomial:
     # Where the inner product is taken, and how many samples or layers stay apart in it.
     dot_site: Site | None = None
     label: str = ""
+    # The upper bound of the clamp, where it is a known number.
+    limit: float | None = None
 
     @property
     def is_cosine(self) -> bool:
@@ -272,6 +276,8 @@ class Aggregate:
     of: Term
     over: Over
     site: Site
+    # The trace or cosine of a rotation, clamped at what it is where the two rotations agree.
+    limited: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -409,7 +415,7 @@ def multiply(left: Term, right: Term) -> Term:
     for term, other in ((left, right), (right, left)):
         if _is_number(term) and isinstance(other, Monomial | Vector | Accumulated | Aggregate):
             # Times a number: the direction, the norms and the floors stay.
-            return other
+            return other if isinstance(term, Constant) and term.value in (1, -1) else _unlimited(other)
     a, b = monomial(left), monomial(right)
     if a is None or b is None:
         return _numbers(left, right, lambda x, y: x * y)
@@ -428,6 +434,15 @@ def multiply(left: Term, right: Term) -> Term:
         a.dot_site or b.dot_site,
         a.label or b.label,
     )
+
+
+def _unlimited(term: Term) -> Term:
+    """Return a term whose clamp no longer ends where it did."""
+    if isinstance(term, Aggregate) and term.limited:
+        return Scalar()
+    if isinstance(term, Vector) and term.name == ONES:
+        return replace(term, name="")
+    return replace(term, limit=None) if isinstance(term, Monomial) and term.limit is not None else term
 
 
 def _floors(a: Monomial, b: Monomial) -> tuple[tuple[Floor, int], ...]:
@@ -484,7 +499,7 @@ def divide(left: Term, right: Term, site: Site) -> Term:
     if isinstance(left, Accumulated):
         return Unknown()
     if _is_number(right):
-        return left if isinstance(left, Vector | Monomial | Aggregate | Sequence) else Unknown()
+        return _unlimited(left) if isinstance(left, Vector | Monomial | Aggregate | Sequence) else Unknown()
     return multiply(left, inverse(right, site))
 
 
@@ -622,6 +637,7 @@ def key(term: Term) -> object:
                 tuple((v.ident, e) for v, e in term.norms),
                 tuple((floor.site, sign) for floor, sign in term.floors),
                 term.clamped,
+                term.limit,
                 term.inexact,
             )
     return id(term)

@@ -11,6 +11,7 @@ from fa_lint.analysis.frames import Frame
 from fa_lint.analysis.interest import SUBJECT, interesting
 from fa_lint.analysis.program import Module, Program
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["Made", "Values", "values_of"]
@@ -67,6 +68,16 @@ class Values:
     def home(self, node: ir.Node) -> Frame:
         """Return the frame of the function around a node of this module, whose arguments nobody has bound."""
         return self.evaluator.home(self.module, node)
+
+    def as_called(self, function: ir.FunctionDef, node: ir.Expr) -> list[t.Alternatives]:
+        """Return the values of an expression of a function, one for each way in which this module calls it."""
+        return [self.evaluator.of(frame, node) for frame in self.frames_of(function)]
+
+    def frames_of(self, function: ir.FunctionDef) -> list[Frame]:
+        """Return the frames of a function as the calls of this module bind its arguments."""
+        for call in self.module.facts.derived(Calls).callers(function):
+            self.of(call)
+        return [frame for frame in self.evaluator.frames if frame.node is function and frame.calls]
 
     def may_hold_cosine(self, node: ir.Node) -> bool:
         """Return True where a function makes a cosine or calls one that does."""

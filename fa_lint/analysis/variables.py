@@ -116,9 +116,11 @@ class Variables:
 
         Where nothing in the loop binds it, the definitions come back to this very join, and it is the initial value.
         """
-        if all(source == replace(join, inside=True) or source == join for source in returning):
+        if not self._is_bound_within(flow, join, returning):
             return initial
-        running = t.Vector(self._ev.identities.of("running", frame.number, join.block, join.name), lagged=True)
+        entered = [term.ident for term, _ in initial if isinstance(term, t.Vector)]
+        ident = self._ev.identities.of("running", frame.number, join.block, join.name, *entered[:1])
+        running = t.Vector(ident, lagged=True)
         if any(isinstance(term, t.Sequence | t.Mapping) for term, _ in initial):
             frame.joins[join] = initial
             turned = t.unique(a for source in returning for a in self._deeper(frame, flow, join.name, source))
@@ -135,6 +137,21 @@ class Variables:
                     if isinstance(term, t.Vector) and term is not running and term.role is not t.Role.UNKNOWN:
                         running.role, running.computed, running.evidence = term.role, term.computed, term.evidence
         return t.single(running)
+
+    def _is_bound_within(self, flow: Flow, join: Join, returning: list[Definition | Join | None]) -> bool:
+        """Return True where what comes round a loop is anything but the value that entered it."""
+        own = (join, replace(join, inside=True), replace(join, inside=False))
+        seen: set[Join] = set()
+        waiting = list(returning)
+        while waiting:
+            source = waiting.pop()
+            if source in own or source in seen:
+                continue
+            if not isinstance(source, Join):
+                return True
+            seen.add(source)
+            waiting += [inner for inner, _, _ in flow.before(source)]
+        return False
 
     def _closed(self, frame: Frame, flow: Flow, join: Join) -> t.Alternatives:
         """The value of a variable behind the loop that changes it: the initial one, or what the turns made of it."""

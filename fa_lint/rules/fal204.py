@@ -3,19 +3,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.analysis import terms as t
-from fa_lint.analysis.models import FUNCTIONS, METHODS
+from fa_lint.analysis.models import FUNCTIONS
 from fa_lint.analysis.values import values_of
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
-from fa_lint.rules._cosines import runtime_fix
-from fa_lint.rules._quotients import read_quotient
+from fa_lint.rules._arccosines import ARCCOSINES, arc_argument, safe_angle_fix
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics import ir
+from fa_lint.semantics.differentiated import Differentiated
 from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["UnclampedAcos"]
-
-_LIBRARY_COSINES = frozenset({"torch.nn.functional.cosine_similarity", "sklearn.metrics.pairwise.cosine_similarity"})
-_ARCCOSINES = frozenset({"acos", "arccos", "acos_", "arccos_"})
 
 
 class UnclampedAcos(Rule):
@@ -29,7 +26,8 @@ class UnclampedAcos(Rule):
     In float32 `cos(w, w)` exceeds 1 in about a third of random 32×64 cases (1.00000036 measured), and `acos` of that is
     NaN: the angle disappears exactly where the alignment is perfect. `F.cosine_similarity` can return more than 1 as well
     ([pytorch#78064](https://github.com/pytorch/pytorch/issues/78064)). A clamp cures the NaN but not the resolution:
-    near 1 the smallest angle that float32 `acos` can report is 3.5e-4 rad (0.02°).
+    near 1 the smallest angle that float32 `acos` can report is 3.5e-4 rad (0.02°). Where the angle is differentiated a
+    clamp at ±1 is no cure at all: the gradient is not finite at 1 (FAL206); `safe_angle` gives 0 there.
 
     ## Example
     ```python
@@ -49,7 +47,8 @@ class UnclampedAcos(Rule):
 
     ## Fix safety
     Unsafe: `safe_angle` (atan2 of the unit vectors) replaces the whole expression where it is a cosine of two values;
-    elsewhere, and with `fix-style = "torch"`, the argument is clamped. Either changes NaN into an angle.
+    elsewhere, and with `fix-style = "torch"`, the argument is clamped. Either changes NaN into an angle. Where the angle
+    flows into a loss that is differentiated, no clamp is offered.
 
     ## References
     - [torch.acos](https://docs.pytorch.org/docs/stable/generated/torch.acos.html)
@@ -107,7 +106,7 @@ class UnclampedAcos(Rule):
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         values = values_of(facts)
         for call in facts.calls:
-            found = self._argument(call, facts)
+            found = arc_argument(call, facts)
             if found is not None and _is_unclamped(values.of(found[0])):
                 argument, library = found
                 if self._clamped_in_place(argument, call, facts) or self._bounded_by_branch(call, argument, facts):
@@ -125,28 +124,23 @@ class UnclampedAcos(Rule):
                 )
 
     def _finding(self, call: ir.Call, argument: ir.Expr, library: str, facts: ModuleFacts) -> Finding:
-        acos = library.rpartition(".")[2] in _ARCCOSINES
-        clamp = self._clamp(call, argument, library, facts) if acos else None
+        acos = library.rpartition(".")[2] in ARCCOSINES
+        fix = safe_angle_fix(call, argument, library, facts) if acos else None
+        flow = facts.derived(Differentiated)
+        if library.startswith(("torch", "jax", ".")) and flow.may_have_graph(argument) and flow.by(call) is not None:
+            advice = "differentiated, a clamp at ±1 gives a non-finite gradient there; use `safe_angle`"
+            clamp = None
+        else:
+            advice = "use `safe_angle`, or clamp to [-1, 1]"
+            clamp = self._clamp(call, argument, library, facts) if acos else None
         return self.find(
             facts,
             call,
-            f"`{library}` of a cosine that rounding can push beyond 1: NaN where the vectors agree; "
-            "use `safe_angle`, or clamp to [-1, 1]",
+            f"`{library}` of a cosine that rounding can push beyond 1: NaN where the vectors agree; {advice}",
             computes="NaN wherever the rounded cosine is above 1 or below -1",
-            fix=(self._angle(call, argument, library, facts) or clamp) if acos else None,
+            fix=fix or clamp,
             torch_fix=clamp,
         )
-
-    def _argument(self, call: ir.Call, facts: ModuleFacts) -> tuple[ir.Expr, str] | None:
-        name = facts.qualified(call.func)
-        row = FUNCTIONS.get(name or "")
-        if row is not None and row.operation in ("angle", "arcsine") and call.args and not call.args[0].star:
-            return call.args[0].value, name or ""
-        if name is None and isinstance(call.func, ir.Attr):
-            method = METHODS.get(call.func.attr)
-            if method is not None and method.operation in ("angle", "arcsine"):
-                return call.func.value, f".{call.func.attr}"
-        return None
 
     def _clamped_in_place(self, argument: ir.Expr, call: ir.Call, facts: ModuleFacts) -> bool:
         """``cos.clamp_(-1, 1)`` or ``cos[cos > 1] = 1`` before the call."""
@@ -189,29 +183,6 @@ class UnclampedAcos(Rule):
             return None
         return Fix(Applicability.UNSAFE, "Clamp the cosine to [-1, 1]", (Edit(start, end, content),))
 
-    def _angle(self, call: ir.Call, argument: ir.Expr, library: str, facts: ModuleFacts) -> Fix | None:
-        """``acos`` of a cosine written out in place becomes ``safe_angle``."""
-        if not library.startswith(("torch", ".")):
-            return None
-        if isinstance(argument, ir.Call) and facts.qualified(argument.func) in _LIBRARY_COSINES:
-            arguments = [a for a in argument.args if a.keyword in (None, "dim")]
-            positional = [a for a in arguments if a.keyword is None]
-            if len(arguments) != len(argument.args) or not 2 <= len(positional) <= 3:
-                return None
-            dims = [a for a in arguments if a.keyword == "dim"] + positional[2:]
-            left, right = facts.source(positional[0].value), facts.source(positional[1].value)
-            dim = facts.source(dims[0].value) if dims else "1"
-        else:
-            found = read_quotient(argument, facts)
-            if found is None or found.keepdim:
-                return None
-            left, right, dim = found.left, found.right, found.dim
-        if "#" in facts.source(call):
-            return None
-        content = f"safe_angle({left}, {right}, dim={dim})"
-        edits = (Edit(*facts.span(call), content),)
-        return runtime_fix(facts, "safe_angle", edits, "Call fa_lint_runtime.safe_angle")
-
 
 def _is_unclamped(values: t.Alternatives, *, squared: bool = False) -> bool:
     """Return True where each way a value comes about is a cosine with no clamp on its way."""
@@ -223,7 +194,7 @@ def _can_exceed(term: t.Term, squared: bool) -> bool:
     if isinstance(term, t.Aggregate):
         if term.how == "mean":
             return _can_exceed(term.of, squared)
-        return term.how == "cosine of a rotation" and not squared
+        return term.how == "cosine of a rotation" and not term.limited and not squared
     if not isinstance(term, t.Monomial) or term.clamped:
         return False
     if any(floor.size is None and floor.kind == "add" for floor in term.floors_below):

@@ -36,6 +36,10 @@ class Uses:
         """Every place that mentions a name, whatever its scope."""
         return self._names.get(identifier, [])
 
+    def of_attribute(self, identifier: str) -> list[ir.Attr]:
+        """Return every place that mentions an attribute of ``self``."""
+        return self._attributes.get(identifier, [])
+
     def of_value(self, node: ir.Expr) -> list[ir.Name | ir.Attr]:
         """Every place that mentions a name, or an attribute of ``self``, that ``node`` is bound to somewhere."""
         found: list[ir.Name | ir.Attr] = []

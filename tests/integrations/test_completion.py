@@ -51,7 +51,7 @@ def test_the_script_of_each_shell(shell: str) -> None:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (("explain", "FAL20"), ["FAL201", "FAL202", "FAL203", "FAL204", "FAL205", "FAL207"]),
+        (("explain", "FAL20"), ["FAL201", "FAL202", "FAL203", "FAL204", "FAL205", "FAL206", "FAL207"]),
         (("ex",), ["explain"]),
         (("src",), []),
     ],
