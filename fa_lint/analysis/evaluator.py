@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fa_lint.analysis import terms as t
+from fa_lint.analysis.entries import Entries
 from fa_lint.analysis.flow import dotted
 from fa_lint.analysis.frames import DEEPEST, NOTHING, Frame
 from fa_lint.analysis.library import Calls
@@ -46,6 +47,7 @@ class Evaluator:
         self.depth = 0
         self._steps = 0
         self._foreign = 0
+        self.entries = Entries(self)
         self._calls = Calls(self)
         self.variables = Variables(self)
         self.members = Members(self)
@@ -305,7 +307,7 @@ class Evaluator:
                 case "+":
                     term = t.add(a, b, site)
                 case "-":
-                    term = self._difference(a, b)
+                    term = self.entries.combined("difference", (a, b)) or self._difference(a, b)
                     if isinstance(term, t.Unknown) and isinstance(b, t.Constant):
                         term = t.add(a, t.negate(b), site)
                 case "@":
@@ -381,9 +383,12 @@ class Evaluator:
         element = self.of(frame, node.elements[-1])
         over = self.variables.over(frame, node.clause.iter)
         ident = self.identities.of("comprehension", frame.number, node.nid)
+        filtered = self.entries.tested(frame, node.clause)
+        for term, _ in () if filtered else self.of(frame, node.clause.iter):
+            filtered = term.filtered if isinstance(term, t.Sequence) else 0
         if node.kind == "dict":
-            return t.single(t.Mapping(ident, element=element, over=over))
-        return t.single(t.Sequence(ident, element, over=over))
+            return t.single(t.Mapping(ident, element=element, over=over, filtered=filtered))
+        return t.single(t.Sequence(ident, element, over=over, filtered=filtered))
 
     # -- names ------------------------------------------------------------------------------------------------
 
@@ -535,6 +540,8 @@ class Evaluator:
     def _taken(self, frame: Frame, node: ir.Subscript, term: t.Term, index: ir.Expr | None) -> t.Alternatives:
         if isinstance(term, t.Vector | t.Monomial) and self._keeps_values(node):
             return t.single(term)
+        if isinstance(term, t.Vector) and self._is_shape(node.value, term):
+            return t.single(self.entries.length(term.at(self._owner_of(term))))
         if isinstance(index, ir.Slice) and isinstance(term, t.Sequence):
             ident = self.identities.of("slice", frame.number, node.nid, term.ident)
             return t.single(
@@ -564,15 +571,25 @@ class Evaluator:
         if isinstance(index, ir.Slice):
             parts = [self._index_key(frame, p) if p is not None else () for p in (index.lower, index.upper, index.step)]
             return None if None in parts else ("slice", tuple(parts))
-        value = t.one(self.of(frame, index))
+        values = self.of(frame, index)
+        value = t.one(values) or self.entries.combined("least", (term for term, _ in values))
         match value:
             case t.Constant(value=int() | str() as constant):
                 return "constant", constant
             case t.Vector(ident=ident):
                 return "value", ident
+            case t.Scalar(ident=ident) if ident:
+                return "value", ident
             case t.Monomial(vectors=(only,), norms=()):
                 return "value", only.ident
         return None
+
+    def _is_shape(self, node: ir.Expr, term: t.Vector) -> bool:
+        return isinstance(node, ir.Attr) and node.attr == "shape" and self.identities.key(term.ident)[:1] == ("attribute",)
+
+    def _owner_of(self, shape: t.Vector) -> int:
+        owner = self.identities.key(shape.ident)[1]
+        return owner if isinstance(owner, int) else 0
 
     # -- attributes -------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ __all__ = ["Calls"]
 
 _LAYER_WORDS = frozenset("hidden hiddens hs layers layer activations acts states blocks".split())
 _MODEL_WORDS = frozenset("parameters params layers modules children".split())
+_LENGTHS = frozenset("len numel nelement size int".split())
 _COPIES = frozenset("clone copy float double half bfloat16 numpy tolist item array tensor".split())
 
 
@@ -390,7 +391,7 @@ class Calls:
         joined = origin.at(ident)
         if sequence.over == "layers":
             joined.name = t.WHOLE
-        return joined
+        return replace(joined, filtered=sequence.filtered) if sequence.filtered else joined
 
     def norm(self, given: _Given) -> t.Alternatives:
         order = t.one(given["p"]) or t.one(given["ord"])
@@ -504,6 +505,10 @@ class Calls:
         return self._bound(given, lower=False)
 
     def _bound(self, given: _Given, *, lower: bool) -> t.Alternatives:
+        how = "greatest" if lower else "least"
+        length = self._ev.entries.combined(how, self._compared(given))
+        if length is not None:
+            return t.single(length)
         if len(given.positional) < 2:
             return given.first if given.name.startswith("builtins.") else t.single(self._named(given.frame, given.node))
         found: list[t.Alternative] = []
@@ -512,6 +517,13 @@ class Calls:
             bounds = (limit, None) if lower else (None, limit)
             found.append((self._bounded(given, term, *bounds), tags))
         return t.unique(found)
+
+    def _compared(self, given: _Given) -> list[t.Term]:
+        """What ``min`` and ``max`` compare: their arguments, or the elements of the only one."""
+        found = [term for values in given.positional for term, _ in values]
+        if len(given.positional) == 1 and len(found) == 1 and isinstance(found[0], t.Sequence):
+            return [term for term, _ in self._elements(found[0])]
+        return found
 
     def _bounded(self, given: _Given, term: t.Term, low: t.Term | None, high: t.Term | None) -> t.Term:
         if isinstance(term, t.Monomial) and (term.is_cosine or term.is_squared_cosine):
@@ -573,6 +585,8 @@ class Calls:
         return t.single(self._ev.source(given.frame, given.node, t.Role.HIDDEN, "values of order one"))
 
     def number(self, given: _Given) -> t.Alternatives:
+        if given.name.rpartition(".")[2] in _LENGTHS:
+            return t.unique((self._ev.entries.length(term), tags) for term, tags in given.first)
         return t.single(t.Scalar())
 
     # -- containers -------------------------------------------------------------------------------------------
@@ -584,7 +598,9 @@ class Calls:
         for values in given.positional:
             column: list[t.Alternative] = []
             for term, tags in values:
-                column += [(inner, tags | more) for inner, more in self._whole(term)]
+                filtered = term.filtered if isinstance(term, t.Sequence) else 0
+                whole = self._ev.entries.marked(self._whole(term), filtered)
+                column += [(inner, tags | more) for inner, more in whole]
                 if isinstance(term, t.Sequence | t.Mapping) and term.over != "unknown":
                     over = term.over
             columns.append(t.unique(column))
@@ -643,7 +659,9 @@ class Calls:
         return self._each(
             given.first,
             lambda term: (
-                t.Sequence(term.ident, self._elements(term), over=term.over) if isinstance(term, t.Mapping) else term
+                t.Sequence(term.ident, self._elements(term), over=term.over, filtered=term.filtered)
+                if isinstance(term, t.Mapping)
+                else term
             ),
         )
 

@@ -140,7 +140,7 @@ METHODS: dict[str, Row] = dict(
         *_rows("repair", "nan_to_num masked_fill masked_fill_", "input"),
         *_rows("where", "where", "input condition other"),
         *_rows("sign", "sign sgn sign_", "input"),
-        *_rows("number", "numel size dim any all argmax argmin std var isnan isfinite backward step zero_grad", "input"),
+        *_rows("number", "numel nelement size dim any all argmax argmin std var isnan isfinite backward step zero_grad", "input"),
         *_rows("items", "items", "input"),
         *_rows("values", "values", "input"),
         *_rows("keys", "keys", "input"),
