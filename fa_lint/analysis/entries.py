@@ -114,6 +114,18 @@ class Entries:
                             yield whole.ident
                             return
 
+    def passing(self, test: ir.Expr, values: t.Alternatives) -> int:
+        """The same for the function that ``filter`` is given."""
+        match test:
+            case ir.Lambda(
+                params=[ir.Param(name=name)],
+                body=ir.Compare(left=ir.Name(id=tested), ops=["is not"], comparators=[ir.Const(value=None)]),
+            ) if name == tested:
+                for term, _ in values:
+                    whole = self._ev.variables.over_all(term)
+                    return whole.ident if isinstance(whole, t.Vector) else 0
+        return 0
+
     def marked(self, values: t.Alternatives, filtered: int) -> t.Alternatives:
         """Return values as elements of a filtered list."""
         if not filtered:

@@ -519,10 +519,14 @@ class Evaluator:
             whole = ident
             while whole not in given:
                 key = self.identities.key(whole)
+                if key[:1] == ("attribute",) and key[2] == "grad":
+                    break  # the gradient that this call reads
                 if len(key) < 2 or key[0] not in _DERIVED or not isinstance(key[1], int):
-                    return self.identities.of("returned", ident, frame.number, node.nid)
+                    break
                 whole = key[1]
-            return ident
+            else:
+                return ident
+            return self.identities.of("returned", ident, frame.number, node.nid)
 
         return t.relabelled(term, rename)
 
@@ -570,6 +574,7 @@ class Evaluator:
         """What tells one index from another: a constant, or the value of a variable."""
         if isinstance(index, ir.Slice):
             parts = [self._index_key(frame, p) if p is not None else () for p in (index.lower, index.upper, index.step)]
+            parts[0] = () if parts[0] == ("constant", 0) else parts[0]
             return None if None in parts else ("slice", tuple(parts))
         values = self.of(frame, index)
         value = t.one(values) or self.entries.combined("least", (term for term, _ in values))

@@ -259,6 +259,11 @@ class Calls:
         )
 
     def view(self, given: _Given) -> t.Alternatives:
+        if given.name.endswith("narrow") and len(given.positional) == 4:
+            start, size = t.one(given.positional[2]), t.one(given.positional[3])
+            if isinstance(start, t.Constant) and start.value == 0 and isinstance(size, t.Scalar) and size.ident:
+                part = ("slice", ((), ("value", size.ident), ()))
+                return t.unique(x for term, _ in given.first for x in self._ev.element(term, "index", *part))
         # The same transposition of one value is one value; where its arguments differ, another.
         key = tuple(
             repr(term.value) if isinstance(term, t.Constant) else given.node.nid
@@ -367,6 +372,9 @@ class Calls:
             if not isinstance(term, t.Sequence):
                 return term
             elements = self._elements(term)
+            filled = self._filled(given, term)
+            if filled is not None:
+                return filled
             for inner, _ in elements:
                 match inner:
                     case t.Vector():
@@ -378,6 +386,28 @@ class Calls:
             return self._named(given.frame, given.node)
 
         return self._each(given.first, of)
+
+    def _filled(self, given: _Given, term: t.Sequence) -> t.Term | None:
+        """``cat([a, zeros(n - len(a))])``: an array with zeros behind it up to a length."""
+        match given.node.args:
+            case [ir.Arg(value=ir.Sequence(items=[_, ir.Call(func=func, args=args)])), *_]:
+                name = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+                if "zeros" in name and term.items is not None:
+                    sizes = t.unique(x for arg in args for x in self._ev.of(given.frame, arg.value))
+                    whole = t.one(term.items[0])
+                    if whole is not None and self._ev.entries.combined("difference", (x for x, _ in sizes)) is not None:
+                        return t.one(self._padded(given, whole, sizes))
+        return None
+
+    def pad(self, given: _Given) -> t.Alternatives:
+        sizes = [x for term, _ in given["pad"] for x in (self._elements(term) if isinstance(term, t.Sequence) else ())]
+        return t.unique(x for term, _ in given.first for x in self._padded(given, term, sizes))
+
+    def _padded(self, given: _Given, term: t.Term, sizes: t.Alternatives) -> t.Alternatives:
+        """An array with more entries, as many as a length says."""
+        said = [size.ident for size, _ in sizes if isinstance(size, t.Scalar) and size.ident]
+        key = said[0] if said else -given.node.nid
+        return self._ev.element(term, "padded", key) if isinstance(term, t.Vector) else t.single(term)
 
     def _joined(self, given: _Given, sequence: t.Sequence, element: t.Vector) -> t.Vector:
         whole = self._ev.variables.over_all(element)
@@ -706,6 +736,9 @@ class Calls:
         arguments = [
             (None, t.unique(x for term, _ in values for x in self._whole(term))) for values in given.positional[1:]
         ]
+        for term, _ in given.positional[0]:
+            if isinstance(term, t.Library) and term.name == "builtins.len":
+                found += self._each(arguments[0][1], self._ev.entries.length)
         for callee in self._ev.calls_into(given.positional[0]):
             frame = self._ev.entered(callee, list(arguments), given.site, given.frame)
             if frame is not None:
@@ -714,6 +747,18 @@ class Calls:
         overs: list[t.Over] = [x.over for x, _ in given.positional[1] if isinstance(x, t.Sequence | t.Mapping)]
         over: t.Over = overs[0] if overs else "unknown"
         return t.single(t.Sequence(ident, t.unique(found), over=over))
+
+    def filter(self, given: _Given) -> t.Alternatives:
+        if len(given.positional) != 2:
+            return ()
+        ident = self._ev.identities.of("filter", given.frame.number, given.node.nid)
+        found: list[t.Alternative] = []
+        for term, tags in given.positional[1]:
+            whole = self._whole(term)
+            filtered = self._ev.entries.passing(given.node.args[0].value, whole)
+            over = term.over if isinstance(term, t.Sequence | t.Mapping) else "unknown"
+            found.append((t.Sequence(ident, whole, over=over, filtered=filtered), tags))
+        return t.unique(found)
 
     def chain(self, given: _Given) -> t.Alternatives:
         ident = self._ev.identities.of("chain", given.frame.number, given.node.nid)
@@ -740,6 +785,7 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "einsum": Calls.einsum,
     "element": Calls.element,
     "enumerate": Calls.enumerate,
+    "filter": Calls.filter,
     "first": Calls.first_of,
     "full": Calls.full,
     "gradient": Calls.gradient,
@@ -756,6 +802,7 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "number": Calls.number,
     "ones": Calls.ones,
     "parameters": Calls.parameters,
+    "pad": Calls.pad,
     "partial": Calls.partial,
     "power": Calls.power,
     "range": Calls.range,

@@ -13,8 +13,8 @@ __all__ = ["BUILTINS", "FUNCTIONS", "METHODS", "Operation", "Row"]
 
 Operation = Literal[
     "absolute", "add", "angle", "arcsine", "cat", "chain", "clamp", "content", "copy", "cosine", "cosine_module", "dictionary", "distance",
-    "divide", "dot", "draw", "einsum", "element", "enumerate", "first", "full", "gradient", "hidden", "items", "keys", "map",
-    "maximum", "mean", "minimum", "multiply", "negate", "norm", "normalize", "number", "ones", "parameters", "partial",
+    "divide", "dot", "draw", "einsum", "element", "enumerate", "filter", "first", "full", "gradient", "hidden", "items", "keys", "map",
+    "maximum", "mean", "minimum", "multiply", "negate", "norm", "normalize", "number", "ones", "pad", "parameters", "partial",
     "power", "range", "rank", "reciprocal", "repair", "reverse_root", "root", "same", "sign", "square", "subtract", "sum",
     "trace", "transform", "unit", "values", "view", "where", "zeros", "zip",
 ]  # fmt: skip
@@ -89,6 +89,7 @@ FUNCTIONS: dict[str, Row] = dict(
         *_rows("same", "math.degrees math.fabs jax.device_get jax.lax.stop_gradient", "x"),
         *_rows("copy", "copy.copy copy.deepcopy", "x"),
         *_everywhere("view", "transpose permute swapaxes movedim moveaxis t narrow index_select masked_select roll flip diagonal diag", "input"),
+        *_rows("pad", "torch.nn.functional.pad numpy.pad jax.numpy.pad", "input pad"),
         *_everywhere("trace", "trace", "input"),
         *_everywhere("mean", "mean nanmean median nanmedian average", "input dim"),
         *_rows("mean", "statistics.mean statistics.fmean statistics.median", "data"),
@@ -164,6 +165,7 @@ BUILTINS: dict[str, Row] = dict(
         *_rows("zip", "zip"),
         *_rows("enumerate", "enumerate"),
         *_rows("map", "map"),
+        *_rows("filter", "filter"),
         *_rows("first", "next", "input"),
         *_rows("dictionary", "dict"),
         *_rows("number", "len int bool isinstance hasattr", "input"),

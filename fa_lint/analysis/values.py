@@ -55,7 +55,7 @@ class Values:
 
     def of(self, node: ir.Expr) -> t.Alternatives:
         """Return the values of an expression of this module, with the arguments of its function unbound."""
-        return self.evaluator.of(self._frame(node), node)
+        return self.evaluator.of(self.frame(node), node)
 
     def may_hold_cosine(self, node: ir.Node) -> bool:
         """Return True where a function makes a cosine or calls one that does."""
@@ -63,7 +63,8 @@ class Values:
         home = outline.home(node)
         return home in outline.makers or home in outline.callers
 
-    def _frame(self, node: ir.Node) -> Frame:
+    def frame(self, node: ir.Node) -> Frame:
+        """Return the function around a node of this module, with the arguments unbound."""
         names = self.module.facts.names
         scope = names.scope_of(node)
         while isinstance(scope.node, ir.ClassDef | ir.Comprehension) and scope.parent is not None:
