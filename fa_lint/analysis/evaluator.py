@@ -509,10 +509,11 @@ class Evaluator:
         """Return True for a function that is defined in another one."""
         return isinstance(function.frame, Frame) and isinstance(function.frame.node, ir.FunctionDef)
 
-    def at_call(self, frame: Frame, node: ir.Node, term: t.Term, given: set[int]) -> t.Term:
+    def at_call(self, frame: Frame, node: ir.Node, term: t.Term, given: set[int], *, inside: bool = False) -> t.Term:
         """Return what a call gives back: the gradients that it reads are those of this call.
 
-        ``given`` are the identities of its arguments, which stay what they are.
+        ``given`` are the identities of its arguments, which stay what they are. A function ``inside`` another one also
+        reads variables of the function around it, which nothing has changed.
         """
 
         def rename(ident: int) -> int:
@@ -521,6 +522,8 @@ class Evaluator:
                 key = self.identities.key(whole)
                 if key[:1] == ("attribute",) and key[2] == "grad":
                     break  # the gradient that this call reads
+                if inside and (len(key) < 2 or key[0] not in _DERIVED):
+                    return ident
                 if len(key) < 2 or key[0] not in _DERIVED or not isinstance(key[1], int):
                     break
                 whole = key[1]

@@ -176,11 +176,11 @@ class Calls:
         entered = self._ev.entered(function, arguments, self._ev.site(frame, node), frame)
         if entered is None:
             return t.single(self._named(frame, node))
-        if isinstance(function.node, ir.Lambda) or self._ev.is_inside(function):
-            # It reads variables of the function around it, which nothing has changed.
-            return self._ev.returned(entered)
         given = {ident for _, values in arguments for term, _ in values for ident in t.identities(term)}
-        found = [(self._ev.at_call(frame, node, term, given), tags) for term, tags in self._ev.returned(entered)]
+        if isinstance(function.node, ir.Lambda) or self._ev.is_inside(function):
+            found = self._ev.returned(entered)
+            return tuple((self._ev.at_call(frame, node, term, given, inside=True), tags) for term, tags in found)
+        found = tuple((self._ev.at_call(frame, node, term, given), tags) for term, tags in self._ev.returned(entered))
         said = self._named(frame, node)
         return t.unique(
             (replace(said, ident=self._ev.identities.of("result", frame.number, node.nid)), tags)

@@ -133,6 +133,7 @@ FILTERED = [
     "ps = list(model.parameters())\nla.backward()\na = flat_of_params(ps)\nmodel.zero_grad()\nlb.backward()\n"
     "return cos(a, flat_of_params(ps))",
     "return cos(flat_after(model, la), flat_after(model, lb))",
+    f"def nested(): return {FLAT}\nla.backward()\na = nested()\nmodel.zero_grad()\nlb.backward()\nreturn cos(a, nested())",
     "ps = list(model.parameters())\nreturn cos(flat_of(ps, la), flat_of(ps, lb))",
     "ps = list(model.parameters())\nrows = [flat_of(ps, loss) for loss in losses]\nreturn cos(rows[0], rows[1])",
     "ps = list(model.parameters())\nga = [g for g in torch.autograd.grad(la, ps, allow_unused=True) if g is not None]\n"
