@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.interest import interesting
+from fa_lint.analysis.values import Values, values_of
+from fa_lint.findings import Finding, Level
+from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name
+from fa_lint.semantics.list_lengths import ListLengths
+from fa_lint.semantics.words import suggests, words
+
+__all__ = ["MispairedFeedback"]
+
+_HIDDEN = frozenset("hs hiddens hidden states activations acts".split())
+_CREDITS = frozenset("credit credits costate costates align alignment alignments gamma gammas".split())
+_ADVICE = "pair block l's output with the feedback of block l (`zip(grads[1:], Bs, strict=True)`)"
+
+
+class MispairedFeedback(Rule):
+    """
+    ## What it does
+    Flags gradients of hidden states that are paired with the feedback of another layer: an index that is clamped to the last
+    matrix (`Bs[min(l, L - 1)]`), and `zip(grads, Bs)` or `grads[i]` beside `Bs[i]` where the gradients have one entry more,
+    that of the input or the embedding, in front. Silent on `zip(grads[1:], Bs)`, on `Bs[l - 1]`, on `zip(…, strict=True)`, and
+    where nothing in the file says that the lengths differ.
+
+    ## Why is this bad
+    State `h[l + 1]` is what block l makes, and block l was trained with `Bs[l]`. Paired by its own number, each state but the
+    first meets a matrix that did not train it. Measured on a network with four blocks, trained by direct feedback alignment: Γ
+    per state is 0.42, 0.18, 0.22, 0.16, 0.20 with the clamped index, and 0.42, 0.55, 0.37, 0.30, 0.20 with the site's own
+    matrix. On another one 0.016 became 0.356. No shape is wrong, so nothing fails.
+
+    ## Example
+    ```python
+    import torch
+
+    def gammas(hiddens, loss, error, Bs, cosine):
+        grads = torch.autograd.grad(loss, hiddens)
+        return [cosine(g, error @ Bs[min(l, len(Bs) - 1)]) for l, g in enumerate(grads)]
+    ```
+
+    ## Use instead
+    ```python
+    import torch
+
+    def gammas(hiddens, loss, error, Bs, cosine):
+        grads = torch.autograd.grad(loss, hiddens)
+        return [cosine(g, error @ B) for g, B in zip(grads[1:], Bs, strict=True)]
+    ```
+
+    ## Fix safety
+    No fix: whether a matrix belongs to the input or to the output of its block is the training code's to say.
+
+    ## References
+    - A. Nøkland, *Direct feedback alignment provides learning in deep neural networks*, NeurIPS 2016
+    - [zip](https://docs.python.org/3/library/functions.html#zip): `strict=True` raises where the lengths differ
+    """
+
+    code = "FAL411"
+    name = "mispaired-feedback"
+    summary = "gradients of hidden states paired with the feedback of another layer"
+    level = Level.WARNING
+    pitfall = "P4"
+    runtime = "fa_lint_runtime.Feedback"
+    gate = (
+        occurs(b"zip(", b"min(", b"minimum(", b"range(", b"enumerate(", b" else "),
+        occurs(b"grad", b"credit", b"costate", b"gamma", b"align"),
+        occurs(b"B", b"R", b"H", b"feedback", b"Feedback", b"back", b"fb", b"fa", b"proj", b"random", b"rand", b"fixed"),
+    )
+
+    demonstration = Demonstration(
+        setup="""
+import torch
+torch.manual_seed(0)
+d, C, L = 64, 8, 3
+x, y = torch.randn(512, d), torch.randint(C, (512,))
+Ws, Bs = [torch.zeros(d, d, requires_grad=True) for _ in range(L)], [torch.randn(C, d) / C**0.5 for _ in range(L)]
+V = (torch.randn(d, C) / d**0.5).requires_grad_()
+opt = torch.optim.Adam([*Ws, V], 1e-3)
+for step in range(200):
+    hs, updates = [x.clone().requires_grad_()], []
+    for W in Ws:
+        updates.append(torch.tanh(hs[-1].detach() @ W))
+        hs.append(hs[-1] + torch.tanh(hs[-1] @ W))
+    logits = hs[-1] @ V
+    losses = torch.nn.functional.cross_entropy(logits, y, reduction="none")
+    grads = torch.autograd.grad(losses.sum(), hs, retain_graph=True)
+    error = (logits.softmax(1) - torch.eye(C)[y]).detach()
+    V.grad, = torch.autograd.grad(losses.mean(), V)
+    for W, B, update in zip(Ws, Bs, updates):
+        W.grad, = torch.autograd.grad((update * (error @ B)).sum(1).mean(), W)
+    opt.step()
+def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean()
+""",
+        before="gamma(grads[1], Bs[min(1, L - 1)])",
+        after="gamma(grads[1], Bs[0])",
+        claim="after > before + 0.15",
+    )
+
+    VALID = (
+        "import torch\ndef f(hs, loss, e, Bs, cos):\n    grads = torch.autograd.grad(loss, hs)\n"
+        "    return [cos(g, e @ B) for g, B in zip(grads[1:], Bs)]",
+        "import torch\ndef f(hs, loss, e, Bs, cos):\n    grads = torch.autograd.grad(loss, hs)\n"
+        "    return [cos(grads[l], e @ Bs[l - 1]) for l in range(1, len(grads))]",
+        "import torch\ndef f(hs, loss, e, Bs, cos):\n    grads = torch.autograd.grad(loss, hs)\n"
+        "    return [cos(g, e @ B) for g, B in zip(grads, Bs, strict=True)]",
+        "def f(blocks, h, e, Bs):\n    for l, block in enumerate(blocks):\n        h = block(h, e @ Bs[min(l, len(Bs) - 1)])\n"
+        "    grad = e\n    return h, grad",
+    )
+    INVALID = (
+        Invalid(
+            """
+            import torch
+            def f(hs, loss, e, Bs, L, cos):
+                grads = torch.autograd.grad(loss, hs)
+                return [cos(g, e @ Bs[min(l, L - 1)]) for l, g in enumerate(grads)]
+            """,
+            lines=(4,),
+        ),
+        Invalid(
+            """
+            import torch
+            def f(model, x, y, loss_fn, e, cos):
+                assert len(model.blocks) == len(model.Bs)
+                hs = [model.embed(x)]
+                for block in model.blocks:
+                    hs.append(block(hs[-1]))
+                grads = torch.autograd.grad(loss_fn(hs[-1], y), hs)
+                return [cos(g, e @ B) for g, B in zip(grads, model.Bs)]
+            """,
+            lines=(8,),
+        ),
+    )
+
+    def check(self, facts: ModuleFacts) -> Iterator[Finding]:
+        values = values_of(facts)
+        lengths: ListLengths | None = None
+        reported: set[int] = set()
+        for node in facts.nodes():
+            text = ""
+            match node:
+                case ir.Subscript(value=value, index=[index]) if _is_feedback(value):
+                    if _is_clamped(index, facts) is not None:
+                        if self._is_paired(node, index, facts, values):
+                            text = "feedback under an index that is clamped to the last matrix"
+                    else:
+                        lengths = lengths or ListLengths(facts)
+                        text = self._shifted(node, index, facts, values, lengths)
+                case ir.Call(func=ir.Name(id="zip"), args=args) if any(_is_feedback(arg.value) for arg in args):
+                    lengths = lengths or ListLengths(facts)
+                    text = self._zipped(node, facts, values, lengths)
+            statement = (facts.names.statement(node) or node).nid
+            if text and statement not in reported:
+                reported.add(statement)
+                yield self.find(
+                    facts,
+                    node,
+                    f"{text}: states meet the matrix of the block behind them; {_ADVICE}",
+                    computes="Γ of a state with feedback that did not train it",
+                )
+
+    def _is_paired(self, node: ir.Subscript, index: ir.Expr, facts: ModuleFacts, values: Values) -> bool:
+        """Return True where the index runs over gradients or hidden states, and these are more than the matrices."""
+        name = _is_clamped(index, facts)
+        loop = _loop_of(name, facts) if name is not None else None
+        if name is None or loop is None:
+            return False
+        lengths = ListLengths(facts)
+        turns, matrices = lengths.of(loop.iter), lengths.of(node.value)
+        if turns is not None and turns == matrices:
+            return False
+        over = [part for part in ir.walk(loop.iter) if isinstance(part, ir.Name | ir.Attr)]
+        if any(_is_states(part, values) for part in over if isinstance(part, ir.Expr)):
+            return True
+        return any(_is_states(part.value, values) for part in _items_at(name, loop, facts))
+
+    def _shifted(
+        self, node: ir.Subscript, index: ir.Expr, facts: ModuleFacts, values: Values, lengths: ListLengths
+    ) -> str:
+        """``grads[i]`` beside ``Bs[i]`` in one loop."""
+        loop = _loop_of(index, facts) if isinstance(index, ir.Name) else None
+        if loop is None or not isinstance(index, ir.Name):
+            return ""
+        beside = [part.value for part in _items_at(index, loop, facts) if part is not node]
+        match loop.target, loop.iter:
+            case ir.Sequence(items=[_, _]), ir.Call(func=ir.Name(id="enumerate"), args=[ir.Arg(value=value), *_]):
+                beside.append(value)
+        for value in beside:
+            if not _is_feedback(value) and _is_states(value, values, sure=True):
+                if _is_shifted(value, node.value, lengths):
+                    return "gradients with the input's in front, indexed like the feedback"
+        return ""
+
+    def _zipped(self, node: ir.Call, facts: ModuleFacts, values: Values, lengths: ListLengths) -> str:
+        if any(arg.keyword == "strict" and facts.values.constant(arg.value) is not False for arg in node.args):
+            return ""
+        sides = [arg.value for arg in node.args if arg.keyword is None and not arg.star]
+        for matrices in (side for side in sides if _is_feedback(side)):
+            for states in (side for side in sides if side is not matrices and not _is_feedback(side)):
+                if _is_shifted(states, matrices, lengths) and _holds_gradients(states, node, facts, values):
+                    return "`zip` of gradients with the input's in front and of feedback"
+        return ""
+
+
+def _is_shifted(states: ir.Expr, matrices: ir.Expr, lengths: ListLengths) -> bool:
+    """Return True where the states are more than the matrices, and the first of them has none."""
+    one, other = lengths.of(states), lengths.of(matrices)
+    if one is None or other is None or not one.base or one.base != other.base:
+        return False
+    return one.more > other.more and one.front != other.front
+
+
+def _name(node: ir.Node) -> str:
+    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
+
+
+def _is_feedback(node: ir.Expr) -> bool:
+    match node:
+        case ir.Name(id=name) | ir.Attr(attr=name):
+            return is_feedback_name(name) or is_possible_name(name)
+        case ir.Binary(op="+", left=left, right=right):
+            return _is_feedback(left) or _is_feedback(right)
+        case ir.Sequence(items=items):
+            return any(isinstance(item, ir.Starred) and _is_feedback(item.value) for item in items)
+        case ir.Call(args=[ir.Arg(value=value)], func=ir.Name(id="reversed" | "list" | "tuple")):
+            return _is_feedback(value)
+        case ir.Subscript(value=value, index=[ir.Slice()]):
+            return _is_feedback(value)
+    return False
+
+
+def _is_states(node: ir.Expr, values: Values, *, sure: bool = False) -> bool:
+    """Return True for gradients, and where ``sure`` is False for what is named like hidden states or credits."""
+    if interesting(values.of(node)) or suggests(_name(node)) in ("gradient", "credit"):
+        return True
+    return not sure and bool(set(words(_name(node))) & _HIDDEN)
+
+
+def _holds_gradients(states: ir.Expr, call: ir.Call, facts: ModuleFacts, values: Values) -> bool:
+    """Return True for gradients, and for hidden states whose ``.grad`` is read in the loop."""
+    if _is_states(states, values, sure=True):
+        return True
+    for above in facts.names.ancestors(call):
+        if isinstance(above, ir.For | ir.Comprehension):
+            return any(isinstance(part, ir.Attr) and part.attr == "grad" for part in ir.walk(above))
+        if isinstance(above, ir.Stmt):
+            break
+    return False
+
+
+def _is_clamped(index: ir.Expr, facts: ModuleFacts) -> ir.Name | None:
+    """The variable of ``min(l, L - 1)``, ``l if l < L else L - 1``, also behind a name."""
+    if isinstance(index, ir.Name):
+        bound = facts.names.reaching(index)
+        if len(bound) != 1 or bound[0].how != "value" or bound[0].value is None:
+            return None
+        index = bound[0].value
+    match index:
+        case ir.Call(func=ir.Name(id="min") | ir.Attr(attr="minimum" | "min"), args=[ir.Arg(value=a), ir.Arg(value=b)]):
+            pairs = [(a, b), (b, a)]
+        case ir.Conditional(body=a, orelse=b, test=ir.Compare()):
+            pairs = [(a, b), (b, a)]
+        case _:
+            return None
+    for one, other in pairs:
+        if isinstance(one, ir.Name) and _is_last(other) and _loop_of(one, facts) is not None:
+            return one
+    return None
+
+
+def _is_last(node: ir.Expr) -> bool:
+    """``L - 1``, ``len(Bs) - 1``, ``-1``, ``last``."""
+    match node:
+        case ir.Binary(op="-", right=ir.Const(value=1)) | ir.Unary(op="-", operand=ir.Const(value=1)):
+            return True
+        case ir.Name(id=name) | ir.Attr(attr=name):
+            return bool({"last", "max"} & set(words(name)))
+    return False
+
+
+def _loop_of(index: ir.Name, facts: ModuleFacts) -> ir.For | ir.Clause | None:
+    """The loop whose variable an index is."""
+    bound = [b.node for b in facts.names.reaching(index) if b.how == "iterate"]
+    loop = bound[-1] if bound else None
+    return loop if isinstance(loop, ir.For | ir.Clause) else None
+
+
+def _items_at(index: ir.Name, loop: ir.For | ir.Clause, facts: ModuleFacts) -> Iterator[ir.Subscript]:
+    """What a loop takes from lists under one index."""
+    whole = facts.names.parent(loop) if isinstance(loop, ir.Clause) else loop
+    for part in ir.walk(whole or loop):
+        match part:
+            case ir.Subscript(index=[ir.Name(id=name)]) if name == index.id:
+                yield part
