@@ -593,7 +593,9 @@ class Evaluator:
         return None
 
     def _is_shape(self, node: ir.Expr, term: t.Vector) -> bool:
-        return isinstance(node, ir.Attr) and node.attr == "shape" and self.identities.key(term.ident)[:1] == ("attribute",)
+        return (
+            isinstance(node, ir.Attr) and node.attr == "shape" and self.identities.key(term.ident)[:1] == ("attribute",)
+        )
 
     def _owner_of(self, shape: t.Vector) -> int:
         owner = self.identities.key(shape.ident)[1]

@@ -400,7 +400,7 @@ class Calls:
         return None
 
     def pad(self, given: _Given) -> t.Alternatives:
-        sizes = [x for term, _ in given["pad"] for x in (self._elements(term) if isinstance(term, t.Sequence) else ())]
+        sizes = t.unique(x for term, _ in given["pad"] if isinstance(term, t.Sequence) for x in self._elements(term))
         return t.unique(x for term, _ in given.first for x in self._padded(given, term, sizes))
 
     def _padded(self, given: _Given, term: t.Term, sizes: t.Alternatives) -> t.Alternatives:

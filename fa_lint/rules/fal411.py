@@ -2,21 +2,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fa_lint.analysis import terms as t
-from fa_lint.analysis.interest import interesting
 from fa_lint.analysis.values import Values, values_of
 from fa_lint.findings import Finding, Level
+from fa_lint.rules._list_pairs import (
+    clamped_index,
+    holds_gradients,
+    is_feedback,
+    is_shifted,
+    is_states,
+    items_at,
+    loop_of,
+)
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name
 from fa_lint.semantics.list_lengths import ListLengths
-from fa_lint.semantics.words import suggests, words
 
 __all__ = ["MispairedFeedback"]
 
-_HIDDEN = frozenset("hs hiddens hidden states activations acts".split())
-_CREDITS = frozenset("credit credits costate costates align alignment alignments gamma gammas".split())
 _ADVICE = "pair block l's output with the feedback of block l (`zip(grads[1:], Bs, strict=True)`)"
 
 
@@ -69,7 +72,9 @@ class MispairedFeedback(Rule):
     gate = (
         occurs(b"zip(", b"min(", b"minimum(", b"range(", b"enumerate(", b" else "),
         occurs(b"grad", b"credit", b"costate", b"gamma", b"align"),
-        occurs(b"B", b"R", b"H", b"feedback", b"Feedback", b"back", b"fb", b"fa", b"proj", b"random", b"rand", b"fixed"),
+        occurs(
+            b"B", b"R", b"H", b"feedback", b"Feedback", b"back", b"fb", b"fa", b"proj", b"random", b"rand", b"fixed"
+        ),
     )
 
     demonstration = Demonstration(
@@ -143,14 +148,14 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
         for node in facts.nodes():
             text = ""
             match node:
-                case ir.Subscript(value=value, index=[index]) if _is_feedback(value):
-                    if _is_clamped(index, facts) is not None:
+                case ir.Subscript(value=value, index=[index]) if is_feedback(value, facts):
+                    if clamped_index(index, facts) is not None:
                         if self._is_paired(node, index, facts, values):
                             text = "feedback under an index that is clamped to the last matrix"
                     else:
                         lengths = lengths or ListLengths(facts)
                         text = self._shifted(node, index, facts, values, lengths)
-                case ir.Call(func=ir.Name(id="zip"), args=args) if any(_is_feedback(arg.value) for arg in args):
+                case ir.Call(func=ir.Name(id="zip"), args=args) if any(is_feedback(arg.value, facts) for arg in args):
                     lengths = lengths or ListLengths(facts)
                     text = self._zipped(node, facts, values, lengths)
             statement = (facts.names.statement(node) or node).nid
@@ -159,14 +164,14 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
                 yield self.find(
                     facts,
                     node,
-                    f"{text}: states meet the matrix of the block behind them; {_ADVICE}",
+                    f"{text}: a state is paired with the feedback of the next block; {_ADVICE}",
                     computes="Γ of a state with feedback that did not train it",
                 )
 
     def _is_paired(self, node: ir.Subscript, index: ir.Expr, facts: ModuleFacts, values: Values) -> bool:
         """Return True where the index runs over gradients or hidden states, and these are more than the matrices."""
-        name = _is_clamped(index, facts)
-        loop = _loop_of(name, facts) if name is not None else None
+        name = clamped_index(index, facts)
+        loop = loop_of(name, facts) if name is not None else None
         if name is None or loop is None:
             return False
         lengths = ListLengths(facts)
@@ -174,24 +179,24 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
         if turns is not None and turns == matrices:
             return False
         over = [part for part in ir.walk(loop.iter) if isinstance(part, ir.Name | ir.Attr)]
-        if any(_is_states(part, values) for part in over if isinstance(part, ir.Expr)):
+        if any(is_states(part, values) for part in over if isinstance(part, ir.Expr)):
             return True
-        return any(_is_states(part.value, values) for part in _items_at(name, loop, facts))
+        return any(is_states(part.value, values) for part in items_at(name, loop, facts))
 
     def _shifted(
         self, node: ir.Subscript, index: ir.Expr, facts: ModuleFacts, values: Values, lengths: ListLengths
     ) -> str:
         """``grads[i]`` beside ``Bs[i]`` in one loop."""
-        loop = _loop_of(index, facts) if isinstance(index, ir.Name) else None
+        loop = loop_of(index, facts) if isinstance(index, ir.Name) else None
         if loop is None or not isinstance(index, ir.Name):
             return ""
-        beside = [part.value for part in _items_at(index, loop, facts) if part is not node]
+        beside = [part.value for part in items_at(index, loop, facts) if part is not node]
         match loop.target, loop.iter:
             case ir.Sequence(items=[_, _]), ir.Call(func=ir.Name(id="enumerate"), args=[ir.Arg(value=value), *_]):
                 beside.append(value)
         for value in beside:
-            if not _is_feedback(value) and _is_states(value, values, sure=True):
-                if _is_shifted(value, node.value, lengths):
+            if not is_feedback(value, facts) and is_states(value, values, sure=True):
+                if is_shifted(value, node.value, lengths):
                     return "gradients with the input's in front, indexed like the feedback"
         return ""
 
@@ -199,100 +204,8 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
         if any(arg.keyword == "strict" and facts.values.constant(arg.value) is not False for arg in node.args):
             return ""
         sides = [arg.value for arg in node.args if arg.keyword is None and not arg.star]
-        for matrices in (side for side in sides if _is_feedback(side)):
-            for states in (side for side in sides if side is not matrices and not _is_feedback(side)):
-                if _is_shifted(states, matrices, lengths) and _holds_gradients(states, node, facts, values):
+        for matrices in (side for side in sides if is_feedback(side, facts)):
+            for states in (side for side in sides if side is not matrices and not is_feedback(side, facts)):
+                if is_shifted(states, matrices, lengths) and holds_gradients(states, node, facts, values):
                     return "`zip` of gradients with the input's in front and of feedback"
         return ""
-
-
-def _is_shifted(states: ir.Expr, matrices: ir.Expr, lengths: ListLengths) -> bool:
-    """Return True where the states are more than the matrices, and the first of them has none."""
-    one, other = lengths.of(states), lengths.of(matrices)
-    if one is None or other is None or not one.base or one.base != other.base:
-        return False
-    return one.more > other.more and one.front != other.front
-
-
-def _name(node: ir.Node) -> str:
-    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
-
-
-def _is_feedback(node: ir.Expr) -> bool:
-    match node:
-        case ir.Name(id=name) | ir.Attr(attr=name):
-            return is_feedback_name(name) or is_possible_name(name)
-        case ir.Binary(op="+", left=left, right=right):
-            return _is_feedback(left) or _is_feedback(right)
-        case ir.Sequence(items=items):
-            return any(isinstance(item, ir.Starred) and _is_feedback(item.value) for item in items)
-        case ir.Call(args=[ir.Arg(value=value)], func=ir.Name(id="reversed" | "list" | "tuple")):
-            return _is_feedback(value)
-        case ir.Subscript(value=value, index=[ir.Slice()]):
-            return _is_feedback(value)
-    return False
-
-
-def _is_states(node: ir.Expr, values: Values, *, sure: bool = False) -> bool:
-    """Return True for gradients, and where ``sure`` is False for what is named like hidden states or credits."""
-    if interesting(values.of(node)) or suggests(_name(node)) in ("gradient", "credit"):
-        return True
-    return not sure and bool(set(words(_name(node))) & _HIDDEN)
-
-
-def _holds_gradients(states: ir.Expr, call: ir.Call, facts: ModuleFacts, values: Values) -> bool:
-    """Return True for gradients, and for hidden states whose ``.grad`` is read in the loop."""
-    if _is_states(states, values, sure=True):
-        return True
-    for above in facts.names.ancestors(call):
-        if isinstance(above, ir.For | ir.Comprehension):
-            return any(isinstance(part, ir.Attr) and part.attr == "grad" for part in ir.walk(above))
-        if isinstance(above, ir.Stmt):
-            break
-    return False
-
-
-def _is_clamped(index: ir.Expr, facts: ModuleFacts) -> ir.Name | None:
-    """The variable of ``min(l, L - 1)``, ``l if l < L else L - 1``, also behind a name."""
-    if isinstance(index, ir.Name):
-        bound = facts.names.reaching(index)
-        if len(bound) != 1 or bound[0].how != "value" or bound[0].value is None:
-            return None
-        index = bound[0].value
-    match index:
-        case ir.Call(func=ir.Name(id="min") | ir.Attr(attr="minimum" | "min"), args=[ir.Arg(value=a), ir.Arg(value=b)]):
-            pairs = [(a, b), (b, a)]
-        case ir.Conditional(body=a, orelse=b, test=ir.Compare()):
-            pairs = [(a, b), (b, a)]
-        case _:
-            return None
-    for one, other in pairs:
-        if isinstance(one, ir.Name) and _is_last(other) and _loop_of(one, facts) is not None:
-            return one
-    return None
-
-
-def _is_last(node: ir.Expr) -> bool:
-    """``L - 1``, ``len(Bs) - 1``, ``-1``, ``last``."""
-    match node:
-        case ir.Binary(op="-", right=ir.Const(value=1)) | ir.Unary(op="-", operand=ir.Const(value=1)):
-            return True
-        case ir.Name(id=name) | ir.Attr(attr=name):
-            return bool({"last", "max"} & set(words(name)))
-    return False
-
-
-def _loop_of(index: ir.Name, facts: ModuleFacts) -> ir.For | ir.Clause | None:
-    """The loop whose variable an index is."""
-    bound = [b.node for b in facts.names.reaching(index) if b.how == "iterate"]
-    loop = bound[-1] if bound else None
-    return loop if isinstance(loop, ir.For | ir.Clause) else None
-
-
-def _items_at(index: ir.Name, loop: ir.For | ir.Clause, facts: ModuleFacts) -> Iterator[ir.Subscript]:
-    """What a loop takes from lists under one index."""
-    whole = facts.names.parent(loop) if isinstance(loop, ir.Clause) else loop
-    for part in ir.walk(whole or loop):
-        match part:
-            case ir.Subscript(index=[ir.Name(id=name)]) if name == index.id:
-                yield part

@@ -10,7 +10,7 @@ from fa_lint.semantics.names import Binding
 
 __all__ = ["Length", "ListLengths"]
 
-_DEPTH = 8
+_DEPTH = 20
 _SAME = frozenset("list tuple enumerate iter sorted ModuleList ParameterList Sequential tqdm".split())
 
 
@@ -64,8 +64,8 @@ class ListLengths:
                 found = self.number(right, depth + 1)
                 return found.longer(step, 0) if found is not None else None
             case ir.Name() | ir.Attr():
-                value = self._value(node)
-                found = self.number(value, depth + 1) if value is not None else None
+                bound_to = self._value(node)
+                found = self.number(bound_to, depth + 1) if bound_to is not None else None
                 return found or self._resolved(Length(self._key(node, "#")))
         return None
 
@@ -114,17 +114,18 @@ class ListLengths:
             case ir.Call():
                 return self._call(node, depth)
             case ir.Name():
-                bound = self._names.bindings(node)
+                bound = self._names.reaching(node)
                 if any(b.how in ("item", "update") and _grows(b) for b in bound):
                     return self._filled(bound, depth)
-                value = self._value(node)
-                found = self.of(value, depth) if value is not None else None
-                return found or Length(self._key(node, ""))
+                return self._bound(node, depth)
             case ir.Attr():
-                value = self._value(node)
-                found = self.of(value, depth) if value is not None else None
-                return found or Length(self._key(node, ""))
+                return self._bound(node, depth)
         return None
+
+    def _bound(self, node: ir.Name | ir.Attr, depth: int) -> Length:
+        value = self._value(node)
+        found = self.of(value, depth) if value is not None else None
+        return found or Length(self._key(node, ""))
 
     def _display(self, items: list[ir.Expr], depth: int) -> Length | None:
         found: Length | None = Length("")
@@ -147,7 +148,9 @@ class ListLengths:
 
     def _call(self, node: ir.Call, depth: int) -> Length | None:
         name = self._facts.qualified(node.func)
-        last = node.func.attr if isinstance(node.func, ir.Attr) else node.func.id if isinstance(node.func, ir.Name) else ""
+        last = (
+            node.func.attr if isinstance(node.func, ir.Attr) else node.func.id if isinstance(node.func, ir.Name) else ""
+        )
         values = [arg.value for arg in node.args if arg.keyword is None]
         if name == "torch.autograd.grad":
             inputs = next((arg.value for arg in node.args if arg.keyword == "inputs"), None)
@@ -164,8 +167,7 @@ class ListLengths:
         if last in _SAME and values:
             return self.of(values[0], depth)
         if last == "zip" and values:
-            found = [self.of(value, depth) for value in values]
-            return next((length for length in found if length is not None), None)
+            return next((length for value in values if (length := self.of(value, depth)) is not None), None)
         function = self._names.function_called(node)
         returned = self._names.returned(function) if function is not None else []
         if function is None or len(returned) != 1:
@@ -183,7 +185,11 @@ class ListLengths:
         if root not in params:
             return length
         position = params.index(root)
-        given = [arg.value for number, arg in enumerate(call.args) if arg.keyword == root or (not arg.keyword and number == position)]
+        given = [
+            arg.value
+            for number, arg in enumerate(call.args)
+            if arg.keyword == root or (not arg.keyword and number == position)
+        ]
         if not given or not isinstance(given[0], ir.Name | ir.Attr):
             return length
         if not dot and not text.startswith("#"):
@@ -222,7 +228,7 @@ class ListLengths:
 
     def _value(self, node: ir.Name | ir.Attr) -> ir.Expr | None:
         """What a name or an attribute is bound to, where that is one expression."""
-        bound = self._names.bindings(node) if isinstance(node, ir.Name) else self._names.self_attribute(node)
+        bound = self._names.reaching(node) if isinstance(node, ir.Name) else self._names.self_attribute(node)
         return bound[0].value if len(bound) == 1 and bound[0].how == "value" else None
 
     def _key(self, node: ir.Name | ir.Attr, mark: str) -> str:
@@ -250,4 +256,6 @@ def _stops(loop: ir.For) -> bool:
 def _is_plural(node: ir.Expr) -> bool:
     """Return True for a list that is kept: ``blocks``, ``self.Bs``."""
     name = node.attr if isinstance(node, ir.Attr) else node.id if isinstance(node, ir.Name) else ""
-    return name in ("blocks", "layers", "Bs", "feedbacks") or name.endswith(("_blocks", "_layers", "feedback", "matrices"))
+    return name in ("blocks", "layers", "Bs", "feedbacks") or name.endswith(
+        ("_blocks", "_layers", "feedback", "matrices")
+    )

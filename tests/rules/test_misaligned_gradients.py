@@ -95,15 +95,16 @@ def test_evidence_gives_the_level() -> None:
 @pytest.mark.parametrize(
     ("helper", "row"),
     [
-        ("def g(x, y):\n    n = min(len(x), len(y))\n    x, y = x[:n], y[:n]\n    return x @ y / (x.norm() * y.norm())\n", 7),
+        (
+            "def g(x, y):\n    n = min(len(x), len(y))\n    x, y = x[:n], y[:n]\n    return x @ y / (x.norm() * y.norm())\n",
+            7,
+        ),
         ("def g(x, y): return x @ y / (x.norm() * y.norm())\n", 8),
     ],
 )
 def test_a_helper_is_reported_where_it_cuts(helper: str, row: int) -> None:
     head = "import torch\n"
-    caller = (
-        "def f(la, lb, p, q):\n    a = torch.autograd.grad(la, p)[0].flatten()\n    b = torch.autograd.grad(lb, q)[0].flatten()\n"
-    )
+    caller = "def f(la, lb, p, q):\n    a = torch.autograd.grad(la, p)[0].flatten()\n    b = torch.autograd.grad(lb, q)[0].flatten()\n"
     if "min" in helper:
         text = head + helper + caller + "    return g(a, b)\n"
         assert rows("FAL409", text) == [5]

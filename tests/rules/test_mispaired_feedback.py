@@ -26,7 +26,8 @@ CLAMPED = [
     GRADS + "last = len(Bs) - 1\nfor l, g in enumerate(grads):\n    print(cos(g, e @ Bs[min(l, last)]))",
     "loss.backward()\nfor l, h in enumerate(hiddens):\n    print(cos(h.grad, e @ Bs[min(l, L - 1)]))",
     "loss.backward()\nreturn [cos(h.grad, e @ model.feedback[min(l, model.depth - 1)]) for l, h in enumerate(hiddens)]",
-    GRADS + "feedback_matrices = Bs\nreturn [cos(g, e @ feedback_matrices[min(l, L - 1)]) for l, g in enumerate(grads)]",
+    GRADS
+    + "feedback_matrices = Bs\nreturn [cos(g, e @ feedback_matrices[min(l, L - 1)]) for l, g in enumerate(grads)]",
 ]
 HS = "hs = [model.embed(x)]\nfor block in blocks:\n    hs.append(hs[-1] + block(hs[-1]))\n"
 TAKEN = "grads = torch.autograd.grad(loss_fn(hs[-1], y), hs)\n"
@@ -35,12 +36,18 @@ ZIPPED = "for g, B in zip(grads, Bs):\n    print(cos(g, e @ B))"
 SHIFTED = [
     EQUAL + HS + TAKEN + ZIPPED,
     "assert len(blocks) == len(Bs)\n" + HS + TAKEN + "return [cos(g, e @ B) for g, B in zip(grads, Bs)]",
-    "if len(Bs) != len(blocks):\n    raise ValueError\n" + HS + TAKEN + "return [cos(g, e @ B) for B, g in zip(Bs, grads)]",
+    "if len(Bs) != len(blocks):\n    raise ValueError\n"
+    + HS
+    + TAKEN
+    + "return [cos(g, e @ B) for B, g in zip(Bs, grads)]",
     EQUAL + HS + TAKEN + "for l, (g, B) in enumerate(zip(grads, Bs)):\n    print(l, cos(g, e @ B))",
     EQUAL + HS + TAKEN + "for h, g, B in zip(hs, grads, Bs):\n    print(h.norm(), cos(g, e @ B))",
     EQUAL + HS + TAKEN + "for i in range(len(blocks)):\n    print(cos(grads[i], e @ Bs[i]))",
     EQUAL + HS + TAKEN + "for i, B in enumerate(Bs):\n    print(cos(grads[i], e @ Bs[i]))",
-    EQUAL + HS + TAKEN + "for i in range(len(Bs)):\n    credit = e @ Bs[i]\n    g = grads[i]\n    print(cos(g, credit))",
+    EQUAL
+    + HS
+    + TAKEN
+    + "for i in range(len(Bs)):\n    credit = e @ Bs[i]\n    g = grads[i]\n    print(cos(g, credit))",
     EQUAL + HS + TAKEN + "return [cos(grads[i], e @ Bs[i]) for i, block in enumerate(blocks)]",
     "Bs = [torch.randn(10, 8) for _ in blocks]\n" + HS + TAKEN + ZIPPED,
     "Bs = [torch.randn(10, 8) for _ in range(len(blocks))]\n" + HS + TAKEN + ZIPPED,
@@ -67,7 +74,9 @@ RIGHT = [
     GRADS + "for l, B in enumerate(Bs):\n    print(cos(grads[l + 1], e @ B))",
     GRADS + "for l, B in enumerate(Bs):\n    print(cos(grads[l + 1], e @ Bs[l]))",
     GRADS + "return [cos(g, e @ B) for g, B in zip(grads, Bs, strict=True)]",
-    "assert len(hiddens) == len(Bs)\n" + GRADS + "return [cos(g, e @ Bs[min(l, len(Bs) - 1)]) for l, g in enumerate(grads)]",
+    "assert len(hiddens) == len(Bs)\n"
+    + GRADS
+    + "return [cos(g, e @ Bs[min(l, len(Bs) - 1)]) for l, g in enumerate(grads)]",
     EQUAL + HS + TAKEN + "for g, B in zip(grads[1:], Bs):\n    print(cos(g, e @ B))",
     EQUAL + HS + TAKEN + "for g, B in zip(grads, Bs, strict=True):\n    print(cos(g, e @ B))",
     EQUAL + HS + TAKEN + "for g, B in zip(reversed(grads), reversed(Bs)):\n    print(cos(g, e @ B))",
@@ -75,7 +84,10 @@ RIGHT = [
     EQUAL + HS + "grads = torch.autograd.grad(loss_fn(hs[-1], y), hs[1:])\n" + ZIPPED,
     EQUAL + HS + "hs = hs[1:]\n" + TAKEN + ZIPPED,
     EQUAL + "hs = []\nfor block in blocks:\n    x = block(x)\n    hs.append(x)\n" + TAKEN + ZIPPED,
-    EQUAL + "hs = []\nfor block in blocks:\n    x = block(x)\n    hs.append(x)\nhs.append(model.head(x))\n" + TAKEN + ZIPPED,
+    EQUAL
+    + "hs = []\nfor block in blocks:\n    x = block(x)\n    hs.append(x)\nhs.append(model.head(x))\n"
+    + TAKEN
+    + ZIPPED,
     "Bs = [torch.randn(10, 8) for _ in range(len(blocks) + 1)]\n" + HS + TAKEN + ZIPPED,
     "Bs = [torch.randn(10, 8)] + [torch.randn(10, 8) for _ in blocks]\n" + HS + TAKEN + ZIPPED,
     "assert len(Bs) == len(blocks) + 1\n" + HS + TAKEN + ZIPPED,
@@ -122,7 +134,13 @@ CLASS = (
 def test_lists_of_one_object() -> None:
     assert rows("FAL411", CLASS.format(pair="grads, self.Bs")) == [17]
     assert rows("FAL411", CLASS.format(pair="grads[1:], self.Bs")) == []
-    assert rows("FAL411", CLASS.replace("range(depth)]\n    def", "range(depth + 1)]\n    def").format(pair="grads, self.Bs")) == []
+    assert (
+        rows(
+            "FAL411",
+            CLASS.replace("range(depth)]\n    def", "range(depth + 1)]\n    def").format(pair="grads, self.Bs"),
+        )
+        == []
+    )
 
 
 HELPER = (
