@@ -12,7 +12,7 @@ from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name
 from fa_lint.semantics.list_lengths import ListLengths
 from fa_lint.semantics.words import suggests, words
 
-__all__ = ["clamped_index", "holds_gradients", "is_feedback", "is_shifted", "is_states", "items_at", "loop_of"]
+__all__ = ["clamped_index", "holds_gradients", "is_feedback", "is_shifted", "is_states", "items_with", "loop_of"]
 
 _HIDDEN = frozenset("hs hiddens hidden states activations acts".split())
 _DEPTH = 4
@@ -109,10 +109,16 @@ def loop_of(index: ir.Name, facts: ModuleFacts) -> ir.For | ir.Clause | None:
     return loop if isinstance(loop, ir.For | ir.Clause) else None
 
 
-def items_at(index: ir.Name, loop: ir.For | ir.Clause, facts: ModuleFacts) -> Iterator[ir.Subscript]:
-    """What a loop takes from lists under one index."""
-    whole = facts.names.parent(loop) if isinstance(loop, ir.Clause) else loop
+def items_with(index: ir.Name, loop: ir.For | ir.Clause, facts: ModuleFacts) -> Iterator[ir.Subscript]:
+    """What a loop takes from lists under an index, or one that is made of it."""
+    whole: ir.Node | None = loop
+    while isinstance(whole, ir.Clause):
+        whole = facts.names.parent(whole)
     for part in ir.walk(whole or loop):
         match part:
             case ir.Subscript(index=[ir.Name(id=name)]) if name == index.id:
+                yield part
+            case ir.Subscript(index=[ir.Binary(left=ir.Name(id=name)) | ir.Binary(right=ir.Name(id=name))]) if (
+                name == index.id
+            ):
                 yield part

@@ -10,7 +10,7 @@ from fa_lint.rules._list_pairs import (
     is_feedback,
     is_shifted,
     is_states,
-    items_at,
+    items_with,
     loop_of,
 )
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
@@ -143,7 +143,6 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         values = values_of(facts)
-        lengths: ListLengths | None = None
         reported: set[int] = set()
         for node in facts.nodes():
             text = ""
@@ -153,11 +152,9 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
                         if self._is_paired(node, index, facts, values):
                             text = "feedback under an index that is clamped to the last matrix"
                     else:
-                        lengths = lengths or ListLengths(facts)
-                        text = self._shifted(node, index, facts, values, lengths)
+                        text = self._shifted(node, index, facts, values)
                 case ir.Call(func=ir.Name(id="zip"), args=args) if any(is_feedback(arg.value, facts) for arg in args):
-                    lengths = lengths or ListLengths(facts)
-                    text = self._zipped(node, facts, values, lengths)
+                    text = self._zipped(node, facts, values)
             statement = (facts.names.statement(node) or node).nid
             if text and statement not in reported:
                 reported.add(statement)
@@ -174,36 +171,39 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
         loop = loop_of(name, facts) if name is not None else None
         if name is None or loop is None:
             return False
-        lengths = ListLengths(facts)
+        lengths = facts.derived(ListLengths)
         turns, matrices = lengths.of(loop.iter), lengths.of(node.value)
         if turns is not None and turns == matrices:
             return False
         over = [part for part in ir.walk(loop.iter) if isinstance(part, ir.Name | ir.Attr)]
         if any(is_states(part, values) for part in over if isinstance(part, ir.Expr)):
             return True
-        return any(is_states(part.value, values) for part in items_at(name, loop, facts))
+        return any(is_states(part.value, values) for part in items_with(name, loop, facts))
 
-    def _shifted(
-        self, node: ir.Subscript, index: ir.Expr, facts: ModuleFacts, values: Values, lengths: ListLengths
-    ) -> str:
-        """``grads[i]`` beside ``Bs[i]`` in one loop."""
+    def _shifted(self, node: ir.Subscript, index: ir.Expr, facts: ModuleFacts, values: Values) -> str:
+        """``grads[i]`` beside ``Bs[i]`` in one loop, and no ``grads[i + 1]``."""
         loop = loop_of(index, facts) if isinstance(index, ir.Name) else None
         if loop is None or not isinstance(index, ir.Name):
             return ""
-        beside = [part.value for part in items_at(index, loop, facts) if part is not node]
+        lengths, statement = facts.derived(ListLengths), facts.names.statement(node)
+        items = [part for part in items_with(index, loop, facts) if not is_feedback(part.value, facts)]
+        items = [part for part in items if is_states(part.value, values, sure=True)]
+        items = [part for part in items if facts.names.statement(part) is statement] or items
+        if any(not isinstance(part.index[0], ir.Name) for part in items):
+            return ""
+        beside = [part.value for part in items]
         match loop.target, loop.iter:
             case ir.Sequence(items=[_, _]), ir.Call(func=ir.Name(id="enumerate"), args=[ir.Arg(value=value), *_]):
-                beside.append(value)
-        for value in beside:
-            if not is_feedback(value, facts) and is_states(value, values, sure=True):
-                if is_shifted(value, node.value, lengths):
-                    return "gradients with the input's in front, indexed like the feedback"
+                beside += [value] if is_states(value, values, sure=True) and not is_feedback(value, facts) else []
+        if any(is_shifted(value, node.value, lengths) for value in beside):
+            return "gradients with the input's in front, indexed like the feedback"
         return ""
 
-    def _zipped(self, node: ir.Call, facts: ModuleFacts, values: Values, lengths: ListLengths) -> str:
+    def _zipped(self, node: ir.Call, facts: ModuleFacts, values: Values) -> str:
         if any(arg.keyword == "strict" and facts.values.constant(arg.value) is not False for arg in node.args):
             return ""
         sides = [arg.value for arg in node.args if arg.keyword is None and not arg.star]
+        lengths = facts.derived(ListLengths)
         for matrices in (side for side in sides if is_feedback(side, facts)):
             for states in (side for side in sides if side is not matrices and not is_feedback(side, facts)):
                 if is_shifted(states, matrices, lengths) and holds_gradients(states, node, facts, values):

@@ -94,6 +94,12 @@ RIGHT = [
     EQUAL + HS + "for h, B in zip(hs, Bs):\n    print(h.norm(), B.norm())",
     EQUAL + HS + TAKEN + "for h, g in zip(hs, grads):\n    print(cos(h, g))",
     EQUAL + HS + TAKEN + "for block, g in zip(blocks, grads):\n    print(block, g.norm())",
+    EQUAL
+    + HS
+    + TAKEN
+    + "for i in range(len(Bs)):\n    print(grads[i].norm(), hs[i].norm())\n    print(cos(grads[i + 1], e @ Bs[i]))",
+    EQUAL + HS + TAKEN + "for i in range(len(Bs)):\n    credit = e @ Bs[i]\n    print(cos(grads[1 + i], credit))",
+    EQUAL + HS + TAKEN + "print([cos(grads[i + 1], e @ Bs[i]) for i in range(len(Bs))])",
     EQUAL + HS + "return [loss_fn(hs[i], hs[i - 1]) for i in range(1, len(hs))]",
     EQUAL + HS + TAKEN + "for i in range(len(blocks)):\n    print(grads[i].norm(), blocks[i])",
     "grads = e\nfor l, block in enumerate(blocks):\n    block.learn(e @ Bs[min(l, L - 1)])",
