@@ -10,9 +10,20 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name
 from fa_lint.semantics.list_lengths import ListLengths
+from fa_lint.semantics.uses import Uses
 from fa_lint.semantics.words import suggests, words
 
-__all__ = ["clamped_index", "holds_gradients", "is_feedback", "is_shifted", "is_states", "items_with", "loop_of"]
+__all__ = [
+    "chosen_item",
+    "clamped_index",
+    "holds_gradients",
+    "is_feedback",
+    "is_shifted",
+    "is_states",
+    "items_with",
+    "loop_of",
+    "loops_of",
+]
 
 _HIDDEN = frozenset("hs hiddens hidden states activations acts".split())
 _DEPTH = 4
@@ -72,24 +83,67 @@ def holds_gradients(states: ir.Expr, call: ir.Call, facts: ModuleFacts, values: 
     return False
 
 
-def clamped_index(index: ir.Expr, facts: ModuleFacts) -> ir.Name | None:
-    """The variable of ``min(l, L - 1)``, ``l if l < L else L - 1``, also behind a name."""
+def clamped_index(index: ir.Expr, facts: ModuleFacts) -> tuple[ir.Name, ir.Expr] | None:
+    """The variable and the bound of ``min(l, L - 1)``, ``l if l < L else L - 1``, also behind a name."""
     if isinstance(index, ir.Name):
         bound = facts.names.reaching(index)
         if len(bound) != 1 or bound[0].how != "value" or bound[0].value is None:
             return None
         index = bound[0].value
     match index:
+        case ir.Call(func=ir.Name(id="max"), args=[ir.Arg(value=ir.Const(value=0)), ir.Arg(value=inner)]):
+            return clamped_index(inner, facts) if isinstance(inner, ir.Call) else None
+        case ir.Call(func=ir.Name(id="int"), args=[ir.Arg(value=inner)]):
+            return clamped_index(inner, facts) if isinstance(inner, ir.Call) else None
         case ir.Call(func=ir.Name(id="min") | ir.Attr(attr="minimum" | "min"), args=[ir.Arg(value=a), ir.Arg(value=b)]):
             pairs = [(a, b), (b, a)]
+        case ir.Call(
+            func=ir.Attr(attr="clip"), args=[ir.Arg(value=a), ir.Arg(value=ir.Const(value=0)), ir.Arg(value=b)]
+        ):
+            pairs = [(a, b)]
         case ir.Conditional(body=a, orelse=b, test=ir.Compare()):
             pairs = [(a, b), (b, a)]
         case _:
             return None
-    for one, other in pairs:
-        if isinstance(one, ir.Name) and _is_last(other) and loop_of(one, facts) is not None:
-            return one
+    return next(((x, y) for x, y in pairs if isinstance(x, ir.Name) and _is_last(y)), None)
+
+
+def chosen_item(node: ir.Conditional, facts: ModuleFacts) -> tuple[ir.Subscript, ir.Name, ir.Expr] | None:
+    """``Bs[l] if l < L else Bs[-1]``: the item, its variable and the bound."""
+    match node.body, node.orelse:
+        case ir.Subscript(index=[ir.Name() as name]) as item, ir.Subscript(index=[last]) as other:
+            pass
+        case ir.Subscript(index=[last]) as other, ir.Subscript(index=[ir.Name() as name]) as item:
+            pass
+        case _:
+            return None
+    if ir.same(item.value, other.value) and is_feedback(item.value, facts) and _is_last(last):
+        return item, name, last
     return None
+
+
+def loops_of(index: ir.Name, facts: ModuleFacts) -> Iterator[tuple[ir.Name, ir.For | ir.Clause]]:
+    """The loops whose variable an index is, or whose variable the calls of its function give for it."""
+    loop = loop_of(index, facts)
+    if loop is not None:
+        yield index, loop
+        return
+    for bound in facts.names.reaching(index):
+        function = facts.names.parent(bound.node)
+        if bound.how != "param" or not isinstance(function, ir.FunctionDef):
+            continue
+        params = [p.name for p in function.params if p.name not in ("self", "cls")]
+        for call in facts.derived(Uses).calls_named(function.name):
+            if facts.names.function_called(call) is not function and not isinstance(call.func, ir.Attr):
+                continue
+            for number, arg in enumerate(call.args):
+                if isinstance(arg.value, ir.Name) and (arg.keyword or params[number : number + 1]) in (
+                    index.id,
+                    [index.id],
+                ):
+                    outer = loop_of(arg.value, facts)
+                    if outer is not None:
+                        yield arg.value, outer
 
 
 def _is_last(node: ir.Expr) -> bool:

@@ -209,6 +209,10 @@ def _length_of(vector: t.Vector, values: Values) -> _Length:
     for ident, key in chain(vector.ident, values):
         idents.add(ident)
         match key:
+            case ("element", _, "turn" | "each" | "at", *_) | ("element", _, "index", "value", _) if (
+                not vector.computed
+            ):
+                break  # one of what may be a list of vectors
             case ("element", int() as base, "index", "slice", ((), ("value", int() as size), ())):
                 return _Length(base, frozenset(idents), frozenset(values.evaluator.entries.measured(size)), False)
             case ("element", int() as base, "padded", int() as size) if size > 0:

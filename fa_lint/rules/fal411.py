@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from fa_lint.analysis.values import Values, values_of
 from fa_lint.findings import Finding, Level
 from fa_lint.rules._list_pairs import (
+    chosen_item,
     clamped_index,
     holds_gradients,
     is_feedback,
@@ -12,6 +13,7 @@ from fa_lint.rules._list_pairs import (
     is_states,
     items_with,
     loop_of,
+    loops_of,
 )
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics import ir
@@ -20,6 +22,7 @@ from fa_lint.semantics.list_lengths import ListLengths
 
 __all__ = ["MispairedFeedback"]
 
+_CLAMPED = "feedback under an index that is clamped to the last matrix"
 _ADVICE = "pair block l's output with the feedback of block l (`zip(grads[1:], Bs, strict=True)`)"
 
 
@@ -148,11 +151,15 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
             text = ""
             match node:
                 case ir.Subscript(value=value, index=[index]) if is_feedback(value, facts):
-                    if clamped_index(index, facts) is not None:
-                        if self._is_paired(node, index, facts, values):
-                            text = "feedback under an index that is clamped to the last matrix"
-                    else:
+                    clamped = clamped_index(index, facts)
+                    if clamped is None:
                         text = self._shifted(node, index, facts, values)
+                    elif self._is_paired(value, *clamped, facts, values):
+                        text = _CLAMPED
+                case ir.Conditional():
+                    chosen = chosen_item(node, facts)
+                    if chosen is not None and self._is_paired(chosen[0].value, *chosen[1:], facts, values):
+                        text = _CLAMPED
                 case ir.Call(func=ir.Name(id="zip"), args=args) if any(is_feedback(arg.value, facts) for arg in args):
                     text = self._zipped(node, facts, values)
             statement = (facts.names.statement(node) or node).nid
@@ -165,20 +172,19 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
                     computes="Γ of a state with feedback that did not train it",
                 )
 
-    def _is_paired(self, node: ir.Subscript, index: ir.Expr, facts: ModuleFacts, values: Values) -> bool:
-        """Return True where the index runs over gradients or hidden states, and these are more than the matrices."""
-        name = clamped_index(index, facts)
-        loop = loop_of(name, facts) if name is not None else None
-        if name is None or loop is None:
-            return False
+    def _is_paired(self, matrices: ir.Expr, index: ir.Name, bound: ir.Expr, facts: ModuleFacts, values: Values) -> bool:
+        """Return True where the index runs over gradients or hidden states, and can reach the bound."""
         lengths = facts.derived(ListLengths)
-        turns, matrices = lengths.of(loop.iter), lengths.of(node.value)
-        if turns is not None and turns == matrices:
-            return False
-        over = [part for part in ir.walk(loop.iter) if isinstance(part, ir.Name | ir.Attr)]
-        if any(is_states(part, values) for part in over if isinstance(part, ir.Expr)):
-            return True
-        return any(is_states(part.value, values) for part in items_with(name, loop, facts))
+        last = lengths.number(bound)
+        for name, loop in loops_of(index, facts):
+            turns = lengths.of(loop.iter)
+            if turns is not None and (turns == lengths.of(matrices) or (last and turns == last.longer(1, 0))):
+                continue
+            over = [part for part in ir.walk(loop.iter) if isinstance(part, ir.Name | ir.Attr)]
+            taken = [part.value for part in items_with(name, loop, facts)]
+            if any(is_states(part, values) for part in (*over, *taken)):
+                return True
+        return False
 
     def _shifted(self, node: ir.Subscript, index: ir.Expr, facts: ModuleFacts, values: Values) -> str:
         """``grads[i]`` beside ``Bs[i]`` in one loop, and no ``grads[i + 1]``."""

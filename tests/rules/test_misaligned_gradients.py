@@ -65,6 +65,7 @@ ALIGNED = [
     "b = torch.cat([b, torch.zeros(12)])\nreturn cos(a, b)",
     "b = torch.cat([b, torch.zeros(sum(p.numel() for p in one))])\nreturn cos(a, b)",
     "mask = torch.rand(len(a)) < 0.1\nreturn cos(a[mask], b[mask])",
+    "n = min(len(a), 1000)\nreturn cos(a[:n], b[:n])",
     "k = min(len(a), 64)\nreturn cos(a.view(-1, k)[0], b.view(-1, k)[0])",
 ]
 
@@ -188,3 +189,9 @@ def test_two_losses_without_what_is_none(text: str) -> None:
 @pytest.mark.parametrize("text", UNFILTERED)
 def test_filters_that_agree(text: str) -> None:
     assert rows("FAL409", body(text)) == []
+
+
+def test_lists_that_are_only_named_like_gradients_may_hold_one_vector_a_batch() -> None:
+    pairs = "for x, y in zip(grads_a[:n], grads_b[:n])"
+    code = f"import torch\ndef f(grads_a, grads_b):\n    n = min(len(grads_a), len(grads_b))\n    return [torch.dot(x, y) {pairs}]"
+    assert rows("FAL409", code) == []

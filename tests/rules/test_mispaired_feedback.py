@@ -9,6 +9,7 @@ from tests.rules.shapes import rows
 HEAD = (
     "import numpy as np\nimport torch\nfrom torch import nn\n"
     "def cos(a, b): return (a * b).sum() / (a.norm() * b.norm())\n"
+    "def credit(error, Bs, layer): return error @ Bs[min(layer, len(Bs) - 1)]\n"
     "def f(model, x, y, loss_fn, e, hiddens, loss, Bs, L, blocks):\n"
 )
 GRADS = "grads = torch.autograd.grad(loss, hiddens)\n"
@@ -26,6 +27,11 @@ CLAMPED = [
     GRADS + "last = len(Bs) - 1\nfor l, g in enumerate(grads):\n    print(cos(g, e @ Bs[min(l, last)]))",
     "loss.backward()\nfor l, h in enumerate(hiddens):\n    print(cos(h.grad, e @ Bs[min(l, L - 1)]))",
     "loss.backward()\nreturn [cos(h.grad, e @ model.feedback[min(l, model.depth - 1)]) for l, h in enumerate(hiddens)]",
+    GRADS + "return [cos(g, e @ Bs[max(0, min(l, L - 1))]) for l, g in enumerate(grads)]",
+    GRADS + "return [cos(g, e @ Bs[np.clip(l, 0, L - 1)]) for l, g in enumerate(grads)]",
+    GRADS + "for l, g in enumerate(grads):\n    B = Bs[l] if l < L else Bs[-1]\n    print(cos(g, e @ B))",
+    GRADS + "for l, g in enumerate(grads):\n    print(cos(g, credit(e, Bs, l)))",
+    GRADS + "print([cos(grads[l], credit(e, Bs, layer=l)) for l in range(len(grads))])",
     GRADS
     + "feedback_matrices = Bs\nreturn [cos(g, e @ feedback_matrices[min(l, L - 1)]) for l, g in enumerate(grads)]",
 ]
@@ -100,6 +106,12 @@ RIGHT = [
     + "for i in range(len(Bs)):\n    print(grads[i].norm(), hs[i].norm())\n    print(cos(grads[i + 1], e @ Bs[i]))",
     EQUAL + HS + TAKEN + "for i in range(len(Bs)):\n    credit = e @ Bs[i]\n    print(cos(grads[1 + i], credit))",
     EQUAL + HS + TAKEN + "print([cos(grads[i + 1], e @ Bs[i]) for i in range(len(Bs))])",
+    GRADS + "for l in range(L):\n    print(cos(grads[l + 1], e @ Bs[min(l, L - 1)]))",
+    GRADS + "for l in range(len(Bs)):\n    print(cos(grads[l], e @ Bs[min(l, len(Bs) - 1)]))",
+    GRADS + "for l, block in enumerate(blocks):\n    block.learn(credit(e, Bs, l))",
+    "assert len(hiddens) == len(Bs)\n"
+    + GRADS
+    + "print([cos(g, e @ (Bs[l] if l < L else Bs[-1])) for l, g in enumerate(grads)])",
     EQUAL + HS + "return [loss_fn(hs[i], hs[i - 1]) for i in range(1, len(hs))]",
     EQUAL + HS + TAKEN + "for i in range(len(blocks)):\n    print(grads[i].norm(), blocks[i])",
     "grads = e\nfor l, block in enumerate(blocks):\n    block.learn(e @ Bs[min(l, L - 1)])",
