@@ -147,25 +147,28 @@ class MisalignedGradients(Rule):
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         values = values_of(facts)
-        reported: set[int] = set()
-        for (number, nid), pairs in meetings(facts, values).items():
-            frame = values.evaluator.frames[number]
+        reported: set[tuple[int, frozenset[int]]] = set()
+        for (number, nid), pairs in sorted(meetings(facts, values).items()):
             for a, b in pairs:
                 found = _cut(a, b, pairs, values) or _filtered(a, b, values)
                 if found is None:
                     continue
-                for place in places(frame, nid, found.idents, values):
+                for place in places(values.evaluator.frames[number], nid, found.idents, values):
+                    # The inner product, the cosine and the distance of two vectors are one mistake.
+                    home = facts.names.enclosing_function(place) or facts.module
                     statement = facts.names.statement(place) or place
-                    if statement.nid not in reported and not raises_on_lengths(place, facts):
-                        reported.add(statement.nid)
-                        yield self.find(
-                            facts,
-                            place,
-                            f"{found.text}, so that entry i of one is not entry i of the other; {_ADVICE}",
-                            computes="the inner product of the gradients of different weights",
-                            level=found.level,
-                            related=related_steps(values, (*a.evidence[:1], *b.evidence[:1])),
-                        )
+                    keys = {(home.nid, found.idents), (statement.nid, frozenset[int]())}
+                    if keys & reported or raises_on_lengths(place, facts):
+                        continue
+                    reported |= keys
+                    yield self.find(
+                        facts,
+                        place,
+                        f"{found.text}, so that entry i of one is not entry i of the other; {_ADVICE}",
+                        computes="the inner product of the gradients of different weights",
+                        level=found.level,
+                        related=related_steps(values, (*a.evidence[:1], *b.evidence[:1])),
+                    )
 
 
 def _cut(a: t.Vector, b: t.Vector, pairs: Pairs, values: Values) -> _Found | None:
@@ -186,8 +189,10 @@ def _cut(a: t.Vector, b: t.Vector, pairs: Pairs, values: Values) -> _Found | Non
         }
         if len(cuts) == 2 or len(states) < 2:
             return None
-    same = parameters_of(a, values)
-    sure = a.computed and b.computed and not (same and same == parameters_of(b, values))
+    same = parameters_of(a, values) & parameters_of(b, values) and not _wholes([one.base], values) & _wholes(
+        [other.base], values
+    )
+    sure = a.computed and b.computed and not same
     idents = frozenset().union(*(cut.idents for cut in cuts))
     how = "padded with zeros" if padded else "cut"
     text = f"gradients are {how} to a common length before they are compared"

@@ -195,3 +195,66 @@ def test_lists_that_are_only_named_like_gradients_may_hold_one_vector_a_batch() 
     pairs = "for x, y in zip(grads_a[:n], grads_b[:n])"
     code = f"import torch\ndef f(grads_a, grads_b):\n    n = min(len(grads_a), len(grads_b))\n    return [torch.dot(x, y) {pairs}]"
     assert rows("FAL409", code) == []
+
+
+ADJACENT = """
+import torch
+def coherence(model):
+    flat = []
+    for name, p in model.named_parameters():
+        if p.grad is not None:
+            flat.append(p.grad.flatten())
+    found = []
+    for i in range(len(flat) - 1):
+        one, other = flat[i], flat[i + 1]
+        size = min(one.numel(), other.numel())
+        u, v = one[:size].float(), other[:size].float()
+        product = torch.dot(u, v).item()
+        found.append(product / (u.norm().item() * v.norm().item()))
+    return found
+"""
+METHOD = """
+import torch
+class Conflicts:
+    def similarity(self, grad1, grad2):
+        if grad1.device != grad2.device:
+            grad2 = grad2.to(grad1.device)
+        size = min(grad1.numel(), grad2.numel())
+        grad1 = grad1[:size]
+        grad2 = grad2[:size]
+        product = torch.dot(grad1.flatten(), grad2.flatten())
+        return product / (torch.norm(grad1) * torch.norm(grad2))
+"""
+
+
+@pytest.mark.parametrize(("code", "row"), [(ADJACENT, 13), (METHOD, 10)])
+def test_one_finding_where_the_product_and_the_quotient_are_apart(code: str, row: int) -> None:
+    assert rows("FAL409", code) == [row]
+
+
+def test_the_product_of_a_normal_and_a_field_gradient() -> None:
+    code = "import numpy as np\ndef f(normal, gradient):\n    m = min(len(normal), len(gradient))\n    return np.dot(normal[:m], gradient[:m])"
+    assert rows("FAL409", code) == []
+
+
+OBJECT = """
+import torch
+from torch import nn
+class Probe:
+    def __init__(self, model):
+        self.model = model
+        self.cos = nn.CosineSimilarity(dim=0)
+    def collect(self, loss):
+        self.model.zero_grad()
+        loss.backward(retain_graph=True)
+        return torch.cat([p.grad.view(-1) for p in self.model.parameters() if p.grad is not None])
+    def compare(self, loss_a, loss_b):
+        return self.cos(self.collect(loss_a), self.collect(loss_b))
+    def over_batches(self, x, y, loss_fn):
+        first = self.collect(loss_fn(self.model(x[0]), y[0]))
+        return self.cos(first, self.collect(loss_fn(self.model(x[1]), y[1])))
+"""
+
+
+def test_methods_of_one_object() -> None:
+    assert rows("FAL409", OBJECT) == [13]
