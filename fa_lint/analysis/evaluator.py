@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fa_lint.analysis import terms as t
+from fa_lint.analysis.entries import Entries
 from fa_lint.analysis.flow import dotted
 from fa_lint.analysis.frames import DEEPEST, NOTHING, Frame
 from fa_lint.analysis.library import Calls
@@ -46,6 +47,7 @@ class Evaluator:
         self.depth = 0
         self._steps = 0
         self._foreign = 0
+        self.entries = Entries(self)
         self._calls = Calls(self)
         self.variables = Variables(self)
         self.members = Members(self)
@@ -345,7 +347,7 @@ class Evaluator:
                 case "+":
                     term = t.add(a, b, site)
                 case "-":
-                    term = self._difference(a, b)
+                    term = self.entries.combined("difference", (a, b)) or self._difference(a, b)
                     if isinstance(term, t.Unknown) and isinstance(b, t.Constant):
                         term = t.add(a, t.negate(b), site)
                 case "@":
@@ -436,9 +438,12 @@ class Evaluator:
             return t.single(t.Sequence(ident, items=tuple(self.of(turn, node.elements[0]) for turn in turns)))
         element = self.of(frame, node.elements[-1])
         over = self.variables.over(frame, node.clause.iter)
+        filtered = self.entries.tested(frame, node.clause)
+        for term, _ in () if filtered else self.of(frame, node.clause.iter):
+            filtered = term.filtered if isinstance(term, t.Sequence) else 0
         if node.kind == "dict":
-            return t.single(t.Mapping(ident, element=element, over=over))
-        return t.single(t.Sequence(ident, element, over=over))
+            return t.single(t.Mapping(ident, element=element, over=over, filtered=filtered))
+        return t.single(t.Sequence(ident, element, over=over, filtered=filtered))
 
     def _turns(self, frame: Frame, node: ir.Comprehension) -> list[Frame]:
         """Return a frame a turn of a comprehension over a few known items; nothing where they are not known."""
@@ -585,20 +590,27 @@ class Evaluator:
         """Return True for a function that is defined in another one."""
         return isinstance(function.frame, Frame) and isinstance(function.frame.node, ir.FunctionDef)
 
-    def at_call(self, frame: Frame, node: ir.Node, term: t.Term, given: set[int]) -> t.Term:
+    def at_call(self, frame: Frame, node: ir.Node, term: t.Term, given: set[int], *, inside: bool = False) -> t.Term:
         """Return what a call gives back: the gradients that it reads are those of this call.
 
-        ``given`` are the identities of its arguments, which stay what they are.
+        ``given`` are the identities of its arguments, which stay what they are. A function ``inside`` another one also
+        reads variables of the function around it, which nothing has changed.
         """
 
         def rename(ident: int) -> int:
             whole = ident
             while whole not in given:
                 key = self.identities.key(whole)
+                if key[:1] == ("attribute",) and key[2] == "grad":
+                    break  # the gradient that this call reads
+                if inside and (len(key) < 2 or key[0] not in DERIVED):
+                    return ident
                 if len(key) < 2 or key[0] not in DERIVED or not isinstance(key[1], int):
-                    return self.identities.of("returned", ident, frame.number, node.nid)
+                    break
                 whole = key[1]
-            return ident
+            else:
+                return ident
+            return self.identities.of("returned", ident, frame.number, node.nid)
 
         return t.relabelled(term, rename)
 
@@ -617,6 +629,8 @@ class Evaluator:
         if isinstance(term, t.Vector | t.Monomial) and self._keeps_values(node):
             layout = tuple(part.value if isinstance(part, ir.Const) else ":" for part in node.index)
             return t.single(t.renamed(term, lambda vector: replace(vector, layout=(*vector.layout, *layout))))
+        if isinstance(term, t.Vector) and self._is_shape(node.value, term):
+            return t.single(self.entries.length(term.at(self._owner_of(term))))
         if isinstance(index, ir.Slice) and isinstance(term, t.Sequence):
             ident = self.identities.of("slice", frame.number, node.nid, term.ident)
             return t.single(
@@ -645,16 +659,29 @@ class Evaluator:
         """What tells one index from another: a constant, or the value of a variable."""
         if isinstance(index, ir.Slice):
             parts = [self._index_key(frame, p) if p is not None else () for p in (index.lower, index.upper, index.step)]
+            parts[0] = () if parts[0] == ("constant", 0) else parts[0]
             return None if None in parts else ("slice", tuple(parts))
-        value = t.one(self.of(frame, index))
+        values = self.of(frame, index)
+        value = t.one(values) or self.entries.combined("least", (term for term, _ in values))
         match value:
             case t.Constant(value=int() | str() as constant):
                 return "constant", constant
             case t.Vector(ident=ident):
                 return "value", ident
+            case t.Scalar(ident=ident) if ident:
+                return "value", ident
             case t.Monomial(vectors=(only,), norms=()):
                 return "value", only.ident
         return None
+
+    def _is_shape(self, node: ir.Expr, term: t.Vector) -> bool:
+        return (
+            isinstance(node, ir.Attr) and node.attr == "shape" and self.identities.key(term.ident)[:1] == ("attribute",)
+        )
+
+    def _owner_of(self, shape: t.Vector) -> int:
+        owner = self.identities.key(shape.ident)[1]
+        return owner if isinstance(owner, int) else 0
 
     # -- attributes -------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ _MODEL_WORDS = frozenset("parameters params layers modules children".split())
 _OWN_COPIES = frozenset("clone copy array tensor".split())
 _LAYOUTS = frozenset("unsqueeze expand repeat expand_as".split())
 _READING = frozenset({"cosine", "dot", "einsum", "norm", "normalize", "unit", "square", "sum"})
+_LENGTHS = frozenset("len numel nelement size int".split())
 _COPIES = frozenset("clone copy float double half bfloat16 numpy tolist item array tensor".split())
 
 
@@ -203,12 +204,12 @@ class Calls:
         entered = self._ev.entered(function, arguments, self._ev.site(frame, node), frame)
         if entered is None:
             return t.single(self._named(frame, node))
-        if isinstance(function.node, ir.Lambda) or self._ev.is_inside(function):
-            # It reads variables of the function around it, which nothing has changed.
-            return self._ev.returned(entered)
         bound = [values for _, values in (*function.given, *arguments)]
         given = {ident for values in bound for term, _ in values for ident in t.identities(term)}
-        found = [(self._ev.at_call(frame, node, term, given), tags) for term, tags in self._ev.returned(entered)]
+        if isinstance(function.node, ir.Lambda) or self._ev.is_inside(function):
+            found = self._ev.returned(entered)
+            return tuple((self._ev.at_call(frame, node, term, given, inside=True), tags) for term, tags in found)
+        found = tuple((self._ev.at_call(frame, node, term, given), tags) for term, tags in self._ev.returned(entered))
         said = self._named(frame, node)
         return t.unique(
             (replace(said, ident=self._ev.identities.of("result", frame.number, node.nid)), tags)
@@ -298,6 +299,11 @@ class Calls:
         return self._each(given.first, of)
 
     def view(self, given: _Given) -> t.Alternatives:
+        if given.name.endswith("narrow") and len(given.positional) == 4:
+            start, size = t.one(given.positional[2]), t.one(given.positional[3])
+            if isinstance(start, t.Constant) and start.value == 0 and isinstance(size, t.Scalar) and size.ident:
+                part = ("slice", ((), ("value", size.ident), ()))
+                return t.unique(x for term, _ in given.first for x in self._ev.element(term, "index", *part))
         # The same transposition of one value is one value; where its arguments differ, another.
         key = tuple(
             repr(term.value) if isinstance(term, t.Constant) else given.node.nid
@@ -412,6 +418,9 @@ class Calls:
             if not isinstance(term, t.Sequence):
                 return term
             elements = self._elements(term)
+            filled = self._filled(given, term)
+            if filled is not None:
+                return filled
             for inner, _ in elements:
                 match inner:
                     case t.Vector():
@@ -429,6 +438,28 @@ class Calls:
 
         return self._each(given.first, of)
 
+    def _filled(self, given: _Given, term: t.Sequence) -> t.Term | None:
+        """``cat([a, zeros(n - len(a))])``: an array with zeros behind it up to a length."""
+        match given.node.args:
+            case [ir.Arg(value=ir.Sequence(items=[_, ir.Call(func=func, args=args)])), *_]:
+                name = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+                if "zeros" in name and term.items is not None:
+                    sizes = t.unique(x for arg in args for x in self._ev.of(given.frame, arg.value))
+                    whole = t.one(term.items[0])
+                    if whole is not None and self._ev.entries.combined("difference", (x for x, _ in sizes)) is not None:
+                        return t.one(self._padded(given, whole, sizes))
+        return None
+
+    def pad(self, given: _Given) -> t.Alternatives:
+        sizes = t.unique(x for term, _ in given["pad"] if isinstance(term, t.Sequence) for x in self._elements(term))
+        return t.unique(x for term, _ in given.first for x in self._padded(given, term, sizes))
+
+    def _padded(self, given: _Given, term: t.Term, sizes: t.Alternatives) -> t.Alternatives:
+        """An array with more entries, as many as a length says."""
+        said = [size.ident for size, _ in sizes if isinstance(size, t.Scalar) and size.ident]
+        key = said[0] if said else -given.node.nid
+        return self._ev.element(term, "padded", key) if isinstance(term, t.Vector) else t.single(term)
+
     def _joined(self, given: _Given, sequence: t.Sequence, element: t.Vector) -> t.Vector:
         whole = self._ev.variables.over_all(element)
         ident = self._ev.identities.of("joined", sequence.ident)
@@ -441,7 +472,7 @@ class Calls:
         joined = origin.at(ident)
         if sequence.over == "layers":
             joined.name = t.WHOLE
-        return joined
+        return replace(joined, filtered=sequence.filtered) if sequence.filtered else joined
 
     def norm(self, given: _Given) -> t.Alternatives:
         order = t.one(given["p"]) or t.one(given["ord"])
@@ -560,6 +591,10 @@ class Calls:
         return self._bound(given, lower=False)
 
     def _bound(self, given: _Given, *, lower: bool) -> t.Alternatives:
+        how = "greatest" if lower else "least"
+        length = self._ev.entries.combined(how, self._compared(given))
+        if length is not None:
+            return t.single(length)
         if len(given.positional) < 2:
             return given.first if given.name.startswith("builtins.") else t.single(self._named(given.frame, given.node))
         found: list[t.Alternative] = []
@@ -568,6 +603,13 @@ class Calls:
             bounds = (limit, None) if lower else (None, limit)
             found.append((self._bounded(given, term, *bounds), tags))
         return t.unique(found)
+
+    def _compared(self, given: _Given) -> list[t.Term]:
+        """What ``min`` and ``max`` compare: their arguments, or the elements of the only one."""
+        found = [term for values in given.positional for term, _ in values]
+        if len(given.positional) == 1 and len(found) == 1 and isinstance(found[0], t.Sequence):
+            return [term for term, _ in self._elements(found[0])]
+        return found
 
     def _bounded(self, given: _Given, term: t.Term, low: t.Term | None, high: t.Term | None) -> t.Term:
         if isinstance(term, t.Monomial) and (term.is_cosine or term.is_squared_cosine):
@@ -646,6 +688,8 @@ class Calls:
         return self.hidden(given)
 
     def number(self, given: _Given) -> t.Alternatives:
+        if given.name.rpartition(".")[2] in _LENGTHS:
+            return t.unique((self._ev.entries.length(term), tags) for term, tags in given.first)
         return t.single(t.Scalar())
 
     # -- containers -------------------------------------------------------------------------------------------
@@ -657,7 +701,9 @@ class Calls:
         for values in given.positional:
             column: list[t.Alternative] = []
             for term, tags in values:
-                column += [(inner, tags | more) for inner, more in self._whole(term)]
+                filtered = term.filtered if isinstance(term, t.Sequence) else 0
+                whole = self._ev.entries.marked(self._whole(term), filtered)
+                column += [(inner, tags | more) for inner, more in whole]
                 if isinstance(term, t.Sequence | t.Mapping) and term.over != "unknown":
                     over = term.over
             columns.append(t.unique(column))
@@ -729,7 +775,9 @@ class Calls:
         return self._each(
             given.first,
             lambda term: (
-                t.Sequence(term.ident, self._elements(term), over=term.over) if isinstance(term, t.Mapping) else term
+                t.Sequence(term.ident, self._elements(term), over=term.over, filtered=term.filtered)
+                if isinstance(term, t.Mapping)
+                else term
             ),
         )
 
@@ -792,6 +840,9 @@ class Calls:
         """Return what the function that is mapped gives for a row of arguments."""
         arguments: Arguments = [(None, values) for values in row]
         found: list[t.Alternative] = []
+        for term, _ in given.positional[0]:
+            if isinstance(term, t.Library) and term.name == "builtins.len":
+                found += self._each(arguments[0][1], self._ev.entries.length)
         for callee in self._ev.calls_into(given.positional[0]):
             frame = self._ev.entered(callee, arguments, given.site, given.frame)
             if frame is not None:
@@ -808,6 +859,18 @@ class Calls:
             for number, values in enumerate(picked)
         )
         return t.single(t.Sequence(ident, t.single(t.Sequence(ident, items=items))))
+
+    def filter(self, given: _Given) -> t.Alternatives:
+        if len(given.positional) != 2:
+            return ()
+        ident = self._ev.identities.of("filter", given.frame.number, given.node.nid)
+        found: list[t.Alternative] = []
+        for term, tags in given.positional[1]:
+            whole = self._whole(term)
+            filtered = self._ev.entries.passing(given.node.args[0].value, whole)
+            over = term.over if isinstance(term, t.Sequence | t.Mapping) else "unknown"
+            found.append((t.Sequence(ident, whole, over=over, filtered=filtered), tags))
+        return t.unique(found)
 
     def chain(self, given: _Given) -> t.Alternatives:
         ident = self._ev.identities.of("chain", given.frame.number, given.node.nid)
@@ -859,6 +922,7 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "einsum": Calls.einsum,
     "element": Calls.element,
     "enumerate": Calls.enumerate,
+    "filter": Calls.filter,
     "first": Calls.first_of,
     "full": Calls.full,
     "gradient": Calls.gradient,
@@ -878,6 +942,7 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "ones": Calls.ones,
     "pairs": Calls.pairs,
     "parameters": Calls.parameters,
+    "pad": Calls.pad,
     "partial": Calls.made_object,
     "power": Calls.power,
     "range": Calls.range,

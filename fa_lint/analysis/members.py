@@ -94,6 +94,8 @@ class Members:
         if attr == "grad":
             gradient = self._ev.source(frame, node, t.Role.GRADIENT, "`.grad` is a gradient")
             return gradient.at(self._ev.identities.of("attribute", ident, attr, self._resets(frame, node)))
+        if attr == "size" and owner.role.is_gradient:
+            return self._ev.entries.length(owner)
         vector = self._ev.vector(frame, node)
         return replace(vector, ident=self._ev.identities.of("attribute", ident, attr))
 

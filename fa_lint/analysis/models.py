@@ -13,8 +13,9 @@ __all__ = ["BUILTINS", "FUNCTIONS", "METHODS", "Operation", "Row"]
 
 Operation = Literal[
     "absolute", "add", "angle", "arcsine", "cat", "chain", "clamp", "content", "copy", "cosine", "cosine_module", "dictionary", "distance",
-    "divide", "dot", "draw", "einsum", "element", "enumerate", "first", "full", "gradient", "hidden", "items", "keys", "linear", "map",
-    "maximum", "mean", "minimum", "multiply", "named_tuple", "negate", "norm", "normalize", "number", "ones", "pairs", "parameters", "partial",
+    "divide", "dot", "draw", "einsum", "element", "enumerate", "filter", "first", "full", "gradient", "hidden", "items", "keys", "linear",
+    "map", "maximum", "mean", "minimum", "multiply", "named_tuple", "negate", "norm", "normalize", "number", "ones", "pad", "pairs",
+    "parameters", "partial",
     "power", "range", "rank", "reciprocal", "repair", "reverse_root", "root", "same", "sign", "square", "subtract", "sum",
     "trace", "transform", "unit", "values", "view", "where", "zeros", "zip",
 ]  # fmt: skip
@@ -91,6 +92,7 @@ FUNCTIONS: dict[str, Row] = dict(
         *_rows("same", "torch.autograd.Variable", "data"),
         *_rows("copy", "copy.copy copy.deepcopy", "x"),
         *_everywhere("view", "transpose permute swapaxes movedim moveaxis t narrow index_select masked_select roll flip diagonal diag", "input"),
+        *_rows("pad", "torch.nn.functional.pad numpy.pad jax.numpy.pad", "input pad"),
         *_everywhere("trace", "trace", "input"),
         *_everywhere("mean", "mean nanmean median nanmedian average", "input dim"),
         *_rows("mean", "statistics.mean statistics.fmean statistics.median", "data"),
@@ -148,7 +150,7 @@ METHODS: dict[str, Row] = dict(
         *_rows("repair", "nan_to_num masked_fill masked_fill_", "input"),
         *_rows("where", "where", "input condition other"),
         *_rows("sign", "sign sgn sign_", "input"),
-        *_rows("number", "numel size dim any all argmax argmin std var isnan isfinite backward step zero_grad", "input"),
+        *_rows("number", "numel nelement size dim any all argmax argmin std var isnan isfinite backward step zero_grad", "input"),
         *_rows("items", "items", "input"),
         *_rows("values", "values", "input"),
         *_rows("keys", "keys", "input"),
@@ -172,6 +174,7 @@ BUILTINS: dict[str, Row] = dict(
         *_rows("zip", "zip"),
         *_rows("enumerate", "enumerate"),
         *_rows("map", "map"),
+        *_rows("filter", "filter"),
         *_rows("first", "next", "input"),
         *_rows("dictionary", "dict"),
         *_rows("number", "len int bool isinstance hasattr", "input"),

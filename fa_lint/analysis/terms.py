@@ -146,6 +146,8 @@ class Vector:
     name: str = ""
     # How its dimensions were laid out for broadcasting: ``x[:, None]`` and ``x[None]`` meet in all pairs.
     layout: tuple[object, ...] = ()
+    # What had to be there for an entry to be taken: the identity of the values that were tested for None.
+    filtered: int = 0
 
     def at(self, ident: int) -> Vector:
         """Return another value of the same origin."""
@@ -258,6 +260,7 @@ class Sequence:
     element: Alternatives = ()
     items: tuple[Alternatives, ...] | None = None
     over: Over = "unknown"
+    filtered: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -266,6 +269,7 @@ class Mapping:
     items: tuple[tuple[object, Alternatives], ...] = ()
     element: Alternatives = ()
     over: Over = "unknown"
+    filtered: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -321,7 +325,12 @@ class Library:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scalar:
-    """A plain number of unknown size, such as a length: it scales and never turns."""
+    """A plain number of unknown size, such as a length: it scales and never turns.
+
+    ``ident`` tells lengths apart: ``length`` of a value, the ``least`` of several, a ``difference``.
+    """
+
+    ident: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -628,8 +637,10 @@ def key(term: Term) -> object:
             return type(term).__name__, ident
         case Constant(value=value):
             return "constant", type(value).__name__, repr(value) if isinstance(value, float) else value
-        case Unknown() | Scalar():
-            return type(term).__name__
+        case Scalar(ident=ident):
+            return "scalar", ident
+        case Unknown():
+            return "unknown"
         case Monomial():
             return (
                 tuple(v.ident for v in term.vectors),
@@ -694,15 +705,22 @@ def relabelled(term: Term, rename: Callable[[int], int], depth: int = 0) -> Term
     def inside(values: Alternatives) -> Alternatives:
         return tuple((relabelled(inner, rename, depth + 1), tags) for inner, tags in values)
 
+    def of_filter(filtered: int) -> int:
+        return rename(filtered) if filtered else 0
+
+    def other(vector: Vector) -> Vector:
+        found = vector.at(rename(vector.ident))
+        return replace(found, filtered=of_filter(vector.filtered)) if vector.filtered else found
+
     match term:
         case Vector() | Monomial():
-            return renamed(term, lambda vector: vector.at(rename(vector.ident)))
+            return renamed(term, other)
         case Sequence():
             items = None if term.items is None else tuple(map(inside, term.items))
-            return Sequence(rename(term.ident), inside(term.element), items, term.over)
+            return Sequence(rename(term.ident), inside(term.element), items, term.over, of_filter(term.filtered))
         case Mapping():
             pairs = tuple((name, inside(item)) for name, item in term.items)
-            return Mapping(rename(term.ident), pairs, inside(term.element), term.over)
+            return Mapping(rename(term.ident), pairs, inside(term.element), term.over, of_filter(term.filtered))
     return term
 
 

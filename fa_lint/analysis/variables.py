@@ -367,7 +367,8 @@ class Variables:
                 old = term.element or t.unique(a for item in term.items or () for a in item)
                 over = term.over if term.over != "unknown" else over
             ident = self._ev.identities.of("grown", frame.number, node.nid)
-            found.append((t.Sequence(ident, t.unique((*added, *old)), over=over), tags))
+            filtered = self._ev.entries.tested_before(frame, node)
+            found.append((t.Sequence(ident, t.unique((*added, *old)), over=over, filtered=filtered), tags))
         return t.unique(found)
 
     def _loop_over(self, frame: Frame, node: ir.Node) -> t.Over:
@@ -420,6 +421,7 @@ class Variables:
     ) -> t.Mapping:
         over = mapping.over if mapping.over != "unknown" else self._loop_over(frame, node)
         if key is None:
-            return replace(mapping, element=t.unique((*value, *mapping.element)), over=over)
+            filtered = self._ev.entries.tested_before(frame, node)
+            return replace(mapping, element=t.unique((*value, *mapping.element)), over=over, filtered=filtered)
         kept = tuple((name, item) for name, item in mapping.items if name != key)
         return replace(mapping, items=(*kept, (key, value)), over=over)

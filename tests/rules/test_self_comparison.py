@@ -108,6 +108,12 @@ DIFFERENT = [
     "def f(rows):\n    a, b = [], []\n    for r in rows:\n        a.append(r.x)\n        b.append(r.y)\n"
     "    return F.cosine_similarity(torch.cat(a), torch.cat(b), dim=0)",
     "def test_one(g):\n    assert F.cosine_similarity(g, g, dim=0) == 1",
+    "def flat(ps): return torch.cat([p.grad.flatten() for p in ps])\ndef cosine(a, b): return a @ b / (a.norm() * b.norm())\n"
+    "def f(model, la, lb):\n    ps = list(model.parameters())\n    la.backward()\n    a = flat(ps)\n    model.zero_grad()\n"
+    "    lb.backward()\n    return cosine(a, flat(ps))",
+    "def cosine(a, b): return a @ b / (a.norm() * b.norm())\ndef f(model, la, lb):\n"
+    "    def flat(): return torch.cat([p.grad.flatten() for p in model.parameters()])\n"
+    "    la.backward()\n    a = flat()\n    model.zero_grad()\n    lb.backward()\n    return cosine(a, flat())",
     "def check_identity(g): return F.cosine_similarity(g, g, dim=0)",
     "def f(g):\n    one = F.cosine_similarity(g, g, dim=0)\n    assert abs(one - 1) < 1e-6",
     "def cka(k, l):\n    def hsic(a, b): return (a * b).sum() / (a.norm() * b.norm())\n"
