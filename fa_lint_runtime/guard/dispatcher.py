@@ -17,20 +17,23 @@ from torch import Tensor
 from .callsite import Call, caller, keywords_at
 from .casts import is_asked_for
 from .checks.acos import acos_out_of_range
+from .checks.averaged_norm import averaged_norm, gradient_below_norm
 from .checks.cast import flushed
 from .checks.clamped_cosine import clamped_cosine
+from .checks.cut import cut_lengths, cut_to_common_length
 from .checks.division import undefined_cosine
 from .checks.embedding_loss import floored_embedding_loss
 from .checks.norm import negative_order, underflowed_norm
 from .checks.normalize import floored_normalize
 from .checks.overflow import overflowed_cosine, overflowed_norm
 from .checks.self_cosine import same_memory, self_cosine
-from .evidence import in_backward
+from .derivatives import is_differentiated, watch_derivative
+from .evidence import gradient_at, gradients_of_samples, in_backward
 from .half import cast_of_this_node, remember_cast, watch_gradient
 from .masking import unmasked
 from .measurement import Measurement
 from .registration import Kernel, Wrapper, register
-from .watch import collecting_norms, is_inside, nested, offer_norm, quiet, watch
+from .watch import collecting_norms, is_inside, nested, offer_norm, quiet, unnoticed, watch
 
 __all__ = ["install", "install_casts"]
 
@@ -44,6 +47,7 @@ def _look_at_cosine(
     pair, name = (x1, x2), "F.cosine_similarity"
     if same_memory(x1, x2):
         watch("self-cosine", name, pair, lambda xs, now: self_cosine(xs[0], now=now), call)
+    _look_at_lengths(name, x1, x2, call)
     plain = not (_wrapped(x1) or _wrapped(x2))
     out = result if plain else None
     # The very norms that aten divides by, where it asked for exactly these.
@@ -59,6 +63,15 @@ def _look_at_cosine(
     watch("overflowed-cosine", name, pair, lambda xs, now: lost(*xs, now=now), call)
     if eps == 0 and out is not None:
         watch("zero-by-zero", name, pair, unmasked(partial(undefined_cosine, result=out), out, call), call)
+
+
+def _look_at_lengths(name: str, x1: Tensor, x2: Tensor, call: Call | None) -> None:
+    if x1._base is None and x2._base is None:
+        return
+    lengths = cut_lengths(x1, x2, gradient_at)
+    if lengths is not None:
+        pair = (x1, x2)
+        watch("cut-to-common-length", name, pair, lambda xs, now: cut_to_common_length(xs[0], lengths, now=now), call)
 
 
 def _cosine(below: Kernel) -> Kernel:
@@ -212,6 +225,74 @@ def _watch_cast(x: Tensor, result: Tensor) -> None:
         watch_gradient(result, call)
 
 
+def _arc(name: str) -> Wrapper:
+    kind = "acos-gradient-at-boundary"
+
+    def wrapper(below: Kernel) -> Kernel:
+        def arc(self: Tensor) -> Any:
+            if not is_differentiated(self, kind):
+                return below(self)
+            with quiet(), unnoticed(False):
+                ends = self.abs() == 1  # before the call, which may be in place
+            result = below(self)
+            with quiet():
+                if not ends.is_cpu or bool(ends.any()):
+                    watch_derivative(kind, name, result, ends, caller())
+            return result
+
+        return arc
+
+    return wrapper
+
+
+def _is_root(exponent: Any = 0.5) -> bool:
+    return isinstance(exponent, float) and 0 < exponent < 1
+
+
+def _root(name: str) -> Wrapper:
+    kind = "root-gradient-at-zero"
+
+    def wrapper(below: Kernel) -> Kernel:
+        def root(self: Tensor, *power: Any) -> Any:
+            result = below(self, *power)
+            if torch.is_grad_enabled() and _is_root(*power) and is_differentiated(result, kind):
+                with quiet():
+                    with unnoticed(False):
+                        zeros = result == 0  # the root of nothing else is
+                    if not zeros.is_cpu or bool(zeros.any()):
+                        watch_derivative(kind, name, result, zeros, caller())
+            return result
+
+        return root
+
+    return wrapper
+
+
+def _mean(below: Kernel) -> Kernel:
+    def mean(self: Tensor, **options: Any) -> Any:
+        kind = "averaged-scalar-norm"
+        with quiet():
+            if self.ndim == 0 and is_differentiated(self, kind):
+                gradient = gradient_below_norm(self, gradients_of_samples())
+                if gradient is not None:
+                    check = partial(averaged_norm, gradient)
+                    watch(kind, "mean", (gradient,), lambda _, now: check(now=now), caller())
+        return below(self, **options)
+
+    return mean
+
+
+def _dot(below: Kernel) -> Kernel:
+    def dot(self: Tensor, tensor: Tensor) -> Any:
+        result = below(self, tensor)
+        if not is_inside():
+            with quiet():
+                _look_at_lengths("torch.dot", self, tensor, caller())
+        return result
+
+    return dot
+
+
 _COMPOSITE: dict[str, Wrapper] = {
     "cosine_similarity": _cosine,
     "cosine_embedding_loss": _embedding_loss,
@@ -229,11 +310,23 @@ _BACKEND: dict[str, Kernel] = {
     "acos": _acos,
     "acos_": _acos_,
 }
+_DIFFERENTIABLE: dict[str, Wrapper] = {
+    "acos": _arc("torch.acos"),
+    "acos_": _arc("torch.acos"),
+    "asin": _arc("torch.asin"),
+    "asin_": _arc("torch.asin"),
+    "sqrt": _root("torch.sqrt"),
+    "sqrt_": _root("torch.sqrt"),
+    "pow.Tensor_Scalar": _root("torch.pow"),
+    "pow_.Scalar": _root("torch.pow"),
+    "mean": _mean,
+    "dot": _dot,
+}
 
 
 def install() -> Callable[[], None]:
     """Register every hook but those of casts; the function returned takes them out and restores what was there."""
-    return register(_COMPOSITE, _BACKEND)
+    return register(_COMPOSITE, _BACKEND, _DIFFERENTIABLE)
 
 
 def install_casts() -> Callable[[], None]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from . import saves, session
 from .callsite import backward_pass, caller, site_of
 from .checks.division import zero_by_zero
+from .derivatives import confirming
 from .evidence import in_backward, remember_grads, remember_leaves
 from .exchange import exchange
 from .masking import unmasked
@@ -44,10 +45,12 @@ def _state_dict(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _grad(original: Callable[..., Any]) -> Callable[..., Any]:
     def grad(*args: Any, **kwargs: Any) -> Any:
-        with backward_pass(caller()):
+        with backward_pass(caller()), confirming() as running:
             result = original(*args, **kwargs)
         if isinstance(result, tuple):
-            remember_grads(result)
+            inputs = args[1] if len(args) > 1 else kwargs.get("inputs", ())
+            remember_grads(result, inputs if isinstance(inputs, list | tuple) else [inputs] * len(result))
+            running.confirm(result)
         return result
 
     return grad
@@ -56,8 +59,10 @@ def _grad(original: Callable[..., Any]) -> Callable[..., Any]:
 def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
         remember_leaves([tensors] if isinstance(tensors, Tensor) else tensors)
-        with backward_pass(caller()):
-            return original(tensors, *args, **kwargs)
+        with backward_pass(caller()), confirming() as running:
+            result = original(tensors, *args, **kwargs)
+        running.confirm()
+        return result
 
     return backward
 
