@@ -27,13 +27,13 @@ from .checks.norm import negative_order, underflowed_norm
 from .checks.normalize import floored_normalize
 from .checks.overflow import overflowed_cosine, overflowed_norm
 from .checks.self_cosine import same_memory, self_cosine
-from .derivatives import is_differentiated, watch_derivative
+from .derivatives import is_differentiated, singular_entries, watch_derivative, watch_root
 from .evidence import gradient_at, gradients_of_samples, in_backward
 from .half import cast_of_this_node, remember_cast, watch_gradient
 from .masking import unmasked
 from .measurement import Measurement
 from .registration import Kernel, Wrapper, register
-from .watch import collecting_norms, is_inside, nested, offer_norm, quiet, unnoticed, watch
+from .watch import collecting_norms, is_inside, nested, offer_norm, quiet, watch
 
 __all__ = ["install", "install_casts"]
 
@@ -230,14 +230,11 @@ def _arc(name: str) -> Wrapper:
 
     def wrapper(below: Kernel) -> Kernel:
         def arc(self: Tensor) -> Any:
-            if not is_differentiated(self, kind):
-                return below(self)
-            with quiet(), unnoticed(False):
-                ends = self.abs() == 1  # before the call, which may be in place
+            # Before the call, which may be in place.
+            ends = singular_entries(self, lambda x: x.abs() == 1) if is_differentiated(self, kind) else None
             result = below(self)
-            with quiet():
-                if not ends.is_cpu or bool(ends.any()):
-                    watch_derivative(kind, name, result, ends, caller())
+            if ends is not None:
+                watch_derivative(kind, name, result, ends)
             return result
 
         return arc
@@ -245,27 +242,14 @@ def _arc(name: str) -> Wrapper:
     return wrapper
 
 
-def _is_root(exponent: Any = 0.5) -> bool:
-    return isinstance(exponent, float) and 0 < exponent < 1
+def _pow(below: Kernel) -> Kernel:
+    def power(self: Tensor, exponent: Any) -> Any:
+        result = below(self, exponent)
+        if isinstance(exponent, float) and 0 < exponent < 1:
+            watch_root("torch.pow", result)
+        return result
 
-
-def _root(name: str) -> Wrapper:
-    kind = "root-gradient-at-zero"
-
-    def wrapper(below: Kernel) -> Kernel:
-        def root(self: Tensor, *power: Any) -> Any:
-            result = below(self, *power)
-            if torch.is_grad_enabled() and _is_root(*power) and is_differentiated(result, kind):
-                with quiet():
-                    with unnoticed(False):
-                        zeros = result == 0  # the root of nothing else is
-                    if not zeros.is_cpu or bool(zeros.any()):
-                        watch_derivative(kind, name, result, zeros, caller())
-            return result
-
-        return root
-
-    return wrapper
+    return power
 
 
 def _mean(below: Kernel) -> Kernel:
@@ -315,10 +299,8 @@ _DIFFERENTIABLE: dict[str, Wrapper] = {
     "acos_": _arc("torch.acos"),
     "asin": _arc("torch.asin"),
     "asin_": _arc("torch.asin"),
-    "sqrt": _root("torch.sqrt"),
-    "sqrt_": _root("torch.sqrt"),
-    "pow.Tensor_Scalar": _root("torch.pow"),
-    "pow_.Scalar": _root("torch.pow"),
+    "pow.Tensor_Scalar": _pow,
+    "pow_.Scalar": _pow,
     "mean": _mean,
     "dot": _dot,
 }

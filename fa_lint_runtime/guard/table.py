@@ -112,19 +112,19 @@ _KINDS = (
         "acos-gradient-at-boundary",
         "FAL206",
         "FAL206",
-        "{count} of {total} gradients are inf or NaN: the argument is exactly 1 or -1, where the derivative is infinite",
-        "use fa_lint_runtime.safe_angle, or clamp the argument to [-1 + eps, 1 - eps]; torch.where around the result does "
-        "not help, as 0 times inf is NaN",
+        "{count} of {total} gradients are inf or NaN: the derivative at exactly 1 or -1 is infinite",
+        "use fa_lint_runtime.safe_angle, or clamp the argument to [-1 + eps, 1 - eps]; torch.where around the result "
+        "is no help, as 0 times inf is NaN",
         "the backward pass of `torch.acos`, `torch.asin` and their methods, if a gradient at its end is not finite",
     ),
     EventKind(
         "root-gradient-at-zero",
         "FAL207",
         "FAL207",
-        "{count} of {total} gradients are inf or NaN: the root was taken of exactly 0, where the derivative is infinite",
-        "for a norm use torch.linalg.vector_norm or fa_lint_runtime.safe_norm, else add a small constant under the root; "
-        "torch.where around the result does not help, as 0 times inf is NaN",
-        "the same of `torch.sqrt`, `x.sqrt()`, `x ** 0.5`, `torch.pow(x, 0.5)` and other powers between 0 and 1",
+        "{count} of {total} gradients are inf or NaN: the derivative of a root at exactly 0 is infinite",
+        "for a norm use torch.linalg.vector_norm or fa_lint_runtime.safe_norm, or add a constant under the root; "
+        "torch.where around the result is no help, as 0 times inf is NaN",
+        "the same of `x.sqrt()`, `x ** 0.5`, `torch.pow(x, 0.5)`, and with `thorough=True` of `torch.sqrt`",
     ),
     EventKind(
         "averaged-scalar-norm",
@@ -138,9 +138,9 @@ _KINDS = (
         "cut-to-common-length",
         "FAL409",
         "FAL409",
-        "gradients of {detail} entries were cut to the first {magnitude}: entries of one index have nothing in common",
+        "gradients of {detail} entries were cut to the same length: entries of one index have nothing in common",
         "compare gradients of the same parameters, one parameter at a time, and report N/A where the shapes differ",
-        "`F.cosine_similarity`, `torch.dot` and `a @ b` of two vectors, at least one of them the beginning of a gradient",
+        "`F.cosine_similarity`, `torch.dot`, `a @ b` of two vectors, at least one of them the beginning of a gradient",
     ),
     EventKind(
         "zero-by-zero",

@@ -24,7 +24,7 @@ def gradient_below_norm(scalar: Tensor, gradients: Iterable[Tensor]) -> Tensor |
     """
     known = [(g.grad_fn, g) for g in gradients if g.grad_fn is not None and g.ndim > 1 and len(g) > 1]
     node: Any = scalar.grad_fn
-    rooted = normed = False
+    rooted = normed = squared = False
     for _ in range(_MOST_STEPS if known else 0):
         if normed:
             for source, gradient in known:
@@ -32,11 +32,14 @@ def gradient_below_norm(scalar: Tensor, gradients: Iterable[Tensor]) -> Tensor |
                     return gradient
         following = {edge for edge, _ in node.next_functions if edge is not None}
         name = node.name().partition("Backward")[0]
-        if name in ("LinalgVectorNorm", "Norm") or (name == "Sum" and rooted):
-            normed = True
+        if normed:
+            if name not in _SHAPE and not (squared and name in ("Mul", "Pow")):
+                return None
+        elif name in ("LinalgVectorNorm", "Norm") or (name == "Sum" and rooted):
+            normed, squared = True, name == "Sum"
         elif name == "Sqrt" or (name == "Pow" and getattr(node, "_saved_exponent", None) == 0.5):
             rooted = True
-        elif name not in (_ELEMENTWISE | _SHAPE if normed else _ELEMENTWISE):
+        elif name not in _ELEMENTWISE:
             return None
         if len(following) != 1:
             return None

@@ -55,4 +55,4 @@ def cut_to_common_length(a: Tensor, lengths: tuple[int, int], *, now: bool) -> t
     """One pair. The number that came out has no true value."""
     detail = f"{lengths[0]} and {lengths[1]}"
     count: Tensor | int = 1 if now else a.new_ones(())
-    return 1, Measurement("cut-to-common-length", count, 1, magnitude=a.numel(), detail=detail)
+    return 1, Measurement("cut-to-common-length", count, 1, detail=detail)
