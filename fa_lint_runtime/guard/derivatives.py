@@ -137,5 +137,5 @@ def watch_derivative(kind: str, name: str, result: Tensor, singular: Tensor) -> 
 
 
 def _is_readable(x: Any) -> bool:
-    """Whether it is a tensor with values at hand. ``torch.autograd`` has batches of its own, apart from ``torch.func``."""
+    """Whether it is a tensor with values at hand: ``torch.autograd`` has batches apart from those of ``torch.func``."""
     return type(x) in functorch.PLAIN and not torch._C._functorch.is_legacy_batchedtensor(x)

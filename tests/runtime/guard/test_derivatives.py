@@ -16,6 +16,9 @@ from torch import Tensor, acos, nn
 from torch.utils.checkpoint import checkpoint
 
 from fa_lint_runtime import GuardError, GuardWarning, guard
+from fa_lint_runtime.guard.session import Session, enter, leave
+
+from .test_threads_without_frames import backward
 
 ENDS = [1.0, 0.5, -1.0, 0.0]
 ZEROS = [0.0, 4.0, 0.0]
@@ -157,7 +160,7 @@ def test_results_of_autograd_grad(create_graph: bool) -> None:
 
 
 def test_the_message() -> None:
-    with pytest.warns(GuardWarning) as caught, guard("warn"):  # noqa: PT031
+    with pytest.warns(GuardWarning) as caught, guard("warn"):
         torch.zeros(3, requires_grad=True).sqrt().sum().backward()
     [warning] = caught
     assert str(warning.message).startswith(
@@ -165,6 +168,37 @@ def test_the_message() -> None:
         "is infinite; operands [3] float32. For a norm use "
     )
     assert warning.filename == __file__
+
+
+def test_deferred_as_on_a_gpu() -> None:
+    """Nothing is looked at before the log is read, and zeros that a later ``relu`` blocks count for nothing."""
+    with guard("record"):
+        later = Session("record", ("FAL",), (), 1.0, deferred=True)
+        enter(later)
+        for f in (lambda x: x.sqrt(), lambda x: F.relu(x).sqrt(), lambda x: x.acos()):
+            x = torch.tensor([0.0, 1.0, 1.0], requires_grad=True)
+            f(x).sum().backward()
+        leave(later)
+        later.finish()
+    assert [(e.code, e.count, e.total) for e in later.log] == [("FAL207", 1, 3), ("FAL206", 2, 3)]
+
+
+def test_nodes_that_run_on_a_thread_of_the_engine() -> None:
+    class OnAnotherThread(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            backward(y)
+            return g
+
+    with guard("record") as log:
+        y = torch.zeros(3, requires_grad=True).sqrt().sum()
+        line = sys._getframe().f_lineno - 1
+        OnAnotherThread.apply(torch.ones(1, requires_grad=True)).backward()
+    assert [(e.code, e.line) for e in log] == [("FAL207", line)]
 
 
 def test_only_what_is_asked_for() -> None:
