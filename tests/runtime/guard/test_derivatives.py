@@ -129,6 +129,15 @@ def test_a_gradient_that_came_in_as_nan_is_of_another() -> None:
     assert kinds(ZEROS, lambda x: (x.sqrt() * float("nan")).sqrt()) == []
 
 
+def test_views_that_are_changed_in_place() -> None:
+    def rooted(x: Tensor) -> Tensor:
+        y = (x * 1).expand(2, 3).clone()
+        y[0].sqrt_()
+        return y
+
+    assert kinds(ZEROS, rooted) == []
+
+
 def test_a_hook_may_mend_the_gradient() -> None:
     def mended(x: Tensor) -> Tensor:
         y = x * 1
