@@ -17,15 +17,18 @@ from torch import Tensor
 from .callsite import Call, caller, keywords_at
 from .casts import is_asked_for
 from .checks.acos import acos_out_of_range
+from .checks.averaged_norm import averaged_norm, gradient_below_norm
 from .checks.cast import flushed
 from .checks.clamped_cosine import clamped_cosine
+from .checks.cut import cut_lengths, cut_to_common_length
 from .checks.division import undefined_cosine
 from .checks.embedding_loss import floored_embedding_loss
 from .checks.norm import negative_order, underflowed_norm
 from .checks.normalize import floored_normalize
 from .checks.overflow import overflowed_cosine, overflowed_norm
 from .checks.self_cosine import same_memory, self_cosine
-from .evidence import in_backward
+from .derivatives import is_differentiated, singular_entries, watch_derivative, watch_root
+from .evidence import gradient_at, gradients_of_samples, in_backward
 from .half import cast_of_this_node, remember_cast, watch_gradient
 from .masking import unmasked
 from .measurement import Measurement
@@ -44,6 +47,7 @@ def _look_at_cosine(
     pair, name = (x1, x2), "F.cosine_similarity"
     if same_memory(x1, x2):
         watch("self-cosine", name, pair, lambda xs, now: self_cosine(xs[0], now=now), call)
+    _look_at_lengths(name, x1, x2, call)
     plain = not (_wrapped(x1) or _wrapped(x2))
     out = result if plain else None
     # The very norms that aten divides by, where it asked for exactly these.
@@ -59,6 +63,15 @@ def _look_at_cosine(
     watch("overflowed-cosine", name, pair, lambda xs, now: lost(*xs, now=now), call)
     if eps == 0 and out is not None:
         watch("zero-by-zero", name, pair, unmasked(partial(undefined_cosine, result=out), out, call), call)
+
+
+def _look_at_lengths(name: str, x1: Tensor, x2: Tensor, call: Call | None) -> None:
+    if x1._base is None and x2._base is None:
+        return
+    lengths = cut_lengths(x1, x2, gradient_at)
+    if lengths is not None:
+        pair = (x1, x2)
+        watch("cut-to-common-length", name, pair, lambda xs, now: cut_to_common_length(xs[0], lengths, now=now), call)
 
 
 def _cosine(below: Kernel) -> Kernel:
@@ -212,6 +225,58 @@ def _watch_cast(x: Tensor, result: Tensor) -> None:
         watch_gradient(result, call)
 
 
+def _arc(name: str) -> Wrapper:
+    kind = "acos-gradient-at-boundary"
+
+    def wrapper(below: Kernel) -> Kernel:
+        def arc(self: Tensor) -> Any:
+            # Before the call, which may be in place.
+            ends = singular_entries(self, lambda x: x.abs() == 1) if is_differentiated(self, kind) else None
+            result = below(self)
+            if ends is not None:
+                watch_derivative(kind, name, result, ends)
+            return result
+
+        return arc
+
+    return wrapper
+
+
+def _pow(below: Kernel) -> Kernel:
+    def power(self: Tensor, exponent: Any) -> Any:
+        result = below(self, exponent)
+        if isinstance(exponent, float) and 0 < exponent < 1:
+            watch_root("torch.pow", result)
+        return result
+
+    return power
+
+
+def _mean(below: Kernel) -> Kernel:
+    def mean(self: Tensor, **options: Any) -> Any:
+        kind = "averaged-scalar-norm"
+        with quiet():
+            if self.ndim == 0 and is_differentiated(self, kind):
+                gradient = gradient_below_norm(self, gradients_of_samples())
+                if gradient is not None:
+                    check = partial(averaged_norm, gradient)
+                    watch(kind, "mean", (gradient,), lambda _, now: check(now=now), caller())
+        return below(self, **options)
+
+    return mean
+
+
+def _dot(below: Kernel) -> Kernel:
+    def dot(self: Tensor, tensor: Tensor) -> Any:
+        result = below(self, tensor)
+        if not is_inside():
+            with quiet():
+                _look_at_lengths("torch.dot", self, tensor, caller())
+        return result
+
+    return dot
+
+
 _COMPOSITE: dict[str, Wrapper] = {
     "cosine_similarity": _cosine,
     "cosine_embedding_loss": _embedding_loss,
@@ -229,11 +294,21 @@ _BACKEND: dict[str, Kernel] = {
     "acos": _acos,
     "acos_": _acos_,
 }
+_DIFFERENTIABLE: dict[str, Wrapper] = {
+    "acos": _arc("torch.acos"),
+    "acos_": _arc("torch.acos"),
+    "asin": _arc("torch.asin"),
+    "asin_": _arc("torch.asin"),
+    "pow.Tensor_Scalar": _pow,
+    "pow_.Scalar": _pow,
+    "mean": _mean,
+    "dot": _dot,
+}
 
 
 def install() -> Callable[[], None]:
     """Register every hook but those of casts; the function returned takes them out and restores what was there."""
-    return register(_COMPOSITE, _BACKEND)
+    return register(_COMPOSITE, _BACKEND, _DIFFERENTIABLE)
 
 
 def install_casts() -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Hooks on what torch does in Python: saving, ``state_dict``, the entries of autograd, ``/`` of tensors."""
+"""Hooks on what torch does in Python: saving, ``state_dict``, the entries of autograd, ``/`` and ``sqrt``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from . import saves, session
 from .callsite import backward_pass, caller, site_of
 from .checks.division import zero_by_zero
+from .derivatives import confirming, watch_root
 from .evidence import in_backward, remember_grads, remember_leaves
 from .exchange import exchange
 from .masking import unmasked
@@ -44,10 +45,13 @@ def _state_dict(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _grad(original: Callable[..., Any]) -> Callable[..., Any]:
     def grad(*args: Any, **kwargs: Any) -> Any:
-        with backward_pass(caller()):
+        with backward_pass(caller()), confirming() as running:
             result = original(*args, **kwargs)
         if isinstance(result, tuple):
-            remember_grads(result)
+            inputs = args[1] if len(args) > 1 else kwargs.get("inputs", ())
+            with quiet():
+                remember_grads(result, inputs if isinstance(inputs, list | tuple) else [inputs] * len(result))
+            running.confirm(result)
         return result
 
     return grad
@@ -56,34 +60,56 @@ def _grad(original: Callable[..., Any]) -> Callable[..., Any]:
 def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
         remember_leaves([tensors] if isinstance(tensors, Tensor) else tensors)
-        with backward_pass(caller()):
-            return original(tensors, *args, **kwargs)
+        with backward_pass(caller()), confirming() as running:
+            result = original(tensors, *args, **kwargs)
+        running.confirm()
+        return result
 
     return backward
 
 
-def _divide(name: str) -> Callable[[], None]:
-    """``/`` and ``/=`` of tensors: set on ``torch.Tensor``, which has a ``/=`` of its own and inherits ``/``."""
-    inherited = name not in vars(torch.Tensor)
-    below = getattr(torch.Tensor, name)
+def _divide(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def make(below: Callable[..., Any]) -> Callable[..., Any]:
+        def divide(self: Tensor, other: Any) -> Any:
+            if type(other) is not Tensor or is_inside():
+                return below(self, other)
+            before = self
+            if name == "__itruediv__":
+                with quiet(), unnoticed(False):
+                    before = self.detach().clone()
+            with nested():
+                result = below(self, other)
+            call = caller()
+            if call is not None and call.is_direct and not in_backward():
+                watch("zero-by-zero", "division", (before, other), unmasked(zero_by_zero, result, call), call)
+            return result
 
-    def divide(self: Tensor, other: Any) -> Any:
-        if type(other) is not Tensor or is_inside():
-            return below(self, other)
-        before = self
-        if name == "__itruediv__":
-            with quiet(), unnoticed(False):
-                before = self.detach().clone()
+        return divide
+
+    return make
+
+
+def _sqrt(below: Callable[..., Any]) -> Callable[..., Any]:
+    """In Python, where it costs a tenth of a hook in the dispatcher: some optimizers call it for each parameter."""
+
+    def sqrt(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled() or is_inside():
+            return below(self, *args, **kwargs)
         with nested():
-            result = below(self, other)
-        call = caller()
-        if call is not None and call.is_direct and not in_backward():
-            watch("zero-by-zero", "division", (before, other), unmasked(zero_by_zero, result, call), call)
+            result = below(self, *args, **kwargs)
+        watch_root("torch.sqrt", result)
         return result
 
-    divide.__name__ = name
-    divide.__qualname__ = f"Tensor.{name}"
-    setattr(torch.Tensor, name, divide)
+    return sqrt
+
+
+def _replace(name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[], None]:
+    """Set a method of ``torch.Tensor``, which has some of its own (``/=``) and inherits others (``/``)."""
+    inherited = name not in vars(torch.Tensor)
+    below = getattr(torch.Tensor, name)
+    method = make(below)
+    method.__module__, method.__name__, method.__qualname__ = "torch", name, f"Tensor.{name}"
+    setattr(torch.Tensor, name, method)
 
     def restore() -> None:
         if inherited:
@@ -101,7 +127,8 @@ def install() -> Callable[[], None]:
         exchange(nn.Module.state_dict, _state_dict),
         exchange(torch.autograd.grad, _grad),
         exchange(torch.autograd.backward, _backward),
-        *(_divide(name) for name in ("__truediv__", "__itruediv__")),
+        *(_replace(name, _divide(name)) for name in ("__truediv__", "__itruediv__")),
+        *(_replace(name, _sqrt) for name in ("sqrt", "sqrt_")),
     ]
 
     def restore() -> None:

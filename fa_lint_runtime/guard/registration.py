@@ -27,7 +27,9 @@ _VMAP = "FuncTorchBatchedDecomposition"
 
 
 def register(
-    composite: Mapping[str, Wrapper], backend: Mapping[str, Kernel] = MappingProxyType({})
+    composite: Mapping[str, Wrapper],
+    backend: Mapping[str, Kernel] = MappingProxyType({}),
+    differentiable: Mapping[str, Wrapper] = MappingProxyType({}),
 ) -> Callable[[], None]:
     """Put every kernel in place; the function returned takes them out and restores what was there.
 
@@ -35,6 +37,8 @@ def register(
         composite: functions that aten takes apart itself, with what is to stand in front of them.
         backend: functions with a kernel of their own. Nothing lies below a hook there, so it has to reach the same
             result another way.
+        differentiable: functions with a kernel of their own and a formula for the backward pass, with what is to stand
+            in front of the kernel that records the formula: the result has its graph there.
 
     A hook of a backend function must not take an operand that can be a number (``x / 3``): inside ``torch.func.grad``
     torch fails to hand such a number to Python.
@@ -43,7 +47,7 @@ def register(
     # torch says once that a kernel is being replaced, which is what is wanted here.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name, key, kernel in (*_composite(composite), *_backend(backend)):
+        for name, key, kernel in (*_composite(composite), *_backend(backend), *_recorded(differentiable)):
             library.impl(name, kernel, key)
     undo: Callable[[], None] = library._destroy
     return undo
@@ -66,6 +70,16 @@ def _backend(kernels: Mapping[str, Kernel]) -> Iterator[tuple[str, str, Kernel]]
     for name, kernel in kernels.items():
         for device in _devices():
             yield name, device, _quietly(kernel)
+
+
+def _recorded(wrappers: Mapping[str, Wrapper]) -> Iterator[tuple[str, str, Kernel]]:
+    for name, wrapper in wrappers.items():
+        packet, _, overload = name.partition(".")
+        op = getattr(getattr(torch.ops.aten, packet), overload or "default")
+        # Registered once for all devices, so that it is still there under the alias.
+        kernel = wrapper(functools.partial(op._op_dk, DispatchKey.Autograd))
+        for device in _devices():
+            yield name, f"Autograd{device}", kernel
 
 
 def _devices() -> Sequence[str]:

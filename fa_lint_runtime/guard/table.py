@@ -109,6 +109,40 @@ _KINDS = (
         "`torch.acos`, `torch.arccos`, `x.acos()`, `x.acos_()`",
     ),
     EventKind(
+        "acos-gradient-at-boundary",
+        "FAL206",
+        "FAL206",
+        "{count} of {total} gradients are inf or NaN: the derivative at exactly 1 or -1 is infinite",
+        "use fa_lint_runtime.safe_angle, or clamp the argument to [-1 + eps, 1 - eps]; torch.where around the result "
+        "is no help, as 0 times inf is NaN",
+        "the backward pass of `torch.acos`, `torch.asin` and their methods, if a gradient at its end is not finite",
+    ),
+    EventKind(
+        "root-gradient-at-zero",
+        "FAL207",
+        "FAL207",
+        "{count} of {total} gradients are inf or NaN: the derivative of a root at exactly 0 is infinite",
+        "for a norm use torch.linalg.vector_norm or fa_lint_runtime.safe_norm, or add a constant under the root; "
+        "torch.where around the result is no help, as 0 times inf is NaN",
+        "the same of `x.sqrt()`, `x ** 0.5`, `torch.pow(x, 0.5)`, and with `thorough=True` of `torch.sqrt`",
+    ),
+    EventKind(
+        "averaged-scalar-norm",
+        "FAL104",
+        "FAL104",
+        "a mean was taken of one number: the norm before it runs over all {detail} samples of a gradient",
+        "take one norm a sample before the mean: gradient.flatten(1).norm(2, dim=1)",
+        "`x.mean()` of a norm, or of `(norm - 1) ** 2`, of what `autograd.grad(…, create_graph=True)` gave for a batch",
+    ),
+    EventKind(
+        "cut-to-common-length",
+        "FAL409",
+        "FAL409",
+        "gradients of {detail} entries were cut to the same length: entries of one index have nothing in common",
+        "compare gradients of the same parameters, one parameter at a time, and report N/A where the shapes differ",
+        "`F.cosine_similarity`, `torch.dot`, `a @ b` of two vectors, at least one of them the beginning of a gradient",
+    ),
+    EventKind(
         "zero-by-zero",
         "FAL405",
         "FAL405",

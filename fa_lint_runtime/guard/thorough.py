@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from .callsite import caller
 from .checks.cast import flushed
 from .checks.division import zero_by_zero
+from .derivatives import watch_root
 from .masking import unmasked
 from .watch import is_inside, quiet, watch
 
@@ -64,12 +65,20 @@ def _copy(mode: ThoroughMode, func: Callable[..., Any], types: Any, args: Any, o
     return result
 
 
+def _sqrt(mode: ThoroughMode, func: Callable[..., Any], types: Any, args: Any, options: Any) -> Any:
+    result = func(*args, **options)
+    if isinstance(result, Tensor):
+        watch_root("torch.sqrt", result)
+    return result
+
+
 _DIVISIONS = (
     torch.div, torch.divide, torch.true_divide, torch.Tensor.div, torch.Tensor.divide, torch.Tensor.true_divide,
 )  # fmt: skip
 _RUNS_USER_CODE = (torch.Tensor.backward, torch.autograd.grad, torch.autograd.backward)
 _HANDLERS: dict[Any, Callable[..., Any]] = {
     torch.Tensor.copy_: _copy,
+    **dict.fromkeys((torch.sqrt, torch._C.TensorBase.sqrt, torch._C.TensorBase.sqrt_), _sqrt),
     **dict.fromkeys(_DIVISIONS, _division),
     **dict.fromkeys(_RUNS_USER_CODE, _run_user_code),
 }

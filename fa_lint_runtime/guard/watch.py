@@ -18,7 +18,9 @@ from .session import sessions_for
 from .table import EVENTS
 from .tally import Tally
 
-__all__ = ["Check", "collecting_norms", "is_inside", "nested", "offer_norm", "quiet", "unnoticed", "watch"]
+__all__ = [
+    "Check", "any_wrapped", "collecting_norms", "is_inside", "nested", "offer_norm", "quiet", "unnoticed", "watch",
+]  # fmt: skip
 
 # Given the operands as plain tensors and whether values may be looked at: the number of vectors, and what is wrong.
 Check = Callable[[tuple[Tensor, ...], bool], tuple[int, Measurement | None]]
@@ -100,7 +102,7 @@ def _look(kind: str, function: str, operands: tuple[Tensor, ...], check: Check, 
         now = now and x.is_cpu
     event = None
     try:
-        wrapped = _any_wrapped(operands)
+        wrapped = any_wrapped(operands)
         with unnoticed(wrapped):
             values = functorch.physical(operands) if wrapped else operands
             total, found = check(values, now)
@@ -126,7 +128,8 @@ def _set_code(tally: Tally, operands: tuple[Tensor, ...]) -> None:
         tally.code = row.known_gradient
 
 
-def _any_wrapped(operands: tuple[Tensor, ...]) -> bool:
+def any_wrapped(operands: tuple[Tensor, ...]) -> bool:
+    """Whether a transform of ``torch.func`` that runs has wrapped any of them."""
     if torch._C._functorch.peek_interpreter_stack() is None:
         return False
     return any(functorch.is_wrapped(x) for x in operands)

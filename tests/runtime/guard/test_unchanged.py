@@ -180,6 +180,15 @@ def failures() -> list[Callable[[], Any]]:
         lambda: F.normalize(a, dim=5),
         lambda: F.pairwise_distance(a, b),
         lambda: torch.acos("x"),
+        lambda: torch.asin("x"),
+        lambda: a.sqrt("x"),
+        lambda: torch.Tensor.sqrt("x"),
+        lambda: torch.ones(2, dtype=torch.int64).sqrt_(),
+        lambda: torch.ones(2, requires_grad=True).sqrt_(),
+        lambda: a ** "x",
+        lambda: torch.tensor([1, 2]).mean(),
+        lambda: torch.dot(a, b),
+        lambda: torch.dot(a[0], b[0]),
         lambda: torch.tensor([1, 2]).acos_(),
         lambda: a / b,
         lambda: a / "x",
@@ -219,7 +228,10 @@ def test_identities_survive() -> None:
         assert pickle.loads(frozen) == names
         assert pickle.dumps(names) == frozen
         assert pickle.loads(pickle.dumps(torch.Tensor.half))(x).dtype is torch.float16
+        root = pickle.dumps(torch.Tensor.sqrt)
+        assert pickle.loads(root) is torch.Tensor.sqrt
         assert torch.Tensor.half in table
+    assert pickle.loads(root) is torch.Tensor.sqrt
 
 
 def test_subclasses_see_the_same_functions() -> None:
@@ -235,6 +247,9 @@ def test_subclasses_see_the_same_functions() -> None:
         Logging.seen = []
         x = torch.ones(2, 3).as_subclass(Logging)
         x / x, x.half(), x.norm(), F.normalize(x), F.cosine_similarity(x, x), torch.acos(x), x.to(torch.float64)
+        y = x.requires_grad_()
+        y.sqrt(), torch.asin(y), y**0.5, torch.pow(y, 0.5), y.sum().mean(), torch.dot(y[0], y[0]), torch.sqrt(y)
+        (y.norm() * 0).sqrt().backward()
         return [name.rpartition(".")[2] for name in Logging.seen]
 
     off = told()
@@ -263,6 +278,9 @@ def test_modes_of_the_user_see_the_same_calls() -> None:
         g = (torch.randn(2, 3) * 1e-10).requires_grad_()
         with mode:
             F.cosine_similarity(g, torch.ones(2, 3)).sum().backward()
+            (g.sqrt() + g.asin() + g**0.5 + torch.sqrt(g) + g[0] @ g[0]).sum().mean().backward()
+            z = g.detach().mul(0).requires_grad_()
+            torch.autograd.grad((z.sqrt() + (z + 1).acos()).sum(), z)
             traced(g.detach() + 1)
             F.normalize(g.detach()), g.detach().norm(-1), torch.acos(g.detach() + 2), g.detach().half()
             (
@@ -282,7 +300,7 @@ def test_modes_of_the_user_see_the_same_calls() -> None:
             with guard("record", thorough=thorough) as log:
                 on = told(mode())
             assert on == off
-            assert log.codes == ["FAL101", "FAL202", "FAL204", "FAL302"]
+            assert log.codes == ["FAL101", "FAL202", "FAL204", "FAL206", "FAL207", "FAL302"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -324,6 +342,9 @@ def test_derivatives_of_what_thorough_hooks() -> None:
     assert not log.unchecked
 
 
+METHODS = ("half", "to", "type", "type_as", "__truediv__", "__itruediv__", "sqrt", "sqrt_")
+
+
 def test_nothing_is_left_behind() -> None:
     def state() -> list[Any]:
         functions = [
@@ -334,10 +355,10 @@ def test_nothing_is_left_behind() -> None:
             torch.autocast.__enter__,
         ]
         return [f.__code__ for f in functions] + [
-            {k for k in vars(torch.Tensor) if k in ("half", "to", "type", "type_as", "__truediv__", "__itruediv__")},
+            {k for k in vars(torch.Tensor) if k in METHODS},
             [
                 torch._C._dispatch_dump("aten::" + n)
-                for n in ("cosine_similarity", "acos", "linalg_vector_norm", "to.dtype")
+                for n in ("cosine_similarity", "acos", "linalg_vector_norm", "to.dtype", "asin", "mean", "dot")
             ],
             len([k for k in torch.nn.modules.module.__dict__ if "fa_lint" in k]),
         ]
