@@ -597,9 +597,11 @@ class Evaluator:
         reads variables of the function around it, which nothing has changed.
         """
 
+        origins = set(map(self.members.live, given))
+
         def rename(ident: int) -> int:
             whole = ident
-            while whole not in given:
+            while self.members.live(whole) not in origins:
                 key = self.identities.key(whole)
                 if key[:1] == ("attribute",) and key[2] == "grad":
                     break  # the gradient that this call reads

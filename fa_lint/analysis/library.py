@@ -23,6 +23,7 @@ _LAYER_WORDS = frozenset("hidden hiddens hs layers layer activations acts states
 _MODEL_WORDS = frozenset("parameters params layers modules children".split())
 # Copies that are made to be kept while the original changes.
 _OWN_COPIES = frozenset("clone copy array tensor".split())
+_HALVES = frozenset({"half", "bfloat16"})
 _LAYOUTS = frozenset("unsqueeze expand repeat expand_as".split())
 _READING = frozenset({"cosine", "dot", "einsum", "norm", "normalize", "unit", "square", "sum"})
 _LENGTHS = frozenset("len numel nelement size int".split())
@@ -282,9 +283,13 @@ class Calls:
         name = given.name.rpartition(".")[2]
         if name in _LAYOUTS:
             layout = (name, *(t.key(term) for values in given.positional[1:] for term, _ in values))
-            return self._each(given.first, lambda term: _laid_out(term, layout))
+            return self._each(
+                given.first, lambda term: _changed(term, lambda v: replace(v, layout=(*v.layout, *layout)))
+            )
         if name not in _COPIES:
             return given.first
+        if name in _HALVES:
+            return self._each(given.first, lambda term: _changed(term, lambda vector: replace(vector, half=True)))
         own = name in _OWN_COPIES
         return self._each(given.first, lambda term: self._ev.members.copied(given.frame, given.node, term, own=own))
 
@@ -878,10 +883,8 @@ class Calls:
         return t.single(t.Sequence(ident, element))
 
 
-def _laid_out(term: t.Term, layout: tuple[object, ...]) -> t.Term:
-    if not isinstance(term, t.Vector | t.Monomial):
-        return term
-    return t.renamed(term, lambda vector: replace(vector, layout=(*vector.layout, *layout)))
+def _changed(term: t.Term, change: Callable[[t.Vector], t.Vector]) -> t.Term:
+    return t.renamed(term, change) if isinstance(term, t.Vector | t.Monomial) else term
 
 
 def _limit(high: t.Term | None, before: float | None) -> float | None:

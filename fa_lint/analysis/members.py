@@ -155,7 +155,7 @@ class Members:
 
     def is_same(self, frame: Frame, node: ir.Node, left: t.Vector, right: t.Vector) -> bool:
         """Return True where two vectors hold the same entries at a place; a copy does until something may change it."""
-        if left.layout != right.layout or left.lagged != right.lagged:
+        if left.layout != right.layout or left.lagged != right.lagged or left.half != right.half:
             return False
         if left.ident == right.ident:
             return True
@@ -164,6 +164,16 @@ class Members:
             return one == other
         now = self._changes(frame, node)
         return (first or now) == (second or now)
+
+    def live(self, ident: int) -> int:
+        """Return the identity of what a vector was before it was copied, at any place of its origin."""
+        match self._ev.identities.key(ident):
+            case ("copy" | "copied after", int() as base, *_):
+                return self.live(base)
+            case ("element" | "view" | "attribute" | "joined" | "returned" as kind, int() as base, *rest):
+                whole = self.live(base)
+                return ident if whole == base else self._ev.identities.of(kind, whole, *rest)
+        return ident
 
     def _original(self, ident: int) -> tuple[int, tuple[int, int] | None]:
         """Return what an array was copied from, and when."""

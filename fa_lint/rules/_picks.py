@@ -36,13 +36,17 @@ class Picks:
         self._ev = values.evaluator
         self._subscripts: dict[int, dict[int, list[t.Alternatives]]] = {}
 
+    def _key(self, ident: int) -> tuple[object, ...]:
+        """Return what an identity stands for, copies looked through."""
+        return self._ev.identities.key(self._ev.members.live(ident))
+
     def of(self, ident: int, frame: Frame) -> Pick | None:
         """Return which parameter, or gradient of one, a vector is in a frame; None where that is not in sight."""
         for _ in range(_SHALLOW):
-            key = self._ev.identities.key(ident)
+            key = self._key(ident)
             match key:
                 case ("element", int(base), "turn", int(number), int(place)):
-                    inner = self._ev.identities.key(base)
+                    inner = self._key(base)
                     if inner[:1] == ("element",) and inner[2:3] == ("pick",):
                         ident = base
                         continue
@@ -67,7 +71,7 @@ class Picks:
                 case ("element", int(base), "index", int(number), int(place)) if self._is_slice(number, place):
                     ident = base
                 case ("element", int(base), "index", "value", _) | ("element", int(base), "at", _):
-                    for containers in self._indexed(frame).get(ident, ()):
+                    for containers in self._indexed(frame).get(self._ev.members.live(ident), ()):
                         found = self._taken(frame, containers, base, key[2:], None)
                         if found is not None:
                             return found
@@ -83,10 +87,10 @@ class Picks:
         base = self._viewed(first)
         if first == second or base != self._viewed(second):
             return False
-        match self._ev.identities.key(base):
+        match self._key(base):
             case ("joined", int(inner)):
                 base = inner
-            case ("attribute", int(owner), "grad", *_) if self._ev.identities.key(owner)[0] != "parameters of":
+            case ("attribute", int(owner), "grad", *_) if self._key(owner)[0] != "parameters of":
                 return False
             case ("element", *_):
                 return False
@@ -94,7 +98,7 @@ class Picks:
 
     def _viewed(self, ident: int) -> int:
         """Return what a vector is a view of, as a whole."""
-        match self._ev.identities.key(ident):
+        match self._key(ident):
             case ("element", int(base), "view", *_) | ("view", int(base), *_):
                 return base
         return ident
@@ -114,7 +118,9 @@ class Picks:
                 if isinstance(node, ir.Subscript):
                     for term, _ in self._ev.of(frame, node):
                         for vector in _vector(term):
-                            found.setdefault(vector.ident, []).append(self._ev.of(frame, node.value))
+                            found.setdefault(self._ev.members.live(vector.ident), []).append(
+                                self._ev.of(frame, node.value)
+                            )
             self._subscripts[frame.number] = found
         return self._subscripts[frame.number]
 
@@ -126,9 +132,13 @@ class Picks:
             return self._taken(frame, self._ev.of(frame, inner), base, key, inner)
         if any(isinstance(term, t.Vector) for term, _ in containers):
             whole = next(term for term, _ in containers if isinstance(term, t.Vector))
-            return Pick(whole.ident, key) if whole.ident == base and self._is_of_parameters(base) else None
+            return (
+                Pick(whole.ident, key)
+                if self._ev.members.live(whole.ident) == base and self._is_of_parameters(base)
+                else None
+            )
         for term, _ in containers:
-            if isinstance(term, t.Sequence | t.Mapping) and base in _vectors(term):
+            if isinstance(term, t.Sequence | t.Mapping) and base in map(self._ev.members.live, _vectors(term)):
                 if self._lists_parameters(term.ident, base):
                     return Pick(term.ident, key)
         return None
@@ -139,7 +149,7 @@ class Picks:
         """Return True where each entry of a list belongs to another parameter, all from one backward pass."""
         container, base = self._before_return(container), self._before_return(base)
         turn = self._last_turn(base)
-        match self._ev.identities.key(container):
+        match self._key(container):
             case ("comprehension", int(number), int(place)):
                 node = self._ev.frames[number].module.facts.node(place)
                 made = isinstance(node, ir.Comprehension) and node.clause.nid == turn and node.clause.inner is None
@@ -152,17 +162,17 @@ class Picks:
                 facts = self._ev.frames[number].module.facts
                 made = _loop_around(facts.node(place), facts) == _loop_around(facts.node(turn), facts)
             case _:
-                made = container == base or self._ev.identities.key(base)[0] == "parameters of"
+                made = container == base or self._key(base)[0] == "parameters of"
         return made and self._is_of_parameters(base)
 
     def _before_return(self, ident: int) -> int:
-        key = self._ev.identities.key(ident)
+        key = self._key(ident)
         return key[1] if key[:1] == ("returned",) and isinstance(key[1], int) else ident
 
     def _last_turn(self, ident: int) -> int:
         """Return the loop that an element last came through, or 0."""
         for _ in range(_SHALLOW):
-            match self._ev.identities.key(ident):
+            match self._key(ident):
                 case ("element", _, "turn", _, int(place)):
                     return place
                 case ("attribute", int(base), "grad" | "weight" | "bias", *_) | ("view", int(base), *_):
@@ -175,7 +185,7 @@ class Picks:
         """Return True for the parameters of a model, and for what ``autograd.grad`` gives for them."""
         element = True
         for _ in range(_SHALLOW):
-            key = self._ev.identities.key(ident)
+            key = self._key(ident)
             match key:
                 case ("parameters of", *_):
                     return True
