@@ -32,7 +32,7 @@ class Entries:
             case t.Scalar():
                 return term
             case t.Vector(ident=ident) | t.Sequence(ident=ident) | t.Monomial(vectors=(t.Vector(ident=ident),)):
-                return t.Scalar(self._ev.identities.of("length", ident))
+                return t.Scalar(self._ev.identities.of("length", self._ev.members.live(ident)))
         return t.Scalar()
 
     def combined(self, how: str, terms: Iterable[t.Term]) -> t.Scalar | None:

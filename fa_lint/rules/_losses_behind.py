@@ -20,6 +20,7 @@ _DERIVED = frozenset({"element", "attribute", "view", "joined", "returned"})
 
 def chain(ident: int, values: Values) -> Iterator[tuple[int, tuple[object, ...]]]:
     """The identity of a value and of those that it was derived from, each with its key."""
+    ident = values.evaluator.members.live(ident)
     for _ in range(_LONGEST):
         key = values.evaluator.identities.key(ident)
         yield ident, key

@@ -77,23 +77,24 @@ def places(frame: Frame, nid: int, idents: frozenset[int], values: Values) -> It
     while waiting and len(seen) < _MOST_PLACES:
         here, site = waiting.pop()
         seen.add(here.number)
-        brought = here.calls and any(_holds(held, idents, 0) for held in here.parameters.values())
+        brought = here.calls and any(_holds(held, idents, values) for held in here.parameters.values())
         if brought:
             waiting += [(caller, call) for call, caller in here.calls if caller.number not in seen]
         elif site.module == values.module.number:
             yield values.module.facts.node(site.node)
 
 
-def _holds(held: t.Alternatives, idents: frozenset[int], depth: int) -> bool:
+def _holds(held: t.Alternatives, idents: frozenset[int], values: Values, depth: int = 0) -> bool:
+    live = values.evaluator.members.live
     for term, _ in held if depth < 3 else ():
         match term:
-            case t.Vector() if term.ident in idents or term.filtered in idents:
+            case t.Vector() if live(term.ident) in idents or term.filtered in idents:
                 return True
-            case t.Monomial(vectors=vectors) if any(v.ident in idents or v.filtered in idents for v in vectors):
+            case t.Monomial(vectors=vectors) if any(live(v.ident) in idents or v.filtered in idents for v in vectors):
                 return True
             case t.Sequence() | t.Mapping():
                 parts = term.items or () if isinstance(term, t.Sequence) else [item for _, item in term.items]
-                if term.filtered in idents or any(_holds(p, idents, depth + 1) for p in (term.element, *parts)):
+                if term.filtered in idents or any(_holds(p, idents, values, depth + 1) for p in (term.element, *parts)):
                     return True
     return False
 

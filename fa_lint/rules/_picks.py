@@ -84,6 +84,7 @@ class Picks:
 
     def are_rows(self, first: int, second: int) -> bool:
         """Return True for a matrix with a row for each parameter, and its transpose."""
+        first, second = self._ev.members.live(first), self._ev.members.live(second)
         base = self._viewed(first)
         if first == second or base != self._viewed(second):
             return False

@@ -227,7 +227,7 @@ def _length_of(vector: t.Vector, values: Values) -> _Length:
 
 def _wholes(idents: Iterable[int], values: Values) -> set[int]:
     """Identities, also those of the containers whose elements they are."""
-    found = set(idents)
+    found = set(map(values.evaluator.members.live, idents))
     for ident in list(found):
         found |= set(t.identities(values.evaluator.variables.over_all(t.Vector(ident))))
     return found

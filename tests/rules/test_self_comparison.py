@@ -89,7 +89,7 @@ DIFFERENT = [
     "def f(x): return F.cosine_similarity(torch.randn_like(x), torch.randn_like(x), dim=0)",
     "def f(g):\n    h = g.clone()\n    h.add_(1)\n    return F.cosine_similarity(g, h, dim=0)",
     "def f(g):\n    h = g.clone()\n    h[0] = 0\n    return F.cosine_similarity(g, h, dim=0)",
-    "def f(g):\n    h = g.clone()\n    g *= 2\n    return F.cosine_similarity(g, h, dim=0)",
+    "def f(g):\n    h = g.clone()\n    g += 2\n    return F.cosine_similarity(g, h, dim=0)",
     "def f(g, k):\n    h = g\n    g = k\n    return F.cosine_similarity(g, h, dim=0)",
     "def f(layer, train):\n    w = layer.weight.clone()\n    train()\n    return F.cosine_similarity(w, layer.weight, dim=0)",
     "def f(layer, train):\n    w = layer.weight\n    v = w.clone()\n    train()\n    return F.cosine_similarity(v, w, dim=0)",
