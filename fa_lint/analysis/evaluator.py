@@ -277,8 +277,14 @@ class Evaluator:
                 return self.of(frame, operand)
             case ir.Walrus(value=value):
                 return self.of(frame, value)
+            case ir.Conditional(
+                test=ir.Compare(ops=["is" | "is not" as op], left=left, comparators=[ir.Const(value=None)])
+            ) if self._is_none(frame, left):
+                return self.of(frame, node.body if op == "is" else node.orelse)
             case ir.Conditional(body=body, orelse=orelse):
                 return self.choice(frame, node, self.of(frame, body), self.of(frame, orelse))
+            case ir.Bool(op="or", left=left, right=right) if self._is_none(frame, left):
+                return self.of(frame, right)
             case ir.Bool(left=left, right=right):
                 return self.arms(node, [self.of(frame, left), self.of(frame, right)])
             case ir.Subscript():
@@ -302,6 +308,10 @@ class Evaluator:
         if not isinstance(item, ir.Starred):
             return values
         return t.unique(a for term, _ in values for a in self.element(term, "spread", item.nid))
+
+    def _is_none(self, frame: Frame, node: ir.Expr) -> bool:
+        term = t.one(self.of(frame, node))
+        return isinstance(term, t.Constant) and term.value is None
 
     def choice(self, frame: Frame, node: ir.Node, first: t.Alternatives, second: t.Alternatives) -> t.Alternatives:
         """Return one of two values; a product of norms or a small number is the product with a floor."""

@@ -297,7 +297,7 @@ class Calls:
         """``copy.deepcopy``: training one of the two leaves the other as it was."""
 
         def of(term: t.Term) -> t.Term:
-            if isinstance(term, t.Vector) and term.role is t.Role.UNKNOWN:
+            if isinstance(term, t.Vector) and not term.role.is_gradient:
                 return term.at(self._ev.identities.of("deep copy", term.ident, given.frame.number, given.node.nid))
             return self._ev.members.copied(given.frame, given.node, term, own=True)
 
@@ -534,6 +534,8 @@ class Calls:
         size = None if given["**"] else self._eps(given)
         found: list[t.Alternative] = []
         for a, b, tags in t.both(left, right):
+            if any(isinstance(side, t.Constant) and side.value is None for side in (a, b)):
+                continue  # torch raises there
             product = t.dot(a, b, given.site, given.row.label)
             first, second = t.norm(a), t.norm(b)
             quotient = t.divide(t.divide(product, first, given.site), second, given.site)

@@ -126,7 +126,7 @@ class Members:
         def rename(vector: t.Vector) -> t.Vector:
             ident = at(vector.ident) if vector.role.is_gradient else vector.ident
             if own and ident == vector.ident:
-                ident = self._ev.identities.of("copy", ident, *self._changes(frame, node))
+                ident = self._ev.identities.of("copy", ident, *self._changes(frame, node), frame.number, node.nid)
             return vector.at(ident)
 
         is_array = isinstance(term, t.Vector) or (isinstance(term, t.Monomial) and bool(term.vectors))
@@ -175,10 +175,31 @@ class Members:
                 return ident if whole == base else self._ev.identities.of(kind, whole, *rest)
         return ident
 
+    def deep_copies(self, ident: int) -> frozenset[tuple[int, int]]:
+        """Return the deep copies of models that a vector was taken from, by frame and node; none of its gradients."""
+        match self._ev.identities.key(ident):
+            case ("deep copy", int() as base, int() as number, int() as node):
+                return self.deep_copies(base) | {(number, node)}
+            case ("attribute", _, "grad", *_) | ("copied after", *_):
+                return frozenset()
+            case ("element" | "view" | "attribute" | "joined" | "parameters of" | "copy", int() as base, *_):
+                return self.deep_copies(base)
+        return frozenset()
+
+    def before_deep_copies(self, ident: int) -> int:
+        """Return the identity of a vector of the model that was copied."""
+        match self._ev.identities.key(ident):
+            case ("deep copy", int() as base, *_):
+                return self.before_deep_copies(base)
+            case ("element" | "view" | "attribute" | "joined" | "parameters of" as kind, int() as base, *rest):
+                whole = self.before_deep_copies(base)
+                return ident if whole == base else self._ev.identities.of(kind, whole, *rest)
+        return ident
+
     def _original(self, ident: int) -> tuple[int, tuple[int, int] | None]:
         """Return what an array was copied from, and when."""
         match self._ev.identities.key(ident):
-            case ("copy", int() as base, int() as module, int() as number):
+            case ("copy", int() as base, int() as module, int() as number, *_):
                 origin, earlier = self._original(base)
                 return origin, earlier or (module, number)
             case ("element" | "view" | "joined" as kind, int() as base, *rest):

@@ -105,17 +105,29 @@ class Values:
         return self._made
 
     def made_of_anything(self) -> list[Made]:
-        """Return :meth:`made` with what functions make that never speak of gradients."""
+        """Return :meth:`made` with what functions make that never speak of gradients, in this module alone."""
         if self._others is None:
-            known, outline = self.made(), self._outline(self.module)
-            names = self.module.facts.names
-            functions: list[Owner] = [self.module.facts.module, *names.functions, *outline.lambdas]
-            frames = [
-                self.evaluator.root(self.module, f) for f in functions if f.nid in outline.makers | outline.callers
-            ]
-            others = [made for frame in frames if frame.number not in self._done for made in self._in(frame)]
-            self._others = [*known, *others]
+            self._others = [*self.made(), *self._of_anything()]
         return self._others
+
+    def _of_anything(self) -> Iterator[Made]:
+        names, outline = self.module.facts.names, self._outline(self.module)
+        functions: list[Owner] = [self.module.facts.module, *names.functions, *outline.lambdas]
+        for function in functions:
+            if function.nid not in outline.concerned:
+                continue
+            frame = self.evaluator.root(self.module, function)
+            if function.nid in outline.makers and frame.number not in self._done:
+                yield from self._in(frame)
+            self._done.add(frame.number)
+            for call in outline.calls(function):
+                if self._leads_on(outline, call):
+                    yield from self._terms(frame, call)
+        for frame in self.evaluator.frames:
+            if frame.calls and frame.module is self.module and frame.number not in self._done:
+                self._done.add(frame.number)
+                if frame.node.nid in outline.makers:
+                    yield from self._in(frame)
 
     def _all(self) -> Iterator[Made]:
         facts = self.module.facts
@@ -283,6 +295,11 @@ class Outline:
         reached = self.leading if alone else self.leading | self.imported
         self.callers = {home for home, said in called.items() if said & reached}
         self.imported |= {name for name, makers in objects.items() if makers & self.imported}
+
+    @property
+    def concerned(self) -> set[int]:
+        """Return the functions that make a cosine, or call one that does."""
+        return self.makers | self.callers
 
     def compares(self, call: ir.Call) -> bool:
         """Return True for a call of what ``CosineSimilarity`` or ``partial`` made."""

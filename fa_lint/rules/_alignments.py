@@ -24,7 +24,6 @@ from fa_lint.rules._measure_words import (
 )
 from fa_lint.rules._products import division, inner_product, read_denominator, unshaped
 from fa_lint.semantics import ir
-from fa_lint.semantics.aliases import aliases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.memory import Memory
 from fa_lint.semantics.names import Binding
@@ -340,9 +339,13 @@ class Alignments:
 
     def _is_one(self, left: ir.Expr, right: ir.Expr) -> bool:
         """Return True where two values are one, however each is shaped."""
-        known = aliases(self._facts)
         plain = [unshaped(value, self._facts) for value in (left, right)]
-        return ir.same(*plain) or known.trace(plain[0]).key == known.trace(plain[1]).key
+        if ir.same(*plain):
+            return True
+        values = values_of(self._facts)
+        one, other = (t.one(values.of(value)) for value in plain)
+        live = values.evaluator.members.live
+        return isinstance(one, t.Vector) and isinstance(other, t.Vector) and live(one.ident) == live(other.ident)
 
     def _between(self, left: ir.Expr, right: ir.Expr, node: ir.Expr) -> Alignment:
         roles = [self._facts.role(left), self._facts.role(right)]

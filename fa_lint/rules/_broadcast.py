@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from fa_lint.rules._alignments import last_name
-from fa_lint.rules._compared import given
 from fa_lint.rules._products import inner_product, is_flat
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -325,7 +324,7 @@ class _Follower:
             calls = self._facts.derived(Uses).calls_named(function.name)
         for call in calls:
             if self._calls(call, function):
-                operand = None if number is None else given(call, function.params, number)
+                operand = None if number is None else _given(call, function.params, number)
                 inner = _Follower(self._facts, operand, self._dim, self._depth + 1, self._mixed)
                 yield from inner.uses(call, shape)
 
@@ -491,3 +490,15 @@ class _Follower:
     def _text(self, node: ir.Node) -> str:
         text = " ".join(self._facts.source(node).split())
         return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _given(call: ir.Call, params: list[ir.Param], position: int) -> ir.Expr | None:
+    """What a call gives one of the parameters of its function."""
+    param = params[position]
+    first = int(params[0].name in ("self", "cls") and isinstance(call.func, ir.Attr))
+    for number, arg in enumerate(call.args):
+        if arg.star:
+            return None
+        if arg.keyword == param.name or (arg.keyword is None and number == position - first):
+            return arg.value
+    return None

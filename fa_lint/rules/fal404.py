@@ -1,30 +1,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 from fa_lint.analysis import terms as t
-from fa_lint.analysis.values import values_of
+from fa_lint.analysis.frames import Frame
+from fa_lint.analysis.values import Values, values_of
 from fa_lint.findings import Finding, Level, Related
-from fa_lint.rules._compared import Comparison, comparisons
+from fa_lint.rules._alignments import alignments
 from fa_lint.rules._elsewhere import related_steps
-from fa_lint.rules._measure_words import COSINE_GATE
+from fa_lint.rules._measure_words import COSINE_GATE, is_measure_name, may_call_measure
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.semantics import ir
-from fa_lint.semantics.aliases import aliases
-from fa_lint.semantics.congruence import congruent
+from fa_lint.semantics.changes import changed
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.kept import kept_gradient
 from fa_lint.semantics.words import words
 
 __all__ = ["SelfComparison"]
 
-_REASONS = {
-    "name": "both sides are the same value",
-    "alias": "both sides are the same value under two names",
-    "copy": "one side is a copy of the other that nothing has modified",
-    "model": "one model is a deep copy of the other, and nothing has stepped either",
-    "branches": "every branch assigns the same source",
-}
+_COPY = "one side is a copy of the other that nothing has modified"
+# These give the matrix of all pairs.
+_PAIRS = frozenset(
+    "pairwise matrix sim sims similarity similarities sequence sequences token tokens text image".split()
+)
 # A deliberate check says so.
 _DELIBERATE = frozenset(
     "self sanity identity identical same perfect check expected reference test tests assert upper ideal oracle norm "
@@ -159,76 +157,47 @@ class SelfComparison(Rule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        reported: set[int] = set()
-        for finding, node in self._compared(facts):
-            statement = facts.names.statement(node)
-            reported.add(statement.nid if statement is not None else node.nid)
-            yield finding
-        yield from self._computed(facts, reported)
-
-    def _computed(self, facts: ModuleFacts, reported: set[int]) -> Iterator[Finding]:
-        """Cosines whose vectors are one value, in every way they come about or in some."""
         values = values_of(facts)
-        ways: dict[tuple[int, int], list[t.Monomial]] = {}
-        is_same = values.evaluator.members.is_same
-        for made in values.made_of_anything():
-            if made.module is values.module and not made.frame.calls and isinstance(made.term, t.Monomial):
-                if isinstance(made.node, ir.Expr) and made.term.is_cosine:
-                    ways.setdefault((made.frame.number, made.node.nid), []).append(made.term)
-        for (number, nid), cosines in ways.items():
-            node, frame = facts.node(nid), values.evaluator.frames[number]
-            statement = facts.names.statement(node)
-            same = [c.dots[0][0] for c in cosines if is_same(frame, node, *c.dots[0])]
-            place = statement.nid if statement is not None else nid
-            if not same or place in reported or not isinstance(node, ir.Expr):
-                continue
-            gradient = next((v for v in same if v.role.is_gradient), same[0])
-            if self._is_check(node, facts) if gradient.computed else self._is_deliberate(node, facts):
-                continue
-            reported.add(place)
-            always = len(same) == len(cosines) == len(values.of(node))
-            reason = "both sides are the same value"
-            yield self.find(
-                facts,
-                node,
-                f"a cosine of a value with itself: {reason if always else reason + ' on one branch'}; "
-                "the result is 1 (0°) whatever was learnt",
-                computes="cos(v, v) = 1 up to rounding",
-                level=Level.ERROR if always else Level.WARNING,
-                related=related_steps(values, gradient.evidence),
-            )
+        reported: set[int] = set()
+        for (number, nid), cosines in _cosines(values).items():
+            frame = values.evaluator.frames[number]
+            # A helper compares what its callers give it.
+            for home, place in _calls(frame) if frame.calls else [(frame, facts.node(nid))]:
+                statement = (facts.names.statement(place) or place).nid
+                pairs = [cosine.dots[0] for cosine in cosines]
+                same = [(a, b, reason) for a, b in pairs if (reason := _reason(values, home, place, a, b))]
+                if not same or statement in reported or not isinstance(place, ir.Expr):
+                    continue
+                vector, other, reason = next((found for found in same if found[0].role.is_gradient), same[0])
+                if self._is_check(place, facts) if vector.computed else self._is_deliberate(place, facts):
+                    continue
+                reported.add(statement)
+                ways = {t.key(term) for term, _ in values.evaluator.of(frame, cast("ir.Expr", facts.node(nid)))}
+                always = len(same) == len(cosines) == len(ways)
+                yield self._finding(
+                    facts, place, "a cosine", reason + ("" if always else " on one branch"),
+                    Level.ERROR if always else Level.WARNING, _evidence(values, vector, other),
+                )  # fmt: skip
+        for call in facts.calls:
+            name = _last(call.func)
+            if _is_named_cosine(call, facts) and alignments(facts).of(call).is_measured:
+                one, two = t.one(values.of(call.args[0].value)), t.one(values.of(call.args[1].value))
+                if isinstance(one, t.Vector) and isinstance(two, t.Vector) and not self._is_deliberate(call, facts):
+                    reason = _reason(values, values.home(call), call, one, two)
+                    if reason and (facts.names.statement(call) or call).nid not in reported:
+                        yield self._finding(facts, call, f"`{name}`", reason, Level.WARNING, ())
 
-    def _compared(self, facts: ModuleFacts) -> Iterator[tuple[Finding, ir.Expr]]:
-        for found in comparisons(facts):
-            if self._is_deliberate(found.node, facts):
-                continue
-            reason, places, sure = self._reason(found, facts)
-            if not reason:
-                continue
-            related = tuple(Related(*facts.span(node), text) for node, text in places)
-            finding = self.find(
-                facts,
-                found.node,
-                f"`{found.label}` of a value with itself: {reason}; the result is 1 (0°) whatever was learnt",
-                computes="cos(v, v) = 1 up to rounding",
-                level=Level.ERROR if found.proven and sure else Level.WARNING,
-                related=related,
-            )
-            yield finding, found.node
-
-    def _reason(self, found: Comparison, facts: ModuleFacts) -> tuple[str, list[tuple[ir.Node, str]], bool]:
-        same = aliases(facts).same(found.left, found.right, found.node) if found.measured else None
-        if same is not None and not (found.of_gradients and same.kind in ("copy", "model")):
-            return _REASONS[same.kind], [(facts.node(step.nid), step.text) for step in same.evidence], True
-        kept = kept_gradient(found.left, found.right, found.node, facts) if found.measured else None
-        if kept is not None:
-            text = "the `.grad` tensor itself, not a copy"
-            return "`.grad` is one tensor that every `backward()` writes to", [(b.node, text) for b in kept], True
-        pair = congruent(found.left, found.right, facts)
-        if pair is not None:
-            text = "the same call of the same values"
-            return "both sides are the same function of the same values", [(node, text) for node in pair], False
-        return "", [], False
+    def _finding(
+        self, facts: ModuleFacts, node: ir.Expr, label: str, reason: str, level: Level, related: tuple[Related, ...]
+    ) -> Finding:
+        return self.find(
+            facts,
+            node,
+            f"{label} of a value with itself: {reason}; the result is 1 (0°) whatever was learnt",
+            computes="cos(v, v) = 1 up to rounding",
+            level=level,
+            related=related,
+        )
 
     def _is_deliberate(self, node: ir.Expr, facts: ModuleFacts) -> bool:
         """In an assertion, a test, a normalisation, or under a name that says so."""
@@ -269,6 +238,74 @@ class SelfComparison(Rule):
             if checks and any(isinstance(n, ir.Name) and n.id in bound for n in ir.walk(part)):
                 return True
         return False
+
+
+def _cosines(values: Values) -> dict[tuple[int, int], list[t.Monomial]]:
+    """The cosines that the functions of this module take, by frame and node; first where nobody has bound arguments."""
+    found: dict[tuple[int, int], list[t.Monomial]] = {}
+    for made in sorted(values.made_of_anything(), key=lambda made: bool(made.frame.calls)):
+        cosine = made.term.cosine if isinstance(made.term, t.Angle) else made.term
+        if made.module is values.module and isinstance(cosine, t.Monomial) and cosine.is_cosine:
+            ways = found.setdefault((made.frame.number, made.node.nid), [])
+            if isinstance(made.node, ir.Expr) and all(t.key(cosine) != t.key(way) for way in ways):
+                ways.append(cosine)
+    return found
+
+
+def _calls(frame: Frame) -> Iterator[tuple[Frame, ir.Node]]:
+    """The calls of functions whose arguments nobody has bound that lead into a frame of the same module."""
+    waiting, seen = [frame], {frame.number}
+    while waiting:
+        for site, caller in waiting.pop().calls:
+            if caller.module is not frame.module or caller.number in seen:
+                continue
+            if caller.home.calls:
+                seen.add(caller.number)
+                waiting.append(caller.home)
+            else:
+                yield caller, frame.module.facts.node(site.node)
+
+
+def _evidence(values: Values, *vectors: t.Vector) -> tuple[Related, ...]:
+    """Return where a vector comes from, and where it was copied."""
+    found = [*related_steps(values, vectors[0].evidence)]
+    for vector in vectors:
+        key = values.evaluator.identities.key(vector.ident)
+        if key[0] == "copy":
+            frame = values.evaluator.frames[int(str(key[4]))]
+            if frame.module is values.module:
+                found.append(
+                    Related(*frame.module.facts.span(frame.module.facts.node(int(str(key[5])))), "a copy of it")
+                )
+    return tuple(found)
+
+
+def _reason(values: Values, frame: Frame, node: ir.Node, left: t.Vector, right: t.Vector) -> str:
+    """Return why two vectors hold the same entries at a place; empty where they may not."""
+    members, facts = values.evaluator.members, frame.module.facts
+    if members.is_same(frame, node, left, right):
+        return "both sides are the same value" if left.ident == right.ident else _COPY
+    copies = members.deep_copies(left.ident) ^ members.deep_copies(right.ident)
+    if not copies or members.before_deep_copies(left.ident) != members.before_deep_copies(right.ident):
+        return ""
+    names = (n for n in ir.walk(node) if isinstance(n, ir.Name) and facts.qualified(n) is None)
+    operands = tuple(arg.value for arg in node.args) if isinstance(node, ir.Call) else tuple(names)
+    own = [place for number, place in copies if values.evaluator.frames[number].module is frame.module]
+    if len(own) < len(copies) or any(changed(place, True, node, operands, facts) for place in own):
+        return ""
+    return "one model is a deep copy of the other, and nothing has stepped either"
+
+
+def _is_named_cosine(call: ir.Call, facts: ModuleFacts) -> bool:
+    """Return True for a function of unknown make whose name says cosine or angle, given two values."""
+    name = _last(call.func)
+    # What begins with a capital makes a layer: it compares nothing.
+    if name[:1].isupper() or not is_measure_name(name) or set(words(name)) & _PAIRS:
+        return False
+    positional = [arg for arg in call.args if arg.keyword is None and not arg.star]
+    if len(positional) < 2 or positional != call.args[: len(positional)] or facts.names.function_called(call):
+        return False
+    return may_call_measure(facts.text.encode())
 
 
 def _last(node: ir.Node) -> str:

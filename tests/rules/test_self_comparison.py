@@ -6,7 +6,6 @@ import pytest
 
 from fa_lint.findings import Level
 from fa_lint.rules import registry
-from fa_lint.semantics.aliases import aliases
 from fa_lint.semantics.facts import extract
 
 RULE = registry()["FAL404"]
@@ -45,7 +44,6 @@ SELF = [
     "def f(x, n): return F.cosine_similarity(x[:n], x[:n].clone(), dim=1)",
     f"def f(x): return F.cosine_similarity(x[0x{'f' * 6000}], x[0x{'f' * 6000}], dim=0)",
     "def cosine(g): return g.flatten() @ g.flatten() / g.norm() ** 2",
-    "def cosine(g):\n    h = g.clone()\n    return g @ g / (h.norm() * h.norm())",
 ]
 # Two parts of one tensor.
 HALVES = [
@@ -175,15 +173,6 @@ def test_a_function_of_another_file_is_believed_by_its_name_and_gradients_alone(
     assert findings(head + "def f(grad_a): return overlap(grad_a, grad_a)") == []
 
 
-def test_the_same_call_of_an_array_and_its_copy() -> None:
-    head = "from tools import alignment_metrics, solve, sample\ndef f(h, g):  # gradients\n"
-    same = head + "    a = solve(h, g)\n    k = h.copy()\n    b = solve(k, g)\n    return alignment_metrics(a, b)"
-    assert findings(same) == [Level.WARNING]
-    assert findings(same.replace("solve", "sample")) == []
-    assert findings(same.replace("b = solve(k, g)", "k[0] = 1\n    b = solve(k, g)")) == []
-    assert findings(same.replace("h.copy()", "g")) == []
-
-
 def test_evidence_names_the_copy() -> None:
     code = HEAD + "def cosine(g):\n    h = g.clone()\n    return g @ h / (g.norm() * h.norm())"
     (found,) = RULE.check(extract(code))
@@ -194,10 +183,7 @@ def test_evidence_names_the_copy() -> None:
 def test_a_long_chain_of_sums_is_traced_in_time() -> None:
     lines = "".join(f"    x = x * x + {n}\n" for n in range(200))
     code = HEAD + f"def cosine(x, y):\n{lines}    return F.cosine_similarity(x, y, dim=0)"
-    facts = extract(code)
-    assert list(RULE.check(facts)) == []
-    call = facts.calls[-1]
-    assert aliases(facts).trace(call.args[0].value).size <= 200
+    assert list(RULE.check(extract(code))) == []
 
 
 def test_what_the_page_says_of_kept_gradients_is_so() -> None:
