@@ -105,8 +105,6 @@ class Alignments:
 
     def _computed(self, node: ir.Expr) -> Alignment | None:
         """What the evaluator says of an expression; None where it sees no cosine of gradients or of weights."""
-        if not self._has_formulas and not self._has_cosines:
-            return None
         best, values = NO_ALIGNMENT, values_of(self._facts)
         if not values.may_hold_cosine(node) or (isinstance(node, ir.Name) and set(words(node.id)) & TRAINED):
             return None

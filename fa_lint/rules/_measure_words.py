@@ -15,6 +15,8 @@ from fa_lint.semantics.words import words
 
 __all__ = [
     "COSINE_GATE",
+    "FORMULA_GATE",
+    "GRADIENT_FORMULA_GATE",
     "FEEDBACK_WORDS",
     "TRAINED",
     "is_measure_name",
@@ -156,8 +158,25 @@ class _CosineGate(Gate):
     def open_for(self, data: bytes) -> bool:
         if not any(library in data for library in self.literals):
             return False
-        return may_hold_cosine(data) or _may_have_quotient(data)
+        return may_hold_cosine(data)
+
+
+@dataclass(frozen=True, slots=True)
+class _FormulaGate(_CosineGate):
+    """The same, and open where what a cosine is made of stands in a file that says nothing of one."""
+
+    about: tuple[bytes, ...] = ()
+
+    def open_for(self, data: bytes) -> bool:
+        if super(_FormulaGate, self).open_for(data):
+            return True
+        imports = any(library in data for library in self.literals)
+        return imports and (not self.about or any(word in data for word in self.about)) and _may_have_quotient(data)
 
 
 _IMPORTS = (b"import",)
 COSINE_GATE: tuple[Gate, ...] = (_CosineGate(_IMPORTS),)
+FORMULA_GATE: tuple[Gate, ...] = (_FormulaGate(_IMPORTS),)
+GRADIENT_FORMULA_GATE: tuple[Gate, ...] = (
+    _FormulaGate(_IMPORTS, about=(b"grad", b"credit", b"jac", b"vjp", b"costate")),
+)

@@ -9,7 +9,7 @@ from fa_lint.analysis.values import Values, values_of
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.rules._alignments import alignments
 from fa_lint.rules._elsewhere import related_steps
-from fa_lint.rules._measure_words import COSINE_GATE, is_measure_name, may_call_measure
+from fa_lint.rules._measure_words import FORMULA_GATE, is_measure_name, may_call_measure
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.semantics import ir
 from fa_lint.semantics.changes import changed
@@ -85,7 +85,7 @@ class SelfComparison(Rule):
     level = Level.ERROR
     pitfall = "P6.5"
     runtime = "fa_lint_runtime.safe_cosine"
-    gate = COSINE_GATE
+    gate = FORMULA_GATE
 
     VALID = (
         "import torch.nn.functional as F\ndef f(a, b): return F.cosine_similarity(a, b, dim=0)",

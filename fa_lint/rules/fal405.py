@@ -7,7 +7,7 @@ from fa_lint.analysis.values import values_of
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level, Related
 from fa_lint.rules._alignments import Alignment, evidence
 from fa_lint.rules._fabricated import fabrications
-from fa_lint.rules._measure_words import COSINE_GATE
+from fa_lint.rules._measure_words import GRADIENT_FORMULA_GATE
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -66,7 +66,7 @@ class FabricatedAlignment(Rule):
     pitfall = "P6.5"
     runtime = "fa_lint_runtime.safe_cosine"
     fixable = "unsafe"
-    gate = COSINE_GATE
+    gate = GRADIENT_FORMULA_GATE
 
     VALID = (
         "import torch\ndef f(p, q):\n    c = torch.cosine_similarity(p.grad, q.grad, dim=1)\n    c[c != c] = float('nan')\n    return c",

@@ -86,7 +86,27 @@ class MisalignedGradients(Rule):
     pitfall = "P7"
     runtime = "fa_lint_runtime.safe_cosine"
     gate = (
-        occurs(b"min(", b"minimum(", b"pad(", b"zeros(", b"is not None", b"is None", b"[:", b"if len("),
+        # Cut or padded to a length, or without what is None.
+        occurs(
+            b"min(",
+            b"minimum(",
+            b"pad(",
+            b"zeros(",
+            b"None",
+            b"[:",
+            patterns=(
+                rb"min(?:imum)?\(",
+                rb"pad\(",
+                rb"zeros\(",
+                rb"grad is (?:not )?None",
+                rb"if \w+ is not None\s*[\])]",
+                rb"is None:\s*continue",
+                rb"is not None:\s*\w[\w.\[\]]*\.append",
+                rb"if len\(",
+                rb"filter\(",
+                rb"\[:(?:len\(|\w+\.(?:numel|size|shape|nelement)|\w*(?:size|len|n)\])",
+            ),
+        ),
         occurs(b"grad", b"credit", b"costate"),
     )
 

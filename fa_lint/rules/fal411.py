@@ -75,8 +75,33 @@ class MispairedFeedback(Rule):
     gate = (
         occurs(b"zip(", b"min(", b"minimum(", b"range(", b"enumerate(", b" else "),
         occurs(b"grad", b"credit", b"costate", b"gamma", b"align"),
+        # The names that feedback has by itself or beside other evidence, as `semantics/feedback_names.py` reads them.
         occurs(
-            b"B", b"R", b"H", b"feedback", b"Feedback", b"back", b"fb", b"fa", b"proj", b"random", b"rand", b"fixed"
+            b"B",
+            b"R",
+            b"H",
+            b"eedback",
+            b"back",
+            b"fb",
+            b"fa",
+            b"rojection",
+            b"random_",
+            b"fixed_",
+            b"bwd",
+            b"b_mat",
+            patterns=(
+                rb"eedback",
+                rb"[BRH](?<![A-Za-z0-9][BRH])s?(?:_?\d+|_\w+)?\b",
+                rb"bwd",
+                rb"back(?<![a-z]back)(?:_?[wmWM]\w*)?s?\b",
+                rb"fb_?[wm]",
+                rb"fa_?[wm]",
+                rb"_(?:fa|fb)\b",
+                rb"random_",
+                rb"fixed_",
+                rb"rojection",
+                rb"b_mat",
+            ),
         ),
     )
 

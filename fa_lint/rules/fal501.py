@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.rules._alignments import evidence
 from fa_lint.rules._collapse import collapses
-from fa_lint.rules._measure_words import COSINE_GATE
+from fa_lint.rules._measure_words import GRADIENT_FORMULA_GATE
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -60,7 +60,7 @@ class CollapsedLayers(Rule):
     level = Level.WARNING
     pitfall = "P5"
     runtime = "fa_lint_runtime.safe_cosine"
-    gate = (*COSINE_GATE, occurs(b"mean", b"median", b"sum(", b"+=", b"average", b"break"))
+    gate = (*GRADIENT_FORMULA_GATE, occurs(b"mean", b"median", b"sum(", b"+=", b"average", b"break"))
 
     VALID = (
         "import torch\ndef f(model, credit):\n    found = []\n    for n, p in model.named_parameters():\n"
