@@ -229,22 +229,18 @@ class Outline:
             original = (binding.target or "").rpartition(".")[2]
             if original != binding.name:
                 objects.setdefault(binding.name, set()).add(original)
-        parents, homes = facts.names.parents, [facts.module.nid] * len(facts.names.nodes)
-        self._homes = homes
-        for number, node in enumerate(facts.names.nodes):
-            if node is None:
-                continue
-            home = homes[number] = homes[parents[number]]
+        self._names = facts.names
+        self._owners: dict[int, int] = {}
+        for node in facts.nodes_of(ir.FunctionDef, ir.Lambda, ir.Assign, ir.Call, ir.Binary, ir.AugAssign):
+            home = self.home(node)
             match node:
                 case ir.FunctionDef():
-                    named[number] = node.name
-                    homes[number] = number
+                    named[node.nid] = node.name
                 case ir.Lambda():
                     # Called by the name that it is bound to.
-                    statement = facts.names.nodes[parents[number]]
+                    statement = facts.names.parent(node)
                     targets = statement.targets if isinstance(statement, ir.Assign) else []
-                    named[number] = _last(targets[0]) if targets else ""
-                    homes[number] = number
+                    named[node.nid] = _last(targets[0]) if targets else ""
                     self.lambdas.append(node)
                 case ir.Assign(targets=targets, value=ir.Call(func=func) as call):
                     made_by = _last(call.args[0].value if _last(func) == "partial" and call.args else func)
@@ -332,15 +328,22 @@ class Outline:
         return found | spoken | {facts.module.nid}
 
     def _around(self, home: int, facts: ModuleFacts) -> int:
-        return self._homes[facts.names.parents[home]]
+        return self.home(facts.node(home))
 
     def _says(self, function: ir.FunctionDef, facts: ModuleFacts) -> bool:
         start, end = facts.span(function)
         return SUBJECT.search(facts.text, start, end) is not None
 
     def home(self, node: ir.Node) -> int:
-        """Return the number of the function (or module) that a node belongs to."""
-        return self._homes[node.nid]
+        """Return the number of the function (or module) around a node."""
+        scope = self._names.scope_of(node)
+        owner = self._owners.get(scope.node.nid)
+        if owner is None:
+            outer = scope
+            while isinstance(outer.node, ir.ClassDef | ir.Comprehension) and outer.parent is not None:
+                outer = outer.parent
+            owner = self._owners[scope.node.nid] = outer.node.nid
+        return owner
 
     def candidates(self, node: ir.Node) -> list[ir.Expr | ir.AugAssign]:
         return self._nodes.get(node.nid, [])

@@ -267,7 +267,7 @@ class _Leaves:
 
     def __init__(self, facts: ModuleFacts) -> None:
         self.names: set[tuple[int, str]] = set()
-        for node in facts.nodes():
+        for node in facts.nodes_of(ir.Call, ir.Assign):
             match node:
                 case ir.Call(func=ir.Attr(attr="requires_grad_", value=ir.Name(id=name)), args=args):
                     if not args or facts.values.constant(args[0].value) is not False:

@@ -59,7 +59,7 @@ def literal(node: ir.Expr | None) -> ir.Expr | None:
 def fabrications(facts: ModuleFacts) -> Iterator[Fabrication]:
     """Every fabricated alignment of a module, in source order."""
     finder = _Finder(facts)
-    for node in facts.nodes():
+    for node in facts.nodes_of(ir.Assign, ir.Conditional, ir.Return, ir.Call):
         match node:
             case ir.Assign():
                 yield from finder.assigned(node)

@@ -200,7 +200,7 @@ def _holds(facts: ModuleFacts, save: Save, entry: SavedEntry, site: FeedbackSite
 def _classes_of(facts: ModuleFacts, name: str) -> list[ir.ClassDef]:
     """The classes of the module whose instances are called ``name`` anywhere in it."""
     found: list[ir.ClassDef] = []
-    for node in facts.nodes():
+    for node in facts.nodes_of(ir.Assign, ir.Call):
         match node:
             case ir.Assign(targets=targets, value=value):
                 called = [t.id if isinstance(t, ir.Name) else t.attr if isinstance(t, ir.Attr) else "" for t in targets]

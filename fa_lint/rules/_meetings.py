@@ -34,7 +34,7 @@ def meetings(facts: ModuleFacts, values: Values) -> dict[tuple[int, int], Pairs]
         if isinstance(made.term, t.Monomial) and _is_taken_here(made):
             add(made.frame, made.node, made.term.dots)
     cutting: dict[int, bool] = {}
-    for node in facts.nodes():
+    for node in facts.nodes_of(ir.Call, ir.Binary):
         sides: list[ir.Expr] = []
         match node:
             case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name), args=args) if name in _DISTANCES:

@@ -151,7 +151,7 @@ class Penalty:
 def penalties(facts: ModuleFacts) -> Iterator[Penalty]:
     """The squared distances of a norm from a number, in source order, each norm once."""
     seen: set[int] = set()
-    for node in facts.nodes():
+    for node in facts.nodes_of(ir.Call, ir.Binary):
         for left, right in _squared_differences(node, facts):
             for value, target in ((left, right), (right, left)):
                 norm = _read_norm(value, facts) if _is_target(target, facts) else None

@@ -283,7 +283,7 @@ def pairing(facts: ModuleFacts) -> dict[ir.Module | ir.FunctionDef, list[ir.Expr
     pairing: set[int] = set()
     nodes: dict[int, list[ir.Expr]] = {}
     owners: dict[int, ir.Module | ir.FunctionDef] = {}
-    for node in facts.nodes():
+    for node in facts.nodes_of(ir.For, ir.Clause, ir.Subscript, ir.Call, ir.Compare, ir.Binary):
         owner = facts.names.enclosing_function(node) or facts.module
         owners[owner.nid] = owner
         match node:

@@ -125,7 +125,7 @@ def _may_be_copy(node: ir.Expr, calls: Calls) -> bool:
 def tiny_comparisons(calls: Calls) -> Iterator[tuple[ir.Expr, ir.Call]]:
     """Yield comparisons of an fp16 value with a number that fp16 cannot hold, and the call that makes the value."""
     facts = calls.facts
-    for node in facts.nodes():
+    for node in facts.nodes_of(ir.Compare, ir.Call):
         sides: list[ir.Expr] = []
         if isinstance(node, ir.Compare) and len(node.comparators) == 1:
             sides = [node.left, node.comparators[0]]
@@ -264,7 +264,7 @@ def measures_rounding(cast: ir.Call, operand: ir.Expr, facts: ModuleFacts, depth
                 ):
                     return True
             if isinstance(above, ir.Assign) and isinstance(above.targets[0], ir.Name) and steps < 3:
-                for node in facts.nodes():
+                for node in facts.nodes_of(ir.Name):
                     if isinstance(node, ir.Name) and node.nid not in seen and node.id == above.targets[0].id:
                         if node.nid > above.nid and any(b.node is above for b in facts.names.reaching(node)):
                             seen.add(node.nid)

@@ -35,7 +35,7 @@ class Swallowed:
 
 def swallowed(facts: ModuleFacts) -> Iterator[Swallowed]:
     """Every dropped error of an alignment or gradient metric, in source order."""
-    for node in facts.nodes():
+    for node in facts.nodes_of(ir.Try, ir.With):
         match node:
             case ir.Try(body=body, handlers=handlers):
                 found = _metric(body, facts)

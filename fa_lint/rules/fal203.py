@@ -228,7 +228,7 @@ class FlooredGradientCosine(Rule):
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         yield from floored_quotients(facts, self)
-        for node in facts.nodes():
+        for node in facts.nodes_of(ir.Assign):
             if isinstance(node, ir.Assign) and isinstance(node.targets[0], ir.Subscript):
                 yield from self._zeroed(node, node.targets[0], node.value, facts)
 

@@ -112,7 +112,7 @@ class UnclampedAcos(Rule):
                 if self._clamped_in_place(argument, call, facts) or self._bounded_by_branch(call, argument, facts):
                     continue
                 yield self._finding(call, argument, library, facts)
-        for node in facts.nodes():
+        for node in facts.nodes_of(ir.Call, ir.Binary):
             root = _under_root(node, facts)
             if isinstance(node, ir.Expr) and root is not None and _is_unclamped(values.of(root), squared=True):
                 yield self.find(

@@ -98,7 +98,7 @@ class SumAsZeroTest(Rule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        for node in facts.nodes():
+        for node in facts.nodes_of(ir.Compare):
             match node:
                 case ir.Compare(ops=["==" | "!="], left=left, comparators=[right]):
                     tested = left if _is_zero(right) else right if _is_zero(left) else None

@@ -106,7 +106,7 @@ class RootOfZero(Rule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        for node in facts.nodes():
+        for node in facts.nodes_of(ir.Call, ir.Binary):
             under = _under_root(node, facts)
             if under is None or not isinstance(node, ir.Expr):
                 continue

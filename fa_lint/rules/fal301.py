@@ -234,7 +234,7 @@ class Fp16Gradient(ProjectRule):
 
     def _products(self, facts: ModuleFacts, precision: Precision) -> Iterator[Finding]:
         """Inner products of two gradients that autocast rounds to fp16."""
-        for node in facts.nodes():
+        for node in facts.nodes_of(ir.Binary, ir.Call):
             match node:
                 case ir.Binary(op="@", left=left, right=right):
                     sides = (left, right)

@@ -131,7 +131,7 @@ class UninitialisedFeedback(Rule):
 
 def _is_written(facts: ModuleFacts, site: FeedbackSite) -> bool:
     """True if anything in the file writes into what the site is called, or hands it to a call that may."""
-    for node in facts.nodes():
+    for node in facts.nodes_of(ir.Attr, ir.Name):
         match node:
             case ir.Attr(attr=name) | ir.Name(id=name) if name == site.name and node.nid != site.store:
                 if _writes(facts, node, site):
@@ -166,7 +166,7 @@ def _writes(facts: ModuleFacts, node: ir.Expr, site: FeedbackSite) -> bool:
 
 def _is_swept(facts: ModuleFacts, site: FeedbackSite) -> bool:
     """A loop over ``parameters()`` that fills, ``self.apply(init)``, or an initialiser of a base out of sight."""
-    for node in facts.nodes():
+    for node in facts.nodes_of(ir.For, ir.Call):
         match node:
             case ir.For(iter=ir.Call(func=ir.Attr(attr="parameters" | "named_parameters" | "buffers")), body=body):
                 if any(isinstance(part, ir.Call) and is_fill(facts, part) for part in ir.walk(body)):

@@ -172,7 +172,7 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         values = values_of(facts)
         reported: set[int] = set()
-        for node in facts.nodes():
+        for node in facts.nodes_of(ir.Subscript, ir.Conditional, ir.Call):
             text = ""
             match node:
                 case ir.Subscript(value=value, index=[index]) if is_feedback(value, facts):

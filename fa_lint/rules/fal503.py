@@ -93,7 +93,7 @@ class AlignmentWithoutMagnitude(Rule):
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         seen: set[int] = set()
-        for node in facts.nodes():
+        for node in facts.nodes_of(ir.Call, ir.Binary):
             if not isinstance(node, ir.Call | ir.Binary):
                 continue
             found = self._computed(node, facts)

@@ -278,5 +278,5 @@ class SeveredGraph(Rule):
             and cut.binding.node.nid < node.nid < read.nid
             and any(isinstance(above, ir.Arg) for above in facts.names.ancestors(node)[:3])
             and not any(above is cut.binding.node for above in facts.names.ancestors(node))
-            for node in facts.nodes()
+            for node in facts.nodes_of(ir.Name)
         )

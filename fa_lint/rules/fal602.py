@@ -161,7 +161,7 @@ class TrainModeMeasurement(Rule):
 
     def _comparisons(self, facts: ModuleFacts) -> Iterator[tuple[ir.Expr, ir.Expr, ir.Expr]]:
         """The cosines of the module: calls of a library, and quotients of a product and norms."""
-        for node in facts.nodes():
+        for node in facts.nodes_of(ir.Call, ir.Binary):
             if isinstance(node, ir.Call) and facts.qualified(node.func) in _COSINES and len(node.args) >= 2:
                 yield node, node.args[0].value, node.args[1].value
             elif isinstance(node, ir.Binary):

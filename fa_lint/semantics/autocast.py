@@ -76,7 +76,7 @@ class Autocasts:
 
     def opened(self) -> Iterator[Autocast]:
         """Every context of the module that can switch fp16 on."""
-        for node in self._facts.nodes():
+        for node in self._facts.nodes_of(ir.WithItem, ir.FunctionDef, ir.ClassDef):
             places = [node.context] if isinstance(node, ir.WithItem) else []
             if isinstance(node, ir.FunctionDef | ir.ClassDef):
                 places = node.decorators

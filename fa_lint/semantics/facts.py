@@ -34,6 +34,7 @@ class ModuleFacts(Derived):
         self._lowered = lowered
         self._declared = declared
         super().__init__()
+        self._of_kinds: dict[tuple[type[ir.Node], ...], list[ir.Node]] = {}
         # How the values of this module lead to other files of the run, where there are any.
         self.load: Load | None = None
         self.holds: Callable[[str, bool], bool] | None = None
@@ -65,7 +66,7 @@ class ModuleFacts(Derived):
     def gradient_resets(self) -> list[int]:
         """The numbers of the nodes that let the next backward pass make new gradient tensors."""
         found = []
-        for node in self.nodes():
+        for node in self.nodes_of(ir.Call, ir.Assign):
             match node:
                 case ir.Call(func=ir.Attr(attr="zero_grad"), args=args):
                     kept = any(a.keyword == "set_to_none" and self.values.constant(a.value) is False for a in args)
@@ -93,6 +94,20 @@ class ModuleFacts(Derived):
         """Every node of the module in source order."""
         return (node for node in self.names.nodes if node is not None)
 
+    def nodes_of(self, *kinds: type[ir.Node]) -> list[ir.Node]:
+        """Every node of these classes (not of classes derived from them) in source order."""
+        if kinds not in self._of_kinds:
+            found = [node for kind in kinds for node in self._by_kind.get(kind, ())]
+            self._of_kinds[kinds] = sorted(found, key=_number) if len(kinds) > 1 else found
+        return self._of_kinds[kinds]
+
+    @cached_property
+    def _by_kind(self) -> dict[type[ir.Node], list[ir.Node]]:
+        found: dict[type[ir.Node], list[ir.Node]] = {}
+        for node in self.nodes():
+            found.setdefault(type(node), []).append(node)
+        return found
+
     def node(self, nid: int) -> ir.Node:
         found = self.names.nodes[nid]
         assert found is not None
@@ -115,6 +130,10 @@ class ModuleFacts(Derived):
 
     def role(self, node: ir.Expr | None) -> Role:
         return self.roles.of(node)
+
+
+def _number(node: ir.Node) -> int:
+    return node.nid
 
 
 def _statements(facts: ModuleFacts) -> Statements:

@@ -54,7 +54,7 @@ def stores(facts: ModuleFacts) -> dict[Key, list[Store]]:
             for binding in bindings:
                 if binding.how in ("value", "item"):
                     keep(("name", scope.node.nid, name), binding.node, binding.value, item=binding.how == "item")
-    for node in facts.nodes():
+    for node in facts.nodes_of(ir.Assign, ir.Call):
         match node:
             case ir.Assign(targets=[ir.Attr(value=ir.Name(id=receiver)) as target], value=value):
                 if receiver not in ("self", "cls") and facts.qualified(target) is None:

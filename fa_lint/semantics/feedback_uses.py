@@ -141,7 +141,7 @@ def feedback_uses(facts: ModuleFacts) -> Uses:
     """One pass over the module's products and ``apply`` calls."""
     uses = Uses()
     positions = {c.nid: backward_only(facts, c) for c in facts.names.classes if _is_function(facts, c)}
-    for node in facts.nodes():
+    for node in facts.nodes_of(ir.Binary, ir.Call):
         match node:
             case ir.Binary(op="@", left=left, right=right):
                 _product(facts, node, [left, right], uses)
@@ -226,7 +226,7 @@ def _keepers(facts: ModuleFacts) -> dict[str, list[ir.ClassDef]]:
 def _constructed(facts: ModuleFacts) -> dict[str, set[str]]:
     """By name, what is called where the name is assigned: ``net = Net()``."""
     found: dict[str, set[str]] = {}
-    for node in facts.nodes():
+    for node in facts.nodes_of(ir.Assign):
         match node:
             case ir.Assign(targets=[ir.Name(id=name)], value=ir.Call(func=ir.Name(id=made))):
                 found.setdefault(name, set()).add(made)

@@ -112,7 +112,7 @@ class Forwards:
         if self._parts is None:
             self._parts = {
                 node.value.attr
-                for node in self._facts.nodes()
+                for node in self._facts.nodes_of(ir.Attr)
                 if isinstance(node, ir.Attr) and isinstance(node.value, ir.Attr) and node.attr in _MODULE_METHODS
             }
         return func.attr in self._parts

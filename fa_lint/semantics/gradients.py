@@ -105,7 +105,7 @@ def _is_class(node: ir.Name, facts: ModuleFacts) -> bool:
 
 def grad_reads(facts: ModuleFacts) -> list[ir.Attr]:
     """Every read of ``.grad`` that looks at the gradient: no test for None, no clearing, no target of an assignment."""
-    found = (node for node in facts.nodes() if isinstance(node, ir.Attr) and node.attr == "grad")
+    found = (node for node in facts.nodes_of(ir.Attr) if isinstance(node, ir.Attr) and node.attr == "grad")
     return [node for node in found if facts.qualified(node.value) is None and not _is_housekeeping(node, facts)]
 
 

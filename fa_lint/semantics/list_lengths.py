@@ -73,7 +73,7 @@ class ListLengths:
 
     def _relate(self) -> None:
         """Learn from assertions, errors and strict pairs which lengths are equal."""
-        for node in self._facts.nodes():
+        for node in self._facts.nodes_of(ir.Assert, ir.If, ir.Call):
             match node:
                 case ir.Assert(test=ir.Compare(left=left, ops=["=="], comparators=[right])):
                     self._equate(self.number(left), self.number(right))

@@ -107,6 +107,7 @@ class Names:
         self.classes: list[ir.ClassDef] = []
         self.calls: list[ir.Call] = []
         self._returned: dict[int, list[ir.Expr]] = defaultdict(list)
+        self._qualified_names: dict[int, str | None] = {}
         self.imports: list[Binding] = []
         self.star_modules: list[str] = []
         self.module_scope = Scope(lowered.module, None)
@@ -430,18 +431,26 @@ class Names:
             return []
         return [*self.scopes[owner.nid].bindings.get(node.attr, ()), *self.attributes.get((owner.nid, node.attr), ())]
 
-    def qualified(self, node: ir.Expr, depth: int = 0) -> str | None:
+    def qualified(self, node: ir.Expr) -> str | None:
         """The canonical dotted name of a library object, or None where it is not one."""
+        if not isinstance(node, ir.Attr | ir.Name):
+            return None
+        known = self._qualified_names
+        if node.nid not in known:
+            known[node.nid] = self._qualified(node, 0)
+        return known[node.nid]
+
+    def _qualified(self, node: ir.Expr, depth: int) -> str | None:
         if depth > 8:
             return None
         match node:
             case ir.Attr(value=value, attr=attr):
-                base = self.qualified(value, depth + 1)
+                base = self._qualified(value, depth + 1)
                 if base is not None:
                     return _canonical(f"{base}.{attr}")
                 for binding in self.self_attribute(node):
                     if binding.how == "value" and isinstance(binding.value, ir.Name | ir.Attr):
-                        return self.qualified(binding.value, depth + 1)
+                        return self._qualified(binding.value, depth + 1)
                 return None
             case ir.Name(id=name):
                 found = self.bindings(node)
@@ -451,7 +460,7 @@ class Names:
                 for binding in found:
                     if binding.how == "value" and isinstance(binding.value, ir.Name | ir.Attr):
                         if binding.value is not node and len(found) == 1:
-                            return self.qualified(binding.value, depth + 1)
+                            return self._qualified(binding.value, depth + 1)
                 if not found:
                     for module in self.star_modules:
                         if name in _STAR_EXPORTS.get(module, ()):

@@ -21,7 +21,7 @@ def origins(facts: ModuleFacts, of: str) -> tuple[str, ...]:
     """
     last = of.rpartition(".")[2]
     found: dict[str, None] = {}
-    for node in facts.nodes():
+    for node in facts.nodes_of(ir.Assign):
         if isinstance(node, ir.Assign):
             for target in node.targets:
                 name = target.id if isinstance(target, ir.Name) else target.attr if isinstance(target, ir.Attr) else ""

@@ -44,7 +44,7 @@ class Ranks:
         self._memory: Memory[int | None] = Memory(None)
         # Sizes that are read of a name: function and name → the greatest number of dimensions that is spoken of.
         self._read: dict[tuple[int, str], int] = defaultdict(int)
-        for node in facts.nodes():
+        for node in facts.nodes_of(ir.Assign, ir.Call, ir.Subscript):
             match node:
                 case ir.Assign(targets=[ir.Sequence(items=items)], value=value):
                     if not any(isinstance(item, ir.Starred) for item in items):

@@ -18,7 +18,7 @@ class Uses:
         self._attributes: dict[str, list[ir.Attr]] = defaultdict(list)
         self._calls: dict[str, list[ir.Call]] = defaultdict(list)
         self._bound: dict[int, set[str]] = defaultdict(set)
-        for node in facts.nodes():
+        for node in facts.nodes_of(ir.Name, ir.Attr, ir.Call):
             match node:
                 case ir.Name(id=identifier):
                     self._names[identifier].append(node)
