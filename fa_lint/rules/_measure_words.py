@@ -81,6 +81,20 @@ _CALLED = tuple(
     )
 )
 _QUOTIENT = re.compile(rb"[\w)\]]\s*/=?\s*[\w(]|\.div_?\(|true_divide|reciprocal|rsqrt|normalize\(|\*\* ?\(?-")
+# Of vectors: `layer_norm` and `normal_` are none.
+_NORMS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rb"norm\((?<!\wnorm\()",
+        rb"vector_norm\(",
+        rb"sqrt",
+        rb"\*\* ?\(?-?(?:0?\.5|1 ?/ ?2)",
+        rb"pow\([^)]*\.5",
+        rb"normalize\((?<!_normalize\()",
+        rb"norm import",
+        rb"norm as",
+    )
+)
 _PRODUCTS = (b"dot(", b"@", b"sum(", b"mm(", b"einsum(", b"inner(", b"matmul(", b"mv(")
 
 
@@ -123,9 +137,9 @@ def may_have_formula(data: bytes) -> bool:
 
 def _may_have_quotient(data: bytes) -> bool:
     """True if a file has what an inner product over norms is made of."""
-    if not any(norm in data for norm in (b"norm", b"sqrt", b"** 0.5", b"**0.5", b"**.5", b"** .5", b"pow(", b"** -")):
+    if not any(product in data for product in _PRODUCTS) or not any(norm.search(data) for norm in _NORMS):
         return False
-    return any(product in data for product in _PRODUCTS) and _QUOTIENT.search(data) is not None
+    return _QUOTIENT.search(data) is not None
 
 
 def may_call_measure(data: bytes) -> bool:
