@@ -600,31 +600,44 @@ class Evaluator:
         """Return True for a function that is defined in another one."""
         return isinstance(function.frame, Frame) and isinstance(function.frame.node, ir.FunctionDef)
 
-    def at_call(self, frame: Frame, node: ir.Node, term: t.Term, given: set[int], *, inside: bool = False) -> t.Term:
+    def at_call(
+        self, frame: Frame, node: ir.Node, term: t.Term, given: set[int], *, inside: bool = False, reads: bool = False
+    ) -> t.Term:
         """Return what a call gives back: the gradients that it reads are those of this call.
 
         ``given`` are the identities of its arguments, which stay what they are. A function ``inside`` another one also
-        reads variables of the function around it, which nothing has changed.
+        reads variables of the function around it, which nothing has changed. Where it only ``reads``, its gradients
+        are those that stand there at the call.
         """
-
         origins = set(map(self.members.live, given))
 
         def rename(ident: int) -> int:
+            if self._is_taken_from(ident, given):
+                return ident
             whole = ident
             while self.members.live(whole) not in origins:
                 key = self.identities.key(whole)
-                if key[:1] == ("attribute",) and key[2] == "grad":
+                if key[:1] == ("attribute",) and key[2] == "grad" and not reads:
                     break  # the gradient that this call reads
                 if inside and (len(key) < 2 or key[0] not in DERIVED):
-                    return ident
+                    return self.members.read_at(frame, node, ident) if reads else ident
                 if len(key) < 2 or key[0] not in DERIVED or not isinstance(key[1], int):
                     break
                 whole = key[1]
             else:
-                return ident
+                return self.members.read_at(frame, node, ident) if reads else ident
             return self.identities.of("returned", ident, frame.number, node.nid)
 
         return t.relabelled(term, rename)
+
+    def _is_taken_from(self, ident: int, given: set[int]) -> bool:
+        """Return True for one of some values, or a part or view of one."""
+        while ident not in given:
+            key = self.identities.key(ident)
+            if len(key) < 2 or key[0] not in DERIVED or not isinstance(key[1], int) or key[2:3] == ("grad",):
+                return False
+            ident = key[1]
+        return True
 
     def _subscript(self, frame: Frame, node: ir.Subscript) -> t.Alternatives:
         named = dotted(node.value)

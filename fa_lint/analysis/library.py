@@ -205,12 +205,16 @@ class Calls:
         entered = self._ev.entered(function, arguments, self._ev.site(frame, node), frame)
         if entered is None:
             return t.single(self._named(frame, node))
+        reads = entered.module.only_reads(function.node)
         bound = [values for _, values in (*function.given, *arguments)]
         given = {ident for values in bound for term, _ in values for ident in t.identities(term)}
         if isinstance(function.node, ir.Lambda) or self._ev.is_inside(function):
-            found = self._ev.returned(entered)
-            return tuple((self._ev.at_call(frame, node, term, given, inside=True), tags) for term, tags in found)
-        found = tuple((self._ev.at_call(frame, node, term, given), tags) for term, tags in self._ev.returned(entered))
+            values = self._ev.returned(entered)
+            return tuple(
+                (self._ev.at_call(frame, node, term, given, inside=True, reads=reads), tags) for term, tags in values
+            )
+        values = self._ev.returned(entered)
+        found = tuple((self._ev.at_call(frame, node, term, given, reads=reads), tags) for term, tags in values)
         said = self._named(frame, node)
         return t.unique(
             (replace(said, ident=self._ev.identities.of("result", frame.number, node.nid)), tags)

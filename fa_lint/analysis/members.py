@@ -132,6 +132,19 @@ class Members:
         is_array = isinstance(term, t.Vector) or (isinstance(term, t.Monomial) and bool(term.vectors))
         return t.renamed(term, rename) if is_array and isinstance(term, t.Vector | t.Monomial) else term
 
+    def read_at(self, frame: Frame, node: ir.Node, ident: int) -> int:
+        """Return the identity of a gradient, or of what was taken from one, that is read at a place."""
+        of = self._ev.identities.of
+        match self._ev.identities.key(ident):
+            case ("attribute", owner, "grad", int()):
+                return of("attribute", owner, "grad", self._resets(frame, node))
+            case ("copied after", int() as base, _):
+                return of("copied after", self.read_at(frame, node, base), self._passes(frame, node))
+            case ("element" | "view" | "joined" as kind, int() as base, *rest):
+                whole = self.read_at(frame, node, base)
+                return ident if whole == base else of(kind, whole, *rest)
+        return ident
+
     def _passes(self, frame: Frame, node: ir.Node) -> int:
         """Return how many backward passes stand before a place."""
         frame, number = self._outermost(frame, node)

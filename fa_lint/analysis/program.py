@@ -28,6 +28,7 @@ class Module:
     flows: dict[int, Flow] = field(default_factory=dict)
     _calls: dict[str, list[ir.Call]] | None = None
     _changing: list[int] | None = None
+    _reading: dict[int, bool] = field(default_factory=dict)
 
     def flow(self, node: ir.Module | ir.FunctionDef | ir.ClassDef) -> Flow:
         """Return the reaching definitions of a function's, class's or module's statements."""
@@ -43,6 +44,13 @@ class Module:
                 if isinstance(call.func, ir.Attr):
                     self._calls.setdefault(call.func.attr, []).append(call)
         return self._calls.get(method, [])
+
+    def only_reads(self, function: ir.FunctionDef | ir.Lambda) -> bool:
+        """Return True where nothing that a function calls may change an array."""
+        if function.nid not in self._reading:
+            changing = set(self.changing_calls())
+            self._reading[function.nid] = not any(node.nid in changing for node in ir.walk(function.body))
+        return self._reading[function.nid]
 
     def changing_calls(self) -> list[int]:
         """Return the numbers of the calls that may change an array they are given, or that belongs to their object."""

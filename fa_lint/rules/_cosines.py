@@ -162,8 +162,13 @@ class LibraryCosine:
         return any(vector.role.is_order_one for _, under in self.pairs for vector in under)
 
     def gradients(self) -> list[tuple[Frame, t.Vector]]:
-        """Return the gradients that meet the floor, the surest first."""
+        """Return the gradients that meet the floor, the surest first.
+
+        Where calls show what enters, the names of parameters count for nothing.
+        """
         found = [(frame, vector) for frame, under in self.pairs for vector in under if vector.role.is_gradient]
+        if any(frame.calls for frame, _ in found):
+            found = [(frame, vector) for frame, vector in found if frame.calls or vector.computed]
         return sorted(found, key=lambda item: (not item[1].computed, item[1].name == t.WHOLE))
 
 

@@ -89,7 +89,7 @@ _NORMS = tuple(
         rb"vector_norm\(",
         rb"sqrt",
         rb"\*\* ?\(?-?(?:0?\.5|1 ?/ ?2)",
-        rb"pow\([^)]*\.5",
+        rb"pow\(.{0,80}\.5",
         rb"normalize\((?<!_normalize\()",
         rb"norm import",
         rb"norm as",
