@@ -434,8 +434,10 @@ class Calls:
                 match inner:
                     case t.Vector():
                         if term.items is not None and len(term.items) == 1:
-                            return inner
+                            return self._ev.members.copied(given.frame, given.node, inner)
                         joined = self._joined(given, term, inner)
+                        copied = self._ev.members.copied(given.frame, given.node, joined)
+                        joined = copied if isinstance(copied, t.Vector) else joined
                         if given.name.endswith("stack") and term.items:
                             self._ev.stacked[joined.ident] = term.items
                         return joined

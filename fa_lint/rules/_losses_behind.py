@@ -77,6 +77,9 @@ def _loss(vector: t.Vector, values: Values) -> ir.Expr | None:
                 loss = next((found for node in reads if (found := _backward_before(node, facts)) is not None), None)
                 while loss is None and calls:
                     loss = _backward_before(calls.pop(), facts)
+                passes = _passes_before(vector, values)
+                if loss is None and 0 < passes <= len(facts.backward_calls):
+                    loss = _differentiated(facts.node(facts.backward_calls[passes - 1]), facts)
     while loss is not None and calls:
         given = _given(loss, calls.pop(), facts)
         loss = given if given is not None else loss
@@ -94,10 +97,31 @@ def _backward_before(node: ir.Node, facts: ModuleFacts) -> ir.Expr | None:
     for nid in reversed(facts.backward_calls[: bisect_left(facts.backward_calls, node.nid)]):
         call = facts.node(nid)
         if facts.names.enclosing_function(call) is home and isinstance(call, ir.Call):
-            if isinstance(call.func, ir.Attr) and facts.qualified(call.func) is None:
-                return call.func.value
-            return call.args[0].value if call.args else None
+            return _differentiated(call, facts)
     return None
+
+
+def _differentiated(call: ir.Node, facts: ModuleFacts) -> ir.Expr | None:
+    """``loss`` of ``loss.backward()`` and ``backward(loss)``."""
+    if not isinstance(call, ir.Call):
+        return None
+    if isinstance(call.func, ir.Attr) and facts.qualified(call.func) is None:
+        return call.func.value
+    return call.args[0].value if call.args else None
+
+
+def _passes_before(vector: t.Vector, values: Values) -> int:
+    """Return how many backward passes stand before the copy of a gradient; 0 where it was not copied."""
+    ident = vector.ident
+    for _ in range(_LONGEST):
+        match values.evaluator.identities.key(ident):
+            case ("copied after", _, int() as passes):
+                return passes
+            case ("element" | "view" | "joined" | "copy", int() as base, *_):
+                ident = base
+            case _:
+                return 0
+    return 0
 
 
 def _given(loss: ir.Expr, call: ir.Node, facts: ModuleFacts) -> ir.Expr | None:
