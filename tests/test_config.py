@@ -157,8 +157,8 @@ def test_a_declared_name_is_evidence(fa_lint: Lint) -> None:
         ("fa-lint.toml", "zzz = 1\n", "fa-lint.toml:1: unknown key `zzz`; known keys: select, ignore,"),
         (
             "fa-lint.toml",
-            'select = ["FAL110"]\n',
-            "fa-lint.toml:1: `select`: unknown rule `FAL110`; did you mean `FAL1",
+            'select = ["FAL106"]\n',
+            "fa-lint.toml:1: `select`: unknown rule `FAL106`; did you mean `FAL1",
         ),
         ("fa-lint.toml", '# x\n"ignore" = [""]\n', "fa-lint.toml:2: `ignore`: unknown rule ``"),
         ("fa-lint.toml", "select = 'FAL'\n", "fa-lint.toml:1: `select`: must be a list of strings"),

@@ -238,6 +238,16 @@ def _(module: ModuleType) -> None:
     same(module.angle_of_features(right[0][None], right[1][None]), torch.tensor([90.0]))
     assert float(module.degrees(right[0].numpy(), right[1].numpy())) == pytest.approx(90)
     assert all(module.degrees(row.numpy(), row.numpy()) < 0.05 for row in v)
+    equal = v.clone().requires_grad_()
+    module.angular_loss(equal, v).backward()
+    assert torch.isfinite(equal.grad).all()
+    model = torch.nn.Linear(4, 4)
+    with torch.no_grad():
+        model.weight.copy_(torch.eye(4))
+        model.bias.zero_()
+    q = unit(torch.randn(8, 4))
+    module.train_on_quaternions(model, q, q, SimpleNamespace(zero_grad=lambda: None, step=lambda: None))
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
 @scenario("notebook")

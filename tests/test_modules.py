@@ -14,13 +14,14 @@ def modules(**files: str) -> Modules:
     return Modules({f"{name}.py": imports_of(ast.parse(text)) for name, text in files.items()})
 
 
-def test_imports_of_the_top_level() -> None:
+def test_imports_of_a_module() -> None:
     tree = ast.parse(
         "import a.b\nimport c as d\nfrom .e import f as g, h\nfrom . import i\nfrom j import *\n"
         "try:\n    import k\nexcept ImportError:\n    from l import m\nif True:\n    import n\ndef o():\n    import p\n"
     )
     assert imports_of(tree) == (
         ("a", "a.b"), ("d", "c"), ("g", ".e.f"), ("h", ".e.h"), ("i", ".i"), ("*", "j"), ("k", "k"), ("m", "l.m"), ("n", "n"),
+        ("p", "p"),
     )  # fmt: skip
 
 

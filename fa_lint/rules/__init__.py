@@ -97,7 +97,15 @@ def close_to(given: str) -> str:
     names = {code: rule.name for code, rule in registry().items()} | dict(ENGINE_CODES)
     known = [*names, *names.values()]
     close = difflib.get_close_matches(given.upper(), known, 1) or difflib.get_close_matches(given.lower(), known, 1)
+    if _CODE.fullmatch(given.upper()):
+        # A code of the same family.
+        close = sorted(close and names, key=lambda code: -_shared(code, given.upper()))[:1]
     return f"; did you mean `{close[0]}`?" if close else ""
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many characters two codes begin with together."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
 
 
 def select(codes: frozenset[str]) -> list[Rule]:

@@ -19,6 +19,7 @@ from fa_lint.semantics.words import words
 __all__ = ["SelfComparison"]
 
 _COPY = "one side is a copy of the other that nothing has modified"
+_PRODUCTS = frozenset("dot vdot inner matmul mm bmm mv vecdot einsum tensordot".split())
 # These give the matrix of all pairs.
 _PAIRS = frozenset(
     "pairwise matrix sim sims similarity similarities sequence sequences token tokens text image".split()
@@ -246,10 +247,52 @@ def _cosines(values: Values) -> dict[tuple[int, int], list[t.Monomial]]:
     for made in sorted(values.made_of_anything(), key=lambda made: bool(made.frame.calls)):
         cosine = made.term.cosine if isinstance(made.term, t.Angle) else made.term
         if made.module is values.module and isinstance(cosine, t.Monomial) and cosine.is_cosine:
+            if _is_squared_unit(cosine, made.frame, values):
+                continue
             ways = found.setdefault((made.frame.number, made.node.nid), [])
             if isinstance(made.node, ir.Expr) and all(t.key(cosine) != t.key(way) for way in ways):
                 ways.append(cosine)
     return found
+
+
+def _is_squared_unit(cosine: t.Monomial, frame: Frame, values: Values) -> bool:
+    """Return True for the squared norm of a unit vector, which compares nothing."""
+    site = cosine.dot_site
+    if site is None:
+        return False
+    facts = values.program.modules[site.module].facts
+    node = facts.node(site.node)
+    if not isinstance(node, ir.Expr) or not _is_square(node, facts, 0):
+        return False
+    home = values.evaluator.home(values.program.modules[site.module], node)
+    if home.node is not frame.node or frame.calls:
+        return True
+    known = [term for term, _ in values.evaluator.of(home, node) if isinstance(term, t.Monomial)]
+    return not known or any(term.is_cosine for term in known)
+
+
+def _is_square(node: ir.Expr, facts: ModuleFacts, depth: int) -> bool:
+    """Return True for ``x @ x``, ``(x * x).sum()``, ``x.pow(2).sum()`` and the like."""
+    match node:
+        case ir.Name() if depth < 3:
+            bound = [b.value for b in facts.names.reaching(node) if b.how == "value"]
+            return len(bound) == 1 and bound[0] is not None and _is_square(bound[0], facts, depth + 1)
+        case ir.Binary(op="*" | "@", left=left, right=right):
+            return ir.same(left, right)
+        case ir.Binary(op="**"):
+            return True
+        case ir.Call(func=func, args=args):
+            name = _last(func)
+            operands = [arg.value for arg in args if arg.keyword is None]
+            if isinstance(func, ir.Attr) and facts.qualified(func) is None:
+                operands.insert(0, func.value)
+            if name in ("pow", "square"):
+                return True
+            if name in ("sum", "nansum", "mean") and operands:
+                return _is_square(operands[0], facts, depth)
+            vectors = [value for value in operands if not isinstance(value, ir.Const)][:2]
+            return len(vectors) == 2 and ir.same(*vectors) and name in _PRODUCTS
+    return False
 
 
 def _calls(frame: Frame) -> Iterator[tuple[Frame, ir.Node]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
 from fa_lint.rules._alignments import NO_ALIGNMENT, SHOWN, Alignment, alignments, evidence, last_name
-from fa_lint.rules._measure_words import COSINE_GATE
+from fa_lint.rules._measure_words import GRADIENT_FORMULA_GATE
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -56,7 +56,7 @@ class AlignmentWithoutMagnitude(Rule):
     pitfall = "P5"
     runtime = "fa_lint_runtime.check_magnitude"
     default = False
-    gate = COSINE_GATE
+    gate = GRADIENT_FORMULA_GATE
 
     VALID = (
         "import torch\ndef f(p, q):\n    return torch.cosine_similarity(p.grad, q, dim=0), p.grad.norm()",
