@@ -209,6 +209,7 @@ class Calls:
         bound = [values for _, values in (*function.given, *arguments)]
         given = {ident for values in bound for term, _ in values for ident in t.identities(term)}
         if isinstance(function.node, ir.Lambda) or self._ev.is_inside(function):
+            given |= self._captured(entered)
             values = self._ev.returned(entered)
             return tuple(
                 (self._ev.at_call(frame, node, term, given, inside=True, reads=reads), tags) for term, tags in values
@@ -222,6 +223,16 @@ class Calls:
             else (self._late(term, said), tags)
             for term, tags in found
         )
+
+    def _captured(self, frame: Frame) -> set[int]:
+        """Return the identities of the variables that a function reads from the one around it."""
+        assert isinstance(frame.node, ir.FunctionDef | ir.Lambda)
+        names, found = frame.module.facts.names, set()
+        own = names.scopes.get(frame.node.nid)
+        for part in ir.walk(frame.node.body):
+            if isinstance(part, ir.Name) and own is not None and part.id not in own.bindings:
+                found |= {ident for term, _ in self._ev.of(frame, part) for ident in t.identities(term)}
+        return found
 
     def _late(self, term: t.Term, said: t.Vector) -> t.Term:
         if isinstance(term, t.Vector) and term.role is t.Role.UNKNOWN and said.role is not t.Role.UNKNOWN:
