@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from fa_lint.analysis import terms as t
 from fa_lint.analysis.models import FUNCTIONS, METHODS
+from fa_lint.analysis.values import Values
 from fa_lint.findings import Edit, Fix
 from fa_lint.rules._cosines import runtime_fix
 from fa_lint.rules._quotients import read_quotient
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
-__all__ = ["ARCCOSINES", "arc_argument", "safe_angle_fix"]
+__all__ = ["ARCCOSINES", "arc_argument", "safe_angle_fix", "ways"]
 
 ARCCOSINES = frozenset({"acos", "arccos", "acos_", "arccos_"})
 _LIBRARY_COSINES = frozenset({"torch.nn.functional.cosine_similarity", "sklearn.metrics.pairwise.cosine_similarity"})
@@ -26,6 +30,15 @@ def arc_argument(call: ir.Call, facts: ModuleFacts) -> tuple[ir.Expr, str] | Non
         if method is not None and method.operation in ("angle", "arcsine"):
             return call.func.value, f".{call.func.attr}"
     return None
+
+
+def ways(call: ir.Call, argument: ir.Expr, values: Values) -> Iterator[t.Alternatives]:
+    """The values of an argument: as it stands, and of a bare parameter as the calls of this module bind it."""
+    terms = values.of(argument)
+    yield terms
+    function = values.module.facts.names.enclosing_function(call)
+    if function is not None and any(isinstance(term, t.Vector) and term.argument for term, _ in terms):
+        yield from values.as_called(function, argument)
 
 
 def safe_angle_fix(call: ir.Call, argument: ir.Expr, library: str, facts: ModuleFacts) -> Fix | None:

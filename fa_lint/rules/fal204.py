@@ -6,7 +6,7 @@ from fa_lint.analysis import terms as t
 from fa_lint.analysis.models import FUNCTIONS
 from fa_lint.analysis.values import values_of
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
-from fa_lint.rules._arccosines import ARCCOSINES, arc_argument, safe_angle_fix
+from fa_lint.rules._arccosines import ARCCOSINES, arc_argument, safe_angle_fix, ways
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.differentiated import Differentiated
@@ -107,7 +107,7 @@ class UnclampedAcos(Rule):
         values = values_of(facts)
         for call in facts.calls:
             found = arc_argument(call, facts)
-            if found is not None and _is_unclamped(values.of(found[0])):
+            if found is not None and any(_is_unclamped(terms) for terms in ways(call, found[0], values)):
                 argument, library = found
                 if self._clamped_in_place(argument, call, facts) or self._bounded_by_branch(call, argument, facts):
                     continue

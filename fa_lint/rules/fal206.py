@@ -6,7 +6,7 @@ from fa_lint.analysis import terms as t
 from fa_lint.analysis.models import FUNCTIONS, METHODS
 from fa_lint.analysis.values import Values, values_of
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level, Related
-from fa_lint.rules._arccosines import ARCCOSINES, arc_argument, safe_angle_fix
+from fa_lint.rules._arccosines import ARCCOSINES, arc_argument, safe_angle_fix, ways
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.differentiated import Differentiated
@@ -129,7 +129,7 @@ class AcosAtTheBoundary(Rule):
             if found is None or found[1].startswith(("numpy.", "math.")):
                 continue
             argument, library = found
-            if not any(_reaches_one(terms) for terms in _ways(call, argument, values)):
+            if not any(_reaches_one(terms) for terms in ways(call, argument, values)):
                 continue
             flow = facts.derived(Differentiated)
             if _is_apart(argument, values, facts) or not flow.may_have_graph(argument):
@@ -155,15 +155,6 @@ class AcosAtTheBoundary(Rule):
             related=(Related(start, min(end, start + 80), "differentiated here"),),
             torch_fix=inside,
         )
-
-
-def _ways(call: ir.Call, argument: ir.Expr, values: Values) -> Iterator[t.Alternatives]:
-    """The values of an argument: as it stands, and where it is a bare parameter, as the calls of this module bind it."""
-    terms = values.of(argument)
-    yield terms
-    function = values.module.facts.names.enclosing_function(call)
-    if function is not None and any(isinstance(term, t.Vector) and term.argument for term, _ in terms):
-        yield from values.as_called(function, argument)
 
 
 def _reaches_one(terms: t.Alternatives) -> bool:

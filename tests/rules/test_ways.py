@@ -109,3 +109,16 @@ def f(params, la, lb):
     for make in ("torch.cat([p.grad.flatten() for p in params])", "read(params)", "params[0].grad.clone()"):
         assert rows("FAL404", code.replace("{make}", make)) == []
     assert rows("FAL404", code.replace("{make}", "params[0].grad.flatten()")) == [10]
+
+
+def test_an_angle_in_a_helper_is_judged_by_what_its_callers_give() -> None:
+    code = """
+import torch
+import torch.nn.functional as F
+def angle(c):
+    return torch.acos(c)
+def f(x, y):
+    return angle(F.cosine_similarity(x, y, dim=-1){clamp})
+"""
+    assert rows("FAL204", code.replace("{clamp}", "")) == [5]
+    assert rows("FAL204", code.replace("{clamp}", ".clamp(-1, 1)")) == []
