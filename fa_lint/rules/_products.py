@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from fa_lint.semantics import ir
@@ -14,7 +13,6 @@ __all__ = [
     "Floor",
     "Product",
     "division",
-    "enters_product",
     "inner_product",
     "is_flat",
     "norm_operand",
@@ -346,79 +344,6 @@ def division(node: ir.Node) -> tuple[ir.Expr, ir.Expr] | None:
         case ir.Call(func=ir.Attr(attr="div" | "div_" | "true_divide", value=left), args=[ir.Arg(value=right), *rest]):
             return (rest[0].value, right)[::-1] if rest and rest[0].keyword is None else (left, right)
     return None
-
-
-def enters_product(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> ir.Expr | None:
-    """The inner product that a value enters, directly or through the names it is bound to."""
-    if depth > 3:
-        return None
-    inner: ir.Node = node
-    for outer in facts.names.ancestors(node):
-        match outer:
-            case ir.Binary(op="@"):
-                return outer
-            case ir.Binary(op="*") if _is_summed(outer, facts):
-                return outer
-            case ir.Call():
-                if inner is not outer.func and inner_product(outer, facts) is not None:
-                    return outer
-                if not (isinstance(inner, ir.Attr) or facts.qualified(outer.func)):
-                    return None
-            case ir.Arg() | ir.Sequence() | ir.Starred():
-                pass
-            case ir.Attr(attr=attr):
-                parent = facts.names.parent(outer)
-                if attr in ("dot", "mm", "matmul", "bmm", "vdot", "inner", "mv") and isinstance(parent, ir.Call):
-                    return parent
-                if attr not in _SHAPING | {"T", "mT", "t", "transpose", "mul"} or attr in ("sum", "mean"):
-                    return None
-            case ir.Assign(targets=targets):
-                return _through_names(outer, targets, facts, depth)
-            case _:
-                return None
-        inner = outer
-    return None
-
-
-def _is_summed(node: ir.Expr, facts: ModuleFacts) -> bool:
-    """True if a product of two values is summed, at once or through its name."""
-    parent = facts.names.parent(node)
-    if isinstance(parent, ir.Attr) and parent.attr == "sum":
-        return True
-    if isinstance(parent, ir.Arg):
-        call = facts.names.parent(parent)
-        return isinstance(call, ir.Call) and (
-            facts.qualified(call.func) in _SUMS or (isinstance(call.func, ir.Name) and call.func.id == "sum")
-        )
-    if isinstance(parent, ir.Assign):
-        return any(
-            isinstance(outer, ir.Attr)
-            and outer.attr == "sum"
-            and isinstance(outer.value, ir.Name)
-            and outer.value.id in bound
-            for bound in [{t.id for t in parent.targets if isinstance(t, ir.Name)}]
-            for outer in ir.walk(facts.names.scope_of(parent).node)
-        )
-    return False
-
-
-def _through_names(statement: ir.Assign, targets: list[ir.Expr], facts: ModuleFacts, depth: int) -> ir.Expr | None:
-    bound = set(_names(targets))
-    for part in ir.walk(facts.names.scope_of(statement).node):
-        if isinstance(part, ir.Name) and part.id in bound and part.nid > statement.nid:
-            if any(b.node is statement for b in facts.names.reaching(part)):
-                found = enters_product(part, facts, depth + 1)
-                if found is not None:
-                    return found
-    return None
-
-
-def _names(targets: list[ir.Expr]) -> Iterator[str]:
-    for target in targets:
-        if isinstance(target, ir.Name):
-            yield target.id
-        elif isinstance(target, ir.Sequence):
-            yield from _names(target.items)
 
 
 def is_flat(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> bool:

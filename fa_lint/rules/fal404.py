@@ -334,7 +334,7 @@ def _reason(values: Values, frame: Frame, node: ir.Node, left: t.Vector, right: 
     names = (n for n in ir.walk(node) if isinstance(n, ir.Name) and facts.qualified(n) is None)
     operands = tuple(arg.value for arg in node.args) if isinstance(node, ir.Call) else tuple(names)
     own = [place for number, place in copies if values.evaluator.frames[number].module is frame.module]
-    if len(own) < len(copies) or any(changed(place, True, node, operands, facts) for place in own):
+    if len(own) < len(copies) or any(changed(place, node, operands, facts) for place in own):
         return ""
     return "one model is a deep copy of the other, and nothing has stepped either"
 

@@ -30,25 +30,23 @@ _HARMLESS_METHODS = frozenset(
 )
 
 
-def changed(made: int, deep: bool, at: ir.Node, values: tuple[ir.Expr, ...], facts: ModuleFacts) -> bool:
-    """True if the copy made by call ``made``, or what it copies, may be written to before ``at``."""
-    return _Region(made, deep, at, values, facts).changed()
+def changed(made: int, at: ir.Node, values: tuple[ir.Expr, ...], facts: ModuleFacts) -> bool:
+    """True if the deep copy of a model made by call ``made``, or the model, may be written to before ``at``."""
+    return _Region(made, at, values, facts).changed()
 
 
 class _Region:
-    def __init__(self, made: int, deep: bool, at: ir.Node, values: tuple[ir.Expr, ...], facts: ModuleFacts) -> None:
+    def __init__(self, made: int, at: ir.Node, values: tuple[ir.Expr, ...], facts: ModuleFacts) -> None:
         self._facts = facts
         self._names = facts.names
         self._made = facts.node(made)
         self._at = at
-        self._deep = deep
         self._function = self._names.enclosing_function(at)
         self._copy_names = self._targets()
         source = self._made.args[0].value if isinstance(self._made, ir.Call) and self._made.args else None
         if source is None and isinstance(self._made, ir.Call) and isinstance(self._made.func, ir.Attr):
             source = self._made.func.value
         self._source_names = _names_in(source) if source is not None else set()
-        self._fresh = self._is_fresh(source)
         for value in values:
             # What the compared expressions hang from is the copy or its source as well.
             self._copy_names |= _names_in(value) - self._source_names
@@ -81,30 +79,6 @@ class _Region:
         if isinstance(statement, ir.Assign):
             return {name for target in statement.targets for name in _names_in(target)}
         return set()
-
-    def _is_fresh(self, source: ir.Expr | None) -> bool:
-        """True if the source is a tensor of this function's own making, so that only its name can lead to it."""
-        for _ in range(8):
-            match source:
-                case ir.Name():
-                    bound = [b for b in self._names.reaching(source) if b.how == "value"]
-                    if len(bound) != 1 or bound[0].value is None:
-                        return False
-                    source = bound[0].value
-                case ir.Call(
-                    func=ir.Attr(attr="detach" | "flatten" | "view" | "reshape" | "cpu" | "numpy", value=value)
-                ) if self._facts.qualified(source.func) is None:
-                    source = value
-                case ir.Binary():
-                    return True
-                case ir.Subscript(value=ir.Call() as call):
-                    source = call
-                case ir.Call():
-                    name = self._facts.qualified(source.func) or ""
-                    return name.partition(".")[0] in ("torch", "numpy") and not name.startswith("torch.nn.Module")
-                case _:
-                    return False
-        return False
 
     def _closure(self, names: set[str]) -> set[str]:
         """The names whose values are computed from watched ones: losses, optimisers, loop variables."""
@@ -165,14 +139,14 @@ class _Region:
                 return name.startswith("torch.nn.init.") and touches
             if name.partition(".")[0] in _HARMLESS_PACKAGES:
                 return any(arg.keyword == "out" and _names_in(arg.value) & self._watched for arg in call.args)
-            return touches or (not self._fresh and not self._deep)
+            return touches
         if isinstance(func, ir.Name):
             if func.id in self._watched or func.id in _HARMLESS_BUILTINS:
                 return False
             bound = self._names.reaching(func)
             if any(b.how == "value" and _names_in(b.value) & self._watched for b in bound if b.value is not None):
                 return True
-            return touches or self._function is None or not (self._fresh or self._deep)
+            return touches or self._function is None
         if isinstance(func, ir.Attr):
             return self._method_writes(call, func, touches)
         return True
@@ -197,9 +171,8 @@ class _Region:
         if func.attr.endswith("_") and not func.attr.endswith("__") and func.attr != "requires_grad_":
             return bool(roots & self._reachable())
         if func.attr == "backward":
-            # Gradients are written; a copy of values that are no gradients is not touched.
-            return not self._deep and not self._fresh
-        if self._deep and roots & self._watched and self._casts(call, func):
+            return False  # gradients are written, which the copy has of its own
+        if roots & self._watched and self._casts(call, func):
             return True
         if func.attr in _HARMLESS_METHODS:
             return False
@@ -207,7 +180,7 @@ class _Region:
             return True
         if roots & self._derived:
             return True
-        return touches or not (self._fresh or self._deep)
+        return touches
 
     def _casts(self, call: ir.Call, func: ir.Attr) -> bool:
         """``model.half()`` rewrites the parameters of a module; ``model.to(device)`` keeps their values."""
