@@ -1,4 +1,4 @@
-"""Every rule reads the code of this repository, and of torch where it is installed, without an internal error."""
+"""Every rule reads the code of this repository, and of libraries that are installed, without an internal error."""
 
 from __future__ import annotations
 
@@ -8,27 +8,39 @@ from pathlib import Path
 import pytest
 
 from fa_lint.config import Settings
-from fa_lint.engine import lint
+from fa_lint.engine import lint_text
 from tests.integrations.repository import ROOT
 
 SETTINGS = Settings(select=("FAL",))
-TORCH = ("optim", "nn", "distributions", "_functorch", "autograd", "amp", "func", "cuda/amp", "utils/data", "distributed/fsdp")
+LIBRARIES = {
+    "torch": (
+        "optim nn distributions _functorch autograd amp func cuda/amp utils export _higher_order_ops quantization "
+        "ao/quantization ao/pruning distributed/fsdp testing/_internal/distributed"
+    ),
+    "torchmetrics": "functional",
+    "lightning": "pytorch",
+    "sklearn": "linear_model neural_network decomposition",
+    "transformers": "loss",
+}
+FOLDERS = [(library, folder) for library, folders in LIBRARIES.items() for folder in folders.split()]
 
 
-def files(folder: Path) -> list[str]:
-    return sorted(str(path) for path in folder.rglob("*.py"))
+def problems(folder: Path) -> list[str]:
+    """The internal errors of a folder's files, each read alone and in this process."""
+    found: list[str] = []
+    for path in sorted(folder.rglob("*.py")):
+        found += lint_text(str(path), path.read_bytes(), SETTINGS).problems
+    return found
 
 
 @pytest.mark.parametrize("folder", ["fa_lint", "fa_lint_runtime", "benchmarks", "tools", "tests", "fixtures"])
 def test_of_the_repository(folder: str) -> None:
-    report = lint(files(ROOT / folder), SETTINGS, use_cache=False)
-    assert report.problems == []
+    assert problems(ROOT / folder) == []
 
 
-@pytest.mark.parametrize("folder", TORCH)
-def test_of_torch(folder: str) -> None:
-    found = importlib.util.find_spec("torch")
+@pytest.mark.parametrize(("library", "folder"), FOLDERS)
+def test_of_a_library(library: str, folder: str) -> None:
+    found = importlib.util.find_spec(library)
     if found is None or found.origin is None:
-        pytest.skip("torch is not installed")
-    report = lint(files(Path(found.origin).parent / folder), SETTINGS, use_cache=False)
-    assert report.problems == []
+        pytest.skip(f"{library} is not installed")
+    assert problems(Path(found.origin).parent / folder) == []
