@@ -205,7 +205,7 @@ class Calls:
         entered = self._ev.entered(function, arguments, self._ev.site(frame, node), frame)
         if entered is None:
             return t.single(self._named(frame, node))
-        reads = entered.module.only_reads(function.node)
+        reads = entered.module.changes.only_reads(function.node)
         bound = [values for _, values in (*function.given, *arguments)]
         given = {ident for values in bound for term, _ in values for ident in t.identities(term)}
         if isinstance(function.node, ir.Lambda) or self._ev.is_inside(function):

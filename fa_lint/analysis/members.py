@@ -126,7 +126,7 @@ class Members:
         def rename(vector: t.Vector) -> t.Vector:
             ident = at(vector.ident) if vector.role.is_gradient else vector.ident
             if own and ident == vector.ident:
-                ident = self._ev.identities.of("copy", ident, *self._changes(frame, node), frame.number, node.nid)
+                ident = self._ev.identities.of("copy", ident, *self._changes(frame, node), node.nid)
             return vector.at(ident)
 
         is_array = isinstance(term, t.Vector) or (isinstance(term, t.Monomial) and bool(term.vectors))
@@ -150,10 +150,10 @@ class Members:
         frame, number = self._outermost(frame, node)
         return bisect_left(frame.module.facts.backward_calls, number)
 
-    def _changes(self, frame: Frame, node: ir.Node) -> tuple[int, int]:
-        """Return how many calls that may change an array stand before a place, and in which module."""
+    def _changes(self, frame: Frame, node: ir.Node) -> tuple[int, int, int]:
+        """Return module and function of a place, and how many places that may change an array stand before it."""
         frame, number = self._outermost(frame, node)
-        return frame.module.number, bisect_left(frame.module.changing_calls(), number)
+        return frame.module.number, frame.home.node.nid, frame.module.changes.before(number)
 
     def _outermost(self, frame: Frame, node: ir.Node) -> tuple[Frame, int]:
         """Return a place, or the call that leads there, where nobody has bound the arguments."""
@@ -177,6 +177,13 @@ class Members:
             return one == other
         now = self._changes(frame, node)
         return (first or now) == (second or now)
+
+    def copied_at(self, ident: int) -> t.Site | None:
+        """Return where an array was copied; None for what is no copy of its own."""
+        match self._ev.identities.key(ident):
+            case ("copy", _, int() as module, _, _, int() as node):
+                return t.Site(module, node)
+        return None
 
     def live(self, ident: int) -> int:
         """Return the identity of what a vector was before it was copied, at any place of its origin."""
@@ -209,12 +216,12 @@ class Members:
                 return ident if whole == base else self._ev.identities.of(kind, whole, *rest)
         return ident
 
-    def _original(self, ident: int) -> tuple[int, tuple[int, int] | None]:
-        """Return what an array was copied from, and when."""
+    def _original(self, ident: int) -> tuple[int, tuple[int, int, int] | None]:
+        """Return what an array was copied from, and when (see :meth:`_changes`)."""
         match self._ev.identities.key(ident):
-            case ("copy", int() as base, int() as module, int() as number, *_):
+            case ("copy", int() as base, int() as module, int() as function, int() as number, *_):
                 origin, earlier = self._original(base)
-                return origin, earlier or (module, number)
+                return origin, earlier or (module, function, number)
             case ("element" | "view" | "joined" as kind, int() as base, *rest):
                 origin, when = self._original(base)
                 return (ident, None) if when is None else (self._ev.identities.of(kind, origin, *rest), when)

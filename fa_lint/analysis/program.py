@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import builtins
 from dataclasses import dataclass, field
 
+from fa_lint.analysis.changes import Changes
 from fa_lint.analysis.flow import Flow
-from fa_lint.analysis.models import FUNCTIONS, METHODS
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import Load, ModuleFacts
 
 __all__ = ["Module", "Program"]
 
-_LIBRARIES = frozenset("torch numpy math jax scipy sklearn".split())
-_CHANGING = ("backward", "step", "zero_grad", "nn.init", "nn.utils", "forward", "predict", "fit")
-_CONTAINERS = frozenset("append extend insert add update setdefault format join startswith write".split())
 _MOST_HOPS = 8
 # A file with its helpers; in a library everything reaches everything.
 _MOST_MODULES = 10
@@ -27,8 +23,6 @@ class Module:
     facts: ModuleFacts
     flows: dict[int, Flow] = field(default_factory=dict)
     _calls: dict[str, list[ir.Call]] | None = None
-    _changing: list[int] | None = None
-    _reading: dict[int, bool] = field(default_factory=dict)
 
     def flow(self, node: ir.Module | ir.FunctionDef | ir.ClassDef) -> Flow:
         """Return the reaching definitions of a function's, class's or module's statements."""
@@ -45,28 +39,10 @@ class Module:
                     self._calls.setdefault(call.func.attr, []).append(call)
         return self._calls.get(method, [])
 
-    def only_reads(self, function: ir.FunctionDef | ir.Lambda) -> bool:
-        """Return True where nothing that a function calls may change an array."""
-        if function.nid not in self._reading:
-            changing = set(self.changing_calls())
-            self._reading[function.nid] = not any(node.nid in changing for node in ir.walk(function.body))
-        return self._reading[function.nid]
-
-    def changing_calls(self) -> list[int]:
-        """Return the numbers of the calls that may change an array they are given, or that belongs to their object."""
-        if self._changing is None:
-            self._changing = [call.nid for call in self.facts.calls if not self._is_pure(call)]
-        return self._changing
-
-    def _is_pure(self, call: ir.Call) -> bool:
-        name = self.facts.qualified(call.func)
-        if name is not None and (name in FUNCTIONS or name.partition(".")[0] in _LIBRARIES):
-            return not any(word in name for word in _CHANGING)
-        if isinstance(call.func, ir.Attr):
-            attr = call.func.attr
-            return attr in _CONTAINERS or (attr in METHODS and not attr.endswith("_") and attr not in _CHANGING)
-        # What begins with a capital makes an object.
-        return isinstance(call.func, ir.Name) and (hasattr(builtins, call.func.id) or call.func.id[:1].isupper())
+    @property
+    def changes(self) -> Changes:
+        """Return where arrays may be changed in place."""
+        return self.facts.derived(Changes)
 
 
 class Program:

@@ -311,15 +311,11 @@ def _calls(frame: Frame) -> Iterator[tuple[Frame, ir.Node]]:
 
 def _evidence(values: Values, *vectors: t.Vector) -> tuple[Related, ...]:
     """Return where a vector comes from, and where it was copied."""
-    found = [*related_steps(values, vectors[0].evidence)]
+    facts, found = values.module.facts, [*related_steps(values, vectors[0].evidence)]
     for vector in vectors:
-        key = values.evaluator.identities.key(vector.ident)
-        if key[0] == "copy":
-            frame = values.evaluator.frames[int(str(key[4]))]
-            if frame.module is values.module:
-                found.append(
-                    Related(*frame.module.facts.span(frame.module.facts.node(int(str(key[5])))), "a copy of it")
-                )
+        copy = values.evaluator.members.copied_at(vector.ident)
+        if copy is not None and copy.module == values.module.number:
+            found.append(Related(*facts.span(facts.node(copy.node)), "a copy of it"))
     return tuple(found)
 
 
@@ -327,6 +323,8 @@ def _reason(values: Values, frame: Frame, node: ir.Node, left: t.Vector, right: 
     """Return why two vectors hold the same entries at a place; empty where they may not."""
     members, facts = values.evaluator.members, frame.module.facts
     if members.is_same(frame, node, left, right):
+        if not frame.module.changes.is_steady(node, gradients=left.role.is_gradient):
+            return ""
         return "both sides are the same value" if left.ident == right.ident else _COPY
     copies = members.deep_copies(left.ident) ^ members.deep_copies(right.ident)
     if not copies or members.before_deep_copies(left.ident) != members.before_deep_copies(right.ident):

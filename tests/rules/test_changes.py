@@ -1,0 +1,264 @@
+"""FAL404: values that are read, drawn or copied, and changed before they are compared, are two values."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pytest
+
+from tests.rules.shapes import rows
+
+HEAD = "import copy\nimport numpy as np\nimport torch\nimport torch.nn.functional as F\n"
+PROGRAMS = [
+    """
+    def momentum(p, state, loss):
+        before = p.data.clone()
+        loss.backward()
+        with torch.no_grad():
+            p -= 0.1 * p.grad
+        return F.cosine_similarity(before.flatten(), p.data.flatten(), dim=0, eps=1e-30)
+    """,
+    """
+    def swapped(w, k):
+        v = w.clone()
+        v[k] = 0
+        return (v * w).sum() / (v.norm() * w.norm())
+    """,
+    """
+    def dropped(x, mask):
+        y = x.clone()
+        y.masked_fill_(mask, 0.0)
+        return F.cosine_similarity(x, y, dim=-1, eps=1e-30)
+    """,
+    """
+    def shuffled(x):
+        y = x[torch.randperm(len(x))]
+        return F.cosine_similarity(x, y, dim=-1, eps=1e-30)
+    """,
+    """
+    def two_batches(loader, encode):
+        it = iter(loader)
+        a, b = next(it), next(it)
+        return F.cosine_similarity(encode(a), encode(b), dim=-1, eps=1e-30)
+    """,
+    """
+    def samples(dist):
+        a = dist.sample()
+        b = dist.sample()
+        return F.cosine_similarity(a, b, dim=-1, eps=1e-30)
+    """,
+    """
+    def dropout_twice(model, x):
+        return F.cosine_similarity(model(x), model(x), dim=-1, eps=1e-30)
+    """,
+    """
+    def after_update(param, optimizer, loss):
+        old = param.clone()
+        loss.backward()
+        optimizer.step()
+        return F.cosine_similarity(old.flatten(), param.flatten(), dim=0, eps=1e-30)
+    """,
+    """
+    def ema(model, ema_model, update):
+        shadow = copy.deepcopy(model)
+        update(shadow, model)
+        out = []
+        for p, q in zip(model.parameters(), shadow.parameters()):
+            out.append(F.cosine_similarity(p.flatten(), q.flatten(), dim=0, eps=1e-30))
+        return out
+    """,
+    """
+    class Track:
+        def __init__(self, w):
+            self.w = w
+            self.start = w.clone()
+
+        def drift(self):
+            return F.cosine_similarity(self.start.flatten(), self.w.flatten(), dim=0, eps=1e-30)
+    """,
+    """
+    def positions(h):
+        return F.cosine_similarity(h[:, :-1], h[:, 1:], dim=-1, eps=1e-30)
+    """,
+    """
+    def rolled(h):
+        return F.cosine_similarity(h, h.roll(1, 0), dim=-1, eps=1e-30)
+    """,
+    """
+    def heads(h):
+        a, b = h.chunk(2, dim=-1)
+        return F.cosine_similarity(a, b, dim=-1, eps=1e-30)
+    """,
+    """
+    def pieces(h):
+        parts = h.split(4)
+        return F.cosine_similarity(parts[0], parts[1], dim=-1, eps=1e-30)
+    """,
+    """
+    def expanded(h):
+        n = h.shape[0]
+        a = h.unsqueeze(1).expand(n, n, -1)
+        b = h.unsqueeze(0).expand(n, n, -1)
+        return F.cosine_similarity(a, b, dim=-1, eps=1e-30)
+    """,
+    """
+    def repeated(h):
+        n = len(h)
+        a = h.repeat_interleave(n, dim=0)
+        b = h.repeat(n, 1)
+        return F.cosine_similarity(a, b, dim=-1, eps=1e-30)
+    """,
+    """
+    def noisy(x):
+        y = x.detach().clone().requires_grad_()
+        F.mse_loss(x, y).backward()
+        y.data.add_(torch.randn_like(y))
+        return F.cosine_similarity(x, y, dim=-1, eps=1e-30)
+    """,
+    """
+    def loops(xs):
+        prev = xs[0]
+        out = []
+        for x in xs[1:]:
+            out.append(F.cosine_similarity(prev, x, dim=0, eps=1e-30))
+            prev = x.clone()
+        return out
+    """,
+    """
+    def gather(x, i, j):
+        return F.cosine_similarity(x[i], x[j], dim=-1, eps=1e-30)
+    """,
+    """
+    def meshed(x):
+        i, j = torch.triu_indices(len(x), len(x), 1)
+        return F.cosine_similarity(x[i], x[j], dim=-1, eps=1e-30)
+    """,
+    """
+    def quantised(w):
+        q = torch.round(w.clone() * 8) / 8
+        return F.cosine_similarity(w, q, dim=0, eps=1e-30)
+    """,
+    """
+    def pruned(w):
+        q = w.clone()
+        q.data[q.abs() < 0.1] = 0
+        return F.cosine_similarity(w, q, dim=0, eps=1e-30)
+    """,
+    """
+    def filled(w, f):
+        q = w.clone()
+        f(q)
+        return F.cosine_similarity(w, q, dim=0, eps=1e-30)
+    """,
+    """
+    def indexed(w, idx, src):
+        q = w.clone()
+        q.index_copy_(0, idx, src)
+        return F.cosine_similarity(w, q, dim=0, eps=1e-30)
+    """,
+    """
+    def ufunc(w):
+        q = w.copy()
+        np.random.shuffle(q)
+        return q @ w / (np.linalg.norm(q) * np.linalg.norm(w))
+    """,
+    """
+    def outarg(w, x):
+        q = w.copy()
+        np.add(q, x, out=q)
+        return q @ w / (np.linalg.norm(q) * np.linalg.norm(w))
+    """,
+    """
+    def inits(w):
+        q = w.clone()
+        torch.nn.init.normal_(q)
+        return F.cosine_similarity(w, q, dim=0, eps=1e-30)
+    """,
+    """
+    def sorts(w):
+        q = w.copy()
+        q.sort()
+        return q @ w / ((q @ q) ** 0.5 * (w @ w) ** 0.5)
+    """,
+    """
+    def acts(model, hook, x1, x2):
+        model(x1)
+        a = hook.features
+        model(x2)
+        b = hook.features
+        return F.cosine_similarity(a, b, dim=-1, eps=1e-30)
+    """,
+    """
+    class Recorder:
+        def attach(self, layer):
+            layer.register_forward_hook(self.keep)
+
+        def keep(self, module, args, out):
+            self.h = out
+
+        def compare(self, model, x, y):
+            model(x)
+            a = self.h
+            model(y)
+            b = self.h
+            return F.cosine_similarity(a, b, dim=-1, eps=1e-30)
+    """,
+    """
+    def cached(store, fill):
+        fill(store, 0)
+        a = store["h"]
+        fill(store, 1)
+        b = store["h"]
+        return F.cosine_similarity(a, b, dim=-1, eps=1e-30)
+    """,
+    """
+    def trainer_step(p, trainer, la, lb):
+        la.backward()
+        a = p.grad
+        reset_gradients(trainer)
+        lb.backward()
+        b = p.grad
+        return F.cosine_similarity(a, b, dim=0, eps=1e-30)
+    """,
+    """
+    def ema_update(ema, model, w):
+        q = w.clone()
+        ema.update(model)
+        return F.cosine_similarity(w, q, dim=0, eps=1e-30)
+    """,
+    """
+    def view_store(w):
+        q = w.clone()
+        v = q.view(-1)
+        v[0] = 3
+        return F.cosine_similarity(w, q, dim=0, eps=1e-30)
+    """,
+    """
+    def row_store(w, k):
+        q = w.clone()
+        q.T[k] = 0
+        return F.cosine_similarity(w, q, dim=0, eps=1e-30)
+    """,
+    """
+    def alias_add(w, x):
+        q = w.clone()
+        v = q
+        v += x
+        return F.cosine_similarity(w, q, dim=0, eps=1e-30)
+    """,
+]
+SAME = [
+    "def f(hook, model, x):\n    model(x)\n    a = hook.features\n    b = hook.features\n    return F.cosine_similarity(a, b, dim=-1)",
+    "def f(w):\n    q = w.clone()\n    print(q.norm())\n    return F.cosine_similarity(w, q, dim=-1)",
+    "class T:\n    def f(self):\n        a = self.w.clone()\n        b = self.w\n        return F.cosine_similarity(a, b, dim=-1)",
+]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_may_have_changed_is_another_value(program: str) -> None:
+    assert rows("FAL404", HEAD + dedent(program)) == []
+
+
+@pytest.mark.parametrize("program", SAME)
+def test_what_nothing_has_changed_is_one_value(program: str) -> None:
+    assert len(rows("FAL404", HEAD + program)) == 1
