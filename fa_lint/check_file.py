@@ -106,7 +106,7 @@ def analyse(
         result.clues.setdefault(clue.finding.code, []).append(trace)
     for code, place in elsewhere:
         _silenced(code, place, suppressions)
-    # Where a rule could not look, nobody knows what a suppression is good for.
+    # Where a rule could not run, it is unknown whether a suppression is needed.
     if "FAL901" in codes and judged:
         for finding in unused(suppressions, codes, source):
             row = source.row(finding.start)

@@ -1,4 +1,4 @@
-"""Alignments: is a value a cosine or an angle, of what, and how sure is that?
+"""Alignments: whether a value is a cosine or an angle, of what, and how certain that is.
 
 A formula speaks first (a library cosine, an inner product over norms, ``acos`` of either), through names, containers
 and the functions of the module; a name is believed only where it says of what: ``grad_cos`` and ``layer_angles`` do,

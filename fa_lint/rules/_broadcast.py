@@ -1,4 +1,4 @@
-"""What a norm along a dimension meets: does it need ``keepdim`` to broadcast against the value it was taken of?
+"""Whether a norm along a dimension needs ``keepdim`` to broadcast against the value it was taken of.
 
 As written the call gives one number, which broadcasts against everything. Along a dimension it gives one number a row,
 and ``x / x.norm(dim=-1)`` divides *columns*, which a square batch hides. So every use of the norm is followed, through

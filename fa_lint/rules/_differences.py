@@ -253,7 +253,7 @@ def _is_open(part: ir.Expr | ir.Param, facts: ModuleFacts) -> bool:
             return True
         case ir.Call(func=func) if facts.qualified(func) is None and not facts.derived(Calls).entered(part):
             if not (isinstance(func, ir.Attr) and func.attr in METHODS):
-                return True  # nobody knows what it does
+                return True  # an unresolved call
     return _is_trained(part, facts, False)
 
 

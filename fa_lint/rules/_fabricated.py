@@ -189,7 +189,7 @@ class _Finder:
                 return
 
     def _is_start_of_a_sum(self, function: ir.FunctionDef, index: int | None, constant: ir.Expr) -> bool:
-        """The sum over no pairs is 0: is the constant what the other value begins with?"""
+        """Return True if the constant is what the other value begins with: the sum over no pairs is 0."""
         for value in self._names.returned(function, index):
             if isinstance(value, ir.Name):
                 bindings = self._names.bindings(value)

@@ -156,7 +156,7 @@ def _stays_plain(facts: ModuleFacts, site: FeedbackSite) -> bool:
 
 
 def _beside(facts: ModuleFacts, save: Save, entries: list[SavedEntry], site: FeedbackSite) -> bool:
-    """Feedback of a trainer or an optimizer: is the save one of its methods, or beside an instance of it?"""
+    """Return True if a trainer's feedback is saved by one of its methods, or beside an instance of it."""
     owner = facts.node(site.owner_nid)
     assert isinstance(owner, ir.ClassDef)
     if any(entry.of == "self" and entry.what == "object" for entry in entries):

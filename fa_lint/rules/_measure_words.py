@@ -177,7 +177,7 @@ class _CosineGate(Gate):
 
 @dataclass(frozen=True, slots=True)
 class _FormulaGate(_CosineGate):
-    """The same, and open where what a cosine is made of stands in a file that says nothing of one."""
+    """Also open for a file with norms, products and quotients, whatever its names are."""
 
     about: tuple[bytes, ...] = ()
 

@@ -116,7 +116,7 @@ class Rule(ABC):
     demonstration: ClassVar[Demonstration | None] = None
 
     def may_match(self, data: bytes, known: dict[Gate, bool] | None = None) -> bool:
-        """The first gate: can the rule fire in a file of these bytes? ``known``: the gates asked so far."""
+        """Return True if the rule can fire in a file of these bytes; ``known`` are the gates asked so far."""
         known = {} if known is None else known
         for gate in self.gate:
             if gate not in known:

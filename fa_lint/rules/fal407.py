@@ -350,7 +350,7 @@ def _returned_before(facts: ModuleFacts, function: ir.FunctionDef, node: ir.Node
 
 
 def _asks_for_state(facts: ModuleFacts, test: ir.Expr, holds: bool) -> bool:
-    """Where ``test`` holds (or does not), is it that the module lacks something, or has it in another shape?"""
+    """Return True if ``test`` holds (or does not) because the module lacks something, or has it in another shape."""
     match test:
         case ir.Unary(op="not", operand=operand):
             return _asks_for_state(facts, operand, not holds)

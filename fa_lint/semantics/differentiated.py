@@ -242,7 +242,7 @@ class Differentiated:
             yield call, path[1:], up
 
     def _passed(self, call: ir.Call, arg: ir.Arg, path: _Path, up: bool) -> Iterator[_Place]:
-        """A function of the module, or one that nobody knows."""
+        """The parameters that a call binds to a value; the call itself where its function is not resolved."""
         functions = self._calls.entered(call)
         if not functions and (not path or path[0] == _ANY):
             yield call, (), up

@@ -16,7 +16,7 @@ _DEPTH = 6
 
 
 def active_layer(model: ir.Expr, calls: Calls) -> ir.Node | None:
-    """The dropout or BatchNorm of a model of this module; None where it has none, or where nobody knows."""
+    """The dropout or BatchNorm of a model of this module; None where it has none or its class is unknown."""
     owner = calls.class_of(model)
     if owner is not None:
         for part in (node for c in calls.lineage(owner) for node in ir.walk(c.body)):

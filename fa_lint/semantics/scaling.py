@@ -1,4 +1,4 @@
-"""Loss scaling: is a loss multiplied up before its gradient is taken, and does the scaler that does it scale at all?"""
+"""Loss scaling: whether a loss is multiplied up before its gradient is taken, and whether the scaler is enabled."""
 
 from __future__ import annotations
 

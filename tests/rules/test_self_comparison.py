@@ -206,3 +206,20 @@ def test_what_the_page_says_of_kept_gradients_is_so() -> None:
     third = h.grad
     (h * torch.randn(8)).sum().backward()
     assert h.grad is not third
+
+
+SQUARES = [
+    "def f(x, book):\n    x, book = F.normalize(x), F.normalize(book)\n"
+    "    return x.pow(2).sum(1, keepdim=True) - 2 * x @ book.t() + (book**2).sum(1)",
+    "def f(x):\n    u = x / x.norm(dim=-1, keepdim=True)\n    return (u * u).sum(-1), u.square().sum(-1), torch.sum(u**2, -1)",
+    "def f(x):\n    u = x / np.linalg.norm(x)\n    return u @ u, np.dot(u, u)",
+    "def f(x):\n    u = F.normalize(x, dim=-1)\n    return u / (u**2).sum(-1, keepdim=True).sqrt()",
+    "def inverse(q):\n    p = q.clone()\n    p[..., 1:] *= -1\n    return p / (q**2).sum(-1, keepdim=True)\n"
+    "def f(q): return inverse(q / q.norm(dim=-1, keepdim=True))",
+    "def scale(v): return 2.0 / (v * v).sum(-1)\ndef f(x): return scale(x / x.norm(dim=-1, keepdim=True))",
+]
+
+
+@pytest.mark.parametrize("code", SQUARES)
+def test_the_square_of_a_unit_vector_compares_nothing(code: str) -> None:
+    assert findings(HEAD + code) == []
