@@ -92,7 +92,7 @@ class Changes:
             case ir.Call():
                 return not self._is_pure(node)
             case ir.Assign(targets=targets):
-                return any(isinstance(target, ir.Subscript | ir.Attr) for target in targets)
+                return any(map(_is_entry, targets))
         return True
 
     def _is_pure(self, call: ir.Call) -> bool:
@@ -107,6 +107,16 @@ class Changes:
             return last in _HARMLESS or (last in METHODS and last not in _WRITING and not alone)
         # What begins with a capital makes an object.
         return isinstance(call.func, ir.Name) and (hasattr(builtins, last) or last[:1].isupper())
+
+
+def _is_entry(target: ir.Expr) -> bool:
+    """Return True for the entries of an array; the items of a dict and attributes are what they are bound to."""
+    match target:
+        case ir.Subscript(index=[ir.Const(value=str())]):
+            return False
+        case ir.Subscript():
+            return True
+    return isinstance(target, ir.Attr) and target.attr in ("data", "grad")
 
 
 def _last(node: ir.Expr) -> str:
