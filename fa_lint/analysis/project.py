@@ -29,6 +29,10 @@ _MEASURE = re.compile(rb"norm|cos|dot\(|inner\(|einsum|\.sum\(|@|sqrt|matmul")
 _NORM = re.compile(rb"norm\(|@|dot\(|inner\(|einsum|sqrt\(|\*\* ?-?0?\.5")
 _DIVISION = re.compile(rb"[^/]/[^/]|div_?\(|reciprocal|rsqrt")
 _LIBRARY = re.compile(rb"cosine_similarity|CosineSimilarity|normalize\(")
+_COSINE = re.compile(rb"cosine_similarity|CosineSimilarity|distance\.cosine")
+_COPIES = re.compile(rb"copy|clone|detach")
+_ROOT = re.compile(rb"norm\(|sqrt\(|\*\* ?-?0?\.5|normalize\(")
+_PRODUCT = re.compile(rb"@|dot\(|inner\(|einsum|\.sum\(|matmul|mm\(")
 _MOST_LOADED = 200
 _MOST_HOPS = 4
 # A local name of an import has no more, and a chain of a hundred thousand is an attack.
@@ -58,15 +62,19 @@ class Project:
     def opens(self, rule: Rule, path: str, data: bytes, imports: Imports) -> bool:
         """Return True where a file and the functions that it imports have together what a rule looks for."""
         formula, subject = rule.may_match(data), SUBJECT_BYTES.search(data) is not None
-        if formula and subject:
+        if formula and (subject or rule.across == "cosines"):
             return True
-        if not formula and not subject:
+        if rule.across == "cosines":
+            if not subject and _COPIES.search(data) is None:
+                return False
+            test: Callable[[bytes], bool] = _compares
+            kind = "compares"
+        elif subject:
+            test, kind = rule.may_match, rule.code
+        elif formula:
+            test, kind = _speaks, "subject"
+        else:
             return False
-
-        def test(text: bytes) -> bool:
-            return rule.may_match(text) if subject else SUBJECT_BYTES.search(text) is not None
-
-        kind = rule.code if subject else "subject"
         if self._chains[0] != path:
             self._chains = path, _members(data)
         for local, target in imports:
@@ -164,7 +172,7 @@ class Project:
             return None
         # An object is made before it is given anything.
         measures = given or found[1].rpartition(".")[2][:1].isupper()
-        test, kind = (_matters, "matters") if measures else (_speaks, "subject")
+        test, kind = (_matters, "matters") if measures else (_concerns, "concerns")
         if found[1] and not self._holds(dotted, caller, test, kind):
             return None
         loaded = self._load(found[0])
@@ -274,6 +282,18 @@ def _members(data: bytes) -> dict[str, set[str]]:
 
 def _speaks(text: bytes) -> bool:
     return SUBJECT_BYTES.search(text) is not None
+
+
+def _compares(text: bytes) -> bool:
+    """Return True where a function can take a cosine: a library's, or a product and roots under a division."""
+    if _COSINE.search(text) is not None:
+        return True
+    parts = (_DIVISION, _ROOT, _PRODUCT)
+    return any(all(part.search(function) is not None for part in parts) for function in text.split(b"def "))
+
+
+def _concerns(text: bytes) -> bool:
+    return _speaks(text) or _compares(text)
 
 
 def _makes(text: bytes) -> bool:

@@ -8,7 +8,7 @@ import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from fa_lint.findings import Clue, Diagnostic, Finding, Fix, Level, Related, Trace
 from fa_lint.modules import Modules
@@ -98,7 +98,8 @@ class Rule(ABC):
     ``code``, ``name`` and ``summary`` name the bad thing; ``level`` is the highest it reports; ``pitfall`` is the
     section of CHECKLIST.md; ``runtime`` the function of ``fa_lint_runtime`` that guards against it at run time;
     ``gate`` byte gates, each of which is open for every file with a finding (see :func:`occurs`). A rule with
-    ``across`` follows values into the functions of other files; its gates are then those of the file with the mistake.
+    ``across`` follows ``"gradients"`` into the functions of other files, or ``"cosines"`` out of them; its gates are
+    then those of the file with the formula.
     """
 
     code: ClassVar[str]
@@ -108,7 +109,7 @@ class Rule(ABC):
     pitfall: ClassVar[str]
     runtime: ClassVar[str]
     gate: ClassVar[tuple[Gate, ...]]
-    across: ClassVar[bool] = False
+    across: ClassVar[Literal["", "gradients", "cosines"]] = ""
     fixable: ClassVar[str] = "no"
     default: ClassVar[bool] = True
     VALID: ClassVar[tuple[str, ...]] = ()

@@ -91,7 +91,7 @@ class ClampedGradientCosine(Rule):
     pitfall = "P2"
     runtime = "fa_lint_runtime.safe_cosine"
     fixable = "unsafe"
-    across = True
+    across = "gradients"
     gate = (
         occurs(
             b"cosine_similarity",

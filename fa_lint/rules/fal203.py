@@ -70,7 +70,7 @@ class FlooredGradientCosine(Rule):
     pitfall = "P2"
     runtime = "fa_lint_runtime.safe_cosine"
     fixable = "unsafe"
-    across = True
+    across = "gradients"
     # The gradient itself may live in another file; the floored quotient cannot.
     # A floor is a small literal or something called eps; ``F.normalize`` brings its own.
     gate = (

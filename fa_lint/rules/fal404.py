@@ -86,6 +86,7 @@ class SelfComparison(Rule):
     level = Level.ERROR
     pitfall = "P6.5"
     runtime = "fa_lint_runtime.safe_cosine"
+    across = "cosines"
     gate = FORMULA_GATE
 
     VALID = (

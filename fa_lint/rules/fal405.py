@@ -66,6 +66,7 @@ class FabricatedAlignment(Rule):
     pitfall = "P6.5"
     runtime = "fa_lint_runtime.safe_cosine"
     fixable = "unsafe"
+    across = "cosines"
     gate = GRADIENT_FORMULA_GATE
 
     VALID = (

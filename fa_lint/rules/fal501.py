@@ -60,6 +60,7 @@ class CollapsedLayers(Rule):
     level = Level.WARNING
     pitfall = "P5"
     runtime = "fa_lint_runtime.safe_cosine"
+    across = "cosines"
     gate = (*GRADIENT_FORMULA_GATE, occurs(b"mean", b"median", b"sum(", b"+=", b"average", b"break"))
 
     VALID = (
