@@ -16,7 +16,7 @@ from typing import Literal
 
 from fa_lint.semantics import ir
 
-__all__ = ["Block", "Definition", "Flow", "Join", "dotted"]
+__all__ = ["Block", "Definition", "Flow", "Join", "container_of", "dotted"]
 
 How = Literal["value", "unpack", "iterate", "context", "update", "method", "store", "delete", "bound"]
 # Methods that change what they are called on.
@@ -72,6 +72,16 @@ def dotted(node: ir.Expr) -> str | None:
     if not isinstance(node, ir.Name):
         return None
     return ".".join([node.id, *reversed(parts)])
+
+
+def container_of(node: ir.Expr) -> ir.Expr:
+    """Return ``d`` of ``d[k]`` and of ``d.setdefault(k, [])``, whose items are its own."""
+    while True:
+        match node:
+            case ir.Subscript(value=inner) | ir.Call(func=ir.Attr(attr="setdefault", value=inner)):
+                node = inner
+            case _:
+                return node
 
 
 class Flow:
@@ -233,10 +243,7 @@ class Flow:
                 case ir.Walrus(target=target, value=value):
                     self._bind(target, "value", value, part, block)
                 case ir.Call(func=ir.Attr(value=receiver, attr=attr)) if attr in _CHANGING or attr in _IN_PLACE:
-                    container = receiver
-                    while isinstance(container, ir.Subscript):
-                        container = container.value
-                    name = dotted(container)
+                    name = dotted(container_of(receiver))
                     if name is not None and attr not in _SAME_VALUE:
                         self._define(block, Definition(name, "method", part, None))
             stack.extend(ir.children(part))

@@ -214,6 +214,8 @@ class Calls:
             return tuple(
                 (self._ev.at_call(frame, node, term, given, inside=True, reads=reads), tags) for term, tags in values
             )
+        if reads and function.receiver is not None:
+            given |= self._held(entered)
         values = self._ev.returned(entered)
         found = tuple((self._ev.at_call(frame, node, term, given, reads=reads), tags) for term, tags in values)
         said = self._named(frame, node)
@@ -233,6 +235,18 @@ class Calls:
             if isinstance(part, ir.Name) and own is not None and part.id not in own.bindings:
                 found |= {ident for term, _ in self._ev.of(frame, part) for ident in t.identities(term)}
         return found
+
+    def _held(self, frame: Frame) -> set[int]:
+        """Return the identities of the attributes that a method reads from its object."""
+        assert isinstance(frame.node, ir.FunctionDef | ir.Lambda)
+        own = frame.node.params[0].name if frame.node.params else ""
+        return {
+            ident
+            for part in ir.walk(frame.node.body)
+            if isinstance(part, ir.Attr) and isinstance(part.value, ir.Name) and part.value.id == own
+            for term, _ in self._ev.of(frame, part)
+            for ident in t.identities(term)
+        }
 
     def _late(self, term: t.Term, said: t.Vector) -> t.Term:
         if isinstance(term, t.Vector) and term.role is t.Role.UNKNOWN and said.role is not t.Role.UNKNOWN:

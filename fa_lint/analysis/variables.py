@@ -339,7 +339,12 @@ class Variables:
             return before
         attr = node.func.attr
         arguments = [arg.value for arg in node.args if not arg.star]
-        if attr in ("append", "insert", "add", "appendleft", "setdefault", "extend") and arguments:
+        if attr == "setdefault" and arguments:
+            return self._defaulted(frame, node, before, arguments)
+        if attr in ("append", "insert", "add", "appendleft", "extend") and arguments:
+            match node.func.value:
+                case ir.Call(func=ir.Attr(value=mapping), args=[ir.Arg(value=key), *_]) if dotted(mapping):
+                    return self._grown_item(frame, node, before, t.one(self._ev.of(frame, key)), arguments[-1])
             added = self._ev.of(frame, arguments[-1])
             if attr == "extend":
                 whole = t.one(added)
@@ -350,6 +355,36 @@ class Variables:
                 added = t.unique(a for term, _ in added for a in self._ev.element(term, "spread", node.nid))
             return self._grown(frame, node, before, added)
         return self._ev.of(frame, node)
+
+    def _defaulted(
+        self, frame: Frame, node: ir.Call, before: t.Alternatives, arguments: list[ir.Expr]
+    ) -> t.Alternatives:
+        """``d.setdefault(k, v)``: an item that is there stays what it is."""
+        key = t.one(self._ev.of(frame, arguments[0]))
+        constant = key.value if isinstance(key, t.Constant) else None
+        default = self._ev.of(frame, arguments[1]) if len(arguments) > 1 else NOTHING
+        return t.unique(
+            (self._with_item(frame, node, term, constant, default), tags)
+            if isinstance(term, t.Mapping) and all(name != constant for name, _ in term.items)
+            else (term, tags)
+            for term, tags in before
+        )
+
+    def _grown_item(
+        self, frame: Frame, node: ir.Call, before: t.Alternatives, key: t.Term | None, value: ir.Expr
+    ) -> t.Alternatives:
+        """``d.setdefault(k, []).append(v)``: a list under the key has one more element."""
+        constant = key.value if isinstance(key, t.Constant) else None
+        found: list[t.Alternative] = []
+        for term, tags in before:
+            if isinstance(term, t.Mapping):
+                held = next((item for name, item in term.items if name == constant), term.element)
+                old = tuple(a for a in held if isinstance(a[0], t.Sequence))
+                grown = self._grown(frame, node, old, self._ev.of(frame, value))
+                found.append((self._with_item(frame, node, term, constant, grown), tags))
+            else:
+                found.append((term, tags))
+        return t.unique(found)
 
     def _grown(self, frame: Frame, node: ir.Node, before: t.Alternatives, added: t.Alternatives) -> t.Alternatives:
         """A list with one more element."""

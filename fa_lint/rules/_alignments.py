@@ -24,13 +24,14 @@ from fa_lint.rules._measure_words import (
 )
 from fa_lint.rules._products import division, inner_product, read_denominator, unshaped
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import Calls, argument
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.memory import Memory
 from fa_lint.semantics.names import Binding
 from fa_lint.semantics.roles import COMPUTED, NAMED, Evidence
 from fa_lint.semantics.words import words
 
-__all__ = ["NO_ALIGNMENT", "SHOWN", "Alignment", "Alignments", "alignments", "evidence", "last_name"]
+__all__ = ["NO_ALIGNMENT", "SHOWN", "Alignment", "Alignments", "alignments", "evidence", "last_name", "passed"]
 
 # Between a name and a proof: the formula is in sight, what enters it is only named.
 SHOWN = 2
@@ -203,7 +204,9 @@ class Alignments:
     def bound(self, binding: Binding) -> Alignment:
         """What one binding gives its name."""
         value = binding.value
-        if value is None or binding.how in ("with", "except", "def", "class", "import", "param"):
+        if binding.how == "param":
+            return self._passed(binding.node)
+        if value is None or binding.how in ("with", "except", "def", "class", "import"):
             return NO_ALIGNMENT
         if binding.how == "unpack" and isinstance(value, ir.Call):
             function = self._facts.names.function_called(value)
@@ -217,6 +220,11 @@ class Alignments:
         if binding.how == "iterate" and self._is_key(binding):
             return NO_ALIGNMENT
         return self.of(value)
+
+    def _passed(self, param: ir.Node) -> Alignment:
+        """What a parameter is, where every call of its function passes an alignment."""
+        found = [self.of(value) for value in passed(param, self._facts)]
+        return min(found, key=lambda one: one.strength) if found and all(f.is_measured for f in found) else NO_ALIGNMENT
 
     def _is_key(self, binding: Binding) -> bool:
         match binding.value:
@@ -358,6 +366,15 @@ class Alignments:
             return Alignment("weight", strength, (*roles[0].evidence[:2], here))
         subject = "feature" if any(r.is_order_one for r in roles) else "unknown"
         return Alignment(subject, SHOWN, (here,))
+
+
+def passed(param: ir.Node, facts: ModuleFacts) -> list[ir.Expr]:
+    """Return what the calls of this module pass for a parameter; nothing where one of them hides it."""
+    function = facts.names.parent(param)
+    if not isinstance(param, ir.Param) or not isinstance(function, ir.FunctionDef) or param.name in ("self", "cls"):
+        return []
+    values = [argument(call, function, param) for call in facts.derived(Calls).callers(function)]
+    return [value for value in values if value is not None] if None not in values else []
 
 
 def cosines_in(terms: Iterable[t.Term], depth: int = 0) -> Iterator[t.Monomial]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fa_lint.rules._alignments import Alignment, alignments, last_name
+from fa_lint.rules._alignments import Alignment, alignments, last_name, passed
 from fa_lint.rules._layers import Layers, uses_of
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -15,6 +15,7 @@ __all__ = ["Collapse", "collapses"]
 
 _MEANS = frozenset({"mean", "median", "nanmean", "nanmedian", "average", "fmean"})
 _WRAPPERS = frozenset("stack cat tensor as_tensor array asarray list float concatenate".split())
+_MOST_CALLS = 4
 # One of these beside the mean tells of the spread over layers.
 _SPREADS = frozenset("min max std var quantile percentile amin amax histogram hist sorted argmin argmax".split())
 
@@ -65,7 +66,7 @@ class _Finder:
         found = self._known.of(operand)
         if not found.is_measured:
             return
-        filled = self._filled_by_layer(operand)
+        filled = self._filled_by_layer(operand) or self._passed_by_layer(operand)
         region = self._region(operand)
         key = (region.nid, operand.id)
         if filled is None or key in self._reported:
@@ -161,6 +162,28 @@ class _Finder:
             if filled is not None:
                 return filled
         return None
+
+    def _passed_by_layer(self, name: ir.Name, depth: int = 0) -> ir.Node | None:
+        """Where every caller of a function fills the container that it passes, and does nothing else with it."""
+        bindings = self._names.bindings(name)
+        if len(bindings) != 1 or bindings[0].how != "param" or depth > _MOST_CALLS:
+            return None
+        filled: ir.Node | None = None
+        for value in passed(bindings[0].node, self._facts):
+            if isinstance(value, ir.Comprehension) and self._layers.runs_over_layers(value.clause):
+                filled = value
+                continue
+            statement = self._names.statement(value)
+            if statement is None or not isinstance(value, ir.Name):
+                return None
+            filled = self._filled_by_layer(value) or self._passed_by_layer(value, depth + 1)
+            if filled is None:
+                return None
+            region, here = self._region(value), {part.nid for part in ir.walk(statement) if isinstance(part, ir.Call)}
+            reductions = self._reductions(value.id, region)
+            if reductions is None or self._layers.container_lives(value.id, region, reductions | here):
+                return None
+        return filled
 
     def _made_by_layer(self, binding: Binding) -> ir.Node | None:
         if binding.how == "value" and isinstance(binding.value, ir.Call):

@@ -89,11 +89,10 @@ class Values:
                 return self._common(self._names.reaching(node), depth) if self._names.bindings(node) else UNKNOWN
             case ir.Attr():
                 return self._attribute(node, depth)
-            case ir.Call(func=ir.Name(id="float"), args=[ir.Arg(value=inner, keyword=None)]):
-                try:
-                    return float(str(self.constant(inner, depth + 1)))
-                except ValueError:
-                    return UNKNOWN
+            case ir.Call(func=ir.Name(id="float" | "int" as name), args=[ir.Arg(value=inner, keyword=None)]):
+                return _converted(name, self.constant(inner, depth + 1))
+            case ir.Subscript(value=value, index=[index]):
+                return self._item(value, self.constant(index, depth + 1), depth)
         return UNKNOWN
 
     def number(self, node: ir.Expr | None) -> float | None:
@@ -133,6 +132,25 @@ class Values:
             return self._common(found, depth)
         return _NAMED.get(self._names.qualified(node) or "", UNKNOWN)
 
+    def _item(self, node: ir.Expr, key: object, depth: int) -> object:
+        """An item of a tuple, list or dictionary that is written out and bound once."""
+        if isinstance(node, ir.Name):
+            bound = self._names.bindings(node)
+            if len(bound) != 1 or bound[0].how != "value" or bound[0].value is None:
+                return UNKNOWN
+            node = bound[0].value
+        match node:
+            case ir.Sequence(items=items) if isinstance(key, int) and not any(isinstance(i, ir.Starred) for i in items):
+                return self.constant(items[key], depth + 1) if -len(items) <= key < len(items) else UNKNOWN
+            case ir.Keyed(keys=keys, values=values) if key is not UNKNOWN:
+                found = [
+                    value
+                    for name, value in zip(keys, values, strict=True)
+                    if isinstance(name, ir.Const) and name.value == key
+                ]
+                return self.constant(found[-1], depth + 1) if found and None not in keys else UNKNOWN
+        return UNKNOWN
+
     def _common(self, bindings: list[Binding], depth: int) -> object:
         value: object = UNKNOWN
         for position, binding in enumerate(bindings):
@@ -145,3 +163,11 @@ class Values:
                 return UNKNOWN
             value = found
         return value
+
+
+def _converted(name: str, value: object) -> object:
+    """``float("nan")``, ``int(-1.0)``."""
+    try:
+        return float(str(value)) if name == "float" else int(float(str(value)))
+    except (ValueError, OverflowError):
+        return UNKNOWN
