@@ -47,7 +47,7 @@ class _Given:
 
     @property
     def first(self) -> t.Alternatives:
-        return self.positional[0] if self.positional else next(iter(self.values.values()), ())
+        return t.present(self.positional[0] if self.positional else next(iter(self.values.values()), ()))
 
 
 class Calls:
@@ -75,9 +75,8 @@ class Calls:
         qualified = frame.module.facts.names.qualified(node.func)
         if qualified is not None:
             return t.single(self._imported(frame, node, qualified))
-        receivers = self._ev.of(frame, node.func.value)
         found: list[t.Alternative] = []
-        for term, tags in receivers:
+        for term, tags in t.present(self._ev.of(frame, node.func.value)):
             match term:
                 case t.Instance():
                     found += [(x, tags | y) for x, y in self._ev.members.attribute(term, node.func.attr)] or [
@@ -298,7 +297,7 @@ class Calls:
     def _pairs(self, given: _Given, make: Callable[[t.Term, t.Term], t.Term]) -> t.Alternatives:
         left = given.first
         right = given["other"] or given["b"] or (given.positional[1] if len(given.positional) > 1 else ())
-        return t.unique((make(a, b), tags) for a, b, tags in t.both(left, right))
+        return t.unique((make(a, b), tags) for a, b, tags in t.both(left, t.present(right)))
 
     def _or_named(self, given: _Given, term: t.Term) -> t.Term:
         if not isinstance(term, t.Unknown):

@@ -60,6 +60,7 @@ __all__ = [
     "norm",
     "one",
     "power",
+    "present",
     "relabelled",
     "renamed",
     "single",
@@ -390,6 +391,12 @@ def _meet(left: Tags, right: Tags) -> Tags | None:
     if any(arms.get(join, arm) != arm for join, arm in right):
         return None
     return left | right
+
+
+def present(values: Alternatives) -> Alternatives:
+    """Return the ways in which a value is not None: elsewhere Python raises where it is used as an array."""
+    kept = tuple(way for way in values if not (isinstance(way[0], Constant) and way[0].value is None))
+    return kept or values
 
 
 def both(left: Alternatives, right: Alternatives) -> Iterator[tuple[Term, Term, Tags]]:

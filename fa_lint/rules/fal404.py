@@ -183,11 +183,11 @@ class SelfComparison(Rule):
         for call in facts.calls:
             name = _last(call.func)
             if _is_named_cosine(call, facts) and alignments(facts).of(call).is_measured:
-                one, two = t.one(values.of(call.args[0].value)), t.one(values.of(call.args[1].value))
-                if isinstance(one, t.Vector) and isinstance(two, t.Vector) and not self._is_deliberate(call, facts):
-                    reason = _reason(values, values.home(call), call, one, two)
-                    if reason and (facts.names.statement(call) or call).nid not in reported:
-                        yield self._finding(facts, call, f"`{name}`", reason, Level.WARNING, ())
+                left, right = (t.present(values.of(arg.value)) for arg in call.args[:2])
+                reasons = [_reason_of(values, call, a, b) for a, b, _ in t.both(left, right)]
+                if all(reasons) and reasons and not self._is_deliberate(call, facts):
+                    if (facts.names.statement(call) or call).nid not in reported:
+                        yield self._finding(facts, call, f"`{name}`", reasons[0], Level.WARNING, ())
 
     def _finding(
         self, facts: ModuleFacts, node: ir.Expr, label: str, reason: str, level: Level, related: tuple[Related, ...]
@@ -336,6 +336,12 @@ def _reason(values: Values, frame: Frame, node: ir.Node, left: t.Vector, right: 
     if len(own) < len(copies) or any(changed(place, node, operands, facts) for place in own):
         return ""
     return "one model is a deep copy of the other, and nothing has stepped either"
+
+
+def _reason_of(values: Values, call: ir.Call, left: t.Term, right: t.Term) -> str:
+    if isinstance(left, t.Vector) and isinstance(right, t.Vector):
+        return _reason(values, values.home(call), call, left, right)
+    return ""
 
 
 def _is_named_cosine(call: ir.Call, facts: ModuleFacts) -> bool:

@@ -11,18 +11,18 @@ from ._common import Rewrite, before, focus, hoistable, values_in
 # How a vector may come by two ways: statements before it, and its name after them.
 _VALUES: dict[str, tuple[str, str]] = {
     "if and else": (
-        "if len(str(id)) > 3:\n    item_N = value_m\nelse:\n    item_N = value_m.clone()",
-        "item_N",
+        "if len(str(id)) > 3:\n    held_N = value_m\nelse:\n    held_N = value_m.clone()",
+        "held_N",
     ),
-    "one branch": ("item_N = None\nif value_m is not None:\n    item_N = value_m", "item_N"),
-    "a conditional expression": ("item_N = value_m if value_m is not None else None", "item_N"),
-    "try and except": ("try:\n    item_N = value_m\nexcept KeyError:\n    item_N = None", "item_N"),
-    "a dict with a default": ("table_N = {'k': value_m}\nitem_N = table_N.get('k', value_m)", "item_N"),
-    "or": ("item_N = None\nitem_N = value_m if item_N is None else item_N", "item_N"),
-    "a loop that overwrites": ("item_N = None\nfor t in [value_m]:\n    item_N = t", "item_N"),
+    "one branch": ("held_N = None\nif value_m is not None:\n    held_N = value_m", "held_N"),
+    "a conditional expression": ("held_N = value_m if value_m is not None else None", "held_N"),
+    "try and except": ("try:\n    held_N = value_m\nexcept KeyError:\n    held_N = None", "held_N"),
+    "a dict with a default": ("table_N = {'k': value_m}\nitem_N = table_N.get('k', value_m)", "held_N"),
+    "or": ("held_N = None\nitem_N = value_m if held_N is None else held_N", "held_N"),
+    "a loop that overwrites": ("held_N = None\nfor t in [value_m]:\n    held_N = t", "held_N"),
     "a match": (
-        "match 1:\n    case 1:\n        item_N = value_m\n    case _:\n        item_N = value_m.clone()",
-        "item_N",
+        "match 1:\n    case 1:\n        held_N = value_m\n    case _:\n        held_N = value_m.clone()",
+        "held_N",
     ),
 }
 # How a statement may be wrapped; ``pass`` stands for it.

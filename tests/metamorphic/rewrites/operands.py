@@ -11,7 +11,7 @@ from ._common import Rewrite, before, define, focus, hoistable, values_in
 
 # name: (statements before, the value after, definitions, import). ``value_m`` is the vector, ``N`` numbers it.
 _WAYS: dict[str, tuple[str, str, str, str]] = {
-    "a name": ("item_N = value_m", "item_N", "", ""),
+    "a name": ("held_N = value_m", "held_N", "", ""),
     "a list": ("box_N = [value_m, None]", "box_N[0]", "", ""),
     "append": ("box_N = []\nbox_N.append(value_m)", "box_N[0]", "", ""),
     "append and pop": ("box_N = []\nbox_N.append(value_m)", "box_N.pop()", "", ""),
@@ -24,68 +24,68 @@ _WAYS: dict[str, tuple[str, str, str, str]] = {
     "a dict filled later": ("table_N = {}\ntable_N['k'] = value_m", "table_N['k']", "", ""),
     "dict.get": ("table_N = {'k': value_m}", "table_N.get('k')", "", ""),
     "dict.get with a default": ("table_N = {'k': value_m}", "table_N.get('k', None)", "", ""),
-    "dict.items": ("for key_N, item_N in {'k': value_m}.items():\n    pass", "item_N", "", ""),
+    "dict.items": ("for key_N, held_N in {'k': value_m}.items():\n    pass", "held_N", "", ""),
     "dict(keyword)": ("table_N = dict(k=value_m)", "table_N['k']", "", ""),
     "setdefault": ("table_N = {}\ntable_N.setdefault('k', []).append(value_m)", "table_N['k'][0]", "", ""),
     "a generator": ("stream_N = (t for t in [value_m])", "next(stream_N)", "", ""),
     "yield": ("", "next(stream_m(value_m))", "def stream_m(t):\n    yield t", ""),
     "zip": ("pairs_N = list(zip([value_m], [0]))", "pairs_N[0][0]", "", ""),
-    "loop over zip": ("for item_N, other_N in zip([value_m], [0]):\n    pass", "item_N", "", ""),
-    "enumerate": ("for index_N, item_N in enumerate([value_m]):\n    pass", "item_N", "", ""),
+    "loop over zip": ("for held_N, other_N in zip([value_m], [0]):\n    pass", "held_N", "", ""),
+    "enumerate": ("for index_N, held_N in enumerate([value_m]):\n    pass", "held_N", "", ""),
     "map": ("box_N = list(map(lambda t: t, [value_m]))", "box_N[0]", "", ""),
     "a comprehension": ("box_N = [t for t in (value_m,)]", "box_N[0]", "", ""),
     "a dict comprehension": ("table_N = {k: t for k, t in [('k', value_m)]}", "table_N['k']", "", ""),
     "sorted": ("box_N = sorted([value_m], key=id)", "box_N[0]", "", ""),
-    "a walrus": ("", "(item_N := value_m)", "", ""),
+    "a walrus": ("", "(held_N := value_m)", "", ""),
     "an attribute": (
         "holder_N = Holder_m(value_m)",
-        "holder_N.item",
-        "class Holder_m:\n    def __init__(self, item):\n        self.item = item",
+        "holder_N.held",
+        "class Holder_m:\n    def __init__(self, held):\n        self.held = held",
         "",
     ),
     "an attribute set from outside": (
-        "holder_N = Holder_m()\nholder_N.item = value_m",
-        "holder_N.item",
+        "holder_N = Holder_m()\nholder_N.held = value_m",
+        "holder_N.held",
         "class Holder_m:\n    pass",
         "",
     ),
     "a property": (
         "holder_N = Holder_m(value_m)",
-        "holder_N.item",
-        "class Holder_m:\n    def __init__(self, item):\n        self._item = item\n"
-        "    @property\n    def item(self):\n        return self._item",
+        "holder_N.held",
+        "class Holder_m:\n    def __init__(self, held):\n        self._held = held\n"
+        "    @property\n    def held(self):\n        return self._held",
         "",
     ),
     "a method that stores": (
         "holder_N = Holder_m()\nholder_N.put(value_m)",
-        "holder_N.item",
-        "class Holder_m:\n    def __init__(self):\n        self.item = None\n"
-        "    def put(self, item):\n        self.item = item",
+        "holder_N.held",
+        "class Holder_m:\n    def __init__(self):\n        self.held = None\n"
+        "    def put(self, held):\n        self.held = held",
         "",
     ),
     "a dict of self": (
         "holder_N = Holder_m()\nholder_N.put('k', value_m)",
         "holder_N.get('k')",
         "class Holder_m:\n    def __init__(self):\n        self.items = {}\n"
-        "    def put(self, key, item):\n        self.items[key] = item\n"
+        "    def put(self, key, held):\n        self.items[key] = held\n"
         "    def get(self, key):\n        return self.items[key]",
         "",
     ),
     "a dataclass": (
         "holder_N = Holder_m(value_m)",
-        "holder_N.item",
-        "@dataclass\nclass Holder_m:\n    item: object",
+        "holder_N.held",
+        "@dataclass\nclass Holder_m:\n    held: object",
         "from dataclasses import dataclass",
     ),
     "a named tuple": (
         "holder_N = Holder_m(value_m, 0)",
-        "holder_N.item",
-        "class Holder_m(NamedTuple):\n    item: object\n    other: object",
+        "holder_N.held",
+        "class Holder_m(NamedTuple):\n    held: object\n    other: object",
         "from typing import NamedTuple",
     ),
     "SimpleNamespace": (
-        "holder_N = SimpleNamespace(item=value_m)",
-        "holder_N.item",
+        "holder_N = SimpleNamespace(held=value_m)",
+        "holder_N.held",
         "",
         "from types import SimpleNamespace",
     ),
@@ -108,7 +108,7 @@ _WAYS: dict[str, tuple[str, str, str, str]] = {
     "**kwargs": ("", "named_m(t=value_m)", "def named_m(**kwargs):\n    return kwargs['t']", ""),
     "a default argument": ("", "named_m(t=value_m)", "def named_m(t=None, other=1):\n    return t", ""),
     "several results": ("", "pair_m(value_m)[1]", "def pair_m(t):\n    return 0, t", ""),
-    "several results unpacked": ("_, item_N = pair_m(value_m)", "item_N", "def pair_m(t):\n    return 0, t", ""),
+    "several results unpacked": ("_, held_N = pair_m(value_m)", "held_N", "def pair_m(t):\n    return 0, t", ""),
     "a decorated function": (
         "",
         "same_m(value_m)",
@@ -117,7 +117,7 @@ _WAYS: dict[str, tuple[str, str, str, str]] = {
         "from functools import wraps",
     ),
     "detach": ("", "value_m.detach()", "", ""),
-    "clone": ("item_N = value_m.clone()", "item_N", "", ""),
+    "clone": ("held_N = value_m.clone()", "held_N", "", ""),
     "reshape": ("", "value_m.reshape(-1)", "", ""),
     "view as itself": ("", "value_m.view_as(value_m)", "", ""),
     "float": ("", "value_m.float()", "", ""),
@@ -125,7 +125,7 @@ _WAYS: dict[str, tuple[str, str, str, str]] = {
     "unsqueeze and squeeze": ("", "value_m.unsqueeze(0).squeeze(0)", "", ""),
     "times two": ("", "(2.0 * value_m)", "", ""),
     "minus zero": ("", "(value_m - 0.0)", "", ""),
-    "under no_grad": ("with torch.no_grad():\n    item_N = value_m", "item_N", "", "import torch"),
+    "under no_grad": ("with torch.no_grad():\n    held_N = value_m", "held_N", "", "import torch"),
 }
 
 

@@ -32,7 +32,7 @@ class _Moved:
         names, arguments = [], []
         inner = Parents(self.body)
         for number, (text, group) in enumerate(self.passed.items()):
-            name = f"item_{number}"
+            name = f"held_{number}"
             for node in [n for n in ast.walk(self.body) if isinstance(n, ast.expr) and ast.unparse(n) == text]:
                 if node is not self.body and not isinstance(getattr(node, "ctx", None), ast.Store):
                     inner.replace(node, ast.Name(name, ast.Load()))
