@@ -36,6 +36,7 @@ from fa_lint_runtime.audit import (
 )
 from fa_lint_runtime.cli import main
 from fa_lint_runtime.dependencies import MissingDependencyError
+from fa_lint_runtime.reference import Recipe
 
 ROOT = Path(__file__).parents[3]
 
@@ -294,14 +295,16 @@ def test_tables_and_page(finished: tuple[AuditConfig, list[CellResult]]) -> None
 
 def test_agreement_with_the_published_verdicts_is_computed(finished: tuple[AuditConfig, list[CellResult]]) -> None:
     rows = rows_of(finished[1])
-    lines = against_published(rows)
+    assert against_published(rows, finished[0]) == [], "other data, another recipe"
+    config = replace(finished[0], data={"name": "cifar10"}, recipe=Recipe())
+    lines = against_published(rows, config)
     assert [line.split(":")[0] for line in lines] == ["bp", "dfa", "dfa+penalty"]
 
     def turned(row: Row, verdict: str) -> Row:
         return replace(row, reports=tuple(replace(r, original_verdict=verdict) for r in row.reports))
 
     for verdict, agree in (("walked back", (False, True, True)), ("trustworthy", (True, False, False))):
-        found = against_published([turned(row, verdict) for row in rows])
+        found = against_published([turned(row, verdict) for row in rows], config)
         assert tuple("agrees" in line for line in found) == agree
 
 
