@@ -79,7 +79,7 @@ def plain_twin(model: nn.Module, x: Any, replace: Mapping[type[nn.Module], Repla
         with _plain_functions():
             return run(*args, **kwargs)
 
-    forward.__wrapped__ = run  # type: ignore[attr-defined] # its signature is that of the model
+    forward.__wrapped__ = run  # its signature is that of the model
     twin.forward = forward  # type: ignore[method-assign]
     _compare(inner, twin, to_batch((x, None), 0))
     return twin
@@ -129,12 +129,12 @@ def _plain_functions() -> Iterator[None]:
         return cls.forward(_Context(args), *args, **kwargs)
 
     with _lock:
-        function.apply = classmethod(apply)  # type: ignore[assignment]
+        function.apply = classmethod(apply)  # type: ignore[method-assign]
         Tensor.register_hook = lambda *_: None  # type: ignore[assignment,method-assign]
         try:
             yield
         finally:
-            function.apply = own_apply
+            function.apply = own_apply  # type: ignore[method-assign]
             Tensor.register_hook = own_hook  # type: ignore[method-assign]
 
 
