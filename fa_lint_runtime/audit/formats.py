@@ -127,7 +127,9 @@ def to_csv(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> str:
 
 def to_latex(rows: Sequence[Row], columns: Sequence[Column] | None = None, caption: str = "") -> str:
     """A booktabs table of at most ten columns, or of those given; ``\\usepackage{booktabs}``."""
-    columns = chosen(NARROW) if columns is None else columns
+    if columns is None:
+        several = len({row.model for row in rows}) > 1
+        columns = chosen(("model", *NARROW[:-1]) if several else NARROW)
     lines = [r"\begin{tabular}{" + "l" * len(columns) + "}", r"\toprule"]
     lines += [" & ".join(c.latex for c in columns) + r" \\", r"\midrule"]
     lines += [" & ".join(latex_escaped(c.value(row)) for c in columns) + r" \\" for row in rows]

@@ -70,7 +70,7 @@ def plain_twin(model: nn.Module, x: Any, replace: Mapping[type[nn.Module], Repla
         module._backward_pre_hooks.clear()
     for name, module in list(twin.named_modules()):
         make = (replace or {}).get(type(module))
-        if make is not None:
+        if make is not None and name:
             parent, _, child = name.rpartition(".")
             setattr(twin.get_submodule(parent), child, make(module))
     run = twin.forward
@@ -79,10 +79,14 @@ def plain_twin(model: nn.Module, x: Any, replace: Mapping[type[nn.Module], Repla
         with _plain_functions():
             return run(*args, **kwargs)
 
-    forward.__wrapped__ = run  # its signature is that of the model
-    twin.forward = forward  # type: ignore[method-assign]
+    _set(forward, "__wrapped__", run)  # its signature is that of the model
+    _set(twin, "forward", forward)
     _compare(inner, twin, to_batch((x, None), 0))
     return twin
+
+
+def _set(owner: Any, name: str, value: Any) -> None:
+    setattr(owner, name, value)
 
 
 def _compare(model: nn.Module, twin: nn.Module, batch: Batch) -> None:
@@ -129,13 +133,13 @@ def _plain_functions() -> Iterator[None]:
         return cls.forward(_Context(args), *args, **kwargs)
 
     with _lock:
-        function.apply = classmethod(apply)  # type: ignore[method-assign]
-        Tensor.register_hook = lambda *_: None  # type: ignore[assignment,method-assign]
+        _set(function, "apply", classmethod(apply))
+        _set(Tensor, "register_hook", lambda *_: None)
         try:
             yield
         finally:
-            function.apply = own_apply  # type: ignore[method-assign]
-            Tensor.register_hook = own_hook  # type: ignore[method-assign]
+            _set(function, "apply", own_apply)
+            _set(Tensor, "register_hook", own_hook)
 
 
 def own_credit(

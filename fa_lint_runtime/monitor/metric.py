@@ -37,6 +37,9 @@ class Alignment(Metric):
 
     higher_is_better = None
     full_state_update = False
+    total: Tensor
+    count: Tensor
+    undefined: Tensor
 
     def __init__(self, layers: Sequence[str], **options: Any) -> None:
         super().__init__(**options)
