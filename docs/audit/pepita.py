@@ -20,7 +20,7 @@ def states(model, x):
 @torch.no_grad()
 def train(model, data, seed, recipe):
     generator = torch.Generator().manual_seed(seed)
-    projection = 0.05 * torch.randn(784, 10, generator=generator)
+    projection = 0.005 * torch.randn(784, 10, generator=generator)
     for _ in range(recipe.epochs):
         for rows in torch.randperm(len(data.train_x), generator=generator).split(recipe.batch_size):
             x, y = data.train_x[rows], data.train_y[rows]
