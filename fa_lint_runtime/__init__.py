@@ -48,6 +48,7 @@ __all__ = [
     "output_error",
     "per_sample_cosines",
     "per_sample_gradients",
+    "plain_twin",
     "residual_norms",
     "safe_angle",
     "safe_cosine",

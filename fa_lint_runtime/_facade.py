@@ -25,6 +25,7 @@ from .diagnostics import (
     diagnose,
     per_sample_cosines,
     per_sample_gradients,
+    plain_twin,
     residual_norms,
 )
 from .errors import CheckpointError, MagnitudeError, MissingFeedbackError, RuntimeNumericsError, UndefinedCosineError
@@ -69,6 +70,7 @@ __all__ = [
     "output_error",
     "per_sample_cosines",
     "per_sample_gradients",
+    "plain_twin",
     "residual_norms",
     "safe_angle",
     "safe_cosine",

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "inspect": "fa_lint_runtime.commands.inspect",
     "partial": "fa_lint_runtime.commands.partial",
     "run": "fa_lint_runtime.commands.run",
+    "table": "fa_lint_runtime.commands.table",
     "thresholds": "fa_lint_runtime.commands.thresholds",
     "utility": "fa_lint_runtime.commands.utility",
     "verify": "fa_lint_runtime.commands.verify",

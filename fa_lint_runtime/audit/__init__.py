@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from .cells import Cell, CellResult, cells_of, run_cell
 from .config import AuditConfig, ConfigError, load_config
+from .executors import executor_named
 from .formats import to_latex, to_markdown
 from .intervals import Summary, summary
 from .page import audit_page
+from .progress import Progress
 from .published import against_published
 from .running import rank_and_world, run_audit
 from .table import Row, exit_code, rows_of
@@ -16,11 +18,13 @@ __all__ = [
     "Cell",
     "CellResult",
     "ConfigError",
+    "Progress",
     "Row",
     "Summary",
     "against_published",
     "audit_page",
     "cells_of",
+    "executor_named",
     "exit_code",
     "load_config",
     "rank_and_world",

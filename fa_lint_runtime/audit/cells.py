@@ -5,27 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import __version__
-from ..checkpoint import load_checkpoint
+from ..checkpoint import load_checkpoint, save_checkpoint
 from ..diagnostics import CreditInputs, DiagnosticReport, DiagnosticThresholds, FrozenBaseline, diagnose
 from ..errors import CheckpointError
 from ..feedback import Feedback
 from ..files import write_text
 from ..reference import Dataset, Method, Recipe, ReferenceModel, correct_predictions, load_run, train
+from ..targets import is_target
+from .claims import claimed
 from .config import AuditConfig
+from .own import OwnRun, backprop, trained
 from .tasks import make_data, make_model
 
-__all__ = ["Cell", "CellResult", "cells_of", "run_cell"]
+__all__ = ["Cell", "CellResult", "cells_of", "failed", "run_cell"]
 
 FROZEN = "frozen"
 _SCHEMA, _VERSION = "fa-diagnose-cell", 1
@@ -42,7 +47,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Of its files."""
-        return f"{self.model}-{self.method.replace('+', '-')}-{self.seed}"
+        return re.sub(r"[^\w.-]", "-", f"{self.model}-{self.method}-{self.seed}")
 
     @property
     def wave(self) -> int:
@@ -64,6 +69,7 @@ class CellResult:
     Attributes:
         report: None for frozen blocks.
         error: why it could not be computed, "" if it could.
+        correct: which test samples are classified rightly, a bit each, in hexadecimal digits.
     """
 
     cell: Cell
@@ -72,17 +78,24 @@ class CellResult:
     seconds: float
     report: DiagnosticReport | None
     error: str
+    correct: str = ""
 
     @classmethod
-    def read(cls, config: AuditConfig, cell: Cell) -> CellResult | None:
-        """The stored result; None if there is none, if it failed, or if it was made by another configuration."""
+    def read(cls, config: AuditConfig, cell: Cell, failed_since: float = math.inf) -> CellResult | None:
+        """The stored result; None if there is none, if it failed, or if it was made by another configuration.
+
+        A failure that another driver wrote after ``failed_since`` counts: it would only fail again.
+        """
         try:
-            raw = json.loads(_file(config, cell, "json").read_text(encoding="utf-8"))
-            if raw["schema"] != _SCHEMA or raw["fingerprint"] != fingerprint(config, cell) or raw["error"]:
+            path = _file(config, cell, "json")
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            if raw["schema"] != _SCHEMA or raw["fingerprint"] != fingerprint(config, cell):
+                return None
+            if raw["error"] and path.stat().st_mtime < failed_since:
                 return None
             report = None if raw["report"] is None else DiagnosticReport.from_json(json.dumps(raw["report"]))
             accuracy = math.nan if raw["accuracy"] is None else float(raw["accuracy"])
-            return cls(cell, accuracy, raw["diverged"], float(raw["seconds"]), report, "")
+            return cls(cell, accuracy, raw["diverged"], float(raw["seconds"]), report, raw["error"], raw["correct"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -93,7 +106,7 @@ def _file(config: AuditConfig, cell: Cell, suffix: str) -> Path:
 
 def _recipe(config: AuditConfig, cell: Cell) -> Recipe:
     if cell.method == FROZEN:
-        return replace(config.recipe, frozen=config.frozen)
+        return config.frozen_recipe
     return config.recipe_of(cell.method)
 
 
@@ -107,47 +120,59 @@ def fingerprint(config: AuditConfig, cell: Cell) -> str:
     facts = {
         "cell": asdict(cell),
         "recipe": asdict(_recipe(config, cell)),
-        "baseline": asdict(replace(config.recipe, frozen=config.frozen)),
+        "baseline": asdict(config.frozen_recipe),
         "data": dict(config.data),
         "model": dict(config.model),
         "null_draws": config.null_draws,
+        "train": config.trainers.get(cell.method, ""),
+        "frozen": config.frozen,
         "version": __version__,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 @lru_cache(maxsize=2)
-def _data(options: tuple[tuple[str, Any], ...]) -> Dataset:
-    return make_data(dict(options))
+def _data(options: tuple[tuple[str, Any], ...], folder: Path) -> Dataset:
+    return make_data(dict(options), folder)
 
 
 def _dataset(config: AuditConfig) -> Dataset:
-    return _data(tuple(sorted(config.data.items())))
+    return _data(tuple(sorted(config.data.items())), config.folder)
 
 
-def run_cell(config: AuditConfig, cell: Cell, device: str = "cpu") -> CellResult:
+def run_cell(config: AuditConfig, cell: Cell, device: str = "cpu", failed_since: float = math.inf) -> CellResult | None:
     """Train, save, measure and write one cell; a result that is there already is returned as it is.
 
-    A failure becomes the cell's ``error``; the next run computes it again.
+    A failure becomes the cell's ``error``; the next run computes it again. None: another driver is computing it.
     """
-    stored = CellResult.read(config, cell)
-    if stored is not None:
-        return stored
-    started = time.perf_counter()
-    try:
-        result = _computed(config, cell, device)
-    except Exception as error:  # one cell must not end an audit
-        seconds = time.perf_counter() - started
-        result = CellResult(cell, math.nan, None, seconds, None, f"{type(error).__name__}: {error}")
-    _write(config, result)
-    return result
+    with claimed(config.out / "cells", cell.name) as is_ours:
+        stored = CellResult.read(config, cell, failed_since)
+        if stored is not None or not is_ours:
+            return stored
+        started = time.perf_counter()
+        try:
+            result = _computed(config, cell, device)
+        except Exception as error:  # one cell must not end an audit
+            result = failed(cell, error, time.perf_counter() - started)
+        _write(config, result)
+        return result
+
+
+def failed(cell: Cell, error: Exception, seconds: float = 0.0) -> CellResult:
+    """The result of a cell that could not be computed."""
+    return CellResult(cell, math.nan, None, seconds, None, f"{type(error).__name__}: {error}")
 
 
 def _computed(config: AuditConfig, cell: Cell, device: str) -> CellResult:
     data = _dataset(config)
+    own = _own_training(config, cell)
+    if own is not None:
+        return _computed_by(own, config, cell, data, device)
 
     def factory() -> ReferenceModel:
-        return make_model(cell.model, data, config.model)
+        model = make_model(cell.model, data, config.model)
+        assert isinstance(model, ReferenceModel)  # the configuration refuses others
+        return model
 
     path, mark = _file(config, cell, "pt"), fingerprint(config, cell)
     meta = _meta(path, mark)
@@ -159,12 +184,51 @@ def _computed(config: AuditConfig, cell: Cell, device: str) -> CellResult:
         run.save(path, fingerprint=mark)
     model, method, checkpoint = load_run(path, factory, data.test_x[:1])
     meta = checkpoint.meta
+    model.to(device)
+    method.to(device)
+    data = data.to(device)
+    correct = correct_predictions(model, data.test_x, data.test_y)
     report = None
     if cell.method != FROZEN and meta["diverged"] is None:
-        model.to(device)
-        method.to(device)
-        report = _diagnosed(config, cell, model, method, data.to(device))
-    return CellResult(cell, meta["accuracy"], meta["diverged"], meta["seconds"], report, "")
+        signals: dict[str, Any] = {}
+        if isinstance(method.auxiliaries, Feedback):
+            signals["feedback"] = method.auxiliaries
+        elif method.name != "bp":
+            signals["credit"] = _credit_function(method)
+        report = _diagnosed(config, cell, model, data, correct, correct, signals)
+    return CellResult(cell, meta["accuracy"], meta["diverged"], meta["seconds"], report, "", _packed(correct))
+
+
+def _own_training(config: AuditConfig, cell: Cell) -> str | Callable[..., Any] | None:
+    """What trains a cell that the built-in methods do not."""
+    if cell.method in config.trainers:
+        return config.trainers[cell.method]
+    if cell.method == FROZEN and is_target(config.frozen):
+        return config.frozen
+    return backprop if is_target(cell.model) else None
+
+
+def _computed_by(
+    training: str | Callable[..., Any], config: AuditConfig, cell: Cell, data: Dataset, device: str
+) -> CellResult:
+    started = time.perf_counter()
+
+    def factory() -> nn.Module:
+        return make_model(cell.model, data, config.model, config.folder)
+
+    run: OwnRun = trained(training, factory, data, cell.seed, _recipe(config, cell), device, config.folder)
+    seconds = time.perf_counter() - started
+    save_checkpoint(_file(config, cell, "pt"), run.model, feedback=run.feedback, meta={"method": cell.method})
+    data = data.to(device)
+    correct = correct_predictions(run.model, data.test_x, data.test_y)
+    measured = float(correct.double().mean())
+    report = None
+    if cell.method != FROZEN:
+        # An accuracy that is not the one of this network is a claim of its own: the report holds it against the data.
+        differs = run.accuracy is not None and abs(run.accuracy - measured) * len(correct) >= 1
+        headline = run.accuracy if differs else correct
+        report = _diagnosed(config, cell, run.model, data, correct, headline, run.signals)
+    return CellResult(cell, measured, None, seconds, report, "", _packed(correct))
 
 
 def _meta(path: Path, mark: str) -> Mapping[str, Any] | None:
@@ -176,36 +240,45 @@ def _meta(path: Path, mark: str) -> Mapping[str, Any] | None:
     return meta if meta.get("fingerprint") == mark else None
 
 
+def _packed(correct: Tensor) -> str:
+    return np.packbits(correct.cpu().numpy()).tobytes().hex()
+
+
+def _correct(config: AuditConfig, cell: Cell, samples: int) -> Tensor:
+    """Which test samples another cell classifies rightly."""
+    found = CellResult.read(config, cell)
+    if found is None:
+        raise ValueError(f"{cell.name} has no result to compare with")
+    bits = np.frombuffer(bytes.fromhex(found.correct), dtype=np.uint8)
+    return torch.from_numpy(np.unpackbits(bits)[:samples].astype(bool))
+
+
 def _diagnosed(
-    config: AuditConfig, cell: Cell, model: ReferenceModel, method: Method, data: Dataset
+    config: AuditConfig,
+    cell: Cell,
+    model: nn.Module,
+    data: Dataset,
+    correct: Tensor,
+    headline: Any,
+    signals: Mapping[str, Any],
 ) -> DiagnosticReport:
-    def factory() -> ReferenceModel:
-        return make_model(cell.model, data, config.model)
-
-    def correct(other: Cell) -> Tensor:
-        loaded, _, _ = load_run(_file(config, other, "pt"), factory, data.test_x[:1])
-        return correct_predictions(loaded.to(data.test_x.device), data.test_x, data.test_y)
-
-    own = correct_predictions(model, data.test_x, data.test_y)
-    backprop = Cell(cell.model, "bp", cell.seed)
-    bp = own if cell.method == "bp" else correct(backprop) if "bp" in config.methods else None
-    recipe = _recipe(config, Cell(cell.model, FROZEN, cell.seed))
+    backprop_cell = Cell(cell.model, "bp", cell.seed)
+    frozen = Cell(cell.model, FROZEN, cell.seed)
+    bp = None
+    if "bp" in config.methods:
+        bp = correct if cell.method == "bp" else _correct(config, backprop_cell, len(correct))
+    recipe = _recipe(config, frozen)
     baseline = FrozenBaseline(
-        correct(Cell(cell.model, FROZEN, cell.seed)),
-        rule=_RULES[config.frozen],
+        _correct(config, frozen, len(correct)),
+        rule=_RULES.get(config.frozen, config.frozen),
         epochs=recipe.epochs,
         learning_rate=recipe.lr,
         bp_accuracy=None if bp is None else float(bp.double().mean()),
     )
-    signals: dict[str, Any] = {}
-    if isinstance(method.auxiliaries, Feedback):
-        signals["feedback"] = method.auxiliaries
-    elif method.name != "bp":
-        signals["credit"] = _credit_function(method)
     return diagnose(
         model,
         data.eval_batches(),
-        own,
+        headline,
         baseline,
         method_name=cell.method,
         notes=f"{cell.model}, {data.name}, seed {cell.seed}, {_recipe(config, cell).describe()}",
@@ -244,6 +317,7 @@ def _write(config: AuditConfig, result: CellResult) -> None:
         "seconds": round(result.seconds, 3),
         "torch": torch.__version__,
         "error": result.error,
+        "correct": result.correct,
         "report": None if result.report is None else json.loads(result.report.to_json()),
     }
     write_text(_file(config, cell, "json"), json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -55,8 +55,24 @@ def accuracy_figure(rows: Sequence[Row]) -> str:
     return _svg(figure)
 
 
-def layer_figure(rows: Sequence[Row], title: str, value: Callable[[LayerReport], float], *, log: bool) -> str:
-    """One line a method: the median over seeds at each layer.
+Limits = Callable[[LayerReport], tuple[float, float]]
+
+
+def layer_figure(
+    rows: Sequence[Row],
+    title: str,
+    value: Callable[[LayerReport], float],
+    interval: Limits | None = None,
+    band: Limits | None = None,
+) -> str:
+    """One line a method: the median over seeds at each layer; logarithmic unless there are intervals.
+
+    Args:
+        rows: of the table.
+        title: of the axis.
+        value: what is drawn.
+        interval: of the value in one network: from the lowest to the highest over seeds.
+        band: where it lies without alignment: likewise, shaded.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -64,14 +80,21 @@ def layer_figure(rows: Sequence[Row], title: str, value: Callable[[LayerReport],
     figure = _pyplot()(figsize=(7, 3.4), layout="constrained")
     axes = figure.subplots()
     for number, row in enumerate(rows):
-        depth = min((len(r.layers) for r in row.reports), default=0)
-        medians = []
-        for index in range(depth):
-            known = sorted(v for r in row.reports if math.isfinite(v := value(r.layers[index])) and (v > 0 or not log))
-            medians.append(known[len(known) // 2] if known else math.nan)
-        if any(math.isfinite(m) for m in medians):
-            axes.plot(range(depth), medians, marker="os^vDPX*"[number % 8], label=f"{row.method} ({row.model})")
-    if log:
+        layers = list(zip(*(r.layers for r in row.reports), strict=False))
+        medians = [_median([value(x) for x in own], positive=interval is None) for own in layers]
+        if not any(math.isfinite(m) for m in medians):
+            continue
+        aside = 0.0 if interval is None else 0.06 * (number - (len(rows) - 1) / 2)  # intervals stand side by side
+        places = [index + aside for index in range(len(layers))]
+        color, label = f"C{number}", f"{row.method} ({row.model})" if row.model else row.method
+        axes.plot(places, medians, marker="os^vDPX*"[number % 8], label=label, color=color)
+        if interval is not None:
+            axes.vlines(places, *_limits(layers, interval), color=color, gid=f"interval-{number}")
+        if band is not None:
+            axes.fill_between(
+                places, *_limits(layers, band), color=color, alpha=0.15, linewidth=0, gid=f"null-{number}"
+            )
+    if interval is None:
         axes.set_yscale("log")
     axes.set_xticks(range(max((len(r.layers) for row in rows for r in row.reports), default=1)))
     axes.set_xlabel("hidden state l")
@@ -79,6 +102,16 @@ def layer_figure(rows: Sequence[Row], title: str, value: Callable[[LayerReport],
     if axes.lines:
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return _svg(figure)
+
+
+def _median(values: Sequence[float], *, positive: bool) -> float:
+    known = sorted(v for v in values if math.isfinite(v) and (v > 0 or not positive))
+    return known[len(known) // 2] if known else math.nan
+
+
+def _limits(layers: Sequence[Sequence[LayerReport]], limits: Limits) -> tuple[list[float], list[float]]:
+    found = [[limits(x) for x in own] for own in layers]
+    return [min(low for low, _ in own) for own in found], [max(high for _, high in own) for own in found]
 
 
 def threshold_figure(found: Sequence[Sensitivity]) -> str:

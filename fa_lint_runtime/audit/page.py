@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from math import nan
 
+from ..diagnostics import LayerReport
 from .figures import accuracy_figure, layer_figure
-from .formats import COLUMNS
+from .formats import COLUMNS, chosen
 from .table import Row
 
 __all__ = ["audit_page"]
@@ -15,9 +16,18 @@ __all__ = ["audit_page"]
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem}th,td{text-align:left;vertical-align:top;
-padding:.4rem .6rem;border-bottom:1px solid #d8dee4;white-space:nowrap}td:nth-last-child(-n+2){white-space:normal;
-min-width:14rem}th{border-bottom:2px solid #57606a}svg{max-width:100%;height:auto}figure{margin:1.5rem 0}
+padding:.4rem .6rem;border-bottom:1px solid #d8dee4;white-space:nowrap}
+td:nth-child(3),td:nth-child(4){white-space:normal;min-width:14rem}th{border-bottom:2px solid #57606a}
+svg{max-width:100%;height:auto}figure{margin:1.5rem 0}
 """
+
+
+def _gamma(layer: LayerReport) -> tuple[float, float]:
+    return (nan, nan) if layer.alignment is None else (layer.alignment.gamma.low, layer.alignment.gamma.high)
+
+
+def _null(layer: LayerReport) -> tuple[float, float]:
+    return (nan, nan) if layer.alignment is None else (layer.alignment.null_low, layer.alignment.null_high)
 
 
 def audit_page(title: str, description: str, rows: Sequence[Row]) -> str:
@@ -26,18 +36,21 @@ def audit_page(title: str, description: str, rows: Sequence[Row]) -> str:
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    head = "".join(f"<th>{escape(c.title)}</th>" for c in COLUMNS)
-    body = "".join("<tr>" + "".join(f"<td>{escape(c.value(row))}</td>" for c in COLUMNS) + "</tr>" for row in rows)
+    # The verdict stands among the first columns: a screen shows it without scrolling.
+    first = chosen(("model", "method", "verdict", "original verdict"))
+    columns = [*first, *(c for c in COLUMNS if c not in first)]
+    head = "".join(f"<th>{escape(c.title)}</th>" for c in columns)
+    body = "".join("<tr>" + "".join(f"<td>{escape(c.value(row))}</td>" for c in columns) + "</tr>" for row in rows)
     figures = [
         ("Accuracy", accuracy_figure(rows)),
-        ("Size of the hidden states", layer_figure(rows, "median ‖h_l‖", lambda x: x.hidden_norm, log=True)),
+        ("Size of the hidden states", layer_figure(rows, "median ‖h_l‖", lambda x: x.hidden_norm)),
         (
             "Credit per unit error",
-            layer_figure(rows, "median ‖g_l‖/‖e‖", lambda x: x.credit_per_error, log=True),
+            layer_figure(rows, "median ‖g_l‖/‖e‖", lambda x: x.credit_per_error),
         ),
         (
             "Alignment",
-            layer_figure(rows, "Γ_l", lambda x: nan if x.alignment is None else x.alignment.gamma.value, log=False),
+            layer_figure(rows, "Γ_l", lambda x: nan if x.alignment is None else x.alignment.gamma.value, _gamma, _null),
         ),
     ]
     drawn = "".join(f"<figure><figcaption>{escape(name)}</figcaption>{svg}</figure>" for name, svg in figures)

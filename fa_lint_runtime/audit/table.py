@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..diagnostics import DiagnosticReport
 from .cells import FROZEN, Cell, CellResult
 from .intervals import Summary, summary
 
-__all__ = ["Row", "exit_code", "rows_of"]
+__all__ = ["Row", "exit_code", "rows_of", "rows_of_reports"]
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,33 @@ def _row(model: str, method: str, members: Sequence[CellResult], found: dict[Cel
         frozen = found.get(Cell(model, FROZEN, member.cell.seed))
         if frozen is not None and method != FROZEN:
             margins.append(100 * (member.accuracy - frozen.accuracy))
+    row = _of_reports(model, method, [m.accuracy for m in sound], margins, reports)
+    diverged = sum(m.diverged is not None for m in sound)
+    return replace(row, seeds=len(members), diverged=diverged, failed=tuple(m.error for m in members if m.error))
+
+
+def rows_of_reports(reports: Sequence[DiagnosticReport]) -> list[Row]:
+    """A row for each method of reports that no audit made; each report is a seed."""
+    rows = []
+    for method in dict.fromkeys(r.method_name for r in reports):
+        own = tuple(r for r in reports if r.method_name == method)
+        margins = [r.margin.pp.value for r in own if r.margin is not None]
+        rows.append(_of_reports("", method, [r.headline_acc for r in own], margins, own))
+    return rows
+
+
+def _of_reports(
+    model: str,
+    method: str,
+    accuracies: Sequence[float],
+    margins: Sequence[float],
+    reports: tuple[DiagnosticReport, ...],
+) -> Row:
     return Row(
         model=model,
         method=method,
-        seeds=len(members),
-        accuracy=summary([m.accuracy for m in sound]),
+        seeds=len(reports),
+        accuracy=summary(accuracies),
         margin=summary(margins),
         growth=_median([r.max_growth for r in reports]),
         h_last=_median([r.residual_norms[-1] for r in reports]),
@@ -108,8 +130,8 @@ def _row(model: str, method: str, members: Sequence[CellResult], found: dict[Cel
         aligned=_aligned(reports),
         original=_verdicts([(r.original_verdict, r.original_fired) for r in reports]),
         verdicts=_verdicts([(r.verdict, r.fired) for r in reports]),
-        diverged=sum(m.diverged is not None for m in sound),
-        failed=tuple(m.error for m in members if m.error),
+        diverged=0,
+        failed=(),
         reports=reports,
     )
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from ..reference import (
     Dataset,
@@ -16,22 +19,30 @@ from ..reference import (
     cifar10,
     digits,
     gaussian_mixture,
+    mnist,
 )
+from ..targets import TargetError, is_target, resolve
+from .own import loaded
 
 __all__ = ["DATA", "MODELS", "make_data", "make_model"]
 
 
-def _digit_images() -> Dataset:
-    data = digits()
-    shaped = {name: getattr(data, name).reshape(-1, 1, 8, 8) for name in ("train_x", "test_x")}
-    return replace(data, name="digit_images", **shaped)
+def _as_images(name: str, make: Callable[[], Dataset], side: int) -> Callable[[], Dataset]:
+    def images() -> Dataset:
+        data = make()
+        shaped = {part: getattr(data, part).reshape(-1, 1, side, side) for part in ("train_x", "test_x")}
+        return replace(data, name=name, **shaped)
+
+    return images
 
 
 DATA: Mapping[str, Callable[..., Dataset]] = {
     "cifar10": cifar10,
     "digits": digits,
-    "digit_images": _digit_images,
+    "digit_images": _as_images("digit_images", digits, 8),
     "mixture": gaussian_mixture,
+    "mnist": mnist,
+    "mnist_images": _as_images("mnist_images", mnist, 28),
 }
 
 
@@ -65,8 +76,8 @@ MODELS: Mapping[str, Callable[..., ReferenceModel]] = {
 }
 
 
-def make_data(options: Mapping[str, Any]) -> Dataset:
-    """A data set from ``{"name": …, **keywords}``.
+def make_data(options: Mapping[str, Any], folder: Path = Path()) -> Dataset:
+    """A data set from ``{"name": …, **keywords}``; the name may be ``pkg.mod:loaders``, looked for in ``folder`` too.
 
     Raises:
         ValueError: an option the data set does not have.
@@ -76,18 +87,25 @@ def make_data(options: Mapping[str, Any]) -> Dataset:
         'mixture32'
     """
     keywords = {key: value for key, value in options.items() if key != "name"}
+    if is_target(options["name"]):
+        return loaded(options["name"], keywords, folder)
     try:
         return DATA[options["name"]](**keywords)
     except TypeError as error:
         raise ValueError(f"data {options['name']!r}: {error}") from None
 
 
-def make_model(name: str, data: Dataset, options: Mapping[str, Any]) -> ReferenceModel:
-    """A model for a data set.
+def make_model(name: str, data: Dataset, options: Mapping[str, Any], folder: Path = Path()) -> nn.Module:
+    """A model for a data set, or that of ``pkg.mod:factory``.
 
     Raises:
         ValueError: an option the model does not have, or data it cannot take.
     """
+    if is_target(name):
+        made = resolve(name, folder)(**options)
+        if not isinstance(made, nn.Module):
+            raise TargetError(f"{name}() returned a {type(made).__name__}, not an nn.Module")
+        return made
     try:
         return MODELS[name](data, **options)
     except TypeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -14,9 +14,11 @@ from ..audit import (
     AuditConfig,
     CellResult,
     ConfigError,
+    Progress,
     against_published,
     audit_page,
     cells_of,
+    executor_named,
     exit_code,
     load_config,
     rank_and_world,
@@ -25,6 +27,7 @@ from ..audit import (
     to_latex,
     to_markdown,
 )
+from ..audit.template import TEMPLATE
 from ..dependencies import MissingDependencyError
 from .shared import refuse, write_output
 
@@ -32,30 +35,78 @@ __all__ = ["audit"]
 
 
 @click.command()
-@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("-j", "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
+@click.option(
+    "--executor", metavar="KIND", help="processes:2, dask:ADDRESS, ray:ADDRESS, submitit:partition=gpu,…, or mpi."
+)
+@click.option(
+    "--shard", metavar="I/N|auto", help="Which of N drivers of this folder begins (auto: from SLURM's array)."
+)
 @click.option("--dry-run", is_flag=True, help="List the cells and what is left to compute.")
 @click.option("--html/--no-html", default=None, help="Write the page with figures (default: if matplotlib is there).")
-def audit(config: Path, jobs: int, dry_run: bool, html: bool | None) -> None:
+def audit(
+    config: Path,
+    overrides: tuple[str, ...],
+    jobs: int,
+    executor: str | None,
+    shard: str | None,
+    dry_run: bool,
+    html: bool | None,
+) -> None:
     """Train and diagnose every cell of CONFIG; write table.md, table.tex, table.html into its folder.
 
-    A finished cell is never computed again, so an interrupted run resumes. Under torchrun each rank takes its share.
+    `fa-diagnose audit init [FILE]` writes a CONFIG with comments. KEY=VALUE (recipe.lr=1e-3) goes before what CONFIG
+    says.
+
+    A finished cell is never computed again, so an interrupted run resumes. Several runs on one folder share the cells.
     Exit code 0: every cell trustworthy. 1: one walked back, invalid, diverged or failed. 3: one inconclusive or not
     measurable. 2: usage.
     """
+    if str(config) == "init":
+        _write_template(Path(overrides[0] if overrides else "audit.toml"))
+        return
     torch.set_num_threads(1)  # with two, the same cell took up to a hundred times longer on a busy machine
     try:
-        settings = load_config(config)
+        settings = load_config(config, overrides)
         if dry_run:
             _list(settings)
             return
-        results = run_audit(settings, jobs=jobs, on_cell=_tell)
-    except (ConfigError, MissingDependencyError) as error:
+        results = _computed(settings, jobs, executor, shard)
+    except (ConfigError, ValueError, MissingDependencyError) as error:
         refuse(str(error))
     except OSError as error:
         refuse(f"{error.filename or config}: {error.strerror or error}")
-    if rank_and_world()[0] != 0:
+    if rank_and_world()[0] != 0 and shard is None:
         return
+    _write(config, settings, results, html)
+    sys.exit(exit_code(results))
+
+
+def _write_template(path: Path) -> None:
+    if path.exists():
+        refuse(f"{path} is there already")
+    write_output(path, lambda: TEMPLATE)
+    click.echo(f"{path}: change what it says, then fa-diagnose audit {path}")
+
+
+def _computed(settings: AuditConfig, jobs: int, executor: str | None, shard: str | None) -> list[CellResult]:
+    place = None if shard in (None, "auto") else _place(str(shard))
+    progress = Progress(len(cells_of(settings)), settings.out / "cells")
+    made = nullcontext(None) if executor is None else executor_named(executor, settings.out)
+    with made as pool, progress.shown():
+        return run_audit(settings, jobs=jobs, executor=pool, shard=place, on_cell=progress)
+
+
+def _place(text: str) -> tuple[int, int]:
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+        raise ValueError(f"--shard takes I/N with 1 <= I <= N, or auto; got {text!r}")
+    return int(index) - 1, int(count)
+
+
+def _write(config: Path, settings: AuditConfig, results: list[CellResult], html: bool | None) -> None:
     rows = rows_of(results)
     table = to_markdown(rows)
     write_output(settings.out / "table.md", lambda: table)
@@ -71,18 +122,9 @@ def audit(config: Path, jobs: int, dry_run: bool, html: bool | None) -> None:
         else:
             write_output(settings.out / "table.html", lambda: page)
     click.echo(table)
-    for line in against_published(rows):
+    for line in against_published(rows, settings):
         click.echo(line)
     click.echo(f"{settings.out / 'table.md'}, .tex" + ("" if html is False else ", .html"), err=True)
-    sys.exit(exit_code(results))
-
-
-def _tell(result: CellResult, stored: bool) -> None:
-    if rank_and_world()[0] != 0:
-        return
-    verdict = result.error or (result.report.verdict if result.report else "trained")
-    state = "there already" if stored else f"{result.seconds:.0f} s"
-    click.echo(f"{time.strftime('%H:%M:%S')} {result.cell.name}: {result.accuracy:.3f}, {verdict} ({state})", err=True)
 
 
 def _list(settings: AuditConfig) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import torch
@@ -18,8 +18,8 @@ from ..diagnostics.outputs import logits_of
 from ..diagnostics.restore import measured
 from ..errors import RuntimeNumericsError
 from ..render.words import scope
+from ..targets import TargetError, resolve
 from .shared import refuse, write_output
-from .targets import TargetError, resolve
 from .weights import load_into, read_weights
 
 __all__ = ["run"]
@@ -43,6 +43,9 @@ _File = click.Path(dir_okay=False, path_type=Path)
 @click.option("--frozen-rule", default="", help="How that baseline was trained.")
 @click.option("--name", default="method", show_default=True, help="For the report.")
 @click.option("--device", help="For example cuda.")
+@click.option(
+    "--reference", type=click.Choice(["own", "twin"]), default="own", help="Whose gradients are the reference."
+)
 @click.option("--json", "json_file", type=_File, help="Write the report to FILE.")
 @click.option("--html", "html_file", type=_File, help="Write a page to FILE.")
 @click.option("--quiet", is_flag=True, help="Only the verdict, in one line.")
@@ -62,6 +65,7 @@ def run(
     frozen_rule: str,
     name: str,
     device: str | None,
+    reference: Literal["own", "twin"],
     json_file: Path | None,
     html_file: Path | None,
     quiet: bool,
@@ -98,6 +102,7 @@ def run(
             layers=layers,
             token=int(token) if token and token.lstrip("-").isdigit() else token,  # type: ignore[arg-type]
             device=device,
+            reference=reference,
         )
     except (RuntimeNumericsError, ValueError, TypeError, RuntimeError) as error:
         refuse(str(error))

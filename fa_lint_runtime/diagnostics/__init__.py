@@ -17,6 +17,7 @@ from .report import AlignmentReport, DiagnosticReport, LayerReport, Provenance
 from .stability import ErrorDrift, LayerDrift
 from .statistics import Estimate
 from .thresholds import DiagnosticThresholds
+from .twin import plain_twin
 
 __all__ = [
     "Aggregations",
@@ -41,6 +42,7 @@ __all__ = [
     "diagnose",
     "per_sample_cosines",
     "per_sample_gradients",
+    "plain_twin",
     "residual_norms",
     "verdict_of",
 ]

@@ -406,8 +406,8 @@ def gradients_at(
         found = list(torch.autograd.grad(value, wanted, allow_unused=True)) if wanted else []
     except AttributeError as failure:  # of a hook or function of the model's own
         raise ValueError(
-            f"the backward pass of the model needs something that only its own training loop sets ({failure}): load "
-            "the weights into a plain backprop twin"
+            f"the backward pass of the model needs something that only its own training loop sets ({failure}): "
+            'diagnose(…, reference="twin") with the feedback= or credit= of the method'
         ) from failure
     if error is None:
         last = found.pop()

@@ -35,7 +35,7 @@ __all__ = [
 
 # A headline of other samples of the same kind is outside once in a thousand times; it may be rounded to 1 %.
 _HEADLINE_LEVEL, _HEADLINE_ROUNDING = 1e-3, 0.005
-_TWIN = "load the weights into a plain backprop twin, whose forward pass runs in fp64"
+_TWIN = 'diagnose(…, reference="twin") measures against the gradients of the forward pass'
 
 
 def finite(layers: Sequence[LayerFigures], duplicates: str, read: Sequence[Positions | None]) -> Outcome:

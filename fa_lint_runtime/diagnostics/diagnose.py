@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -30,6 +30,7 @@ from .original import original_outcomes
 from .outcomes import Outcome, verdict_of
 from .outputs import Token, samples_first
 from .parameters import parameter_cosines
+from .plain import home_of
 from .precision import PRECISE, Precision, measure_precision
 from .report import AlignmentReport, DiagnosticReport, LayerReport, Provenance
 from .restore import is_sharded, measured, random_states, unwrapped
@@ -38,6 +39,7 @@ from .statistics import NAN, median, medians
 from .taps import make_plan, run
 from .thresholds import DiagnosticThresholds, as_thresholds
 from .tokens import found_token, positions_read
+from .twin import own_credit, plain_twin
 
 __all__ = ["diagnose", "on_device"]
 
@@ -64,6 +66,7 @@ def diagnose(
     token: Token | None = None,
     device: torch.device | str | None = None,
     progress: bool = True,
+    reference: Literal["own", "twin"] = "own",
 ) -> DiagnosticReport:
     """Measure whether the accuracy and the alignment of a trained network support the claim made with them.
 
@@ -95,6 +98,8 @@ def diagnose(
             index. None: the first, if the loss reads it at h_L; else the one it reads, or the mean of those.
         device: where to run; the model is moved back afterwards.
         progress: a progress bar on a terminal's standard error.
+        reference: ``"twin"`` measures against the gradients of a :func:`fa_lint_runtime.plain_twin`, for models whose
+            backward pass is a method of its own; without feedback or credit, that backward pass is the credit.
 
     Returns:
         DiagnosticReport: ``print`` it; ``.verdict``, ``.layers``, ``.to_json()``, ``.to_html()``.
@@ -124,6 +129,14 @@ def diagnose(
     inner = unwrapped(model)
     with random_states(inner):  # a DataLoader draws a seed even where it does not shuffle
         batches = as_batches(eval_batches)
+    if reference == "twin":
+        original = inner
+        inner = plain_twin(original, to_batch(batches[0], 0).to(home_of(original)).head(_PROBED).x)
+        notes = ", ".join(filter(None, [notes, "measured against its plain twin"]))
+        if feedback is None and credit is None:
+            credit = own_credit(original, layers, loss_fn, token)
+    elif reference != "own":
+        raise ValueError(f'reference must be "own" or "twin", got {reference!r}')
     with on_device(inner, device) as place, measured(inner, track_parameters=True):
         stored = None if feedback is None else as_feedback(feedback)
         session = _Session(inner, batches, place, limits, layers, loss_fn, token, stored)

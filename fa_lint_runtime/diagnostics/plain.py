@@ -45,7 +45,7 @@ def residual_norms(model: nn.Module, x: Any, *, layers: Layers | None = None, to
     inner = unwrapped(model)
     norms: list[Tensor] = []
     with measured(inner, track_parameters=False):
-        batch = to_batch((x, None), 0).to(_home(inner))
+        batch = to_batch((x, None), 0).to(home_of(inner))
         plan, _ = make_plan(inner, layers, batch.head(3))
         with torch.no_grad():
             run(
@@ -170,7 +170,7 @@ def cross_batch_direction_stability(
     return batch_directions_stability([s.gradients[index].raw.sum(0).cpu() for s in stats])
 
 
-def _home(model: nn.Module) -> torch.device:
+def home_of(model: nn.Module) -> torch.device:
     first = next(iter(model.parameters()), None)
     return torch.device("cpu") if first is None else first.device
 
@@ -185,7 +185,7 @@ def _captured(
     rows: bool = False,
 ) -> tuple[list[BatchStatistics], SummedLoss]:
     inner = unwrapped(model)
-    home = _home(inner)
+    home = home_of(inner)
     with measured(inner, track_parameters=True):
         probe = to_batch(batches[0], 0).to(home).head(3)
         plan, logits = make_plan(inner, layers, probe)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .alignment import Aggregations, LayerAlignment
 from .margin import Margin
@@ -281,6 +281,17 @@ class DiagnosticReport:
         from ..render.latex import to_latex
 
         return to_latex(self)
+
+    def to_frame(self) -> Any:
+        """The layers as a pandas ``DataFrame``: a row for each hidden state, columns such as ``drift.stability``.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas
+
+        found = pandas.json_normalize([asdict(layer) for layer in self.layers])
+        return found.set_index("index") if self.layers else found
 
     def to_html(self, path: str | Path | None = None) -> str:
         """One self-contained page with figures; written to ``path`` if given, atomically.

@@ -40,8 +40,8 @@ class guard:
         ignore: codes or prefixes to leave out; an outer guard sees them.
         sample: share of the calls of each call site that is checked, in (0, 1]; the first one always is.
         thorough: also put a ``TorchFunctionMode`` around the block, which sees more spellings (``torch.div``,
-            ``torch.sqrt``, ``half.copy_(x)``, a cast by a stored ``torch.Tensor.half``) on this thread and costs about
-            2 µs a torch call.
+            a ``sqrt`` imported before, ``half.copy_(x)``, a cast by a stored ``torch.Tensor.half``) on this thread and
+            costs about 2 µs a torch call.
         force_eager: run ``torch.compile``'d functions uncompiled meanwhile. Without it, compiled code keeps running
             as compiled, bit for bit, and the guard cannot see into it.
 

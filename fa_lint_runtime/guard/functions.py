@@ -103,19 +103,20 @@ def _sqrt(below: Callable[..., Any]) -> Callable[..., Any]:
     return sqrt
 
 
-def _replace(name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[], None]:
-    """Set a method of ``torch.Tensor``, which has some of its own (``/=``) and inherits others (``/``)."""
-    inherited = name not in vars(torch.Tensor)
-    below = getattr(torch.Tensor, name)
-    method = make(below)
-    method.__module__, method.__name__, method.__qualname__ = "torch", name, f"Tensor.{name}"
-    setattr(torch.Tensor, name, method)
+def _replace(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[], None]:
+    """Set a name of ``torch``, or a method of ``torch.Tensor``: it has some (``/=``) and inherits others (``/``)."""
+    inherited = name not in vars(owner)
+    below = getattr(owner, name)
+    function = make(below)
+    qualified = f"Tensor.{name}" if owner is torch.Tensor else name
+    function.__module__, function.__name__, function.__qualname__ = "torch", name, qualified
+    setattr(owner, name, function)
 
     def restore() -> None:
         if inherited:
-            delattr(torch.Tensor, name)
+            delattr(owner, name)
         else:
-            setattr(torch.Tensor, name, below)
+            setattr(owner, name, below)
 
     return restore
 
@@ -127,8 +128,8 @@ def install() -> Callable[[], None]:
         exchange(nn.Module.state_dict, _state_dict),
         exchange(torch.autograd.grad, _grad),
         exchange(torch.autograd.backward, _backward),
-        *(_replace(name, _divide(name)) for name in ("__truediv__", "__itruediv__")),
-        *(_replace(name, _sqrt) for name in ("sqrt", "sqrt_")),
+        *(_replace(torch.Tensor, name, _divide(name)) for name in ("__truediv__", "__itruediv__")),
+        *(_replace(owner, name, _sqrt) for owner in (torch.Tensor, torch) for name in ("sqrt", "sqrt_")),
     ]
 
     def restore() -> None:

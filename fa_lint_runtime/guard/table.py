@@ -124,7 +124,7 @@ _KINDS = (
         "{count} of {total} gradients are inf or NaN: the derivative of a root at exactly 0 is infinite",
         "for a norm use torch.linalg.vector_norm or fa_lint_runtime.safe_norm, or add a constant under the root; "
         "torch.where around the result is no help, as 0 times inf is NaN",
-        "the same of `x.sqrt()`, `x ** 0.5`, `torch.pow(x, 0.5)`, and with `thorough=True` of `torch.sqrt`",
+        "the same of `torch.sqrt`, `x.sqrt()`, `x ** 0.5`, `torch.pow(x, 0.5)`",
     ),
     EventKind(
         "averaged-scalar-norm",

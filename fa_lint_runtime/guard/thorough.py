@@ -75,10 +75,12 @@ def _sqrt(mode: ThoroughMode, func: Callable[..., Any], types: Any, args: Any, o
 _DIVISIONS = (
     torch.div, torch.divide, torch.true_divide, torch.Tensor.div, torch.Tensor.divide, torch.Tensor.true_divide,
 )  # fmt: skip
+_BELOW: tuple[Any, ...] = (torch._C._VariableFunctions, torch._C.TensorBase)
 _RUNS_USER_CODE = (torch.Tensor.backward, torch.autograd.grad, torch.autograd.backward)
 _HANDLERS: dict[Any, Callable[..., Any]] = {
     torch.Tensor.copy_: _copy,
-    **dict.fromkeys((torch.sqrt, torch._C.TensorBase.sqrt, torch._C.TensorBase.sqrt_), _sqrt),
+    # Not by the names of torch, where hooks of ours stand.
+    **{getattr(owner, name): _sqrt for owner in _BELOW for name in ("sqrt", "sqrt_")},
     **dict.fromkeys(_DIVISIONS, _division),
     **dict.fromkeys(_RUNS_USER_CODE, _run_user_code),
 }

@@ -1,4 +1,4 @@
-"""Where readings go: a JSONL file, TensorBoard, W&B, or any function."""
+"""Where readings go: a JSONL file, TensorBoard, MLflow, W&B, or any function."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def as_sink(target: Any, prefix: str) -> Sink:
 
     Args:
         target: a path (JSONL, appended line by line), an object with ``add_scalar`` (TensorBoard's ``SummaryWriter``),
-            one with ``log`` (a W&B run or the ``wandb`` module), or a function of a :class:`Reading`.
+            one with ``log_metrics`` (the ``mlflow`` module), one with ``log`` (a W&B run or the ``wandb`` module), or a
+            function of a :class:`Reading`.
         prefix: of scalar names.
 
     Raises:
@@ -33,13 +34,16 @@ def as_sink(target: Any, prefix: str) -> Sink:
         return _jsonl(Path(target))
     if hasattr(target, "add_scalar"):
         return lambda reading: _tensorboard(target, prefix, reading)
+    if hasattr(target, "log_metrics"):
+        return lambda reading: target.log_metrics(_named(prefix, reading), step=reading.step)
     if hasattr(target, "log"):
-        return lambda reading: _wandb(target, prefix, reading)
+        return lambda reading: target.log(_named(prefix, reading), step=reading.step)
     if callable(target):
         chosen: Sink = target
         return chosen
     raise TypeError(
-        f"a sink must be a path, an object with add_scalar or log, or a function; got {type(target).__name__}"
+        "a sink must be a path, an object with add_scalar, log_metrics or log, or a function; "
+        f"got {type(target).__name__}"
     )
 
 
@@ -53,9 +57,9 @@ def _jsonl(path: Path) -> Sink:
 
 
 def _tensorboard(writer: Any, prefix: str, reading: Reading) -> None:
-    for name, value in reading.scalars().items():
-        writer.add_scalar(f"{prefix}/{name}", value, reading.step)
+    for name, value in _named(prefix, reading).items():
+        writer.add_scalar(name, value, reading.step)
 
 
-def _wandb(run: Any, prefix: str, reading: Reading) -> None:
-    run.log({f"{prefix}/{name}": value for name, value in reading.scalars().items()}, step=reading.step)
+def _named(prefix: str, reading: Reading) -> dict[str, float]:
+    return {f"{prefix}/{name}": value for name, value in reading.scalars().items()}

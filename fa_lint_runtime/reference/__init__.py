@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .baselines import FrozenRule, freeze, frozen_rules
 from .control import LinearQuadratic
-from .data import Dataset, cifar10, digits, gaussian_mixture
+from .data import Dataset, cifar10, digits, gaussian_mixture, mnist
 from .local_step import LocalStep, local_step
 from .methods import (
     METHODS,
@@ -51,6 +51,7 @@ __all__ = [
     "gaussian_mixture",
     "load_run",
     "local_step",
+    "mnist",
     "residual_penalty",
     "train",
     "train_step",

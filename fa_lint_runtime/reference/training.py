@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -25,7 +26,7 @@ from .penalty import residual_penalty
 from .progress import epochs_shown
 from .recipe import Recipe
 
-__all__ = ["TrainedRun", "accuracy", "build", "correct_predictions", "load_run", "train", "train_step"]
+__all__ = ["TrainedRun", "accuracy", "build", "correct_predictions", "fit", "load_run", "train", "train_step"]
 
 _ORDER_SEED = 10_000
 
@@ -168,9 +169,6 @@ def train(
         (True, 2)
     """
     started = time.perf_counter()
-    batches = len(data.train_x) // recipe.batch_size
-    if batches == 0:
-        raise ValueError(f"{data.name} has {len(data.train_x)} samples, fewer than one batch of {recipe.batch_size}")
     model, chosen = build(factory, method, data.train_x[:1], seed)
     model.to(device)
     chosen.to(device)
@@ -181,38 +179,68 @@ def train(
         freeze(model, recipe.frozen)
         teacher = Backprop(model, data.train_x[:1]) if recipe.frozen == "bp" else chosen
     optimizer = recipe.make_optimizer([p for p in model.parameters() if p.requires_grad])
-    total = recipe.epochs * batches
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total) if recipe.cosine else None
-    order = torch.Generator().manual_seed(seed + _ORDER_SEED)
-    done = 0
-    for epoch in epochs_shown(recipe.epochs, f"{method} {data.name} seed {seed}", progress):
-        model.train()
-        shuffled = torch.randperm(len(data.train_x), generator=order, device="cpu").to(device)
-        losses = []
-        for start in range(0, batches * recipe.batch_size, recipe.batch_size):
-            chosen_rows = shuffled[start : start + recipe.batch_size]
-            losses.append(
-                train_step(
-                    model, teacher, optimizer, data.train_x[chosen_rows], data.train_y[chosen_rows], recipe.penalty
-                )
-            )
-            if schedule is not None:
-                schedule.step()
-            done += 1
-            if on_step is not None:
-                on_step(done, model)
-        mean = float(torch.stack(losses).mean())
+    done = itertools.count(1)
+
+    def update(x: Tensor, y: Tensor) -> Tensor:
+        return train_step(model, teacher, optimizer, x, y, recipe.penalty)
+
+    def stepped() -> None:
+        if on_step is not None:
+            on_step(next(done), model)
+
+    shown = f"{method} {data.name} seed {seed}"
+    for epoch, mean in fit(model, update, optimizer, data, recipe, seed, shown, progress=progress, stepped=stepped):
         run.history.append({"epoch": epoch, "train_loss": mean} | (_logged(model, data) if log else {}))
         if not math.isfinite(mean):
             run.diverged = epoch
-            break
     run.accuracy = accuracy(model, data.test_x, data.test_y)
     run.seconds = time.perf_counter() - started
     return run
 
 
+def fit(
+    model: nn.Module,
+    update: Callable[[Tensor, Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    data: Dataset,
+    recipe: Recipe,
+    seed: int,
+    label: str,
+    *,
+    progress: bool = False,
+    stepped: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[int, float]]:
+    """Train by ``update(x, y)``, which returns the loss; after each epoch its number and mean loss.
+
+    It ends early after a loss that is not finite.
+
+    Raises:
+        ValueError: fewer samples than one batch.
+    """
+    batches = len(data.train_x) // recipe.batch_size
+    if batches == 0:
+        raise ValueError(f"{data.name} has {len(data.train_x)} samples, fewer than one batch of {recipe.batch_size}")
+    total = recipe.epochs * batches
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total) if recipe.cosine else None
+    order = torch.Generator().manual_seed(seed + _ORDER_SEED)
+    for epoch in epochs_shown(recipe.epochs, label, progress):
+        model.train()
+        shuffled = torch.randperm(len(data.train_x), generator=order, device="cpu").to(data.train_x.device)
+        losses = []
+        for start in range(0, batches * recipe.batch_size, recipe.batch_size):
+            rows = shuffled[start : start + recipe.batch_size]
+            losses.append(update(data.train_x[rows], data.train_y[rows]))
+            if schedule is not None:
+                schedule.step()
+            stepped()
+        mean = float(torch.stack(losses).mean())
+        yield epoch, mean
+        if not math.isfinite(mean):
+            return
+
+
 @torch.no_grad()
-def correct_predictions(model: ReferenceModel, x: Tensor, y: Tensor, batch: int = 2048) -> Tensor:
+def correct_predictions(model: nn.Module, x: Tensor, y: Tensor, batch: int = 2048) -> Tensor:
     """Whether each sample is classified rightly, bool (N,), in evaluation mode; a NaN logit is wrong."""
     training = model.training
     model.eval()
@@ -225,7 +253,7 @@ def correct_predictions(model: ReferenceModel, x: Tensor, y: Tensor, batch: int 
     return torch.cat(right)
 
 
-def accuracy(model: ReferenceModel, x: Tensor, y: Tensor) -> float:
+def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     """Share of samples classified rightly, 0 to 1."""
     return float(correct_predictions(model, x, y).double().mean())
 

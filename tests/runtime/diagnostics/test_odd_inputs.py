@@ -202,5 +202,10 @@ def test_a_backward_pass_that_wants_its_own_training_loop_says_so_in_one_line() 
     model = ResidualMLP()
     model.loss_gradient = None
     model.blocks[1].register_full_backward_hook(lambda *_: (model.loss_gradient.mm(torch.ones(C, 8)),))  # type: ignore[union-attr]
-    with pytest.raises(ValueError, match=r"only its own training loop sets.*backprop twin"):
+    with pytest.raises(ValueError, match=r'only its own training loop sets.*reference="twin"'):
         diagnose(model, [(vectors(16), classes()) for _ in range(2)], progress=False)
+    feedback = Feedback.dfa([8] * 4, C, seed=0)
+    report = diagnose(
+        model, [(vectors(16), classes()) for _ in range(2)], progress=False, reference="twin", feedback=feedback
+    )
+    assert {o.name: o.state for o in report.criteria}["reference"] == "passes"

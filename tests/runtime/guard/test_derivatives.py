@@ -79,8 +79,11 @@ def test_arcs_elsewhere(f: Callable[[Tensor], Tensor]) -> None:
     assert kinds(ENDS, f) == []
 
 
+IMPORTED = torch.sqrt  # before any guard
 ROOTS: dict[str, Callable[[Tensor], Tensor]] = {
     "method": lambda x: x.sqrt(),
+    "function": lambda x: torch.sqrt(x),
+    "function in place": lambda x: torch.sqrt_(x * 1),
     "power": lambda x: x**0.5,
     "pow": lambda x: torch.pow(x, 0.5),
     "pow method": lambda x: x.pow(0.25),
@@ -98,9 +101,7 @@ def test_roots_of_zero(name: str, thorough: bool) -> None:
     assert kinds(ZEROS, ROOTS[name], thorough=thorough) == [("FAL207", 2, 3)]
 
 
-@pytest.mark.parametrize(
-    "f", [lambda x: torch.sqrt(x), lambda x: partial(torch.sqrt)(x), lambda x: torch.Tensor.sqrt(x)]
-)
+@pytest.mark.parametrize("f", [lambda x: IMPORTED(x), lambda x: partial(torch.sqrt)(x), lambda x: torch.Tensor.sqrt(x)])
 def test_thorough_sees_roots_by_any_name(f: Callable[[Tensor], Tensor]) -> None:
     assert kinds(ZEROS, f, thorough=True) == [("FAL207", 2, 3)]
 

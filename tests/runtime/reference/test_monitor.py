@@ -193,6 +193,27 @@ def test_tensorboard_itself(tmp_path: Path) -> None:
     assert events.Scalars("fa/growth")[0].value == pytest.approx(monitor.readings[0].growth)
 
 
+@pytest.mark.filterwarnings("ignore")  # its own dependencies
+def test_mlflow_itself(tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monitor = Monitor(network(), batch(), every=1, sinks=[mlflow])
+    with mlflow.start_run() as run:
+        monitor.step()
+    (found,) = mlflow.MlflowClient().get_metric_history(run.info.run_id, "fa/growth")
+    assert (found.value, found.step) == (pytest.approx(monitor.readings[0].growth), 1)
+
+
+@pytest.mark.filterwarnings("ignore")  # its own dependencies
+def test_wandb_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    with wandb.init(mode="offline", dir=str(tmp_path), project="p") as run:
+        Monitor(network(), batch(), every=1, sinks=[run]).step()
+    (written,) = tmp_path.rglob("*.wandb")
+    assert b"fa/growth" in written.read_bytes()
+
+
 def test_it_finds_the_step_at_which_dfa_is_lost() -> None:
     """The purpose: on a run whose blocks blow up, the warning comes long before the end."""
     data = digits()
@@ -262,8 +283,9 @@ def test_inside_a_real_lightning_trainer(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.filterwarnings("ignore")  # transformers and accelerate warn about their own future
-def test_inside_a_real_hugging_face_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inside_a_real_hugging_face_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nested: bool) -> None:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -278,18 +300,48 @@ def test_inside_a_real_hugging_face_trainer(tmp_path: Path, monkeypatch: pytest.
     labels = torch.randint(0, 3, (48,), generator=generator)
     items = [{"input_ids": t, "labels": y} for t, y in zip(tokens, labels, strict=True)]
     held_out = ({"input_ids": tokens[:32]}, labels[:32])
-    callback = MonitorTrainerCallback(held_out, every=2, layers="bert.encoder.layer.*")
     arguments = transformers.TrainingArguments(
         output_dir=str(tmp_path),
         max_steps=6,
         per_device_train_batch_size=8,
         use_cpu=True,
         report_to=[],
+        remove_unused_columns=False,
         save_strategy="no",
         disable_tqdm=True,
     )
-    trainer = transformers.Trainer(model=model, args=arguments, train_dataset=items, callbacks=[callback])
+
+    class Tracker(transformers.TrainerCallback):  # type: ignore[name-defined,misc]
+        """What a tracker in ``report_to`` is."""
+
+        seen: list[dict[str, float]] = []
+
+        def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
+            self.seen.append(dict(logs))
+
+    class Nested(nn.Module):
+        """A model whose network is an attribute."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, **inputs: Tensor) -> Any:
+            return self.inner(**inputs)
+
+    trainer = transformers.Trainer(
+        model=Nested() if nested else model, args=arguments, train_dataset=items, callbacks=[Tracker()]
+    )
+    callback = MonitorTrainerCallback(
+        held_out,
+        trainer=trainer if nested else None,
+        network="inner" if nested else None,
+        every=2,
+        layers="bert.encoder.layer.*",
+    )
+    trainer.add_callback(callback)
     trainer.train()
+    assert any("fa/growth" in logs for logs in Tracker.seen) == nested, "trackers hear of it through the trainer"
     assert callback.monitor is not None
     readings = callback.monitor.readings
     assert [r.step for r in readings] == [2, 4, 6]

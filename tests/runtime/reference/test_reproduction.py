@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fa_lint_runtime.verify import CLAIMS
-from fa_lint_runtime.verify.document import reproduction_page
+from tools.reproduction import reproduction_page
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "docs" / "reproduction"
@@ -28,7 +28,7 @@ def sections(text: str) -> list[tuple[str, str]]:
 def test_the_page_is_generated_from_its_data() -> None:
     written = (ROOT / "docs" / "REPRODUCTION.md").read_text(encoding="utf-8")
     assert written == reproduction_page(FOLDER), (
-        "run `python -m fa_lint_runtime.verify.document docs/reproduction docs/REPRODUCTION.md`"
+        "run `python -m tools.reproduction docs/reproduction docs/REPRODUCTION.md`"
     )
 
 

@@ -7,15 +7,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["TargetError", "resolve"]
+__all__ = ["TargetError", "is_target", "resolve"]
 
 
 class TargetError(ValueError):
     """A target that cannot be used: what was given, reason."""
 
 
-def resolve(target: str) -> Any:
-    """The object that ``pkg.mod:name`` names; modules are also looked for in the current folder.
+def is_target(name: object) -> bool:
+    """Whether this names an object of the user's code, and not one of this package."""
+    return isinstance(name, str) and ":" in name
+
+
+def resolve(target: str, folder: Path | None = None) -> Any:
+    """The object that ``pkg.mod:name`` names; modules are also looked for in ``folder``, by default the current one.
 
     Raises:
         TargetError: malformed, no such module or name, or an import that fails.
@@ -27,7 +32,7 @@ def resolve(target: str) -> Any:
     module, colon, name = target.partition(":")
     if not colon or not module or not name:
         raise TargetError(f"{target!r} must have the form pkg.mod:name")
-    here = str(Path.cwd())
+    here = str((folder or Path.cwd()).resolve())
     added = here not in sys.path
     if added:
         sys.path.insert(0, here)
