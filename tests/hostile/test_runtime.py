@@ -132,7 +132,7 @@ def test_guards_that_begin_and_end_in_threads() -> None:
 
 @_POSIX
 def test_a_fork_inside_a_guard() -> None:
-    """The child of a process whose other threads are being guarded works, sees its own mistakes, and ends."""
+    """The child of a process whose other threads are being guarded is not watched, may be by itself, and ends."""
     program = """
 import os, sys, threading, torch
 import torch.nn.functional as F
@@ -152,11 +152,15 @@ with guard("record") as log:
         child = os.fork()
         if child == 0:
             F.cosine_similarity(small, fixed, dim=-1)
-            os._exit(0 if len({e.line for e in log}) == 2 else 9)
+            with guard("record") as own:
+                F.cosine_similarity(small, fixed, dim=-1)
+            os._exit(0 if len(own) == 1 else 9)
         _, status = os.waitpid(child, 0)
-        assert status == 0, status
+        if status:
+            break
     stop = True
     [t.join() for t in threads]
+assert status == 0, status
 print(len({(e.code, e.line) for e in log}))
 """
     done = subprocess.run(
