@@ -91,7 +91,7 @@ class Baseline:
             raise BaselineError(file, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
         try:
             document = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             row = getattr(error, "lineno", 1)
             raise BaselineError(f"{file}:{row}", f"not JSON: {getattr(error, 'msg', error)}") from None
         if not isinstance(document, dict) or document.get("version") != _VERSION:

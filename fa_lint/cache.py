@@ -30,7 +30,7 @@ from fa_lint.rules.base import Question
 
 __all__ = ["Cache", "cache_files", "cache_folder", "digest"]
 
-_FORMAT = 4
+_FORMAT = 5
 _MOST_ENTRIES = 50_000
 _LONGEST = 500_000_000
 _HIGHEST = 100_000_000  # of rows and columns
@@ -127,6 +127,7 @@ class Cache:
             d.fix or d.torch_fix for d in (*result.diagnostics, *result.elsewhere, *clues)
         ):
             content = {
+                "p": result.path,
                 "d": [asdict(d) for d in result.diagnostics],
                 "c": {code: [asdict(t) for t in traces] for code, traces in result.clues.items()},
                 "i": result.imports,
@@ -140,14 +141,14 @@ class Cache:
         """What the file said to the same question before."""
         try:
             stored = self._stored(_asked(data, path, code, question))
-            return None if stored is None else [_trace(t, path) for t in stored["a"]]
+            return None if stored is None else [_trace(t, path, _text(stored["p"])) for t in stored["a"]]
         except _BROKEN:
             return None
 
     def put_answers(self, data: bytes, path: str, code: str, question: Question, answers: list[Trace]) -> None:
         """Remember what a file said to a question, as ``put`` does."""
         if not any(t.diagnostic.fix or t.diagnostic.torch_fix for t in answers):
-            self._store(_asked(data, path, code, question), {"a": [asdict(t) for t in answers]})
+            self._store(_asked(data, path, code, question), {"p": path, "a": [asdict(t) for t in answers]})
 
     def _stored(self, key: str) -> Any:
         entry = self._new.get(key, self._old.get(key))
@@ -226,11 +227,16 @@ def _place(stored: dict[str, int]) -> Place:
     return Place(_number(stored["row"]), _number(stored["column"]))
 
 
-def _diagnostic(stored: dict[str, Any], path: str) -> Diagnostic:
+def _diagnostic(stored: dict[str, Any], path: str, own: str) -> Diagnostic:
+    """A finding as it was made; what named the file where it lay then (``own``) names it where it lies now."""
     if stored["fix"] is not None or stored["torch_fix"] is not None:
         raise ValueError("a fix is never taken from the cache")
+
+    def here(named: object) -> str:
+        return path if named == own else _text(named)
+
     return Diagnostic(
-        path,
+        here(stored["path"]),
         _cell(stored["cell"]),
         _place(stored["start"]),
         _place(stored["end"]),
@@ -242,7 +248,7 @@ def _diagnostic(stored: dict[str, Any], path: str) -> Diagnostic:
         runtime=_text(stored["runtime"]),
         noqa_row=_number(stored["noqa_row"]),
         related=tuple(
-            RelatedPlace(_text(r["path"]), _place(r["start"]), _place(r["end"]), _text(r["message"]), _cell(r["cell"]))
+            RelatedPlace(here(r["path"]), _place(r["start"]), _place(r["end"]), _text(r["message"]), _cell(r["cell"]))
             for r in stored["related"]
         ),
         frame=tuple((_number(row), _text(text)) for row, text in stored["frame"]),
@@ -251,21 +257,22 @@ def _diagnostic(stored: dict[str, Any], path: str) -> Diagnostic:
     )
 
 
-def _trace(stored: dict[str, Any], path: str) -> Trace:
+def _trace(stored: dict[str, Any], path: str, own: str) -> Trace:
     first, last = (_number(row) for row in stored["rows"])
     kind, silenced, data = _text(stored["kind"]), stored["silenced"], stored["data"]
     if not isinstance(silenced, bool) or not isinstance(data, dict):
         raise TypeError(stored)
-    return Trace(kind, _diagnostic(stored["diagnostic"], path), data, (first, last), silenced)
+    return Trace(kind, _diagnostic(stored["diagnostic"], path, own), data, (first, last), silenced)
 
 
 def _result(stored: dict[str, Any], path: str) -> FileResult:
+    own = _text(stored["p"])
     return FileResult(
         path,
-        [_diagnostic(d, path) for d in stored["d"]],
-        {code: [_trace(t, path) for t in traces] for code, traces in stored["c"].items()},
+        [_diagnostic(d, path, own) for d in stored["d"]],
+        {code: [_trace(t, path, own) for t in traces] for code, traces in stored["c"].items()},
         tuple((_text(local), _text(target)) for local, target in stored["i"]),
-        elsewhere=[_diagnostic(d, _text(d["path"])) for d in stored["e"]],
+        elsewhere=[_diagnostic(d, path, own) for d in stored["e"]],
         silenced=[(_text(p), _text(code), (_number(first), _number(last))) for p, code, (first, last) in stored["s"]],
         depends=tuple((_text(p), _text(check)) for p, check in stored["n"]),
     )

@@ -121,7 +121,8 @@ def _check_files(chosen: Selection, settings: Settings, options: CheckOptions) -
     report = narrow(report, chosen.files, settings, options)
     failed = False
     if options.fix or options.diff or options.add_ignore is not None:
-        done = rewrite(_wanted(report, options), _change(settings, options), diff_colour=_diff_colour(options))
+        change = _change(settings, options)
+        done = rewrite(_wanted(report, options), report.seen, change, diff_colour=_diff_colour(options))
         failed = bool(done.problems)
         if options.diff:
             say_problems(report)

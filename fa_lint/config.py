@@ -154,7 +154,7 @@ def load(path: str | None) -> Settings:
         raise ConfigError(path, "no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # besides what is no TOML: a number of thousands of digits
         raise ConfigError(path, f"not valid TOML: {error}") from None
     except RecursionError:
         raise ConfigError(path, "not valid TOML: nested too deeply") from None
@@ -173,8 +173,8 @@ def override(settings: Settings, given: Sequence[str]) -> Settings:
     for text in given:
         try:
             table = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            reason = error if isinstance(error, tomllib.TOMLDecodeError) else "nested too deeply"
+        except (ValueError, RecursionError) as error:
+            reason = error if isinstance(error, ValueError) else "nested too deeply"
             raise ConfigError("--config", f"`{text}` is no file and no `key = value` of TOML: {reason}") from None
         settings = replace(settings, **_checked(table, lambda _: "--config"))
     return settings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import Any
 from fa_lint.config import Settings
 from fa_lint.engine import Report
 from fa_lint.findings import Diagnostic, Level, Place
+from fa_lint.reading import read_file
 from fa_lint.rules import registry
 from fa_lint.source import Source, SourceError
 from fa_lint.suppressions import read_suppressions
@@ -20,6 +20,7 @@ from fa_lint.suppressions import read_suppressions
 __all__ = ["RuntimeEvent", "RuntimeLogError", "confirm", "read_events"]
 
 _FORMAT, _VERSION = "fa-guard", 1
+_LARGEST = 1e300
 # Rules that tell one mistake apart by what they know about its operands; at run time they are the same event.
 _FAMILIES = (frozenset({"FAL201", "FAL202"}), frozenset({"FAL101", "FAL102"}), frozenset({"FAL301", "FAL302"}))
 _FIELDS = {"code": str, "kind": str, "file": str, "line": int, "message": str, "count": int}
@@ -78,7 +79,8 @@ def _event(path: str, number: int, item: Any) -> RuntimeEvent:
         if not isinstance(item, dict) or not isinstance(item.get(name), kind) or isinstance(item[name], bool):
             raise RuntimeLogError(f"--with-runtime: {path}: event {number}: `{name}` must be {_ARTICLES[kind]}")
     worst = item.get("worst")
-    if isinstance(worst, bool) or not isinstance(worst, int | float) or not math.isfinite(worst):
+    # Not `math.isfinite`: a whole number may be larger than any float.
+    if isinstance(worst, bool) or not isinstance(worst, int | float) or not abs(worst) < _LARGEST:
         worst = None
     line = max(item["line"], 1)
     places = [item.get(name) for name in ("end_line", "column", "end_column")]
@@ -164,7 +166,7 @@ def _is_same_mistake(a: str, b: str) -> bool:
 
 def _read(path: str) -> Source | None:
     try:
-        return Source.read(path, Path(path).read_bytes())
+        return Source.read(path, read_file(path))
     except (OSError, SourceError):
         return None
 

@@ -41,10 +41,14 @@ _Task = tuple[int, int | None]
 
 @dataclass(slots=True)
 class Report:
-    """The outcome of a run. ``problems`` are internal errors and make the run fail, whatever was found."""
+    """The outcome of a run. ``problems`` are internal errors and make the run fail, whatever was found.
+
+    ``seen`` are the hashes of the contents that the findings are about, by path.
+    """
 
     diagnostics: list[Diagnostic] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    seen: dict[str, int] = field(default_factory=dict)
     files: int = 0
     cached: int = 0
     parsed: int = 0
@@ -70,7 +74,7 @@ def lint_text(path: str, data: bytes, settings: Settings, *, apart: bool = False
     names = settings.role_names
     results = _run([job], names, one, 1, lambda _: None) if apart else [_guarded(job, names, None)]
     (result,) = results
-    return Report(_styled(result.diagnostics, settings), result.problems, 1, parsed=int(result.parsed))
+    return Report(_styled(result.diagnostics, settings), result.problems, files=1, parsed=int(result.parsed))
 
 
 def lint(
@@ -104,6 +108,7 @@ def lint(
         data = _read(path, results, settings)
         if data is None:
             continue
+        report.seen[path] = hash(data)
         if path not in shown and not (may_import(data) or any(rule.may_match(data) for rule in rules)):
             continue
         codes = settings.codes_for(path)

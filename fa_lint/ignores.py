@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from fa_lint.findings import IN_HELPER, Diagnostic
 from fa_lint.fixes import FixError, apply_spans
+from fa_lint.parsing import on_any_stack
 from fa_lint.rules import ENGINE_CODES
-from fa_lint.source import Source, SourceError
+from fa_lint.source import ParseFailure, Source, SourceError
 
 __all__ = ["Insertion", "add_ignores", "insertion", "to_silence"]
 
@@ -136,6 +137,7 @@ def _insertion(source: Source, row: int, codes: set[str], reason: str) -> Insert
 def _check(path: str, before: Source, after: Source) -> None:
     """Comments change no program."""
     old, new = before.parse(), after.parse()
-    same = isinstance(old, ast.Module) and isinstance(new, ast.Module) and ast.dump(old) == ast.dump(new)
-    if isinstance(old, ast.Module) and not same:
+    if isinstance(old, ParseFailure):
+        return
+    if isinstance(new, ParseFailure) or not on_any_stack(lambda: ast.dump(old) == ast.dump(new)):
         raise FixError(path, "a suppression would change the program")

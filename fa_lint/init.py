@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from fa_lint.console import echo, stop
 from fa_lint.escaping import visible_line
+from fa_lint.files import replace_file
 from fa_lint.fixes import FixError, write_atomically
 from fa_lint.reading import read_file
 
@@ -43,8 +46,9 @@ def init(folder: str) -> None:
     try:
         text = read_file(project).decode() if project.is_file() else None
         tomllib.loads(text or "")
-        if own.exists() or (text is not None and re.search(r"^\[tool\.fa-lint", text, re.MULTILINE)):
-            _say(f"{own if own.exists() else project}: already configured, left as it is")
+        # A link to nothing is there too: what is written through it would come to lie where it points.
+        if os.path.lexists(own) or (text is not None and re.search(r"^\[tool\.fa-lint", text, re.MULTILINE)):
+            _say(f"{own if os.path.lexists(own) else project}: already configured, left as it is")
         elif text is not None:
             newline = "\r\n" if "\r\n" in text else "\n"
             gap = newline * (0 if not text.strip() else 1 if text.endswith("\n") else 2)
@@ -52,15 +56,15 @@ def init(folder: str) -> None:
             _say(f"{project}: added [tool.fa-lint]")
         else:
             bare = _TEMPLATE.replace("[tool.fa-lint]\n", "").replace("tool.fa-lint.", "")
-            own.write_text(bare, encoding="utf-8")
+            replace_file(str(own), bare.encode())
             _say(f"{own}: written")
         _tell_ruff(root)
-    except tomllib.TOMLDecodeError as error:
+    except (OSError, UnicodeDecodeError, FixError) as error:
+        stop(str(error))
+    except ValueError as error:  # besides what is no TOML: a number of thousands of digits
         stop(f"{project}: not valid TOML: {error}")
     except RecursionError:
         stop(f"{root}: a configuration is nested too deeply")
-    except (OSError, UnicodeDecodeError, FixError) as error:
-        stop(str(error))
 
 
 def _say(message: str) -> None:
@@ -76,18 +80,28 @@ def _tell_ruff(root: Path) -> None:
         text = read_file(path).decode()
         try:
             document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:
             stop(f"{path}: not valid TOML: {error}")
-        ruff = document.get("tool", {}).get("ruff") if table else document
-        if ruff is None:
+        ruff = _table(document, "tool").get("ruff") if table else document
+        if not isinstance(ruff, dict):
             continue
-        if "FAL" in ruff.get("lint", {}).get("external", []):
+        if _names_ours(ruff):
             return
         unix = text.replace("\r\n", "\n")
-        changed = _with_external(unix, table, "external" in ruff.get("lint", {}))
+        changed = _with_external(unix, table, "external" in _table(ruff, "lint"))
         write_atomically(str(path), (changed if unix == text else changed.replace("\n", "\r\n")).encode())
         _say(f'{path}: lint.external = ["FAL"]')
         return
+
+
+def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
+    found = document.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _names_ours(ruff: dict[str, Any]) -> bool:
+    external = _table(ruff, "lint").get("external")
+    return isinstance(external, list) and "FAL" in external
 
 
 def _with_external(text: str, table: str, has_key: bool) -> str:
@@ -107,9 +121,8 @@ def _with_external(text: str, table: str, has_key: bool) -> str:
     for candidate in candidates:
         try:
             document = tomllib.loads(candidate)
-        except tomllib.TOMLDecodeError:
+        except ValueError:
             continue
-        ruff = document.get("tool", {}).get("ruff", {}) if table else document
-        if "FAL" in ruff.get("lint", {}).get("external", []):
+        if _names_ours(_table(_table(document, "tool"), "ruff") if table else document):
             return candidate
     stop('cannot add `lint.external = ["FAL"]` to the Ruff configuration; please add it by hand')

@@ -77,6 +77,8 @@ class Notebook:
             document = json.loads(raw)
         except json.JSONDecodeError as error:
             raise NotebookError(f"not a notebook: {error.msg}", error.lineno) from None
+        except ValueError as error:  # a number of thousands of digits
+            raise NotebookError(f"not a notebook: {error}") from None
         except RecursionError:
             raise NotebookError("not a notebook: JSON nested too deeply") from None
         if not isinstance(document, dict) or not isinstance(document.get("cells"), list):

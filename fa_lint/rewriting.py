@@ -6,7 +6,7 @@ import difflib
 import io
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import click
@@ -37,8 +37,13 @@ class Rewriting:
     problems: list[str] = field(default_factory=list)
 
 
-def rewrite(found: Iterable[Diagnostic], change: Change, *, diff_colour: str | None = None) -> Rewriting:
-    """Change each file with findings; with ``diff_colour`` (a ``--color``) only show what would change."""
+def rewrite(
+    found: Iterable[Diagnostic], seen: Mapping[str, int], change: Change, *, diff_colour: str | None = None
+) -> Rewriting:
+    """Change each file with findings; with ``diff_colour`` (a ``--color``) only show what would change.
+
+    A file that is not what it was when it was ``seen`` (the hashes by path) is left alone: places in it are others now.
+    """
     done = Rewriting()
     by_path: dict[str, list[Diagnostic]] = {}
     for item in found:
@@ -46,12 +51,14 @@ def rewrite(found: Iterable[Diagnostic], change: Change, *, diff_colour: str | N
     for path, items in by_path.items():
         try:
             data = read_file(path)
+            _check_unchanged(path, data, seen)
             new, count = change(path, data, items)
             if new == data:
                 continue
             if diff_colour is not None:
                 print_diff(path, data, new, diff_colour)
             else:
+                _check_unchanged(path, read_file(path), seen)
                 write_atomically(path, new)
             done.files += 1
             done.findings += count
@@ -65,6 +72,11 @@ def rewrite(found: Iterable[Diagnostic], change: Change, *, diff_colour: str | N
     for problem in done.problems:
         tell(f"fa-lint: error: {problem}")
     return done
+
+
+def _check_unchanged(path: str, data: bytes, seen: Mapping[str, int]) -> None:
+    if hash(data) != seen.get(path):
+        raise FixError(path, "it was changed during the run; run again")
 
 
 def imports_runtime(old: bytes, new: bytes) -> bool:

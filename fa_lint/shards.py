@@ -16,7 +16,8 @@ def parse_shard(text: str) -> tuple[int, int]:
     (2, 4)
     """
     index, slash, count = text.partition("/")
-    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+    digits = index.isdecimal() and count.isdecimal() and len(text) < 100
+    if not (slash and digits and 1 <= int(index) <= int(count)):
         raise ValueError(f"--shard takes i/n with 1 <= i <= n, such as 1/4, not `{text}`")
     return int(index), int(count)
 

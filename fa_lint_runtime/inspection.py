@@ -214,7 +214,7 @@ def _inspect_safetensors(path: str | Path) -> Inspection:
             extra = header.pop("__metadata__", {})
             entries = [_entry(name, tuple(item["shape"]), item["dtype"]) for name, item in header.items()]
             end = max((item["data_offsets"][1] for item in header.values()), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(path, f"malformed safetensors header: {error!r}") from error
     if size != 8 + length + end:
         raise CheckpointError(

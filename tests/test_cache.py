@@ -78,6 +78,19 @@ def test_content_decides_and_not_the_path() -> None:
     assert digest(b"x", "a.py", frozenset()) != digest(b"x", "a.ipynb", frozenset())
 
 
+def test_a_copy_is_not_told_of_the_first_file() -> None:
+    """What a finding says of its own file, it says of the one that was read."""
+    write("a.py", NO_FIX)
+    _lint("a.py")
+    for path in ("b.py", "sub/c.py"):
+        write(path, NO_FIX)
+        found = _lint(path)
+        assert found.cached == 1
+        assert {r.path for d in found.diagnostics for r in d.related} == {path}
+        settings = Settings(root=os.getcwd())
+        assert lint([path], settings, use_cache=False).diagnostics == found.diagnostics
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -71,7 +71,10 @@ def test_checklist_fields_hold_what_they_are_for(pitfall: str) -> None:
     ("damage", "by"),
     [
         ("- **Codes:** FAL101, FAL102, FAL103, FAL104\n", ""),
-        ("- **Codes:** FAL101, FAL102, FAL103, FAL104\n", "- **Codes:** FAL101, FAL102, FAL103, FAL104\n- **Corrupts:** 1.0 of 2\n"),
+        (
+            "- **Codes:** FAL101, FAL102, FAL103, FAL104\n",
+            "- **Codes:** FAL101, FAL102, FAL103, FAL104\n- **Corrupts:** 1.0 of 2\n",
+        ),
         (
             "- **Fixture:** `fixtures/norm_order.py`",
             "- **At run time:** `fa_lint_runtime.diagnose`\n- **Fixture:** `x`",

@@ -52,7 +52,7 @@ def read_log(path: str | Path) -> TrainingLog:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise LogError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not UTF-8, or a number of thousands of digits
         raise LogError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not isinstance(raw, dict) or "final_test_acc" not in raw:
         raise LogError(f'{path}: no key "final_test_acc"')

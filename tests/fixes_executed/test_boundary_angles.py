@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fixes_executed.programs import HEAD, fixed, run, torch
+from tests.fixes_executed.programs import HEAD, fixed, run, tensors, torch
 
 LOSS = "def loss(a, b):\n    {body}\n"
 BODIES = [
@@ -30,3 +30,19 @@ def test_the_gradient_is_finite_where_the_vectors_agree(body: str, style: str) -
     lost = a.clone().requires_grad_()
     old(lost, a).backward()
     assert not torch.isfinite(lost.grad).all()
+
+
+@pytest.mark.parametrize("style", ["runtime", "torch"])
+@pytest.mark.parametrize("body", BODIES)
+def test_over_shapes_and_dtypes(body: str, style: str) -> None:
+    """Dtype, shape and value stay, to what acos can tell of a rounded cosine; of a zero row there may be no angle."""
+    before = HEAD + LOSS.format(body=body)
+    old, new = run(before)["loss"], run(fixed(before, select=("FAL206",), fix_style=style))["loss"]
+    for zero in (False, True):
+        for a, b in tensors(many=2, zero=zero):
+            want, got = old(a, b), new(a.clone().requires_grad_(), b).detach()
+            assert (got.dtype, got.shape) == (want.dtype, want.shape)
+            if not (zero and (got.isnan() or (a == 0).any())):
+                # A cosine that is off by eps is an angle off by sqrt(2 eps) at the end of the range.
+                atol = 6 * (2 * torch.finfo(a.dtype).eps) ** 0.5
+                torch.testing.assert_close(got, want, rtol=2e-2, atol=max(atol, 1e-3))

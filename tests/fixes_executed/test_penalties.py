@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
-from tests.fixes_executed.programs import HEAD, fixed, run, same, torch
+from tests.fixes_executed.programs import DTYPES, HEAD, fixed, run, same, torch
 
 PENALTY = """def f(critic, real, fake):
     a = torch.rand(real.size(0), {ones}, dtype=real.dtype)
@@ -28,20 +30,27 @@ BATCHES = [
 
 
 def _cases() -> list[tuple[str, str, tuple[int, ...]]]:
-    images = [(line, "1, 1, 1", (4, 3, 5, 5)) for line in IMAGES + BATCHES]
-    return [*images, *((line, "1", (4, 6)) for line in BATCHES)]
+    """Of images, sequences and vectors; square ones, and a batch of one."""
+    images = [(line, "1, 1, 1", shape) for line in IMAGES + BATCHES for shape in ((4, 3, 5, 5), (1, 2, 3, 4), (4,) * 4)]
+    sequences = [(line, "1, 1", shape) for line in BATCHES for shape in ((3, 5, 2), (3, 3, 3), (1, 2, 4))]
+    return [*images, *sequences, *((line, "1", shape) for line in BATCHES for shape in ((4, 6), (5, 5), (1, 3)))]
 
 
 @pytest.mark.parametrize(("last", "ones", "shape"), _cases())
 def test_the_fixed_penalty_is_that_of_each_sample(last: str, ones: str, shape: tuple[int, ...]) -> None:
     after = fixed(HEAD + PENALTY.format(ones=ones, last=last), select=("FAL104",))
     assert ".flatten(1)" in after
-    factors = torch.randn(shape[1:], dtype=torch.float64)
-    real, fake = torch.randn(2, *shape, dtype=torch.float64)
-    got = run(after)["f"](lambda x: (x**2 * factors).flatten(1).sum(1), real, real)
-    lengths = (2 * real * factors).flatten(1).square().sum(1).sqrt()
-    same(got, ((lengths - 1) ** 2).mean())
-    assert torch.isfinite(run(after)["f"](lambda x: (x * factors).flatten(1).sum(1), real, fake))
+    f = run(after)["f"]
+    for dtype, zero in itertools.product(DTYPES, (False, True)):
+        factors = torch.randn(shape[1:], dtype=torch.float64)
+        real, fake = torch.randn(2, *shape, dtype=torch.float64)
+        real[0] *= not zero
+        real, fake, factors = real.to(dtype), fake.to(dtype), factors.to(dtype)
+        got = f(lambda x, k=factors: (x**2 * k).flatten(1).sum(1), real, real)
+        lengths = (2 * real * factors).double().flatten(1).square().sum(1).sqrt()
+        assert got.dtype == dtype
+        same(got, ((lengths - 1) ** 2).mean(), dtype=dtype)
+        assert torch.isfinite(f(lambda x, k=factors: (x * k).flatten(1).sum(1), real, fake))
 
 
 @pytest.mark.parametrize(
