@@ -1,6 +1,6 @@
 """Evaluate what an expression computes, on demand, in the terms of :mod:`fa_lint.analysis.terms`.
 
-A *frame* is one function with its arguments bound: once with arguments that nobody has bound, and once more for every
+A *frame* is one function with its arguments bound: once with unbound arguments, and once more for every
 call with other arguments. An expression in a frame has a small set of values, one for each way it can come about.
 Everything is found on demand and kept, so a file costs what its rules ask about.
 """
@@ -59,7 +59,7 @@ class Evaluator:
     def root(
         self, module: Module, node: ir.Module | ir.FunctionDef | ir.Lambda, receiver: t.Instance | None = None
     ) -> Frame:
-        """Return the frame of a function whose arguments nobody has bound."""
+        """Return the frame of a function whose arguments are not bound."""
         key = (module.number, node.nid, receiver.ident if receiver else 0)
         if key in self._roots:
             return self._roots[key]
@@ -85,7 +85,7 @@ class Evaluator:
         return frame
 
     def home(self, module: Module, node: ir.Node) -> Frame:
-        """Return the frame of the function around a node, whose arguments nobody has bound."""
+        """Return the frame of the function around a node, whose arguments are not bound."""
         scope = module.facts.names.scope_of(node)
         while isinstance(scope.node, ir.ClassDef | ir.Comprehension) and scope.parent is not None:
             scope = scope.parent

@@ -115,7 +115,7 @@ class UncheckedPartialLoad(Rule):
             yield self.find(
                 facts,
                 call,
-                "`strict=False` with its result dropped: a checkpoint without the feedback loads in silence; "
+                "`strict=False` with its result dropped: a checkpoint without the feedback loads without an error; "
                 "check the missing keys",
                 computes="the freshly drawn feedback stays where the checkpoint has none",
                 related=places,
