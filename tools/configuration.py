@@ -17,8 +17,9 @@ _HEAD = """<!-- Generated from the settings by `python -m tools.configuration`; 
 
 # Configuration
 
-The keys of `[tool.fa-lint]` in `pyproject.toml`, or of `fa-lint.toml`. An unknown key or a wrong value is an error with its line.
-`fa-lint config` lists them, `fa-lint config fail-on` explains one, `--config 'fail-on = "error"'` sets one for a run.
+The keys of `[tool.fa-lint]` in `pyproject.toml`, or of `fa-lint.toml`. An unknown key or a wrong value is an
+error with its line. `fa-lint config` lists them, `fa-lint config fail-on` explains one, `--config 'fail-on = "error"'`
+sets one for a run.
 
 | key | what it does | value | default | example |
 |---|---|---|---|---|

@@ -31,7 +31,9 @@ _ROOT_PAGES = {
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
 }
-_BUTTONS = "[Get started](get-started.md){ .md-button .md-button--primary } [All rules](rules/README.md){ .md-button }"
+_BUTTONS = """
+
+[Get started](get-started.md){ .md-button .md-button--primary } [All rules](rules/README.md){ .md-button }"""
 _FENCE = re.compile(r"^( *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^)\s]+)\)")
 _DIRECTIVE = """
@@ -90,7 +92,7 @@ def site_pages() -> dict[str, str]:
     for name, page in places.items():
         text = (_ROOT / name).read_text(encoding="utf-8")
         found[page] = _relinked(text, name, places)
-    found["index.md"] = found["index.md"].replace("\n\n", f"\n\n{_BUTTONS}\n\n", 1)
+    found["index.md"] = _BUTTONS.join(re.split(r"(?<=[a-z]\.)(?=\n\n)", found["index.md"], maxsplit=1))
     return found | {f"api/{topic}.md": _api_page(topic) for topic in API}
 
 
@@ -107,14 +109,14 @@ def _api_page(topic: str) -> str:
 
 @cache
 def _definitions() -> dict[str, tuple[str, str]]:
-    """Return where each public class and function of the runtime is defined, and the first sentence of its docstring."""
+    """Return where each public class and function of the runtime is defined, and its first sentence."""
     found = {}
     for path in sorted((_ROOT / "fa_lint_runtime").rglob("*.py")):
         module = [part for part in path.relative_to(_ROOT).with_suffix("").parts if part != "__init__"]
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 text = " ".join(plain(ast.get_docstring(node) or "").partition("\n\n")[0].split())
-                sentence = re.split(r"(?<=[.!]) ", text)[0].replace("|", "\\|")
+                sentence = re.split(r"(?<=[.!]) ", text)[0].replace("||", "‖").replace("|", "\\|")
                 found[".".join([*module, node.name])] = (node.name, sentence)
     return found
 

@@ -194,7 +194,7 @@ class Evaluator:
             frame.parameters[named.name] = t.single(t.Mapping(ident, tuple(keyed)))
 
     def returned(self, frame: Frame) -> t.Alternatives:
-        """Return what a function gives back in a frame."""
+        """Return what a function returns in a frame."""
         if isinstance(frame.node, ir.Lambda):
             return self.of(frame, frame.node.body)
         flow = frame.flow
@@ -603,7 +603,7 @@ class Evaluator:
     def at_call(
         self, frame: Frame, node: ir.Node, term: t.Term, given: set[int], *, inside: bool = False, reads: bool = False
     ) -> t.Term:
-        """Return what a call gives back: the gradients that it reads are those of this call.
+        """Return what a call returns: the gradients that it reads are those of this call.
 
         ``given`` are the identities of its arguments, which stay what they are. A function ``inside`` another one also
         reads variables of the function around it, which nothing has changed. Where it only ``reads``, its gradients

@@ -78,9 +78,9 @@ class Project:
                 return True
         return False
 
-    def holds_text(self, caller: str, dotted: str, speaking: bool) -> bool:
-        """Return True where an imported name leads to text that speaks of gradients, or can measure them."""
-        test, kind = (_speaks, "subject") if speaking else (_makes, "makes")
+    def holds_text(self, caller: str, dotted: str, named: bool) -> bool:
+        """Return True where an imported name leads to text that names gradients, or can measure them."""
+        test, kind = (_names_gradients, "subject") if named else (_makes, "makes")
         found = self._module_of(dotted, caller)
         if found is None:
             return False
@@ -164,7 +164,7 @@ class Project:
             return None
         # An object is made before it is given anything.
         measures = given or found[1].rpartition(".")[2][:1].isupper()
-        test, kind = (_matters, "matters") if measures else (_speaks, "subject")
+        test, kind = (_matters, "matters") if measures else (_names_gradients, "subject")
         if found[1] and not self._holds(dotted, caller, test, kind):
             return None
         loaded = self._load(found[0])
@@ -272,7 +272,7 @@ def _members(data: bytes) -> dict[str, set[str]]:
     return found
 
 
-def _speaks(text: bytes) -> bool:
+def _names_gradients(text: bytes) -> bool:
     return SUBJECT_BYTES.search(text) is not None
 
 

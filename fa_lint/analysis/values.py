@@ -105,7 +105,7 @@ class Values:
         return self._made
 
     def made_of_anything(self) -> list[Made]:
-        """Return :meth:`made` with what functions make that never speak of gradients, in this module alone."""
+        """Return :meth:`made` with what functions make that never name gradients, in this module alone."""
         if self._others is None:
             self._others = [*self.made(), *self._of_anything()]
         return self._others

@@ -16,7 +16,7 @@ __all__ = ["UncheckedPartialLoad"]
 class UncheckedPartialLoad(Rule):
     """
     ## What it does
-    Flags `load_state_dict(…, strict=False)` whose result is dropped (or bound to a name that nobody reads), in a
+    Flags `load_state_dict(…, strict=False)` whose result is dropped (or bound to a name that is not read), in a
     module that draws feedback, defines or imports a class or function named after it. Silent where the missing keys are
     inspected, returned, logged or stored.
 

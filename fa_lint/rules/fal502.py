@@ -13,7 +13,7 @@ __all__ = ["SwallowedMetricError"]
 
 
 class _Any(Gate):
-    """Open where an alignment is spoken of, or a norm beside a gradient."""
+    """Open where an alignment is named, or a norm beside a gradient."""
 
     def open_for(self, data: bytes) -> bool:
         return COSINE_GATE[0].open_for(data) or (b"grad" in data and b"norm(" in data)

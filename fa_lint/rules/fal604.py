@@ -283,7 +283,7 @@ def _difference(node: ir.Node, facts: ModuleFacts) -> list[tuple[ir.Expr, ir.Exp
 
 
 def _is_sent(statement: ir.Assign, name: str, facts: ModuleFacts) -> bool:
-    """True if a name that a statement binds is read for anything but a measure: multiplied, stored, given back."""
+    """True if a name that a statement binds is read for anything but a measure: multiplied, stored, returned."""
     waiting, seen = [(statement, name)], {statement.nid}
     while waiting:
         bound, identifier = waiting.pop()
