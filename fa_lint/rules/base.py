@@ -152,7 +152,7 @@ class Rule(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a rule looks for in other files: those whose bytes hold one of ``words`` are asked for ``names``."""
+    """What a rule wants to know of other files: those whose bytes hold one of ``words`` are asked for ``names``."""
 
     words: tuple[str, ...]
     names: tuple[str, ...] = ()
