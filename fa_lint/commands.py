@@ -49,7 +49,7 @@ def check(paths: tuple[str, ...], options: CheckOptions) -> NoReturn:
 
 
 def run(paths: tuple[str, ...], options: CheckOptions) -> int:
-    """One run, with its output; the exit code. Ends the process where the command line asks the impossible."""
+    """One run, with its output; the exit code. Ends the process if the options contradict each other."""
     from fa_lint.baseline import BaselineError
     from fa_lint.changes import ChangeError
     from fa_lint.confirm import RuntimeLogError

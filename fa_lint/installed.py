@@ -1,4 +1,4 @@
-"""What Python may load while it works on code that nobody trusts: installed distributions, never the working directory.
+"""What Python may load while it works on untrusted code: installed distributions, never the working directory.
 
 Imported before everything else, so that the modules it needs itself are imported only once the path is safe.
 """

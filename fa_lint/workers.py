@@ -140,7 +140,7 @@ def _serve(connection: Connection, work: Callable[[Any], Any], prepare: Callable
 def _die_with(parent: int) -> None:
     """End this process when its parent does, however it ended.
 
-    The ends of the pipes say nothing: workers that are forked later hold them too.
+    The ends of the pipes cannot show it: workers that are forked later hold them too.
     """
     if sys.platform == "linux":
         with contextlib.suppress(Exception):  # another libc

@@ -75,7 +75,7 @@ def _has_values(x: Tensor) -> bool:
 
 
 def error_of(logits: Tensor, target: Tensor) -> Tensor:
-    """:func:`output_error` in the dtype of ``logits``, (..., C), of targets nobody needs to check; no host sync."""
+    """:func:`output_error` in the dtype of ``logits``, (..., C), of targets that were checked; no host sync."""
     own = torch.arange(logits.shape[-1], device=logits.device) == target.unsqueeze(-1)
     rivals = torch.where(own, 0.0, torch.softmax(logits, -1))
     return torch.where(own, -rivals.sum(-1, keepdim=True), rivals)

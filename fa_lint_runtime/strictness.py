@@ -58,7 +58,7 @@ def current_strictness() -> Strictness:
 
 
 def declared_strictness() -> Strictness | None:
-    """The level that somebody asked for, None if nobody did.
+    """The level that somebody asked for, None if none was asked for.
 
     Raises:
         ValueError: ``FAL_RUNTIME`` holds anything but off, warn, raise.

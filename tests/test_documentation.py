@@ -6,12 +6,15 @@ import ast
 import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fa_lint.config_keys import KEYS
 from fa_lint.pages import pages
-from fa_lint.rules import ENGINE_CODES, registry
+from fa_lint.rules import ENGINE_CODES, _validate, registry
+from fa_lint.semantics.facts import extract
+from tools.configuration import PAGE, configuration
 
 ROOT = Path(__file__).parent.parent
 CHECKLIST = (ROOT / "CHECKLIST.md").read_text(encoding="utf-8")
@@ -144,7 +147,21 @@ def test_the_architecture_names_every_file_of_a_package_once(package: str) -> No
     assert sorted(named) == sorted(there)
 
 
-def test_the_page_lists_every_key_as_the_command_does() -> None:
-    page = (ROOT / "docs" / "linting.md").read_text(encoding="utf-8")
-    rows = re.findall(r"(?m)^\| `([a-z-]+)` \| (.+?) \|$", page)
-    assert rows == [(name, key.summary) for name, key in KEYS.items()]
+def test_the_page_of_the_configuration_is_what_the_settings_say() -> None:
+    assert PAGE.read_text(encoding="utf-8") == configuration(), "run `python -m tools.configuration`"
+    assert re.findall(r"(?m)^\| `([a-z-]+)` \|", configuration()) == list(KEYS)
+
+
+def test_the_example_of_a_rule_on_the_page_is_a_rule() -> None:
+    page = (ROOT / "docs" / "adding-a-rule.md").read_text(encoding="utf-8")
+    code = re.search(r"(?ms)^```python title=\"fal299.py\"\n(.*?)^```$", page)
+    assert code is not None
+    scope: dict[str, Any] = {"__name__": "fal299"}
+    exec(code[1], scope)
+    rule = scope["GradientRounded"]
+    _validate(rule)
+    for example in [*rule.VALID, *rule.INVALID]:
+        text = example if isinstance(example, str) else example.code
+        facts = extract(text)
+        found = tuple(text[: finding.start].count("\n") + 1 for finding in rule().check(facts))
+        assert found == (() if isinstance(example, str) else example.lines)

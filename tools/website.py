@@ -9,16 +9,18 @@ from __future__ import annotations
 import ast
 import posixpath
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fa_lint.rules import ENGINE_CODES, registry
+from tools.website_docstrings import plain
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
-__all__ = ["on_config", "on_files", "rules_menu", "site_pages"]
+__all__ = ["API", "on_config", "on_files", "rules_menu", "site_pages"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _SOURCE = "https://github.com/fa-lint/fa-lint/blob/main/"
@@ -29,23 +31,56 @@ _ROOT_PAGES = {
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
 }
+_BUTTONS = """
+
+[Get started](get-started.md){ .md-button .md-button--primary } [All rules](rules/README.md){ .md-button }"""
 _FENCE = re.compile(r"^( *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^)\s]+)\)")
-_REFERENCE = "docs/runtime.md"
-_API = """
-
-## Reference
-
-::: fa_lint_runtime
-"""
 _DIRECTIVE = """
-::: {0}.{1}
+::: {0}
     options:
       show_root_heading: true
       show_root_toc_entry: true
       show_root_full_path: false
-      heading_level: 3
+      heading_level: 2
 """
+# The runtime's names by topic: a page each, of a sentence, a table and the docstrings.
+API = {
+    "numerics": (
+        "Numerics",
+        "Cosines, angles and norms without a floor, and how large the numbers are.",
+        "safe_cosine safe_cosine_similarity SafeCosineSimilarity safe_cosine_matrix safe_angle safe_norm safe_unit "
+        "output_error check_magnitude assert_magnitude dtype_headroom MagnitudeReport Headroom strictness "
+        "current_strictness RuntimeCheckWarning RuntimeNumericsError MagnitudeError UndefinedCosineError",
+    ),
+    "guard": (
+        "Guard",
+        "Watch unmodified code while it runs. How to use it: [the guard](../guard.md).",
+        "guard GuardLog GuardEvent GuardError GuardWarning",
+    ),
+    "diagnose": (
+        "Diagnose",
+        "Do accuracy and Γ support a claim? How to use it: [diagnose](../diagnose.md).",
+        "diagnose DiagnosticReport LayerReport DiagnosticThresholds FrozenBaseline CreditInputs residual_norms "
+        "bp_grad_norms cross_batch_direction_stability per_sample_cosines per_sample_gradients",
+    ),
+    "provenance": (
+        "Provenance",
+        "Feedback with a digest, and checkpoints that keep it.",
+        "Feedback save_checkpoint load_checkpoint Checkpoint StoredFeedback inspect_checkpoint Inspection TensorEntry "
+        "CheckpointError MissingFeedbackError",
+    ),
+    "monitor": (
+        "Monitor",
+        "Diagnostics during training. How to use it: [during training](../monitoring.md).",
+        "Monitor monitor.lightning.MonitorCallback monitor.transformers.MonitorTrainerCallback",
+    ),
+    "audit": (
+        "Audit",
+        "Methods and seeds, trained and diagnosed. How to use it: [audit a method](../audit.md).",
+        "audit.AuditConfig audit.run_audit",
+    ),
+}
 
 
 def site_pages() -> dict[str, str]:
@@ -56,35 +91,44 @@ def site_pages() -> dict[str, str]:
     found = {}
     for name, page in places.items():
         text = (_ROOT / name).read_text(encoding="utf-8")
-        if name == _REFERENCE:
-            text += _API + _namesakes()
         found[page] = _relinked(text, name, places)
+    found["index.md"] = _BUTTONS.join(re.split(r"(?<=[a-z]\.)(?=\n\n)", found["index.md"], maxsplit=1))
+    return found | {f"api/{topic}.md": _api_page(topic) for topic in API}
+
+
+def _api_page(topic: str) -> str:
+    """Return the page of one topic: its names with their first sentences, then what mkdocstrings makes of each."""
+    title, purpose, names = API[topic]
+    rows, details = [], []
+    for name in names.split():
+        home, sentence = _definition(name)
+        rows.append(f"| [`{name}`][{home}] | {sentence} |")
+        details.append(_DIRECTIVE.format(home))
+    return "\n".join([f"# {title}", "", purpose, "", "| name | |", "|---|---|", *rows, *details])
+
+
+@cache
+def _definitions() -> dict[str, tuple[str, str]]:
+    """Return where each public class and function of the runtime is defined, and its first sentence."""
+    found = {}
+    for path in sorted((_ROOT / "fa_lint_runtime").rglob("*.py")):
+        module = [part for part in path.relative_to(_ROOT).with_suffix("").parts if part != "__init__"]
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                text = " ".join(plain(ast.get_docstring(node) or "").partition("\n\n")[0].split())
+                sentence = re.split(r"(?<=[.!]) ", text)[0].replace("||", "‖").replace("|", "\\|")
+                found[".".join([*module, node.name])] = (node.name, sentence)
     return found
 
 
-def _namesakes() -> str:
-    """Return directives for the functions named like the module they live in: griffe sees the module only."""
-    package = _ROOT / "fa_lint_runtime"
-    public = _assigned(ast.parse((package / "__init__.py").read_text(encoding="utf-8")), "__all__")
-    lines = []
-    for path in sorted(package.rglob("*.py")):
-        inside = path.relative_to(_ROOT).with_suffix("").parts
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            named = node.name if isinstance(node, ast.FunctionDef | ast.ClassDef) else ""
-            if named in public and named in inside:
-                lines.append(_DIRECTIVE.format(".".join(part for part in inside if part != "__init__"), named))
-    return "".join(lines)
-
-
-def _assigned(module: ast.Module, name: str) -> set[str]:
-    """Return the strings in the list that is assigned to a name."""
-    lists = [
-        node.value
-        for node in module.body
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets)
-    ]
-    items = (item for found in lists for item in ast.walk(found) if isinstance(item, ast.Constant))
-    return {item.value for item in items if isinstance(item.value, str)}
+def _definition(name: str) -> tuple[str, str]:
+    """Return the full path and the first sentence of a name of the runtime; LookupError unless it is defined once."""
+    inside, _, last = name.rpartition(".")
+    start = f"fa_lint_runtime.{inside}"
+    homes = [(path, text) for path, (own, text) in _definitions().items() if own == last and path.startswith(start)]
+    if len(homes) != 1:
+        raise LookupError(f"`{name}` is defined {len(homes)} times in fa_lint_runtime")
+    return homes[0]
 
 
 def _relinked(markdown: str, name: str, places: dict[str, str]) -> str:

@@ -25,7 +25,7 @@ _MOST_HOPS = 6
 
 
 class Changes:
-    """The places of one module where an array may be changed in place, or an attribute set anew."""
+    """The places of one module where an array may be changed in place, or an attribute replaced."""
 
     def __init__(self, facts: ModuleFacts) -> None:
         self._facts = facts

@@ -1,6 +1,6 @@
 """Evaluate what an expression computes, on demand, in the terms of :mod:`fa_lint.analysis.terms`.
 
-A *frame* is one function with its arguments bound: once with arguments that nobody has bound, and once more for every
+A *frame* is one function with its arguments bound: once with unbound arguments, and once more for every
 call with other arguments. An expression in a frame has a small set of values, one for each way it can come about.
 Everything is found on demand and kept, so a file costs what its rules ask about.
 """
@@ -59,7 +59,7 @@ class Evaluator:
     def root(
         self, module: Module, node: ir.Module | ir.FunctionDef | ir.Lambda, receiver: t.Instance | None = None
     ) -> Frame:
-        """Return the frame of a function whose arguments nobody has bound."""
+        """Return the frame of a function whose arguments are not bound."""
         key = (module.number, node.nid, receiver.ident if receiver else 0)
         if key in self._roots:
             return self._roots[key]
@@ -85,7 +85,7 @@ class Evaluator:
         return frame
 
     def home(self, module: Module, node: ir.Node) -> Frame:
-        """Return the frame of the function around a node, whose arguments nobody has bound."""
+        """Return the frame of the function around a node, whose arguments are not bound."""
         scope = module.facts.names.scope_of(node)
         while isinstance(scope.node, ir.ClassDef | ir.Comprehension) and scope.parent is not None:
             scope = scope.parent
@@ -194,7 +194,7 @@ class Evaluator:
             frame.parameters[named.name] = t.single(t.Mapping(ident, tuple(keyed)))
 
     def returned(self, frame: Frame) -> t.Alternatives:
-        """Return what a function gives back in a frame."""
+        """Return what a function returns in a frame."""
         if isinstance(frame.node, ir.Lambda):
             return self.of(frame, frame.node.body)
         flow = frame.flow
@@ -603,7 +603,7 @@ class Evaluator:
     def at_call(
         self, frame: Frame, node: ir.Node, term: t.Term, given: set[int], *, inside: bool = False, reads: bool = False
     ) -> t.Term:
-        """Return what a call gives back: the gradients that it reads are those of this call.
+        """Return what a call returns: the gradients that it reads are those of this call.
 
         ``given`` are the identities of its arguments, which stay what they are. A function ``inside`` another one also
         reads variables of the function around it, which nothing has changed. Where it only ``reads``, its gradients

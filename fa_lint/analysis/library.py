@@ -114,7 +114,7 @@ class Calls:
         return t.single(self._named(frame, node))
 
     def _imported(self, frame: Frame, node: ir.Call, name: str) -> t.Term:
-        """Return what an imported name means in the run; only what is given gradients, or speaks of them, is read."""
+        """Return what an imported name means in the run; only what is given gradients, or names them, is read."""
         if not self._ev.program.has_others:
             return t.Library(name)
         given = any(interesting(self._ev.of(frame, arg.value)) for arg in node.args)

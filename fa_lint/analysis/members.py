@@ -156,7 +156,7 @@ class Members:
         return frame.module.number, frame.home.node.nid, frame.module.changes.before(number)
 
     def _outermost(self, frame: Frame, node: ir.Node) -> tuple[Frame, int]:
-        """Return a place, or the call that leads there, where nobody has bound the arguments."""
+        """Return a place, or the call that leads there, where the arguments are not bound."""
         number, seen = node.nid, {frame.number}
         while frame.home.calls:
             site, caller = frame.home.calls[0]

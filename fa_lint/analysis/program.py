@@ -81,7 +81,7 @@ class Program:
     def imported(self, module: int, name: str, *, given: bool = True) -> tuple[int, ir.Node] | None:
         """Return the function or class (or module) of the run that a dotted name means in a module.
 
-        Without being ``given`` a gradient, a function matters only if it speaks of gradients itself.
+        Without being ``given`` a gradient, a function matters only if it names gradients itself.
         """
         key = (module, name, given)
         if key not in self._resolved:

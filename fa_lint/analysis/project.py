@@ -72,7 +72,7 @@ class Project:
         elif subject:
             test, kind = rule.may_match, rule.code
         elif formula:
-            test, kind = _speaks, "subject"
+            test, kind = _names_gradients, "subject"
         else:
             return False
         if self._chains[0] != path:
@@ -86,9 +86,9 @@ class Project:
                 return True
         return False
 
-    def holds_text(self, caller: str, dotted: str, speaking: bool) -> bool:
-        """Return True where an imported name leads to text that speaks of gradients, or can measure them."""
-        test, kind = (_speaks, "subject") if speaking else (_makes, "makes")
+    def holds_text(self, caller: str, dotted: str, named: bool) -> bool:
+        """Return True where an imported name leads to text that names gradients, or can measure them."""
+        test, kind = (_names_gradients, "subject") if named else (_makes, "makes")
         found = self._module_of(dotted, caller)
         if found is None:
             return False
@@ -280,7 +280,7 @@ def _members(data: bytes) -> dict[str, set[str]]:
     return found
 
 
-def _speaks(text: bytes) -> bool:
+def _names_gradients(text: bytes) -> bool:
     return SUBJECT_BYTES.search(text) is not None
 
 
@@ -293,7 +293,7 @@ def _compares(text: bytes) -> bool:
 
 
 def _concerns(text: bytes) -> bool:
-    return _speaks(text) or _compares(text)
+    return _names_gradients(text) or _compares(text)
 
 
 def _makes(text: bytes) -> bool:

@@ -66,7 +66,7 @@ class Values:
         return self.evaluator.of(self.home(node), node)
 
     def home(self, node: ir.Node) -> Frame:
-        """Return the frame of the function around a node of this module, whose arguments nobody has bound."""
+        """Return the frame of the function around a node of this module, whose arguments are not bound."""
         return self.evaluator.home(self.module, node)
 
     def as_called(self, function: ir.FunctionDef, node: ir.Expr) -> list[t.Alternatives]:
@@ -105,7 +105,7 @@ class Values:
         return self._made
 
     def made_of_anything(self) -> list[Made]:
-        """Return :meth:`made` with what functions make that never speak of gradients, in this module alone."""
+        """Return :meth:`made` with what functions make that never name gradients, in this module alone."""
         if self._others is None:
             self._others = [*self.made(), *self._of_anything()]
         return self._others

@@ -1,7 +1,7 @@
 """Alignments: whether a value is a cosine or an angle, of what, and how certain that is.
 
-A formula speaks first (a library cosine, an inner product over norms, ``acos`` of either), through names, containers
-and the functions of the module; a name is believed only where it says of what: ``grad_cos`` and ``layer_angles`` do,
+A formula decides first (a library cosine, an inner product over norms, ``acos`` of either), through names, containers
+and the functions of the module; a name counts only where it says of what: ``grad_cos`` and ``layer_angles`` do,
 ``gamma``, ``alignment`` or ``cos`` alone do not.
 """
 
@@ -259,7 +259,7 @@ class Alignments:
         return self._called_name(last_name(node.func), node)
 
     def _at_call(self, found: Alignment, name: str, node: ir.Call) -> Alignment:
-        """A helper's cosine is of what this call gives it, where its own operands say nothing."""
+        """A helper's cosine is of what this call gives it, where its own operands do not say of what."""
         evidence = (*found.evidence, Evidence(node.nid, f"returned by `{name}`"))
         if found.is_measured:
             return replace(found, evidence=evidence)
@@ -272,7 +272,7 @@ class Alignments:
         return Alignment(named.subject, SHOWN, evidence) if named.is_cosine else replace(found, evidence=evidence)
 
     def _called_name(self, identifier: str, node: ir.Call) -> Alignment:
-        """A function of another file: believed where its name says cosine and it is given gradients or feedback."""
+        """A function of another file: counted where its name says cosine and it is given gradients or feedback."""
         named = self._named(identifier, node)
         if named.is_cosine or not is_measure_name(identifier):
             return named

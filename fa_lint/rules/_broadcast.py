@@ -41,7 +41,7 @@ class Meeting:
 
 
 class _Use(Enum):
-    """What one use of the norm wants of its shape; OUT: it is returned or stored, and nobody here knows."""
+    """Which shape one use of the norm needs; OUT: it is returned or stored, and its uses are not known."""
 
     KEEPDIM = auto()
     ROWS = auto()
@@ -51,7 +51,7 @@ class _Use(Enum):
 
 # A use, or the reason why it cannot be told.
 _Found = _Use | str
-_ONE_NUMBER = "the code around it wants one number"
+_ONE_NUMBER = "the code around it needs one number"
 # A format specification after an expression in an f-string.
 _FORMAT = re.compile(r"\s*:")
 _DEPTH = 12
@@ -114,7 +114,7 @@ class _Follower:
         self._mixed = mixed  # it has met what has one number a row and stays so
 
     def uses(self, node: ir.Expr, shape: _Shape) -> Iterator[_Found]:
-        """What each use of the value at ``node`` wants."""
+        """Which shape each use of the value at ``node`` needs."""
         parent = self._facts.names.parent(node)
         match parent:
             case ir.Binary(op="**", left=left) if left is node:

@@ -31,7 +31,7 @@ class Collapse:
 
 
 def collapses(facts: ModuleFacts) -> Iterator[Collapse]:
-    """Every reduction of per-layer alignments whose per-layer values nobody sees again, in source order."""
+    """Every reduction of per-layer alignments whose per-layer values are not used again, in source order."""
     finder = _Finder(facts)
     for node in facts.nodes_of(ir.Call, ir.Binary, ir.For):
         if isinstance(node, ir.Call | ir.Binary):

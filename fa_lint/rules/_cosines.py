@@ -221,7 +221,7 @@ def eps_fix(cosine: CosineCall, facts: ModuleFacts, certain: bool) -> Fix | None
     else:
         end = facts.span(call)[1] - 1
         edit = Edit(end, end, eps)
-    message = "Give the smallest eps, which no gradient meets; a zero vector still gives 0"
+    message = "Set eps to the smallest normal float32, below the norm of any gradient; a zero vector still gives 0"
     return Fix(Applicability.SAFE if certain else Applicability.UNSAFE, message, (edit,))
 
 

@@ -60,7 +60,7 @@ _RESIDUALS = (
 
 @dataclass(frozen=True, slots=True)
 class _FeedbackGate(Gate):
-    """Open where a file of tensors speaks of feedback, or can send an error through a drawn matrix."""
+    """Open where a file of tensors names feedback, or can send an error through a drawn matrix."""
 
     def open_for(self, data: bytes) -> bool:
         return any(literal in data for literal in self.literals) and (self._is_said(data) or _may_send(data))

@@ -191,7 +191,7 @@ def _smallest_floor(place: ir.Expr, facts: ModuleFacts) -> Fix | None:
         if not is_own or floor.value is None:
             return None
         edits.append(Edit(*facts.span(floor.node), tiny(facts)))
-    message = "Replace the floor by the smallest number, which no product of norms meets"
+    message = "Replace the floor by the smallest normal float32, below any product of norms"
     return Fix(Applicability.UNSAFE, message, tuple(edits)) if edits else None
 
 

@@ -107,7 +107,7 @@ def _says_old(test: ir.Expr, calls: Calls, depth: int = 0) -> bool | None:
 
 
 def _values(node: ir.Expr, calls: Calls) -> list[ir.Expr]:
-    """What a name is bound to, or a function of this module gives back."""
+    """What a name is bound to, or a function of this module returns."""
     if isinstance(node, ir.Call):
         return [value for function in calls.entered(node) for value in calls.facts.names.returned(function)]
     return [leaf for leaf in calls.sources(node) if leaf is not None and leaf is not node]

@@ -76,7 +76,7 @@ def objects(node: ir.Expr, calls: Calls) -> list[ir.Expr | None]:
 
 
 def _same_module(leaf: ir.Expr, calls: Calls) -> ir.Expr | None:
-    """The module that a call gives back or wraps."""
+    """The module that a call returns or wraps."""
     match leaf:
         case ir.Call(func=ir.Attr(value=inner, attr=attr)) if attr in _SAME_MODULE:
             return inner if calls.facts.qualified(inner) is None else None
@@ -94,7 +94,7 @@ def _library(leaf: ir.Expr | None, calls: Calls) -> str | None:
 
 
 def probability(node: ir.Expr, link: str, calls: Calls, depth: int = 0) -> ir.Expr | None:
-    """The softmax (or sigmoid) that a value always is, here or in what a call gives back; None if it may be logits."""
+    """The softmax (or sigmoid) that a value always is, here or in what a call returns; None if it may be logits."""
     if depth > 6:
         return None
     found: ir.Expr | None = None

@@ -107,7 +107,7 @@ _NAMED = re.compile(
 
 
 def says_alignment(text: str) -> bool:
-    """True if a name, or a text with names in it, speaks of the cosine of something: ``grad_cos``, ``layer_angles``."""
+    """True if a name, or a text with names in it, names the cosine of something: ``grad_cos``, ``layer_angles``."""
     return _NAMED.search(text) is not None
 
 
@@ -123,14 +123,14 @@ _LIBRARY = (
 
 @lru_cache(maxsize=4)
 def may_hold_cosine(data: bytes) -> bool:
-    """True if a file can compute or call a cosine at all. Names are believed only in such a file."""
+    """True if a file can compute or call a cosine at all. Names count only in such a file."""
     return any(name in data for name in _LIBRARY) or may_have_formula(data) or may_call_measure(data)
 
 
 def may_have_formula(data: bytes) -> bool:
     """True if a file can hold an inner product over norms that is meant as a cosine.
 
-    In a file that never speaks of a cosine or an angle such a quotient is a projection or a regression.
+    In a file that never names a cosine or an angle such a quotient is a projection or a regression.
     """
     return any(pattern.search(data) for pattern in _SPEAKS) and _may_have_quotient(data)
 

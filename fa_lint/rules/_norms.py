@@ -187,7 +187,7 @@ def dim_fix(norm: NormCall, facts: ModuleFacts) -> tuple[str, Fix | None]:
     if found.keepdim:
         meant += f", {keep}=True"
         if written is not None:
-            return f"`{meant}`; no fix: `{facts.source(written)}` says otherwise", None
+            return f"`{meant}`; no fix: `{facts.source(written)}` contradicts it", None
     return f"`{meant}`", Fix(Applicability.UNSAFE, f"Name it: `{meant}`", (Edit(start, end, meant),))
 
 

@@ -13,7 +13,7 @@ from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.words import words
 
-__all__ = ["Pick", "Picks", "is_given_gradients", "pairing", "speaks"]
+__all__ = ["Pick", "Picks", "is_given_gradients", "pairing", "mentions_gradients"]
 
 _PARAMETERS = frozenset("param params parameter parameters heads".split())
 _SHALLOW = 12
@@ -267,7 +267,7 @@ def _starts_beside(facts: ModuleFacts, append: int, loop: int) -> bool:
     return bool(starts) and all(_loop_around(node, facts) == around for node in starts)
 
 
-def speaks(function: ir.Module | ir.FunctionDef, facts: ModuleFacts) -> bool:
+def mentions_gradients(function: ir.Module | ir.FunctionDef, facts: ModuleFacts) -> bool:
     """Return True where a function mentions gradients."""
     return isinstance(function, ir.Module) or "grad" in facts.source(function)
 
@@ -275,7 +275,7 @@ def speaks(function: ir.Module | ir.FunctionDef, facts: ModuleFacts) -> bool:
 def is_given_gradients(function: ir.FunctionDef, facts: ModuleFacts) -> bool:
     """Return True where a caller of a function mentions gradients."""
     callers = facts.derived(Calls).callers(function)
-    return any(speaks(facts.names.enclosing_function(call) or facts.module, facts) for call in callers)
+    return any(mentions_gradients(facts.names.enclosing_function(call) or facts.module, facts) for call in callers)
 
 
 def pairing(facts: ModuleFacts) -> dict[ir.Module | ir.FunctionDef, list[ir.Expr]]:

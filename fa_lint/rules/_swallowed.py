@@ -94,7 +94,7 @@ def _is_handled_inside(node: ir.Node, body: ir.Block, facts: ModuleFacts) -> boo
 
 
 def _how(handler: ir.Handler, attempt: ir.Try, facts: ModuleFacts) -> str:
-    """``dropped`` or ``answered with a number``; empty where a handler does its duty."""
+    """``dropped`` or ``replaced by a number``; empty where a handler does its duty."""
     caught = (
         [last_name(part) for part in ir.walk(handler.type) if isinstance(part, ir.Name | ir.Attr)]
         if handler.type
@@ -128,7 +128,7 @@ def _how(handler: ir.Handler, attempt: ir.Try, facts: ModuleFacts) -> str:
             case _:
                 return ""
     if made_up:
-        return "answered with a number"
+        return "replaced by a number"
     return "" if logged or _starts_missing(attempt, facts) else "dropped"
 
 

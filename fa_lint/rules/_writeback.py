@@ -15,7 +15,7 @@ __all__ = ["sign_write_backs"]
 def sign_write_backs(facts: ModuleFacts, site: FeedbackSite) -> Iterator[ir.Node]:
     """The statements of ``forward`` that multiply the feedback by a sign and keep the product as the feedback.
 
-    ``|B| * sign(W)`` may be kept: the magnitude forgets the old sign.
+    ``|B| * sign(W)`` may be kept: the magnitude does not hold the old sign.
     """
     owner = facts.node(site.owner_nid)
     assert isinstance(owner, ir.ClassDef)

@@ -121,7 +121,7 @@ class DimAsNormOrder(Rule):
     def _named(self, order: ir.Expr, facts: ModuleFacts) -> tuple[str, Level] | None:
         if self._is_last_dim(order):
             return (
-                f"`{facts.source(order)}` is a dimension, and stands in the order slot (p) of the norm",
+                f"`{facts.source(order)}` is a dimension, but is passed as the order (p) of the norm",
                 Level.WARNING,
             )
         name = self._dim_name(order, facts)
@@ -132,7 +132,7 @@ class DimAsNormOrder(Rule):
             return None  # an order after all ("fro", inf), or FAL101's
         if isinstance(value, float):
             return None
-        return f"`{name}` stands in the order slot (p) of the norm", Level.WARNING
+        return f"`{name}` is passed as the order (p) of the norm", Level.WARNING
 
     def _dim_name(self, order: ir.Expr, facts: ModuleFacts) -> str | None:
         """The name that calls an order a dimension: its own, or that of what it is bound to."""

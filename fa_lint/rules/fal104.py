@@ -20,7 +20,7 @@ class GradientPenaltyAxis(Rule):
     on flattened gradients, `dim=(1, 2, 3)`, the gradient of one sample, eikonal losses and R1 penalties.
 
     ## Why is this bad
-    The penalty wants one norm for each sample. `norm(2, dim=1)` of an image gradient is one for each *pixel*, over its
+    The penalty needs one norm for each sample. `norm(2, dim=1)` of an image gradient is one for each *pixel*, over its
     channels, and pushes each of them to 1: a critic whose samples have gradients of norm 1 is pushed to norm √(HW), 32 on
     32×32 images. Measured on such gradients, the penalty is 0.944 where it should be 0.0002. Without a dimension the norm
     is that of the batch: eight samples of norm 0.35 count as right, and the mean is over one number.

@@ -18,7 +18,7 @@ class ClampedCosine(Rule):
     ## What it does
     Flags torch's cosines with their default floor (`F.cosine_similarity`, `nn.CosineSimilarity()`) where nothing says
     what the operands are. Silent on features, embeddings, logits, images, weights and random vectors, whose norms are of
-    order one, on unit vectors, and wherever FAL201 speaks.
+    order one, on unit vectors, and wherever FAL201 reports.
 
     ## Why is this bad
     Each norm is clamped at `eps=1e-8`: a true cosine of 0.523 comes out as 0.026 when one norm is 5e-10. Vectors of

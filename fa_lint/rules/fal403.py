@@ -74,7 +74,7 @@ class RedrawnFeedback(Rule):
 
     code = "FAL403"
     name = "redrawn-feedback"
-    summary = "feedback drawn anew where that of the training run is needed"
+    summary = "fresh random feedback where that of the training run is needed"
     level = Level.ERROR
     pitfall = "P4"
     runtime = "fa_lint_runtime.Feedback"
@@ -156,7 +156,7 @@ class RedrawnFeedback(Rule):
                         facts,
                         statement,
                         f"`{site.name}` is written back over itself: the signs multiply from step to step; keep the "
-                        "magnitude and compute the product into a local",
+                        "magnitude and compute the product into a local variable",
                         computes="B * sign(W_1) * sign(W_2) …, whose sign is not that of W",
                         related=evidence(facts, site),
                     )
@@ -180,14 +180,14 @@ class RedrawnFeedback(Rule):
         )
 
     def _measured(self, facts: ModuleFacts, site: FeedbackSite, found: Measurement) -> Finding:
-        places = [Related(*facts.span(found.measure), "what is measured with it")]
+        places = [Related(*facts.span(found.measure), "the measurement that uses it")]
         if found.load is not None:
             places.insert(0, Related(*facts.span(found.load), "the trained model is loaded here, without its feedback"))
         return self.find(
             facts,
             facts.node(site.store),
-            f"`{site.name}` is drawn here and compared with: the alignment of a trained network needs the feedback it was "
-            "trained with; load it",
+            f"an alignment is measured with `{site.name}`, which is drawn here: a trained network needs the feedback it was "
+            "trained with; load that",
             computes="an alignment with a random matrix, 0 in expectation",
             level=Level.ERROR if found.load is not None and site.certain else Level.WARNING,
             related=(*evidence(facts, site), *places),

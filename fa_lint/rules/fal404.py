@@ -195,7 +195,7 @@ class SelfComparison(Rule):
         return self.find(
             facts,
             node,
-            f"{label} of a value with itself: {reason}; the result is 1 (0°) whatever was learnt",
+            f"{label} of a value with itself: {reason}; the result is always 1 (0°); compare two different values",
             computes="cos(v, v) = 1 up to rounding",
             level=level,
             related=related,
@@ -243,7 +243,7 @@ class SelfComparison(Rule):
 
 
 def _cosines(values: Values) -> dict[tuple[int, int], list[t.Monomial]]:
-    """The cosines that the functions of this module take, by frame and node; first where nobody has bound arguments."""
+    """The cosines that the functions of this module take, by frame and node; first with unbound arguments."""
     found: dict[tuple[int, int], list[t.Monomial]] = {}
     for made in sorted(values.made_of_anything(), key=lambda made: bool(made.frame.calls)):
         cosine = made.term.cosine if isinstance(made.term, t.Angle) else made.term
@@ -297,7 +297,7 @@ def _is_square(node: ir.Expr, facts: ModuleFacts, depth: int) -> bool:
 
 
 def _calls(frame: Frame) -> Iterator[tuple[Frame, ir.Node]]:
-    """The calls of functions whose arguments nobody has bound that lead into a frame of the same module."""
+    """The calls of functions whose arguments are not bound that lead into a frame of the same module."""
     waiting, seen = [frame], {frame.number}
     while waiting:
         for site, caller in waiting.pop().calls:
@@ -335,7 +335,7 @@ def _reason(values: Values, frame: Frame, node: ir.Node, left: t.Vector, right: 
     own = [place for number, place in copies if values.evaluator.frames[number].module is frame.module]
     if len(own) < len(copies) or any(changed(place, node, operands, facts) for place in own):
         return ""
-    return "one model is a deep copy of the other, and nothing has stepped either"
+    return "one model is a deep copy of the other, and neither was trained since"
 
 
 def _reason_of(values: Values, call: ir.Call, left: t.Term, right: t.Term) -> str:

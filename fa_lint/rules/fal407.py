@@ -76,7 +76,7 @@ class ParameterRecreatedInForward(Rule):
 
     code = "FAL407"
     name = "parameter-recreated-in-forward"
-    summary = "a parameter made anew in `forward` leaves the optimizer"
+    summary = "a parameter that `forward` replaces, so that the optimizer updates the old one"
     level = Level.ERROR
     pitfall = "P4"
     runtime = "fa_lint_runtime.inspect_checkpoint"

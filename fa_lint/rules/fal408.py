@@ -16,7 +16,7 @@ __all__ = ["UncheckedPartialLoad"]
 class UncheckedPartialLoad(Rule):
     """
     ## What it does
-    Flags `load_state_dict(…, strict=False)` whose result is dropped (or bound to a name that nobody reads), in a
+    Flags `load_state_dict(…, strict=False)` whose result is dropped (or bound to a name that is not read), in a
     module that draws feedback, defines or imports a class or function named after it. Silent where the missing keys are
     inspected, returned, logged or stored.
 
@@ -115,7 +115,7 @@ class UncheckedPartialLoad(Rule):
             yield self.find(
                 facts,
                 call,
-                "`strict=False` with its result dropped: a checkpoint without the feedback loads in silence; "
+                "`strict=False` with its result dropped: a checkpoint without the feedback loads without an error; "
                 "check the missing keys",
                 computes="the freshly drawn feedback stays where the checkpoint has none",
                 related=places,

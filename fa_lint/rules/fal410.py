@@ -7,7 +7,7 @@ from fa_lint.analysis.frames import Frame
 from fa_lint.analysis.values import Values, values_of
 from fa_lint.findings import Finding, Level
 from fa_lint.rules._elsewhere import related_steps
-from fa_lint.rules._picks import Picks, is_given_gradients, pairing, speaks
+from fa_lint.rules._picks import Picks, is_given_gradients, mentions_gradients, pairing
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -138,7 +138,7 @@ def losses(weights):
         picks = Picks(values)
         found: dict[int, t.Vector] = {}
         for function, nodes in pairing(facts).items():
-            if speaks(function, facts):
+            if mentions_gradients(function, facts):
                 root = values.evaluator.root(values.module, function)
                 _compare(root, nodes, picks, values, found)
             if isinstance(function, ir.FunctionDef) and function.params and is_given_gradients(function, facts):

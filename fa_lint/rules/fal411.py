@@ -227,7 +227,7 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
             case ir.Sequence(items=[_, _]), ir.Call(func=ir.Name(id="enumerate"), args=[ir.Arg(value=value), *_]):
                 beside += [value] if is_states(value, values, sure=True) and not is_feedback(value, facts) else []
         if any(is_shifted(value, node.value, lengths) for value in beside):
-            return "gradients with the input's in front, indexed like the feedback"
+            return "gradients that begin with the input's, indexed like the feedback"
         return ""
 
     def _zipped(self, node: ir.Call, facts: ModuleFacts, values: Values) -> str:
@@ -238,5 +238,5 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
         for matrices in (side for side in sides if is_feedback(side, facts)):
             for states in (side for side in sides if side is not matrices and not is_feedback(side, facts)):
                 if is_shifted(states, matrices, lengths) and holds_gradients(states, node, facts, values):
-                    return "`zip` of gradients with the input's in front and of feedback"
+                    return "`zip` of feedback and of gradients that begin with the input's"
         return ""

@@ -148,8 +148,8 @@ class CollapsedLayers(Rule):
             yield self.find(
                 facts,
                 found.node,
-                f"per-layer alignments reduced to {found.how}; the values by layer are seen nowhere else: "
-                "return or log them, and name the aggregation",
+                f"per-layer alignments reduced to {found.how}; no per-layer value is returned or logged: "
+                "keep them, and name the aggregation",
                 computes="one number in which each layer or parameter counts the same, biases included",
                 related=(here, *evidence(facts, found.alignment)),
             )

@@ -13,7 +13,7 @@ __all__ = ["SwallowedMetricError"]
 
 
 class _Any(Gate):
-    """Open where an alignment is spoken of, or a norm beside a gradient."""
+    """Open where an alignment is named, or a norm beside a gradient."""
 
     def open_for(self, data: bytes) -> bool:
         return COSINE_GATE[0].open_for(data) or (b"grad" in data and b"norm(" in data)
@@ -69,7 +69,7 @@ class SwallowedMetricError(Rule):
 
     code = "FAL502"
     name = "swallowed-metric-error"
-    summary = "an error of an alignment or gradient metric is dropped or answered with a number"
+    summary = "an error of an alignment or gradient metric is dropped or replaced by a number"
     level = Level.WARNING
     pitfall = "P5"
     runtime = "fa_lint_runtime.check_magnitude"
@@ -142,10 +142,10 @@ class SwallowedMetricError(Rule):
             yield self.find(
                 facts,
                 found.node,
-                f"an error of {found.what} is {found.how}: the value is missing without a trace; raise, or mark it NaN",
+                f"an error of {found.what} is {found.how}: nothing shows that the value is missing; raise, or record NaN",
                 computes="a mean over the layers that did not fail"
                 if found.how == "dropped"
-                else "a number nobody measured",
+                else "a number that was not measured",
                 related=(where,),
             )
 

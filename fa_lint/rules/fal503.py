@@ -106,7 +106,7 @@ class AlignmentWithoutMagnitude(Rule):
                     facts,
                     node,
                     "an alignment of gradients with no norm beside it: report ‖g‖ with every Γ",
-                    computes="a number without a scale",
+                    computes="Γ, which may be that of rounding errors: without ‖g‖ a reader cannot tell",
                     related=evidence(facts, found),
                 )
 

@@ -171,7 +171,7 @@ class SeveredGraph(Rule):
         return self.find(
             facts,
             node,
-            f"a gradient towards `{target.id}`, which {cut.how} after it fed the loss: the loss never saw this tensor",
+            f"a gradient towards `{target.id}`, which {cut.how} after it fed the loss: the loss does not depend on this tensor; detach it before the forward pass",
             computes="None (zero, where None is mapped to it) instead of the gradient",
             related=(
                 Related(*facts.span(cut.binding.node), f"`{target.id}` {cut.how} here"),

@@ -117,7 +117,7 @@ class TrainModeMeasurement(Rule):
         _NET.format(layer="nn.Dropout(0.5)")
         + "def f(x, credit):\n    net = Net()\n"
         + "    g = torch.autograd.grad(net(x).sum(), net.fc.weight)[0]\n    return F.cosine_similarity(g, credit)\n",
-        "import torch, torch.nn.functional as F\nfrom nets import Net  # BatchNorm or not, nobody knows here\n"
+        "import torch, torch.nn.functional as F\nfrom nets import Net  # BatchNorm or not, not known here\n"
         + _TWO.format(mode=""),
     )
     INVALID = (

@@ -23,7 +23,7 @@ class LegacyBackwardHook(Rule):
     """
     ## What it does
     Flags `module.register_backward_hook(hook)` (and `torch.nn.modules.module.register_module_backward_hook`) where the
-    hook reads `grad_input` or gives back a replacement for it. Silent on `register_full_backward_hook`, on tensor
+    hook reads `grad_input` or returns a replacement for it. Silent on `register_full_backward_hook`, on tensor
     hooks, on hooks that only read `grad_output`, on hooks of other files, where a test of the version leaves only versions
     without full hooks, and on modules of one operation and one input (ReLU, BatchNorm, Conv2d), where the value is right.
 
@@ -179,7 +179,7 @@ class LegacyBackwardHook(Rule):
             return None
         places: list[tuple[ir.Node, str]] = [(read, f"`{read.id}` is read here") for read in reads[:3]]
         if replaced is not None:
-            places.append((replaced, "given back in place of `grad_input`"))
+            places.append((replaced, "returned in place of `grad_input`"))
         what = "replaces" if replaced is not None else "reads"
         return self.find(
             facts,

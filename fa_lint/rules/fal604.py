@@ -167,7 +167,7 @@ class MismatchedErrorSignal(Rule):
                 yield self.find(
                     facts,
                     loss.call,
-                    f"`{loss.label}` of a {loss.link}: it expects logits and applies the {loss.link} itself",
+                    f"`{loss.label}` of a {loss.link}: it applies the {loss.link} itself; pass the logits",
                     computes=f"the {loss.link} twice: a bounded loss, and gradients that vanish where the net is wrong",
                     related=(Related(*facts.span(soft), f"the {loss.link} is taken here"),),
                 )
@@ -179,7 +179,8 @@ class MismatchedErrorSignal(Rule):
                 yield self.find(
                     facts,
                     error,
-                    f"an error of raw logits beside `{loss.label}`: its gradient is the {loss.link} minus the target",
+                    f"an output error of raw logits beside `{loss.label}`, whose gradient is the {loss.link} minus the target; "
+                    "use `output_error`",
                     computes="the gradient of a squared error, not of the loss",
                     related=(Related(*facts.span(loss.call), "the loss of the same logits"),),
                 )
@@ -282,7 +283,7 @@ def _difference(node: ir.Node, facts: ModuleFacts) -> list[tuple[ir.Expr, ir.Exp
 
 
 def _is_sent(statement: ir.Assign, name: str, facts: ModuleFacts) -> bool:
-    """True if a name that a statement binds is read for anything but a measure: multiplied, stored, given back."""
+    """True if a name that a statement binds is read for anything but a measure: multiplied, stored, returned."""
     waiting, seen = [(statement, name)], {statement.nid}
     while waiting:
         bound, identifier = waiting.pop()

@@ -100,7 +100,7 @@ class Pairing:
     Attributes:
         trained: (l, site): the state that the site's credit trains, which decides.
         original: (l, site): h_l with B_min(l, L-1), as the original protocol has it.
-        assumed: how ``trained`` came about where nobody said it, else "".
+        assumed: how ``trained`` came about where the caller did not say, else "".
     """
 
     trained: tuple[tuple[int, str], ...]
@@ -113,7 +113,7 @@ class Pairing:
         return self.trained != self.original
 
     def is_guess(self, position: int, site: str) -> bool:
-        """True if the site was given h_0 beside the state it names, as nobody said what trains h_0."""
+        """True if the site was given h_0 beside the state it names, as the caller did not say what trains h_0."""
         return position == 0 and bool(self.assumed) and sum(site == other for _, other in self.trained) > 1
 
 

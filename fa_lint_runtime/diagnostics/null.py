@@ -1,6 +1,6 @@
 """What alignment is without adaptation: the same network and samples under feedback that never trained it.
 
-Sampling alone says nothing about adaptation: all samples share one B and the error has C - 1 dimensions, so that Γ has
+Sampling alone cannot show adaptation: all samples share one B and the error has C - 1 dimensions, so that Γ has
 a spread of about 1/sqrt(d (C - 1)) *between* feedback matrices, which no interval over samples contains.
 
 For credits ``a_i = M e_i``, statistic and null use ``T(M) = sum_i <g_i/|g_i|, M u_i> / sqrt(n sum_i |M u_i|^2)`` with

@@ -88,7 +88,7 @@ class AlignmentReport:
         kind: ``"dfa"``, ``"fa"`` or ``"function"``.
         digest: SHA-256 of the feedback, "" for a function.
         seed: of the feedback, None if unknown.
-        pairing: how credits were paired with hidden states where nobody said it, else "".
+        pairing: how credits were paired with hidden states where the caller did not say, else "".
         null: how the null was made.
         draws: K.
         aggregations: Γ in one number, four ways.

@@ -78,7 +78,7 @@ def _check(suspect: _Suspect, arrived: list[Tensor], finite: dict[int, Tensor]) 
 
 
 def is_differentiated(x: Tensor, kind: str) -> bool:
-    """Whether the user differentiates a function of ``x`` and a guard wants to know. Optimizers leave at once."""
+    """Whether the user differentiates a function of ``x`` and a guard is active. Optimizers leave at once."""
     if not torch.is_grad_enabled() or type(x) not in functorch.PLAIN or is_inside():
         return False
     with quiet():

@@ -22,7 +22,7 @@ def freeze(model: ReferenceModel, rule: FrozenRule) -> None:
     """Stop the blocks (and under ``"head"`` the embedding) from learning, at their random initialisation.
 
     The readout learns by the exact gradient in every case. On one task the margin of one network was +22.7, −1.9 and
-    +10.5 points against the three rules: a margin without its rule says nothing.
+    +10.5 points against the three rules: a margin without its rule has no meaning.
 
     Raises:
         ValueError: an unknown rule.

@@ -266,4 +266,4 @@ def test_the_pages_name_no_option_that_is_not_there() -> None:
 
     known = {name for param in check.params for name in (*param.opts, *param.secondary_opts)}
     named = set(re.findall(r"\bfa-lint(?: check)? [^\n`|#;&]*?(--[\w-]+)", "\n".join(_PAGES.values())))
-    assert named - known <= {"--verify", "--all-files", "--help"}
+    assert named - known <= {"--verify", "--all-files", "--help", "--version"}

@@ -25,7 +25,7 @@ import yaml
 from fa_lint.pages import pages
 from fa_lint.rules import ENGINE_CODES, registry
 from tests.integrations.repository import ROOT
-from tools.website import rules_menu, site_pages
+from tools.website import API, rules_menu, site_pages
 
 _CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _RUNTIME = ROOT / "fa_lint_runtime" / "__init__.py"
@@ -83,6 +83,21 @@ def _anchors(path: Path) -> set[str]:
     """Return what GitHub and mkdocs call the headings of a page: they agree on headings in ASCII."""
     titles = re.findall(r"(?m)^#+ (.+)$", re.sub(r"(?ms)^ *```.*?^ *```$", "", path.read_text(encoding="utf-8")))
     return {re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", title.lower())) for title in titles if title.isascii()}
+
+
+def test_every_public_name_is_on_the_page_of_one_topic() -> None:
+    listed = [name for _, _, names in API.values() for name in names.split() if "." not in name]
+    public = ast.literal_eval(re.search(r"(?ms)^__all__ = (\[.*?\])", _RUNTIME.read_text())[1])  # type: ignore[index]
+    assert sorted([*listed, "__version__"]) == sorted(public)
+    for topic, page in ((topic, site_pages()[f"api/{topic}.md"]) for topic in API):
+        rows = re.findall(r"(?m)^\| \[`[\w.]+`\]\[[\w.]+\] \| (.*) \|$", page)
+        assert len(rows) == len(API[topic][2].split())
+        assert all(len(sentence) > 10 for sentence in rows)
+
+
+def test_the_home_page_has_two_buttons() -> None:
+    buttons = re.findall(r"\[[^\]]+\]\(([^)]+)\)\{ \.md-button", site_pages()["index.md"])
+    assert buttons == ["get-started.md", "rules/README.md"]
 
 
 def test_code_of_the_pages_is_left_as_it_is() -> None:
@@ -144,9 +159,13 @@ def _text(page: Path) -> str:
 def test_mkdocs_builds_it_without_a_warning(site: Path) -> None:
     for code in [*registry(), *ENGINE_CODES]:
         assert code in _text(site / "rules" / code / "index.html")
-    runtime = _text(site / "runtime" / "index.html")
-    page = (site / "runtime" / "index.html").read_text(encoding="utf-8")
-    documented = set(re.findall(r'id="fa_lint_runtime\.(?:\w+\.)*(\w+)"', page))
+    topics = [site / "api" / topic / "index.html" for topic in API]
+    runtime = " ".join(map(_text, topics))
+    documented = {
+        name
+        for page in topics
+        for name in re.findall(r'id="fa_lint_runtime\.(?:\w+\.)*(\w+)"', page.read_text(encoding="utf-8"))
+    }
     public = ast.literal_eval(re.search(r"(?ms)^__all__ = (\[.*?\])", _RUNTIME.read_text())[1])  # type: ignore[index]
     assert set(public) - documented == {"__version__"}
     # The docstrings were read: the text of a section, an example as code, and no role of another system.
@@ -196,13 +215,33 @@ def served(site: Path) -> Iterator[_Server]:
 # A frame of the width asked for: a window of Chromium has a least width of its own.
 _PROBE = """<body><script>
 const pages = %s, width = %d, found = {};
+const light = (colour) => {  // relative luminance, as WCAG defines it
+  const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
 async function look(page) {
   const frame = document.createElement("iframe");
   frame.width = width; frame.height = 900; frame.style.border = 0;
   await new Promise(done => { frame.onload = done; frame.src = page; document.body.append(frame); });
   const inside = frame.contentDocument, root = inside.documentElement;
   const menu = inside.querySelector(".md-header__button[for=__drawer]");
+  const schemes = {};
+  for (const scheme of ["default", "slate"]) {
+    inside.body.setAttribute("data-md-color-scheme", scheme);
+    const style = frame.contentWindow.getComputedStyle;
+    const text = light(style(inside.querySelector("article")).color), ground = light(style(inside.body).backgroundColor);
+    schemes[scheme] = {
+      overflow: root.scrollWidth - width,
+      contrast: (Math.max(text, ground) + 0.05) / (Math.min(text, ground) + 0.05),
+    };
+  }
+  const box = inside.querySelector("#rule-filter"), rows = [];
+  if (box) for (const words of ["", "unsafe cosine"]) {
+    box.value = words; box.dispatchEvent(new Event("input"));
+    rows.push([...inside.querySelectorAll("article tbody tr")].filter(row => row.offsetParent).map(row => row.cells[0].textContent));
+  }
   found[page] = {
+    schemes, rows,
     overflow: root.scrollWidth - width,
     title: inside.querySelector("h1").textContent,
     menu: frame.contentWindow.getComputedStyle(menu).display != "none",
@@ -256,11 +295,24 @@ def test_in_chromium(site: Path, served: _Server, tmp_path: Path, width: int) ->
     assert set(found) == set(looked_at)
     for page, seen in found.items():
         assert seen["overflow"] <= 0, f"{page} is wider than {width} pixels"
+        for scheme, drawn in seen["schemes"].items():
+            assert drawn["overflow"] <= 0, (page, scheme)
+            assert drawn["contrast"] >= 4.5, (page, scheme)
         assert seen["title"].strip()
         assert seen["styled"] == "sticky"
         # Narrow: a button opens the menu. Wide: the menu is there.
         assert seen["menu"] == (width == 400), page
         assert seen["sidebar"] == (width == 1280), page
+    # The rules have a filter, the other pages have none.
+    assert [page for page, seen in found.items() if seen["rows"]] == ["/rules/index.html"]
+    everything, filtered = found["/rules/index.html"]["rows"]
+    assert len(everything) == len(registry()) + len(ENGINE_CODES)
+    wanted = {
+        code
+        for code, rule in registry().items()
+        if rule.fixable == "unsafe" and "cosine" in f"{rule.name} {rule.summary}"
+    }
+    assert set(filtered) == wanted
     frame = f"<body style='margin:0'><iframe src='/rules/FAL201/' width={width} height=900 style='border:0'></iframe>"
     (site / "_frame.html").write_text(frame)
     shot = tmp_path / "shot.png"

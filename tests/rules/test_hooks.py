@@ -62,7 +62,7 @@ def test_the_finding_shows_where_grad_input_is_used() -> None:
     assert [(r.start.row, r.message) for r in finding.related] == [
         (2, "`gi` is read here"),
         (3, "`gi` is read here"),
-        (3, "given back in place of `grad_input`"),
+        (3, "returned in place of `grad_input`"),
     ]
 
 

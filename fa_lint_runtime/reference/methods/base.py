@@ -81,7 +81,7 @@ def spread(credit: Tensor, state: Tensor) -> Tensor:
     """One vector a sample, (B, n), in the shape of a hidden state.
 
     (B, d): unchanged. (B, T, d): every token gets the vector divided by T. Other shapes: reshaped. (Our definition:
-    the published text speaks of vectors only.)
+    the published text defines it for vectors only.)
 
     Example:
         >>> import torch

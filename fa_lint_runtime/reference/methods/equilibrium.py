@@ -17,7 +17,7 @@ class EquilibriumPropagation(Method):
     """Energy ``½ Σ ‖s_l - F_l(s_{l-1})‖² + β loss``; ``a_l = (F_l(s_{l-1}) - s_l) / β`` after the nudged relaxation.
 
     The free phase of this energy is the forward pass itself (every residual is 0 there), so that the contrast of the
-    two phases is the nudged residual alone. The publication speaks of a contrastive local energy and gives none; this
+    two phases is the nudged residual alone. The publication names a contrastive local energy and gives none; this
     predictive-coding form, β = 0.1, 20 steps of 0.3 are ours. As β goes to 0 and the relaxation converges, ``a_l``
     becomes the backprop gradient.
 

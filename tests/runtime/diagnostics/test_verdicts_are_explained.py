@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import html
 import re
 import typing
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fa_lint_runtime import DiagnosticReport, DiagnosticThresholds
+from fa_lint_runtime.diagnostics import criteria
 from fa_lint_runtime.diagnostics.outcomes import Outcome, Verdict
 from fa_lint_runtime.render.words import EXPLANATIONS
 
@@ -47,3 +49,16 @@ def test_every_format_for_people_explains_the_verdict(verdict: Verdict) -> None:
 def test_the_page_has_a_row_for_each_verdict() -> None:
     table = PAGE.read_text(encoding="utf-8").partition("## The verdicts")[2].partition("\n## ")[0]
     assert re.findall(r"(?m)^\| ([a-z ]+) \|", table) == ["verdict", *VERDICTS]
+
+
+def test_the_page_on_walked_back_has_a_row_for_each_criterion() -> None:
+    source = Path(criteria.__file__).read_text(encoding="utf-8")
+    made = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    names = {
+        call.args[0].value
+        for call in made
+        if isinstance(call.func, ast.Name) and call.func.id == "Outcome" and isinstance(call.args[0], ast.Constant)
+    }
+    page = PAGE.with_name("walked-back.md").read_text(encoding="utf-8")
+    # What only informs cannot fire.
+    assert set(re.findall(r"(?m)^   \| ([\w ]+) \|", page)) - {"criterion that fires"} == names - {"credit size"}
