@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fa_lint.findings import Clue, Diagnostic, Finding, Fix, Level, Related, Trace
+from fa_lint.findings import Diagnostic, Finding, Fix, Level, Located, Related
 from fa_lint.modules import Modules
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import Role
+from fa_lint.summaries import Fact, Noted
 
 __all__ = [
     "SECTIONS",
@@ -22,7 +23,6 @@ __all__ = [
     "Gate",
     "Invalid",
     "ProjectRule",
-    "Question",
     "Rule",
     "occurs",
     "related",
@@ -150,38 +150,25 @@ class Rule(ABC):
         return inspect.cleandoc(cls.__doc__ or "")
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a rule wants to know of other files: those whose bytes hold one of ``words`` are asked for ``names``."""
-
-    words: tuple[str, ...]
-    names: tuple[str, ...] = ()
-
-
 class ProjectRule(Rule):
     """A rule with a half that no single file can judge: the absence of something, or what a caller elsewhere does.
 
-    :meth:`clues` says what one file knows (behind the same gates as :meth:`check`), :meth:`question` what else is to
-    be looked for, :meth:`answers` what another file says to it, and :meth:`settle` draws the conclusion.
+    Every file gives its ``facts`` once (:meth:`summarise`, behind ``stating``: gates of which one must be open), and
+    :meth:`conclude` is a function of the facts of all files. ``subject`` is a gate for the text that the imports of a
+    file lead to: a file that it opens is summarised too.
     """
 
-    @abstractmethod
-    def clues(self, facts: ModuleFacts) -> Iterator[Clue]:
-        """What one module leaves open."""
+    facts: ClassVar[tuple[type[Fact], ...]]
+    stating: ClassVar[tuple[Gate, ...]]
+    subject: ClassVar[Gate | None] = None
 
     @abstractmethod
-    def question(self, clues: Sequence[Trace], modules: Modules) -> Question | None:
-        """What to ask of the other files; None where the clues are enough or lead nowhere."""
+    def summarise(self, facts: ModuleFacts) -> Iterator[tuple[Fact, Finding | None]]:
+        """What one module states, each fact with the finding-to-be at its place."""
 
     @abstractmethod
-    def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
-        """What one module says to the question."""
-
-    @abstractmethod
-    def settle(
-        self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
-    ) -> Iterator[tuple[Trace, Diagnostic]]:
-        """The diagnostics, each with the trace at whose place it is reported."""
+    def conclude(self, noted: Sequence[Noted], modules: Modules) -> Iterator[tuple[Located, Diagnostic]]:
+        """The diagnostics, each with the place of the summary at which it is reported."""
 
 
 def related(facts: ModuleFacts, role: Role) -> tuple[Related, ...]:
