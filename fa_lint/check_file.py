@@ -167,7 +167,12 @@ def _findings(
     result.classes = classes_of(tree, result.imports)
     if not told:
         rules = [rule for rule in rules if not rule.across or _opens(rule, source.path, data, result.imports, project)]
-    stating = [r for r in select(codes) if isinstance(r, ProjectRule) and (told or _states(r, source, result, project))]
+    stating = [
+        rule
+        for rule in select(codes)
+        if isinstance(rule, ProjectRule)
+        and (told or rule.may_state(data, known) or _leads(rule, source.path, result.imports, project))
+    ]
     if not rules and not stating:
         return findings, [], None, not broken
     facts = _facts(source, tree, declared)
@@ -188,14 +193,9 @@ def _findings(
     return findings, stated, facts, not broken and not result.problems
 
 
-def _states(rule: ProjectRule, source: Source, result: FileResult, project: Project | None) -> bool:
-    """Return True where other files may want to know of this one: for what it says, or what its imports lead to."""
-    data = source.data if source.written is source.text else source.text.encode()
-    if any(gate.open_for(data) for gate in rule.stating):
-        return True
-    return (
-        project is not None and rule.subject is not None and project.leads_to(rule.subject, source.path, result.imports)
-    )
+def _leads(rule: ProjectRule, path: str, imports: Imports, project: Project | None) -> bool:
+    """Return True where the imports of a file lead to what a rule is about."""
+    return project is not None and rule.subject is not None and project.leads_to(rule.subject, path, imports)
 
 
 def _opens(rule: Rule, path: str, data: bytes, imports: Imports, project: Project | None) -> bool:

@@ -141,7 +141,10 @@ def _made(facts: ModuleFacts, of: str) -> tuple[str, ...]:
 
 
 def builders(facts: ModuleFacts) -> Iterator[Builder]:
-    """The classes and functions of a module that use others to build."""
+    """The classes and functions of a module that use others to build; those of a library build nothing of ours."""
+    targets = {binding.target or "" for binding in facts.names.imports} | set(facts.names.star_modules)
+    if all(_is_library(target) for target in targets):
+        return
     scopes: list[ir.ClassDef | ir.FunctionDef] = [
         *facts.names.classes,
         *(f for f in facts.names.functions if facts.names.enclosing_class(f) is None),

@@ -83,6 +83,12 @@ class Gate:
         return any(other.search(data) for other in self.others)
 
 
+def _is_open(gate: Gate, data: bytes, known: dict[Gate, bool]) -> bool:
+    if gate not in known:
+        known[gate] = gate.open_for(data)
+    return known[gate]
+
+
 def occurs(*literals: bytes, pattern: bytes | None = None, patterns: tuple[bytes, ...] = ()) -> Gate:
     """A :class:`Gate` from literals and regular expressions, of which one must match.
 
@@ -118,12 +124,7 @@ class Rule(ABC):
     def may_match(self, data: bytes, known: dict[Gate, bool] | None = None) -> bool:
         """Return True if the rule can fire in a file of these bytes; ``known`` are the gates asked so far."""
         known = {} if known is None else known
-        for gate in self.gate:
-            if gate not in known:
-                known[gate] = gate.open_for(data)
-            if not known[gate]:
-                return False
-        return True
+        return all(_is_open(gate, data, known) for gate in self.gate)
 
     @abstractmethod
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
@@ -161,6 +162,10 @@ class ProjectRule(Rule):
     facts: ClassVar[tuple[type[Fact], ...]]
     stating: ClassVar[tuple[Gate, ...]]
     subject: ClassVar[Gate | None] = None
+
+    def may_state(self, data: bytes, known: dict[Gate, bool]) -> bool:
+        """Return True if a file of these bytes can state anything for others."""
+        return any(_is_open(gate, data, known) for gate in self.stating)
 
     @abstractmethod
     def summarise(self, facts: ModuleFacts) -> Iterator[tuple[Fact, Finding | None]]:
