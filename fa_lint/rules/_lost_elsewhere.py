@@ -80,11 +80,10 @@ class StateSave(Fact):
 
 @dataclass(frozen=True, slots=True)
 class Builder(Fact):
-    """A class or function and what it builds with or inherits from: imported (dotted), or of its own file."""
+    """A class or function and what it builds with or inherits from: imported (dotted names), or of its own file."""
 
     name: str
-    imported: tuple[str, ...]
-    own: tuple[str, ...]
+    parts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,35 +141,43 @@ def _made(facts: ModuleFacts, of: str) -> tuple[str, ...]:
 
 def builders(facts: ModuleFacts) -> Iterator[Builder]:
     """The classes and functions of a module that use others to build; those of a library build nothing of ours."""
-    targets = {binding.target or "" for binding in facts.names.imports} | set(facts.names.star_modules)
-    if all(_is_library(target) for target in targets):
+    names = facts.names
+    imported = _imported(facts)
+    if not imported and not names.star_modules:
         return
-    scopes: list[ir.ClassDef | ir.FunctionDef] = [
-        *facts.names.classes,
-        *(f for f in facts.names.functions if facts.names.enclosing_class(f) is None),
-    ]
-    known = {scope.name for scope in scopes}
-    for scope in scopes:
-        imported: set[str] = set()
-        own: set[str] = set()
-        for node in ir.walk(scope):
-            if isinstance(node, ir.Call):
-                imported.update(called_names(node, facts))
-            elif isinstance(node, ir.Name | ir.Attr):
-                # A class that is passed on, ``self.build(LinearFA)``, is built by who takes it; and there are bases.
-                name = facts.qualified(node)
-                if name is not None and "." in name and name.rpartition(".")[2][:1].isupper():
-                    imported.add(name)
-                elif isinstance(node, ir.Name) and node.id in known and name is None:
-                    own.add(node.id)
-        imported = {name for name in imported if not _is_library(name)}
-        own.discard(scope.name)
-        if imported or own:
-            yield Builder(scope.name, tuple(sorted(imported)), tuple(sorted(own)))
+    scopes = {c.nid: c.name for c in names.classes}
+    scopes |= {f.nid: f.name for f in names.functions if names.enclosing_class(f) is None}
+    own = set(scopes.values())
+    used: dict[int, dict[str, None]] = {}
+    for node in facts.nodes_of(ir.Name):
+        assert isinstance(node, ir.Name)
+        found = [node.id] if node.id in own else []
+        if node.id in imported:
+            found = _built_with(facts, node)
+        elif not found and names.star_modules and not names.bindings(node):
+            found = [name for name in starred(node.id, facts) if not _is_library(name)]
+        for above in names.ancestors(node) if found else ():
+            if above.nid in scopes:
+                used.setdefault(above.nid, {}).update(dict.fromkeys(found))
+    for nid, parts in used.items():
+        yield Builder(scopes[nid], tuple(sorted(part for part in parts if part != scopes[nid])))
+
+
+def _built_with(facts: ModuleFacts, node: ir.Name) -> list[str]:
+    """What is called of an import, or passed on as a class: ``self.build(LinearFA)``, ``class Net(base.Net)``."""
+    whole: ir.Expr = node
+    above = facts.names.parent(whole)
+    while isinstance(above, ir.Attr):
+        whole, above = above, facts.names.parent(above)
+    name = facts.qualified(whole) or ""
+    builds = name.rpartition(".")[2][:1].isupper() or (isinstance(above, ir.Call) and above.func is whole)
+    return [name] if "." in name and builds else []
 
 
 def made(facts: ModuleFacts) -> Iterator[tuple[ir.Call, MadeObject]]:
     """The objects that a module makes by something imported and hands to something imported."""
+    if not _imported(facts) and not facts.names.star_modules:
+        return
     calls: dict[int, tuple[ir.Call, tuple[str, ...]]] = {}
     held: dict[str, dict[tuple[str, ...], int]] = {}
     for call in facts.calls:
@@ -191,6 +198,11 @@ def made(facts: ModuleFacts) -> Iterator[tuple[ir.Call, MadeObject]]:
     for nid, receivers in given.items():
         if receivers:
             yield calls[nid][0], MadeObject(calls[nid][1], tuple(sorted(receivers)))
+
+
+def _imported(facts: ModuleFacts) -> set[str]:
+    """The local names of what a module imports from others than the libraries of the field."""
+    return {binding.name for binding in facts.names.imports if not _is_library(binding.target or "")}
 
 
 def _is_library(name: str) -> bool:
@@ -237,10 +249,8 @@ class _Judge:
         for each in noted:
             if isinstance(each.fact, Builder):
                 builder = (each.path, each.fact.name)
-                for used in [(each.path, own) for own in each.fact.own]:
-                    self._users.setdefault(used, []).append(builder)
-                for name in each.fact.imported:
-                    for used in modules.meanings(name, each.path):
+                for part in each.fact.parts:
+                    for used in modules.meanings(part, each.path) if "." in part else {(each.path, part)}:
                         self._users.setdefault(used, []).append(builder)
 
     def joined(self, save: StateSave, save_path: str, site: KeptFeedback, path: str) -> list[Located] | None:
