@@ -179,7 +179,7 @@ def _still_holds(hit: FileResult, project: Project | None) -> bool:
     """Return True where all that an earlier result rests on is as it was, and what it rests on is at hand."""
     if project is None:
         return not any(path for path, _ in hit.depends)
-    return bool(hit.depends) and project.holds(hit.path, hit.imports, hit.depends)
+    return project.holds(hit.path, hit.imports, hit.depends)
 
 
 def _merged(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:

@@ -251,7 +251,12 @@ class Project:
         return (("", self._meaning(path, imports)), *sorted(asked.items()))
 
     def holds(self, path: str, imports: Imports, depends: Sequence[tuple[str, str]]) -> bool:
-        """Return True where everything that an earlier result of a file depends on is as it was."""
+        """Return True where everything that an earlier result of a file depends on is as it was.
+
+        What was found of a file alone holds where its imports lead out of the run.
+        """
+        if not depends:
+            return not any(self._module_of(target, path) for _, target in imports)
         return all(
             digest == (_digest(self._read(other) or b"") if other else self._meaning(path, imports))
             for other, digest in depends
