@@ -207,9 +207,9 @@ class Modules:
 
     def together(self, one: str, other: str) -> bool:
         """True if two files run in one program by their imports: one reaches the other, or a third reaches both."""
-        return not self._reaching(one).isdisjoint(self._reaching(other))
+        return not self.reaching(one).isdisjoint(self.reaching(other))
 
-    def _reaching(self, path: str) -> set[str]:
+    def reaching(self, path: str) -> set[str]:
         """``path`` and every file that imports it, directly or through others."""
         if path not in self._above:
             self._above[path] = _closure_of(path, self._importers)

@@ -40,27 +40,29 @@ def can_be_lost(facts: ModuleFacts, site: FeedbackSite, written: tuple[Save, ...
         return False
     if any(site.name in save.mentions for save in written):
         return False
-    return not _is_written_otherwise(facts, site) and not (site.owner_kind == "local" and _escapes(facts, site))
+    if site.name in facts.derived(_written_otherwise):
+        return False
+    return site.owner_kind != "local" or not _escapes(facts, site)
 
 
-def _is_written_otherwise(facts: ModuleFacts, site: FeedbackSite) -> bool:
-    """A second file with it: any call named after saving that is given it."""
+def _written_otherwise(facts: ModuleFacts) -> frozenset[str]:
+    """What goes into a second file: the names in any call that is named after saving."""
+    found: set[str] = set()
     for call in facts.calls:
-        last = (
-            call.func.attr if isinstance(call.func, ir.Attr) else call.func.id if isinstance(call.func, ir.Name) else ""
-        )
-        if set(words(last)) & _WRITES and any(_mentions(arg.value, site.name) for arg in call.args):
-            return True
-        if last in ("tofile", "save") and _mentions(call.func, site.name):
-            return True
-    return False
+        match call.func:
+            case ir.Name(id=last) | ir.Attr(attr=last) if set(words(last)) & _WRITES:
+                parts = [arg.value for arg in call.args]
+                parts += [call.func] if last in ("tofile", "save") else []
+                found.update(_name(node) for part in parts for node in ir.walk(part))
+    return frozenset(found)
+
+
+def _name(node: ir.Node) -> str:
+    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
 
 
 def _mentions(node: ir.Node, name: str) -> bool:
-    return any(
-        (isinstance(part, ir.Name) and part.id == name) or (isinstance(part, ir.Attr) and part.attr == name)
-        for part in ir.walk(node)
-    )
+    return any(_name(part) == name for part in ir.walk(node))
 
 
 def _escapes(facts: ModuleFacts, site: FeedbackSite) -> bool:

@@ -7,7 +7,7 @@ the feedback, or handed to the saver by a file that makes it, or saver and keepe
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -216,93 +216,88 @@ def lost_pairs(
     noted: Sequence[Noted], modules: Modules
 ) -> Iterator[tuple[Located, list[tuple[KeptFeedback, Located]], list[Located]]]:
     """Each save with the feedback of other files that it leaves out, and the places that join them."""
+    saved = [(n.fact, n.at) for n in noted if isinstance(n.fact, StateSave) and n.at is not None]
     kept = [(n.fact, n.at) for n in noted if isinstance(n.fact, KeptFeedback) and n.at is not None]
-    written = [(n.fact, n.at) for n in noted if isinstance(n.fact, StateSave) and n.at is not None]
-    sites = []
-    for fact, at in kept:
-        by = {save_at.path for save, save_at in written if fact.name in save.mentions}
-        if not any(modules.together(path, at.path) for path in by):
-            sites.append((fact, at))
-    judge = _Judge(noted, modules) if sites else None
-    for save, save_at in written if judge is not None else ():
-        assert judge is not None
-        left_out = []
-        through: dict[Located, None] = {}
-        for fact, at in sites:
-            joined = judge.joined(save, save_at.path, fact, at.path) if at.path != save_at.path else None
-            if joined is not None:
-                left_out.append((fact, at))
-                through.update(dict.fromkeys(joined))
-        if left_out:
-            yield save_at, left_out, list(through)
+    names = {fact.name for fact, _ in kept}
+    # By name, the files that run together with one that writes it.
+    written: dict[str, set[str]] = {name: set() for name in names}
+    for save, at in saved:
+        for name in names.intersection(save.mentions):
+            written[name] |= modules.reaching(at.path)
+    sites = [(fact, at) for fact, at in kept if written[fact.name].isdisjoint(modules.reaching(at.path))]
+    joins = _Joins(noted, sites, modules) if sites else None
+    for save, at in saved if joins is not None else ():
+        found = joins.of(save, at.path) if joins is not None else {}
+        lost = [number for number in sorted(found) if sites[number][1].path != at.path]
+        if lost:
+            through = dict.fromkeys(place for number in lost for place in found[number])
+            yield at, [sites[number] for number in lost], list(through)
 
 
-class _Judge:
-    """Joins saves and feedback through the classes and functions that other files build them with."""
+class _Joins:
+    """What joins saves and feedback (by number): the classes and functions that other files build them with."""
 
-    def __init__(self, noted: Sequence[Noted], modules: Modules) -> None:
+    def __init__(self, noted: Sequence[Noted], sites: Sequence[tuple[KeptFeedback, Located]], modules: Modules) -> None:
         self._modules = modules
-        self._made = [(n.fact, n.at) for n in noted if isinstance(n.fact, MadeObject) and n.at is not None]
-        self._known: dict[KeptFeedback, dict[str, set[Maker]]] = {}
+        self._kinds = [site.kind for site, _ in sites]
         # By what is used, the classes and functions that build with it.
-        self._users: dict[Maker, list[Maker]] = {}
+        users: dict[Maker, list[Maker]] = {}
         for each in noted:
             if isinstance(each.fact, Builder):
-                builder = (each.path, each.fact.name)
                 for part in each.fact.parts:
                     for used in modules.meanings(part, each.path) if "." in part else {(each.path, part)}:
-                        self._users.setdefault(used, []).append(builder)
+                        users.setdefault(used, []).append((each.path, each.fact.name))
+        # By maker, what it makes holds; by base class, the feedback that its subclasses keep.
+        self._held: dict[Maker, list[int]] = {}
+        self._below: dict[Maker, list[int]] = {}
+        for number, (site, at) in enumerate(sites):
+            for base in {meaning for name in site.bases for meaning in modules.meanings(name, at.path)}:
+                self._below.setdefault(base, []).append(number)
+            is_module = any(modules.descends(base, at.path, names_torch_module) for base in site.bases)
+            if site.kind == "module" or is_module:
+                for maker in _all_users({(at.path, maker) for maker in site.makers}, users):
+                    self._held.setdefault(maker, []).append(number)
+        # By who is given it, and by the files behind that, what is handed over and where it is made.
+        self._given: dict[Maker, list[tuple[int, Located]]] = {}
+        for each in noted:
+            if isinstance(each.fact, MadeObject) and each.at is not None:
+                handed = [(number, each.at) for number in self._made_by(each.fact.made, each.path)]
+                receivers = {m for name in each.fact.given if handed for m in modules.meanings(name, each.path)}
+                behind = {(file, "") for path, _ in receivers for file in modules.reaches(path)}
+                for receiver in receivers | behind:
+                    self._given.setdefault(receiver, []).extend(handed)
 
-    def joined(self, save: StateSave, save_path: str, site: KeptFeedback, path: str) -> list[Located] | None:
-        """The places through which a save concerns a feedback (none where it does so directly), or None."""
-        if not save.entries:
-            return None
-        is_module = site.kind == "module" or any(
-            self._modules.descends(base, path, names_torch_module) for base in site.bases
-        )
-        if save.owner and any((save_path, save.owner) in self._modules.meanings(b, path) for b in site.bases):
-            # Saver and keeper are one object: only pickling it whole keeps a plain attribute.
-            whole = any(entry.of == "self" and entry.what == "object" for entry in save.entries)
-            own = site.kind == "object" or any(entry.of in ("self", "super") for entry in save.entries)
-            return [] if own and not whole else None
-        if not is_module:
-            return None
+    def of(self, save: StateSave, path: str) -> dict[int, list[Located]]:
+        """The feedback that a save concerns, each with the places through which (none where it does so directly)."""
+        found: dict[int, list[Located]] = {}
         states = [entry for entry in save.entries if entry.what != "object"]
-        makers = self._makers(site, path)
-        if any(self._gives(name, save_path, makers) for entry in states for name in entry.made):
-            return []
-        if not any(not entry.made and entry.of not in ("self", "super") for entry in states):
-            return None
-        found = [
-            at
-            for fact, at in self._made
-            if any(self._gives(name, at.path, makers) for name in fact.made)
-            and any(self._ends_in(name, at.path, save, save_path) for name in fact.given)
-        ]
-        return found or None
+        if any(not entry.made and entry.of not in ("self", "super") for entry in states):
+            # What inherits a save from its file may be given the model, too.
+            for receiver in {save.owner, save.function, ""} - ({""} if not save.owner else set()):
+                for number, at in self._given.get((path, receiver), ()):
+                    found.setdefault(number, []).append(at)
+        for entry in states:
+            found.update((number, []) for number in self._made_by(entry.made, path))
+        # Saver and keeper are one object: only pickling it whole keeps a plain attribute.
+        whole = any(entry.of == "self" and entry.what == "object" for entry in save.entries)
+        own = any(entry.of in ("self", "super") for entry in save.entries)
+        for number in self._below.get((path, save.owner), ()) if save.owner and save.entries else ():
+            found.pop(number, None)
+            if not whole and (own or self._kinds[number] == "object"):
+                found[number] = []
+        return found
 
-    def _gives(self, name: str, path: str, makers: set[Maker]) -> bool:
-        """True if calling ``name`` of the file ``path`` gives an object that holds the feedback."""
-        if "." not in name:
-            return (path, name) in makers
-        return not makers.isdisjoint(self._modules.meanings(name, path))
+    def _made_by(self, names: Iterable[str], path: str) -> list[int]:
+        """The feedback that an object holds which calling one of ``names`` in a file gives."""
+        makers = {m for name in names for m in (self._modules.meanings(name, path) if "." in name else {(path, name)})}
+        return sorted({number for maker in makers for number in self._held.get(maker, ())})
 
-    def _makers(self, site: KeptFeedback, path: str) -> set[Maker]:
-        """What makes an object with the feedback: its own file's makers, and all that builds with one of them."""
-        known = self._known.setdefault(site, {})
-        if path not in known:
-            found = {(path, maker) for maker in site.makers}
-            waiting = list(found)
-            while waiting:
-                new = {user for user in self._users.get(waiting.pop(), ()) if user not in found}
-                found |= new
-                waiting += new
-            known[path] = found
-        return known[path]
 
-    def _ends_in(self, name: str, path: str, save: StateSave, save_path: str) -> bool:
-        """True if a function or class that is given the object holds the save, or inherits it from the save's file."""
-        meanings = self._modules.meanings(name, path)
-        if any((save_path, own) in meanings for own in (save.owner, save.function) if own):
-            return True
-        return bool(save.owner) and any(save_path in self._modules.reaches(file) for file, _ in meanings)
+def _all_users(found: set[Maker], users: Mapping[Maker, Sequence[Maker]]) -> set[Maker]:
+    """What makes an object with a feedback: the makers of its own file, and all that builds with one of them."""
+    waiting = list(found)
+    while waiting:
+        new = {user for user in users.get(waiting.pop(), ()) if user not in found}
+        found |= new
+        waiting += new
+    return found

@@ -260,20 +260,24 @@ class UnregisteredFeedback(ProjectRule):
                 yield SentError(name), self.find(facts, facts.node(sent.nid), sent.text)
 
     def conclude(self, noted: Sequence[Noted], modules: Modules) -> Iterator[tuple[Located, Diagnostic]]:
-        sent: dict[str, list[Located]] = {}
+        # By name and file that runs together with it, the first uses, at most one a file and two in all.
+        sent: dict[tuple[str, str], dict[str, Located]] = {}
         for each in noted:
             if isinstance(each.fact, SentError) and each.at is not None:
-                sent.setdefault(each.fact.name, []).append(each.at)
+                for path in modules.reaching(each.path):
+                    uses = sent.setdefault((each.fact.name, path), {})
+                    if len(uses) < 2:
+                        uses.setdefault(each.path, each.at)
         for each in noted:
             match each:
                 case Noted(fact=UnplacedFeedback(bases=bases), at=Located() as at):
                     if any(modules.descends(base, each.path, names_torch_module) for base in bases):
                         yield at, at.diagnostic
                 case Noted(fact=UnusedFeedback(name=name), at=Located() as at):
-                    for use in sent.get(name, ()):
-                        if use.path != at.path and modules.together(use.path, at.path):
-                            yield at, replace(at.diagnostic, related=(*at.diagnostic.related, use.as_related()))
-                            break
+                    joint = (sent.get((name, path), {}) for path in sorted(modules.reaching(at.path)))
+                    use = next((use for uses in joint for use in uses.values() if use.path != at.path), None)
+                    if use is not None:
+                        yield at, replace(at.diagnostic, related=(*at.diagnostic.related, use.as_related()))
 
 
 def _plain_sites(facts: ModuleFacts, sites: Iterable[FeedbackSite], kind: str) -> Iterator[FeedbackSite]:
