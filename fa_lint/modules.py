@@ -103,12 +103,13 @@ class Modules:
         self._found: dict[tuple[str, str], list[str]] = {}
 
     @cached_property
-    def _by_name(self) -> dict[str, list[str]]:
-        """The paths of the modules that have a name as their last part."""
-        found: dict[str, list[str]] = defaultdict(list)
+    def _by_tail(self) -> dict[tuple[str, ...], list[str]]:
+        """The paths of the modules by their whole dotted name, by its last part and by its last two."""
+        found: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for path in self._imports:
             parts = _parts(path)
-            found[parts[-1] if parts else ""].append(path)
+            for tail in {parts, parts[-1:], parts[-2:]}:
+                found[tail].append(path)
         return found
 
     def files(self, module: str, caller: str) -> list[str]:
@@ -119,15 +120,21 @@ class Modules:
         return self._found[key]
 
     def _files(self, module: str, caller: str) -> list[str]:
-        last = module.lstrip(".").rpartition(".")[2]
-        if not last:
-            base = PurePath(caller).parts[: -len(module)]
-            last = base[-1] if base else ""
-        named = self._by_name.get(last, [])
-        found = [path for path in named if self.is_module(module, path, caller)]
-        if not found and module == last:
-            # Not beside the caller nor above it: a package that is installed from elsewhere in the repository.
-            found = [path for path in named if PurePath(path).stem == "__init__" and not self._is_inside_package(path)]
+        dots = len(module) - len(module.lstrip("."))
+        wanted = tuple(part for part in module.lstrip(".").split(".") if part)
+        above = PurePath(caller).parts[:-1]
+        if dots:
+            whole = (*above[: max(len(above) + 1 - dots, 0)], *wanted)
+            return [path for path in self._by_tail.get(whole, ()) if _parts(path) == whole]
+        if len(wanted) > 1:
+            return [path for path in self._by_tail.get(wanted[-2:], ()) if _parts(path)[-len(wanted) :] == wanted]
+        # ``from utils import …`` means the ``utils`` beside the caller or above it, not any file of that name.
+        wholes = [(*above[:end], *wanted) for end in range(len(above) + 1)] if wanted else []
+        found = [path for whole in wholes for path in self._by_tail.get(whole, ()) if _parts(path) == whole]
+        if not found and wanted:
+            # Neither: a package that is installed from elsewhere in the repository.
+            named = self._by_tail.get(wanted, ())
+            found = [p for p in named if PurePath(p).stem == "__init__" and not self._is_inside_package(p)]
         return found
 
     def _is_inside_package(self, init: str) -> bool:
@@ -222,21 +229,6 @@ class Modules:
             for target in targets:
                 found[target].add(path)
         return found
-
-    @staticmethod
-    def is_module(module: str, path: str, caller: str) -> bool:
-        """True if the dotted ``module``, as imported in ``caller``, can be the file ``path``."""
-        parts = _parts(path)
-        dots = len(module) - len(module.lstrip("."))
-        wanted = tuple(part for part in module.lstrip(".").split(".") if part)
-        if dots:
-            base = PurePath(caller).parts[:-dots]
-            return parts == (*base, *wanted)
-        if not wanted or parts[-len(wanted) :] != wanted:
-            return False
-        # ``from utils import …`` means the ``utils`` beside the caller or above it, not any file of that name.
-        base = parts[: -len(wanted)]
-        return len(wanted) > 1 or PurePath(caller).parts[: len(base)] == base
 
 
 def _closure_of(start: str, edges: Mapping[str, set[str]]) -> set[str]:
