@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
+import pstats
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fa_lint.cache import _check, cache_folder
+from fa_lint.check_file import analyse
+from fa_lint.modules import Modules
+from fa_lint.project import link
+from fa_lint.semantics.roles import RoleNames
 from tests.conftest import Lint, write
 
 Codes = Callable[..., list[str]]
@@ -400,3 +406,29 @@ def test_a_damaged_summary_in_the_cache_is_read_anew(codes: Codes) -> None:
         assert damaged != good, before
         stored.write_text(json.dumps(damaged))
         assert lost(codes) == expected, before
+
+
+def _joined(projects: int) -> int:
+    """How many function calls it takes to conclude about so many small projects with files of the same names."""
+    results = {}
+    for number in range(projects):
+        folder = f"p{number}"
+        sources = {
+            "model": MODEL,
+            "trainer": TRAINER,
+            "main": f"from {folder}.model import Net\nfrom {folder}.trainer import Trainer\nTrainer(Net(3)).save('a.pt')\n"
+            "import torch\nnet = Net(3)\ntorch.save(net.state_dict(), 'b.pt')\n",
+        }
+        for name, text in sources.items():
+            path = f"{folder}/{name}.py"
+            results[path] = analyse(path, text.encode(), frozenset({"FAL401"}), RoleNames())
+    noted = [fact for result in results.values() for fact in result.facts.get("FAL401", ())]
+    modules = Modules({p: r.imports for p, r in results.items()}, {p: r.classes for p, r in results.items()})
+    profile = cProfile.Profile()
+    linked = profile.runcall(link, {"FAL401": noted}, modules)
+    assert len(linked.diagnostics) == 2 * projects
+    return int(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
+
+
+def test_twice_the_files_cost_about_twice_as_much() -> None:
+    assert _joined(60) <= 2.2 * _joined(30)
