@@ -16,7 +16,7 @@ import stat
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import blake2b
 from pathlib import Path, PurePath
 from typing import Any
@@ -24,16 +24,19 @@ from typing import Any
 from fa_lint._version import __version__
 from fa_lint.check_file import FileResult
 from fa_lint.config import Settings
-from fa_lint.findings import Diagnostic, Level, Place, RelatedPlace, Trace
+from fa_lint.decoding import decode
+from fa_lint.findings import Diagnostic, Located
+from fa_lint.modules import ClassBases
 from fa_lint.reading import read_file
-from fa_lint.rules.base import Question
+from fa_lint.rules import registry
+from fa_lint.rules.base import ProjectRule
+from fa_lint.summaries import Noted
 
 __all__ = ["Cache", "cache_files", "cache_folder", "digest"]
 
 _FORMAT = 5
 _MOST_ENTRIES = 50_000
 _LONGEST = 500_000_000
-_HIGHEST = 100_000_000  # of rows and columns
 _DAYS = 30
 # What `Cache` names its files: a version and the fingerprint of settings, or what `mkstemp` makes of the prefix.
 _TEMPORARY = ".fa-lint-"
@@ -122,33 +125,25 @@ class Cache:
 
     def put(self, key: str, result: FileResult) -> None:
         """Remember a result, unless it holds a fix or is none of the file's own doing."""
-        clues = [trace.diagnostic for traces in result.clues.values() for trace in traces]
+        noted = [n for facts in result.facts.values() for n in facts]
+        places = [n.at.diagnostic for n in noted if n.at is not None]
         if not result.problems and not any(
-            d.fix or d.torch_fix for d in (*result.diagnostics, *result.elsewhere, *clues)
+            d.fix or d.torch_fix for d in (*result.diagnostics, *result.elsewhere, *places)
         ):
             content = {
-                "p": result.path,
-                "d": [asdict(d) for d in result.diagnostics],
-                "c": {code: [asdict(t) for t in traces] for code, traces in result.clues.items()},
-                "i": result.imports,
-                "e": [asdict(d) for d in result.elsewhere],
-                "s": result.silenced,
-                "n": result.depends,
+                "path": result.path,
+                "diagnostics": [asdict(d) for d in result.diagnostics],
+                "facts": {
+                    code: [(type(n.fact).__name__, asdict(n.fact), asdict(n.at) if n.at else None) for n in facts]
+                    for code, facts in result.facts.items()
+                },
+                "imports": result.imports,
+                "classes": [asdict(c) for c in result.classes],
+                "elsewhere": [asdict(d) for d in result.elsewhere],
+                "silenced": result.silenced,
+                "depends": result.depends,
             }
             self._store(key, content)
-
-    def answers(self, data: bytes, path: str, code: str, question: Question) -> list[Trace] | None:
-        """What the file said to the same question before."""
-        try:
-            stored = self._stored(_asked(data, path, code, question))
-            return None if stored is None else [_trace(t, path, _text(stored["p"])) for t in stored["a"]]
-        except _BROKEN:
-            return None
-
-    def put_answers(self, data: bytes, path: str, code: str, question: Question, answers: list[Trace]) -> None:
-        """Remember what a file said to a question, as ``put`` does."""
-        if not any(t.diagnostic.fix or t.diagnostic.torch_fix for t in answers):
-            self._store(_asked(data, path, code, question), {"p": path, "a": [asdict(t) for t in answers]})
 
     def _stored(self, key: str) -> Any:
         entry = self._new.get(key, self._old.get(key))
@@ -200,79 +195,43 @@ def _check(key: str, text: str) -> str:
     return blake2b(f"{key}\0{text}".encode(), digest_size=16).hexdigest()
 
 
-def _asked(data: bytes, path: str, code: str, question: Question) -> str:
-    return digest(data, path, frozenset({code, repr(question)}))
-
-
 # -- from JSON ----------------------------------------------------------------------------------------------------
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(value)
-    return value
+def _diagnostic(stored: Any, path: str, own: str) -> Diagnostic:
+    return _moved(decode(Diagnostic, stored), path, own)
 
 
-def _number(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _HIGHEST:
-        raise TypeError(value)
-    return value
-
-
-def _cell(value: object) -> int | None:
-    return None if value is None else _number(value)
-
-
-def _place(stored: dict[str, int]) -> Place:
-    return Place(_number(stored["row"]), _number(stored["column"]))
-
-
-def _diagnostic(stored: dict[str, Any], path: str, own: str) -> Diagnostic:
+def _moved(found: Diagnostic, path: str, own: str) -> Diagnostic:
     """A finding as it was made; what named the file where it lay then (``own``) names it where it lies now."""
-    if stored["fix"] is not None or stored["torch_fix"] is not None:
-        raise ValueError("a fix is never taken from the cache")
 
-    def here(named: object) -> str:
-        return path if named == own else _text(named)
+    def here(named: str) -> str:
+        return path if named == own else named
 
-    return Diagnostic(
-        here(stored["path"]),
-        _cell(stored["cell"]),
-        _place(stored["start"]),
-        _place(stored["end"]),
-        code=_text(stored["code"]),
-        name=_text(stored["name"]),
-        message=_text(stored["message"]),
-        level=Level(stored["level"]),
-        computes=_text(stored["computes"]),
-        runtime=_text(stored["runtime"]),
-        noqa_row=_number(stored["noqa_row"]),
-        related=tuple(
-            RelatedPlace(here(r["path"]), _place(r["start"]), _place(r["end"]), _text(r["message"]), _cell(r["cell"]))
-            for r in stored["related"]
-        ),
-        frame=tuple((_number(row), _text(text)) for row, text in stored["frame"]),
-        scope=_text(stored["scope"]),
-        statement=_text(stored["statement"]),
-    )
+    related = tuple(replace(place, path=here(place.path)) for place in found.related)
+    return replace(found, path=here(found.path), related=related)
 
 
-def _trace(stored: dict[str, Any], path: str, own: str) -> Trace:
-    first, last = (_number(row) for row in stored["rows"])
-    kind, silenced, data = _text(stored["kind"]), stored["silenced"], stored["data"]
-    if not isinstance(silenced, bool) or not isinstance(data, dict):
-        raise TypeError(stored)
-    return Trace(kind, _diagnostic(stored["diagnostic"], path, own), data, (first, last), silenced)
+def _noted(code: str, stored: Any, path: str, own: str) -> Noted:
+    name, fact, at = stored
+    rule = registry()[code]
+    if not isinstance(rule, ProjectRule):
+        raise TypeError(code)
+    (kind,) = (kind for kind in rule.facts if kind.__name__ == name)
+    place = decode(Located, at) if at is not None else None
+    here = replace(place, diagnostic=_moved(place.diagnostic, path, own)) if place is not None else None
+    return Noted(path, decode(kind, fact), here)
 
 
 def _result(stored: dict[str, Any], path: str) -> FileResult:
-    own = _text(stored["p"])
+    own = decode(str, stored["path"])
     return FileResult(
         path,
-        [_diagnostic(d, path, own) for d in stored["d"]],
-        {code: [_trace(t, path, own) for t in traces] for code, traces in stored["c"].items()},
-        tuple((_text(local), _text(target)) for local, target in stored["i"]),
-        elsewhere=[_diagnostic(d, path, own) for d in stored["e"]],
-        silenced=[(_text(p), _text(code), (_number(first), _number(last))) for p, code, (first, last) in stored["s"]],
-        depends=tuple((_text(p), _text(check)) for p, check in stored["n"]),
+        [_diagnostic(d, path, own) for d in stored["diagnostics"]],
+        {code: [_noted(code, n, path, own) for n in facts] for code, facts in stored["facts"].items()},
+        decode(tuple[tuple[str, str], ...], stored["imports"]),
+        decode(tuple[ClassBases, ...], stored["classes"]),
+        elsewhere=[_diagnostic(d, path, own) for d in stored["elsewhere"]],
+        silenced=list(decode(tuple[tuple[str, str, tuple[int, int]], ...], stored["silenced"])),
+        depends=decode(tuple[tuple[str, str], ...], stored["depends"]),
     )

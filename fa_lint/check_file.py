@@ -12,26 +12,26 @@ from typing import TypeVar
 
 from fa_lint.analysis.project import Project
 from fa_lint.findings import (
-    Clue,
     Diagnostic,
     Finding,
     Level,
+    Located,
     Rows,
-    Trace,
 )
-from fa_lint.modules import Imports, imports_of
+from fa_lint.modules import ClassBases, Imports, classes_of, imports_of
 from fa_lint.parsing import on_any_stack
 from fa_lint.places import locate
 from fa_lint.rules import ENGINE_CODES, select
-from fa_lint.rules.base import Gate, ProjectRule, Question, Rule
+from fa_lint.rules.base import Gate, ProjectRule, Rule
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts, extract
 from fa_lint.semantics.roles import RoleNames
 from fa_lint.source import ParseFailure, Source, SourceError
+from fa_lint.summaries import Fact, Noted
 from fa_lint.suppressions import Suppression, read_suppressions
 from fa_lint.unused import unused
 
-__all__ = ["FileResult", "Rows", "analyse", "answers_of"]
+__all__ = ["FileResult", "Rows", "analyse"]
 
 # What may stand between the last expression of a compound statement's header and its colon.
 _HEADER_END = re.compile(r"(?:[\s)\]},\\]|#[^\r\n]*+)*+:")
@@ -39,19 +39,22 @@ _HEADER_END = re.compile(r"(?:[\s)\]},\\]|#[^\r\n]*+)*+:")
 _CHOICE = re.compile(r"\[[^\[\]]*+\]")
 _PLAIN = re.compile(r"\w+")
 _T = TypeVar("_T")
+# The code of a rule, what it states for other files, and where that stands.
+_Stated = tuple[str, Fact, Finding | None]
 
 
 @dataclass(slots=True)
 class FileResult:
-    """What one file gave: its diagnostics, its clues by rule code, and its imports.
+    """What one file gave: its diagnostics, and its summary: facts by rule code, imports and classes.
 
     ``problems`` are internal errors: the tool's fault, never the file's.
     """
 
     path: str
     diagnostics: list[Diagnostic] = field(default_factory=list)
-    clues: dict[str, list[Trace]] = field(default_factory=dict)
+    facts: dict[str, list[Noted]] = field(default_factory=dict)
     imports: Imports = ()
+    classes: tuple[ClassBases, ...] = ()
     problems: list[str] = field(default_factory=list)
     parsed: bool = False
     # Findings in functions of other files that this one calls, and the suppressions there that silence some.
@@ -81,8 +84,8 @@ def analyse(
         if "FAL900" in codes:
             result.diagnostics.append(_unreadable(error))
         return result
-    findings, clues, facts, judged = _findings(source, codes, declared, result, project)
-    suppressions = read_suppressions(source, bool(findings or clues))
+    findings, stated, facts, judged = _findings(source, codes, declared, result, project)
+    suppressions = read_suppressions(source, bool(findings or stated))
 
     def other(name: str) -> Source | None:
         loaded = project.source(name) if project is not None else None
@@ -101,11 +104,11 @@ def analyse(
             result.diagnostics.append(locate(here, source, facts, rows, other))
     if project is not None:
         result.depends = project.depends(path, result.imports)
-    for clue in clues:
-        trace = _trace(clue, source, facts, suppressions)
-        result.clues.setdefault(clue.finding.code, []).append(trace)
-    for code, place in elsewhere:
-        _silenced(code, place, suppressions)
+    for code, fact, place in stated:
+        at = _located(place, source, facts, suppressions) if place is not None else None
+        result.facts.setdefault(code, []).append(Noted(path, fact, at))
+    for code, lines in elsewhere:
+        _silenced(code, lines, suppressions)
     # Where a rule could not run, it is unknown whether a suppression is needed.
     if "FAL901" in codes and judged:
         for finding in unused(suppressions, codes, source):
@@ -132,33 +135,17 @@ def _report_elsewhere(finding: Finding, project: Project, source: Source, result
     return True
 
 
-def answers_of(path: str, data: bytes, rule: ProjectRule, question: Question, declared: RoleNames) -> list[Trace]:
-    """What one file says to a rule's question; nothing where it cannot be parsed."""
-    try:
-        source = Source.read(path, data)
-    except SourceError:
-        return []
-    parsed = source.parse()
-    if isinstance(parsed, ParseFailure):
-        return []
-    facts = _facts(source, parsed, declared)
-    clues = on_any_stack(lambda: list(rule.answers(facts, question)))
-    suppressions = read_suppressions(source, bool(clues))
-    found = [_trace(clue, source, facts, suppressions) for clue in clues]
-    facts.forget()
-    return found
-
-
-def _trace(clue: Clue, source: Source, facts: ModuleFacts | None, suppressions: list[Suppression]) -> Trace:
-    rows = _logical_rows(clue.finding, source, facts)
-    hit = _silenced(clue.finding.code, rows, suppressions)
-    return Trace(clue.kind, locate(clue.finding, source, facts, rows), clue.data, rows, hit)
+def _located(place: Finding, source: Source, facts: ModuleFacts | None, suppressions: list[Suppression]) -> Located:
+    rows = _logical_rows(place, source, facts)
+    # What a suppression silences here marks it as used only once a finding is made of it.
+    hit = any(_covers(suppression, place.code, rows) for suppression in suppressions)
+    return Located(locate(place, source, facts, rows), rows, hit)
 
 
 def _findings(
     source: Source, codes: frozenset[str], declared: RoleNames, result: FileResult, project: Project | None
-) -> tuple[list[Finding], list[Clue], ModuleFacts | None, bool]:
-    """Findings, clues, the facts where a rule needed them, and whether every rule saw the whole file."""
+) -> tuple[list[Finding], list[_Stated], ModuleFacts | None, bool]:
+    """Findings, what rules state for others, the facts where a rule needed them, and whether all of it was seen."""
     findings: list[Finding] = []
     data = source.data if source.written is source.text else source.text.encode()
     known: dict[Gate, bool] = {}
@@ -177,9 +164,16 @@ def _findings(
         if isinstance(tree, ParseFailure):
             return findings, [], None, False
     result.imports = imports_of(tree)
+    result.classes = classes_of(tree, result.imports)
     if not told:
         rules = [rule for rule in rules if not rule.across or _opens(rule, source.path, data, result.imports, project)]
-    if not rules:
+    stating = [
+        rule
+        for rule in select(codes)
+        if isinstance(rule, ProjectRule)
+        and (told or rule.may_state(data, known) or _leads(rule, source.path, result.imports, project))
+    ]
+    if not rules and not stating:
         return findings, [], None, not broken
     facts = _facts(source, tree, declared)
     facts.path = source.path
@@ -187,15 +181,21 @@ def _findings(
         facts.load = project.load
         facts.holds = partial(project.holds_text, source.path)
     result.parsed = True
-    clues: list[Clue] = []
-    for rule in rules:
+    stated: list[_Stated] = []
+    for rule in sorted({*rules, *stating}, key=lambda rule: rule.code):
         try:
-            findings += _of(rule.check, facts)
-            if isinstance(rule, ProjectRule):
-                clues += _of(rule.clues, facts)
+            if rule in rules:
+                findings += _of(rule.check, facts)
+            if isinstance(rule, ProjectRule) and rule in stating:
+                stated += [(rule.code, fact, place) for fact, place in _of(rule.summarise, facts)]
         except Exception as error:  # one broken rule must not cost the user the others
             result.problems.append(f"{source.path}: rule {rule.code} failed: {type(error).__name__}: {error}")
-    return findings, clues, facts, not broken and not result.problems
+    return findings, stated, facts, not broken and not result.problems
+
+
+def _leads(rule: ProjectRule, path: str, imports: Imports, project: Project | None) -> bool:
+    """Return True where the imports of a file lead to what a rule is about."""
+    return project is not None and rule.subject is not None and project.leads_to(rule.subject, path, imports)
 
 
 def _opens(rule: Rule, path: str, data: bytes, imports: Imports, project: Project | None) -> bool:
@@ -283,8 +283,12 @@ def _silenced(code: str, rows: Rows, suppressions: list[Suppression]) -> bool:
     """Return True where a suppression covers a finding on these rows. Each that does is marked as used."""
     hit = False
     for suppression in suppressions:
-        inside = suppression.whole_file or rows[0] <= suppression.row <= rows[1]
-        if inside and suppression.covers(code) and code not in ENGINE_CODES:
+        if _covers(suppression, code, rows):
             suppression.used.add(code)
             hit = True
     return hit
+
+
+def _covers(suppression: Suppression, code: str, rows: Rows) -> bool:
+    inside = suppression.whole_file or rows[0] <= suppression.row <= rows[1]
+    return inside and suppression.covers(code) and code not in ENGINE_CODES

@@ -16,12 +16,13 @@ from fa_lint.analysis.project import Project
 from fa_lint.cache import Cache, digest
 from fa_lint.check_file import FileResult, analyse
 from fa_lint.config import Settings
-from fa_lint.findings import Diagnostic, Level, Place, Trace
+from fa_lint.findings import Diagnostic, Level, Place
 from fa_lint.modules import Modules, may_import
 from fa_lint.project import link
 from fa_lint.reading import read_file
 from fa_lint.rules import ENGINE_CODES, select
 from fa_lint.semantics.roles import RoleNames
+from fa_lint.summaries import Noted
 from fa_lint.workers import Died, answers, context
 
 __all__ = ["MOST_FOLLOWED", "Report", "lint", "lint_text"]
@@ -115,7 +116,7 @@ def lint(
         if cache is not None:
             keys[path] = digest(data, path, codes)
             hit = cache.get(keys[path], path)
-            if hit is not None and (project is None or project.holds(path, hit.imports, hit.depends)):
+            if hit is not None and _still_holds(hit, project):
                 results[path] = hit
                 report.cached += 1
                 known += len(data)
@@ -133,7 +134,7 @@ def lint(
         results[result.path] = result
         if cache is not None and not isinstance(result, _Unread):
             cache.put(keys[result.path], result)
-    _collect(report, paths, shown, results, settings, cache)
+    _collect(report, paths, shown, results, settings)
     if cache is not None:
         cache.write()
     report.seconds = time.perf_counter() - began
@@ -146,23 +147,20 @@ def _collect(
     shown: set[str],
     results: dict[str, FileResult],
     settings: Settings,
-    cache: Cache | None,
 ) -> None:
-    clues: dict[str, list[Trace]] = {}
+    facts: dict[str, list[Noted]] = {}
     for path in files:
         result = results.get(path)
         if result is None:
             continue
-        for code, traces in result.clues.items():
-            clues.setdefault(code, []).extend(traces)
+        for code, noted in result.facts.items():
+            facts.setdefault(code, []).extend(noted)
         if path in shown:
             report.diagnostics += result.diagnostics
             report.problems += result.problems
             report.parsed += result.parsed
-    modules = Modules({path: result.imports for path, result in results.items()})
-    # What could not be read, or cost a process its life, is not tried again in this one.
-    read = [path for path in files if not isinstance(results.get(path), _Unread)]
-    linked = link(clues, read, _read_again, settings.role_names, modules, cache)
+    known = sorted(results.items())
+    linked = link(facts, Modules({p: r.imports for p, r in known}, {p: r.classes for p, r in known}))
     report.problems += linked.problems
     for result in results.values():
         for path, code, rows in result.silenced:
@@ -180,6 +178,13 @@ def _collect(
     report.diagnostics += [d for d in linked.diagnostics if d.path in shown and d.code in settings.codes_for(d.path)]
     report.diagnostics = _styled(report.diagnostics, settings)
     report.diagnostics.sort(key=lambda d: d.sort_key)
+
+
+def _still_holds(hit: FileResult, project: Project | None) -> bool:
+    """Return True where all that an earlier result rests on is as it was, and what it rests on is at hand."""
+    if project is None:
+        return not any(path for path, _ in hit.depends)
+    return project.holds(hit.path, hit.imports, hit.depends)
 
 
 def _merged(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:

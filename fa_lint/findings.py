@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from fa_lint.installing import RUNTIME
 
 __all__ = [
     "IN_HELPER",
     "Applicability",
-    "Clue",
     "Diagnostic",
     "DiagnosticEdit",
     "DiagnosticFix",
@@ -19,11 +17,11 @@ __all__ = [
     "Finding",
     "Fix",
     "Level",
+    "Located",
     "Place",
     "Related",
     "RelatedPlace",
     "Rows",
-    "Trace",
 ]
 
 # What a finding at a call says of the helper's own place: silencing the call is enough.
@@ -98,18 +96,6 @@ class Finding:
     torch_fix: Fix | None = None
     path: str = ""
     call: Finding | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Clue:
-    """What one module knows and others may complete: a finding-to-be, and data for the rule that settles it.
-
-    ``data`` is plain (strings, numbers, booleans, None, lists and dictionaries of them): it is cached as JSON.
-    """
-
-    kind: str
-    finding: Finding
-    data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -187,15 +173,18 @@ class Diagnostic:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
-    """A located clue. ``silenced``: a suppression on its ``rows`` covers what would be reported there."""
+class Located:
+    """A place of a summary. ``silenced``: a suppression on its ``rows`` covers what would be reported there."""
 
-    kind: str
     diagnostic: Diagnostic
-    data: dict[str, Any]
     rows: Rows
     silenced: bool = False
 
     @property
     def path(self) -> str:
         return self.diagnostic.path
+
+    def as_related(self, message: str = "") -> RelatedPlace:
+        """Return the place as evidence of a finding elsewhere."""
+        at = self.diagnostic
+        return RelatedPlace(at.path, at.start, at.end, message or at.message, at.cell)

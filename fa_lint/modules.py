@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
+from types import MappingProxyType
 
-__all__ = ["Imports", "Modules", "imports_of", "may_import"]
+__all__ = ["ClassBases", "Imports", "Modules", "classes_of", "imports_of", "may_import"]
 
 # (local name or "*", dotted name) of every import at a module's top level.
 Imports = tuple[tuple[str, str], ...]
 
-_DEPTH = 6
+# Names that one name may be passed on as; more are an attack.
+_MOST_NAMES = 200
 
 
 def may_import(data: bytes) -> bool:
@@ -52,25 +55,61 @@ def _imports(tree: ast.Module) -> Iterator[ast.ImportFrom | ast.Import]:
                 stack += reversed(body)
 
 
-class Modules:
-    """The files of a run as modules: ``imports`` by path."""
+@dataclass(frozen=True, slots=True)
+class ClassBases:
+    """A class of a module and the names of its bases, dotted where they are imported."""
 
-    def __init__(self, imports: Mapping[str, Imports]) -> None:
+    name: str
+    bases: tuple[str, ...]
+
+
+def classes_of(tree: ast.Module, imports: Imports) -> tuple[ClassBases, ...]:
+    """The classes at a module's top level, those under ``try`` and ``if`` included."""
+    targets = {local: target for local, target in imports if not target.startswith(f"{local}.")}
+    found = []
+    stack: list[ast.stmt] = list(reversed(tree.body))
+    while stack:
+        match stack.pop():
+            case ast.ClassDef(name=name, bases=bases):
+                dotted = [_dotted(base) for base in bases]
+                parts = [base.partition(".") for base in dotted if base]
+                found.append(
+                    ClassBases(name, tuple(targets.get(first, first) + dot + rest for first, dot, rest in parts))
+                )
+            case ast.If(body=body, orelse=orelse) | ast.Try(body=body, orelse=orelse):
+                stack += [*orelse, *body]
+    return tuple(found)
+
+
+def _dotted(node: ast.expr) -> str:
+    """``nn.Module`` as text, and the class of ``Base[T]``; empty for other expressions."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        parts += [node.attr] if isinstance(node, ast.Attribute) else []
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
+
+
+class Modules:
+    """The files of a run as modules: ``imports`` by path, and ``classes``."""
+
+    def __init__(
+        self, imports: Mapping[str, Imports], classes: Mapping[str, tuple[ClassBases, ...]] = MappingProxyType({})
+    ) -> None:
         self._imports = imports
+        self._classes = classes
+        self._meanings: dict[tuple[str, str], frozenset[tuple[str, str]]] = {}
+        self._above: dict[str, set[str]] = {}
         self._found: dict[tuple[str, str], list[str]] = {}
 
-    @property
-    def alone(self) -> bool:
-        """True if there is only one file, so that what is not in it may be anywhere."""
-        return len(self._imports) < 2
-
     @cached_property
-    def _by_name(self) -> dict[str, list[str]]:
-        """The paths of the modules that have a name as their last part."""
-        found: dict[str, list[str]] = defaultdict(list)
+    def _by_tail(self) -> dict[tuple[str, ...], list[str]]:
+        """The paths of the modules by their whole dotted name, by its last part and by its last two."""
+        found: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for path in self._imports:
             parts = _parts(path)
-            found[parts[-1] if parts else ""].append(path)
+            for tail in {parts, parts[-1:], parts[-2:]}:
+                found[tail].append(path)
         return found
 
     def files(self, module: str, caller: str) -> list[str]:
@@ -81,79 +120,78 @@ class Modules:
         return self._found[key]
 
     def _files(self, module: str, caller: str) -> list[str]:
-        last = module.lstrip(".").rpartition(".")[2]
-        if not last:
-            base = PurePath(caller).parts[: -len(module)]
-            last = base[-1] if base else ""
-        named = self._by_name.get(last, [])
-        found = [path for path in named if self.is_module(module, path, caller)]
-        if not found and module == last:
-            # Not beside the caller nor above it: a package that is installed from elsewhere in the repository.
-            found = [path for path in named if PurePath(path).stem == "__init__" and not self._is_inside_package(path)]
+        dots = len(module) - len(module.lstrip("."))
+        wanted = tuple(part for part in module.lstrip(".").split(".") if part)
+        above = PurePath(caller).parts[:-1]
+        if dots:
+            whole = (*above[: max(len(above) + 1 - dots, 0)], *wanted)
+            return [path for path in self._by_tail.get(whole, ()) if _parts(path) == whole]
+        if len(wanted) > 1:
+            return [path for path in self._by_tail.get(wanted[-2:], ()) if _parts(path)[-len(wanted) :] == wanted]
+        # ``from utils import …`` means the ``utils`` beside the caller or above it, not any file of that name.
+        wholes = [(*above[:end], *wanted) for end in range(len(above) + 1)] if wanted else []
+        found = [path for whole in wholes for path in self._by_tail.get(whole, ()) if _parts(path) == whole]
+        if not found and wanted:
+            # Neither: a package that is installed from elsewhere in the repository.
+            named = self._by_tail.get(wanted, ())
+            found = [p for p in named if PurePath(p).stem == "__init__" and not self._is_inside_package(p)]
         return found
 
     def _is_inside_package(self, init: str) -> bool:
         return str(PurePath(init).parent.parent / "__init__.py") in self._imports
 
-    def means(self, dotted: str, caller: str, path: str, name: str) -> bool:
-        """True if ``dotted``, as qualified in the file ``caller``, can be ``name`` of the file ``path``.
+    def meanings(self, dotted: str, caller: str) -> frozenset[tuple[str, str]]:
+        """The (file, name) pairs that ``dotted``, as qualified in the file ``caller``, can be.
 
-        ``name`` may be qualified itself (``Class.method``). What other modules pass on is followed, star imports too.
+        The name may be that of a method (``Class.method``). What modules pass on is followed, star imports too.
         """
-        return self._means(dotted, caller, path, name, frozenset())
+        key = (dotted, caller)
+        if key not in self._meanings:
+            self._meanings[key] = frozenset(self._follow(dotted, caller))
+        return self._meanings[key]
 
-    def _means(self, dotted: str, caller: str, path: str, name: str, seen: frozenset[tuple[str, str]]) -> bool:
-        module, last = _split(dotted, name.count("."))
-        if last == name and path in self.files(module, caller):
-            return True
-        if len(seen) > _DEPTH or (caller, dotted) in seen:
-            return False
-        seen |= {(caller, dotted)}
-        first, _, rest = last.partition(".")
-        for between in self.files(module, caller):
-            for local, target in self._imports[between] if between != path else ():
-                if local == first:
-                    onward = f"{target}.{rest}" if rest else target
-                elif local == "*":
-                    onward = _joined(target, last)
-                else:
-                    continue
-                if self._means(onward, between, path, name, seen):
-                    return True
+    def _follow(self, dotted: str, caller: str) -> Iterator[tuple[str, str]]:
+        waiting, seen = [(dotted, caller)], {(dotted, caller)}
+        while waiting and len(seen) < _MOST_NAMES:
+            name, path = waiting.pop()
+            for inner in (0, 1):
+                module, last = _split(name, inner)
+                first, dot, rest = last.partition(".")
+                for file in self.files(module, path) if last else ():
+                    yield file, last
+                    passed_on = self._by_local[file]
+                    onward = [f"{target}{dot}{rest}" for target in passed_on.get(first, ())]
+                    onward += [_joined(target, last) for target in passed_on.get("*", ())]
+                    new = {(target, file) for target in onward} - seen
+                    seen |= new
+                    waiting += sorted(new)
+
+    @cached_property
+    def _by_local(self) -> dict[str, dict[str, list[str]]]:
+        """By file and local name, what is imported."""
+        found: dict[str, dict[str, list[str]]] = {}
+        for path, imports in self._imports.items():
+            mine = found.setdefault(path, {})
+            for local, target in imports:
+                mine.setdefault(local, []).append(target)
+        return found
+
+    def descends(self, dotted: str, caller: str, root: Callable[[str], bool]) -> bool:
+        """Return True where a class is, or inherits from, one whose dotted name passes a test."""
+        waiting, seen = [(dotted, caller)], {(dotted, caller)}
+        while waiting and len(seen) < _MOST_NAMES:
+            name, path = waiting.pop()
+            if root(name):
+                return True
+            for file, found in self.meanings(name, path) if "." in name else {(path, name)}:
+                new = {(base, file) for base in self._bases.get((file, found), ())} - seen
+                seen |= new
+                waiting += sorted(new)
         return False
 
     @cached_property
-    def _renamed(self) -> list[tuple[str, str]]:
-        pairs = [(target.rpartition(".")[2], local) for found in self._imports.values() for local, target in found]
-        return [(last, local) for last, local in pairs if local not in ("*", last)]
-
-    def definers(self, dotted: str, caller: str) -> set[str]:
-        """The files that can define ``dotted`` as qualified in ``caller``: its module, and what it imports it from."""
-        found: set[str] = set()
-        waiting = [(dotted, caller)]
-        seen: set[tuple[str, str]] = set()
-        while waiting:
-            name, path = waiting.pop()
-            if (name, path) in seen or len(seen) > 100:
-                continue
-            seen.add((name, path))
-            module, last = _split(name, 0)
-            for file in self.files(module, path):
-                found.add(file)
-                waiting += [
-                    (t if local == last else _joined(t, last), file)
-                    for local, t in self._imports[file]
-                    if local in (last, "*")
-                ]
-        return found
-
-    def names_of(self, names: Iterable[str]) -> set[str]:
-        """``names`` and every other name under which a module imports one of them."""
-        return _closure(set(names), self._renamed)
-
-    def known_as(self, names: Iterable[str]) -> set[str]:
-        """``names`` and every name that a module imports under one of them: what they may be where they are defined."""
-        return _closure(set(names), [(local, last) for last, local in self._renamed])
+    def _bases(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        return {(path, c.name): c.bases for path, classes in self._classes.items() for c in classes}
 
     @cached_property
     def _imported(self) -> dict[str, set[str]]:
@@ -172,41 +210,34 @@ class Modules:
 
     def reaches(self, path: str) -> set[str]:
         """``path`` and every file that it imports, directly or through others."""
-        seen = {path}
-        stack = [path]
-        while stack:
-            for target in self._imported.get(stack.pop(), ()):
-                if target not in seen:
-                    seen.add(target)
-                    stack.append(target)
-        return seen
+        return _closure_of(path, self._imported)
 
     def together(self, one: str, other: str) -> bool:
         """True if two files run in one program by their imports: one reaches the other, or a third reaches both."""
-        return any({one, other} <= self.reaches(path) for path in (one, other, *self._imports))
+        return not self.reaching(one).isdisjoint(self.reaching(other))
 
-    @staticmethod
-    def is_module(module: str, path: str, caller: str) -> bool:
-        """True if the dotted ``module``, as imported in ``caller``, can be the file ``path``."""
-        parts = _parts(path)
-        dots = len(module) - len(module.lstrip("."))
-        wanted = tuple(part for part in module.lstrip(".").split(".") if part)
-        if dots:
-            base = PurePath(caller).parts[:-dots]
-            return parts == (*base, *wanted)
-        if not wanted or parts[-len(wanted) :] != wanted:
-            return False
-        # ``from utils import …`` means the ``utils`` beside the caller or above it, not any file of that name.
-        base = parts[: -len(wanted)]
-        return len(wanted) > 1 or PurePath(caller).parts[: len(base)] == base
+    def reaching(self, path: str) -> set[str]:
+        """``path`` and every file that imports it, directly or through others."""
+        if path not in self._above:
+            self._above[path] = _closure_of(path, self._importers)
+        return self._above[path]
+
+    @cached_property
+    def _importers(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = defaultdict(set)
+        for path, targets in self._imported.items():
+            for target in targets:
+                found[target].add(path)
+        return found
 
 
-def _closure(known: set[str], pairs: list[tuple[str, str]]) -> set[str]:
-    while True:
-        more = {other for one, other in pairs if one in known} - known
-        if not more:
-            return known
-        known |= more
+def _closure_of(start: str, edges: Mapping[str, set[str]]) -> set[str]:
+    seen, waiting = {start}, [start]
+    while waiting:
+        new = edges.get(waiting.pop(), set()) - seen
+        seen |= new
+        waiting += new
+    return seen
 
 
 def _parts(path: str) -> tuple[str, ...]:

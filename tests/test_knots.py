@@ -162,7 +162,7 @@ def _ask_every_rule(code: str) -> None:
     for rule in registry().values():
         list(rule.check(facts))
         if isinstance(rule, ProjectRule):
-            list(rule.clues(facts))
+            list(rule.summarise(facts))
 
 
 @pytest.mark.parametrize("binding", _BINDINGS)

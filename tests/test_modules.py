@@ -6,12 +6,14 @@ import ast
 
 import pytest
 
-from fa_lint.modules import Modules, imports_of
+from fa_lint.modules import ClassBases, Modules, classes_of, imports_of
 
 
 def modules(**files: str) -> Modules:
     """``a="import x"`` is the file ``a.py``."""
-    return Modules({f"{name}.py": imports_of(ast.parse(text)) for name, text in files.items()})
+    trees = {f"{name}.py": ast.parse(text) for name, text in files.items()}
+    imports = {path: imports_of(tree) for path, tree in trees.items()}
+    return Modules(imports, {path: classes_of(tree, imports[path]) for path, tree in trees.items()})
 
 
 def test_imports_of_a_module() -> None:
@@ -51,22 +53,21 @@ def test_files_that_run_together(one: str, other: str, expected: bool) -> None:
 
 def test_a_plain_module_passes_names_on() -> None:
     found = modules(a="def f(): pass", b="from a import f as g", c="from b import g")
-    assert found.means("b.g", "c.py", "a.py", "f")
-    assert not found.means("b.f", "c.py", "a.py", "f")
-    assert found.names_of({"f"}) == {"f", "g"}
+    assert ("a.py", "f") in found.meanings("b.g", "c.py")
+    assert ("a.py", "f") not in found.meanings("b.f", "c.py")
 
 
 def test_circles_end() -> None:
     found = modules(a="from b import *\nfrom c import x", b="from a import *", c="from a import x\nimport b")
-    assert not found.means("a.x", "c.py", "d.py", "x")
+    assert ("d.py", "x") not in found.meanings("a.x", "c.py")
     assert found.together("a.py", "c.py")
     assert found.reaches("a.py") == {"a.py", "b.py", "c.py"}
 
 
 def test_methods_have_two_parts() -> None:
     found = modules(a="class A: pass", b="from a import A")
-    assert found.means("a.A.f", "b.py", "a.py", "A.f")
-    assert not found.means("a.f", "b.py", "a.py", "A.f")
+    assert ("a.py", "A.f") in found.meanings("a.A.f", "b.py")
+    assert ("a.py", "A.f") not in found.meanings("a.f", "b.py")
 
 
 def test_a_package_of_the_repository_is_found_by_its_name_unless_one_is_nearer() -> None:
@@ -80,7 +81,31 @@ def test_a_package_of_the_repository_is_found_by_its_name_unless_one_is_nearer()
     }
     found = Modules({path: imports_of(ast.parse(text)) for path, text in files.items()})
     assert found.files("tiny", "papers/vision/train.py") == ["papers/vision/tiny/__init__.py"]
-    assert found.means("tiny.DFA", "lib/other.py", "lib/tiny/core.py", "DFA")
+    assert ("lib/tiny/core.py", "DFA") in found.meanings("tiny.DFA", "lib/other.py")
     # Two packages of one name, neither near: both may be meant.
     assert len(found.files("tiny", "papers/nlp/train.py")) == 2
     assert found.files("inner", "papers/vision/train.py") == []
+
+
+def test_classes_of_a_module() -> None:
+    tree = ast.parse(
+        "import torch.nn as nn\nimport a.b\nfrom c import D as E\n"
+        "class F(nn.Module, E[int], metaclass=M): pass\nif True:\n    class G(F, a.b.H, make()): pass\n"
+    )
+    assert classes_of(tree, imports_of(tree)) == (
+        ClassBases("F", ("torch.nn.Module", "c.D")),
+        ClassBases("G", ("F", "a.b.H")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("base", "expected"), [("b.Layer", True), ("c.Layer", True), ("c.Other", False), ("c.Knot", False)]
+)
+def test_bases_are_followed_through_files(base: str, expected: bool) -> None:
+    found = modules(
+        a="import base",
+        b="from torch import nn\nclass Root(nn.Module): pass\nclass Layer(Root): pass\nclass Other: pass",
+        c="from b import *\nfrom d import Knot",
+        d="from c import Knot as Above\nclass Knot(Above): pass",
+    )
+    assert found.descends(base, "a.py", lambda name: name == "torch.nn.Module") is expected

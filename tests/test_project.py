@@ -145,7 +145,7 @@ def test_from_a_notebook(codes: Codes) -> None:
     assert codes(".") == [_FLOOR, "n.ipynb:cell 3:1:1 FAL203"]
 
 
-def test_the_cache_keeps_open_questions(codes: Codes) -> None:
+def test_the_cache_keeps_what_other_files_complete(codes: Codes) -> None:
     write("a.py", _HELPER)
     assert codes(".") == []
     write("b.py", _caller("from a import cos", "cos(p.grad, q)"))
@@ -230,7 +230,7 @@ def test_two_packages(codes: Codes) -> None:
     assert codes(".") == ["metrics/src/metrics/angles.py:4:12 FAL203", "trainer/src/trainer/loop.py:4:12 FAL203"]
 
 
-def test_a_second_run_settles_from_the_cache_alone(codes: Codes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_concludes_from_the_cache_alone(codes: Codes, monkeypatch: pytest.MonkeyPatch) -> None:
     # What has a fix is analysed each time; a projection has none.
     write("a.py", "import torch\n\ndef cos(a, b, eps=1e-8):\n    return (a @ b) / (b @ b + eps)\n")
     write("b.py", _caller("from a import cos", "cos(q, p.grad)"))
@@ -243,7 +243,7 @@ def test_a_second_run_settles_from_the_cache_alone(codes: Codes, monkeypatch: py
     assert codes(".") == first == [_FLOOR, "b.py:4:12 FAL203"]
 
 
-def test_answers_are_asked_again_when_the_question_or_the_file_changes(codes: Codes) -> None:
+def test_a_helper_is_followed_anew_when_it_or_the_caller_changes(codes: Codes) -> None:
     write("a.py", _HELPER)
     write("b.py", _caller("from a import cos", "cos(p.weight, q)"))
     assert codes(".") == []
@@ -265,10 +265,10 @@ def test_a_rule_that_fails_across_files_is_an_internal_error_and_costs_nothing_e
         "        super().__init__()\n        self.weight_fa = torch.randn(n, m)\n",
     )
 
-    def settle(*_: object) -> None:
+    def conclude(*_: object) -> None:
         raise ValueError("broken")
 
-    monkeypatch.setattr("fa_lint.rules.fal402.UnregisteredFeedback.settle", settle)
+    monkeypatch.setattr("fa_lint.rules.fal402.UnregisteredFeedback.conclude", conclude)
     result = fa_lint(".", "--output-format", "concise")
     assert result.exit_code == 2
     assert "FAL101" in result.stdout

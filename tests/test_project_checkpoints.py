@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
+import pstats
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from fa_lint.cache import _check, cache_folder
+from fa_lint.check_file import analyse
+from fa_lint.modules import Modules
+from fa_lint.project import link
+from fa_lint.semantics.roles import RoleNames
 from tests.conftest import Lint, write
 
 Codes = Callable[..., list[str]]
@@ -302,3 +310,125 @@ def test_an_error_that_another_file_sends_through_an_attribute(codes: Codes, nam
     assert codes("network.py") == []
     write("rule.py", SENDER.format(use=use).replace("from network import Net\n", ""))
     assert codes(".") == []
+
+
+TRAIN_NET = "import torch\nfrom model import Net\nnet = Net(3)\ntorch.save(net.state_dict(), 'a.pt')\n"
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        ("x = 1\n", ["train.py:4:1 FAL401"]),
+        ("import torch\nweight_fa = load()\ntorch.save(weight_fa, 'b.pt')\n", ["train.py:4:1 FAL401"]),
+        ("import torch, train\ntorch.save(train.net.first.weight_fa, 'b.pt')\n", []),
+    ],
+)
+def test_only_a_save_of_the_same_program_keeps_a_feedback(codes: Codes, other: str, expected: list[str]) -> None:
+    write("model.py", MODEL)
+    write("train.py", TRAIN_NET)
+    write("other.py", other)
+    assert lost(codes) == expected
+
+
+def test_the_cache_says_the_same_however_it_was_filled(codes: Codes) -> None:
+    write("model.py", MODEL)
+    write("train.py", TRAIN_NET)
+    write("layer.py", LAYER.format(source="base", base="Layer"))
+    write("base.py", BASE)
+    expected = codes(".", "--no-cache")
+    assert "train.py:4:1 FAL401" in expected
+    assert "layer.py:7:9 FAL402" in expected
+    for path in ("train.py", "model.py", "layer.py"):
+        assert codes(path) == codes(path) == codes(path, "--no-cache")
+    assert codes(".") == codes(".") == expected
+    assert codes("train.py") == codes("train.py", "--no-cache")
+
+
+def test_the_cache_follows_what_other_files_come_to_say(codes: Codes) -> None:
+    """A file that states nothing while no file keeps feedback states more when one does."""
+    write("pkg/__init__.py", "")
+    write("pkg/model.py", BUFFER.replace("weight_fa", "weight").replace("LinearFA", "Layer"))
+    write("pkg/trainer.py", TRAINER)
+    write("main.py", "from pkg.model import Net\nfrom pkg.trainer import Trainer\nTrainer(Net(3)).save('a.pt')\n")
+    assert lost(codes) == []
+    write("pkg/model.py", MODEL)
+    assert lost(codes) == lost(codes) == ["pkg/trainer.py:8:9 FAL401"]
+    write("pkg/model.py", BUFFER)
+    assert lost(codes) == []
+
+
+def test_bases_are_followed_through_several_files(codes: Codes) -> None:
+    write("root.py", "from torch import nn\n\nclass Root(nn.Module):\n    pass\n")
+    write("base.py", "import root\n\nclass Layer(root.Root):\n    pass\n")
+    write("shown/__init__.py", "from base import *\n")
+    write("layer.py", LAYER.format(source="shown", base="Layer"))
+    assert [c for c in codes(".") if "FAL402" in c] == ["layer.py:7:9 FAL402"]
+
+
+def test_feedback_whose_module_base_is_elsewhere_is_lost_by_a_third_file(codes: Codes) -> None:
+    write("base.py", BASE)
+    write("layer.py", LAYER.format(source="base", base="Layer"))
+    write("train.py", TRAIN_NET.replace("from model import Net", "from layer import LinearFA as Net"))
+    assert lost(codes) == ["train.py:4:1 FAL401"]
+
+
+def test_a_builder_between_files_builds_only_what_it_names(codes: Codes) -> None:
+    write("model.py", MODEL)
+    write(
+        "nets.py",
+        "from model import LinearFA\n\nclass FANet:\n    def __init__(self):\n        self.first = LinearFA(3)\n\n"
+        "class Deep(FANet):\n    pass\n\ndef fa_net():\n    return Deep()\n\ndef bp_net():\n    '''Not a LinearFA.'''\n",
+    )
+    for maker, expected in (("fa_net", ["train.py:4:1 FAL401"]), ("bp_net", []), ("Deep", ["train.py:4:1 FAL401"])):
+        write("train.py", TRAIN_NET.replace("from model import Net", f"from nets import {maker} as Net"))
+        assert lost(codes) == expected, maker
+
+
+def test_a_damaged_summary_in_the_cache_is_read_anew(codes: Codes) -> None:
+    # What has a fix is analysed each time; a list has none.
+    write("model.py", MODEL.replace("torch.randn(n, n)", "[torch.randn(n, n)]"))
+    write("train.py", TRAIN_NET)
+    expected = lost(codes)
+    assert expected == ["train.py:4:1 FAL401"]
+    (stored,) = Path(cache_folder() or "").glob("*.json")
+    good = json.loads(stored.read_bytes())
+    for before, after in (
+        ('"KeptFeedback"', '"Unknown"'),
+        ('"KeptFeedback"', '"SentError"'),
+        ('"sure":true', '"sure":1'),
+        ('"makers":[', '"makers":[3,'),
+        ('"FAL401"', '"FAL101"'),
+        ('"kind":"module"', '"kind":"any"'),
+    ):
+        # Signed as the real one is: whoever can write the file can do that.
+        changed = {key: text.replace(before, after) for key, (_, text) in good.items()}
+        damaged = {key: [_check(key, text), text] for key, text in changed.items()}
+        assert damaged != good, before
+        stored.write_text(json.dumps(damaged))
+        assert lost(codes) == expected, before
+
+
+def _joined(projects: int) -> int:
+    """How many function calls it takes to conclude about so many small projects with files of the same names."""
+    results = {}
+    for number in range(projects):
+        folder = f"p{number}"
+        sources = {
+            "model": MODEL,
+            "trainer": TRAINER,
+            "main": f"from {folder}.model import Net\nfrom {folder}.trainer import Trainer\nTrainer(Net(3)).save('a.pt')\n"
+            "import torch\nnet = Net(3)\ntorch.save(net.state_dict(), 'b.pt')\n",
+        }
+        for name, text in sources.items():
+            path = f"{folder}/{name}.py"
+            results[path] = analyse(path, text.encode(), frozenset({"FAL401"}), RoleNames())
+    noted = [fact for result in results.values() for fact in result.facts.get("FAL401", ())]
+    modules = Modules({p: r.imports for p, r in results.items()}, {p: r.classes for p, r in results.items()})
+    profile = cProfile.Profile()
+    linked = profile.runcall(link, {"FAL401": noted}, modules)
+    assert len(linked.diagnostics) == 2 * projects
+    return int(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
+
+
+def test_twice_the_files_cost_about_twice_as_much() -> None:
+    assert _joined(60) <= 2.2 * _joined(30)

@@ -11,7 +11,8 @@ from fa_lint.analysis.interest import SUBJECT_BYTES
 from fa_lint.modules import Imports, Modules
 from fa_lint.parsing import on_any_stack
 from fa_lint.reading import read_file
-from fa_lint.rules.base import Rule
+from fa_lint.rules import registry
+from fa_lint.rules.base import Gate, ProjectRule, Rule
 from fa_lint.semantics.facts import ModuleFacts, extract
 from fa_lint.semantics.roles import RoleNames
 from fa_lint.source import ParseFailure, Source, SourceError
@@ -48,6 +49,7 @@ class Project:
         self._declared = declared
         self._data: dict[str, bytes | None] = {}
         self._tested: dict[tuple[str, str, str], bool] = {}
+        self._spoken: dict[Gate, bool] = {}
         self._blocks: dict[str, dict[str, bytes]] = {}
         self._imported: dict[str, dict[str, str]] = {}
         self._modules_of: dict[tuple[str, str], tuple[str, str] | None] = {}
@@ -75,16 +77,32 @@ class Project:
             test, kind = _names_gradients, "subject"
         else:
             return False
+        return any(self._holds(name, path, test, kind) for name in self._imported_names(path, imports))
+
+    def leads_to(self, subject: Gate, path: str, imports: Imports) -> bool:
+        """Return True where the text of what a file imports passes a gate."""
+        if not self._speaks_of(subject):
+            return False
+        kind = f"gate {id(subject)}"
+        return any(self._holds(name, path, subject.open_for, kind) for name in self._imported_names(path, imports))
+
+    def _speaks_of(self, subject: Gate) -> bool:
+        """Return True where any file of the run passes a gate: cheap, and mostly the end of it."""
+        if subject not in self._spoken:
+            self._spoken[subject] = any(subject.open_for(self._read(path) or b"") for path in self._paths)
+        return self._spoken[subject]
+
+    def _imported_names(self, path: str, imports: Imports) -> Iterator[str]:
+        """The dotted names that a file imports, and what it reads from those that are modules or classes."""
         if self._chains[0] != path:
-            self._chains = path, _members(data)
+            self._chains = path, _members(self._read(path) or b"")
         for local, target in imports:
-            names = [target] if local != "*" else [f"{target}.*"]
-            if local != "*":
-                written = target if target.startswith(f"{local}.") else local
-                names += [f"{target}.{member}" for member in self._chains[1].get(written, ())]
-            if any(self._holds(name, path, test, kind) for name in names):
-                return True
-        return False
+            if local == "*":
+                yield f"{target}.*"
+                continue
+            yield target
+            written = target if target.startswith(f"{local}.") else local
+            yield from (f"{target}.{member}" for member in sorted(self._chains[1].get(written, ())))
 
     def holds_text(self, caller: str, dotted: str, named: bool) -> bool:
         """Return True where an imported name leads to text that names gradients, or can measure them."""
@@ -241,7 +259,12 @@ class Project:
         return (("", self._meaning(path, imports)), *sorted(asked.items()))
 
     def holds(self, path: str, imports: Imports, depends: Sequence[tuple[str, str]]) -> bool:
-        """Return True where everything that an earlier result of a file depends on is as it was."""
+        """Return True where everything that an earlier result of a file depends on is as it was.
+
+        What was found of a file alone holds where its imports lead out of the run.
+        """
+        if not depends:
+            return not any(self._module_of(target, path) for _, target in imports)
         return all(
             digest == (_digest(self._read(other) or b"") if other else self._meaning(path, imports))
             for other, digest in depends
@@ -249,7 +272,10 @@ class Project:
 
     def _meaning(self, path: str, imports: Imports) -> str:
         found = [self._module_of(target, path) for _, target in imports]
-        return _digest(repr([module for module in found if module]).encode("utf-8", "surrogateescape"))
+        # What a file states may depend on whether any file of the run speaks of a rule's subject.
+        subjects = [r.subject for r in registry().values() if isinstance(r, ProjectRule) and r.subject is not None]
+        known = ([module for module in found if module], [self._speaks_of(subject) for subject in subjects])
+        return _digest(repr(known).encode("utf-8", "surrogateescape"))
 
 
 def _targets(data: bytes) -> Iterator[tuple[str, str]]:

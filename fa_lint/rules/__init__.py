@@ -14,14 +14,13 @@ from functools import cache
 from types import MappingProxyType
 
 from fa_lint.installed import entry_points
-from fa_lint.rules.base import SECTIONS, Invalid, ProjectRule, Question, Rule
+from fa_lint.rules.base import SECTIONS, Invalid, ProjectRule, Rule
 
 __all__ = [
     "ENGINE_CODES",
     "SECTIONS",
     "Invalid",
     "ProjectRule",
-    "Question",
     "Rule",
     "RuleError",
     "close_to",

@@ -11,10 +11,12 @@ from fa_lint.rules.base import Gate
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite
-from fa_lint.semantics.feedback_names import VOCABULARY
+from fa_lint.semantics.feedback_names import ATTRIBUTE, VOCABULARY
 
 __all__ = [
     "FEEDBACK",
+    "FEEDBACK_PART",
+    "SENDS",
     "evidence",
     "is_guarded_draw",
     "is_repeatable",
@@ -110,7 +112,12 @@ def _candidates(data: bytes) -> Iterator[int]:
 
 
 # A module has to name a library that makes tensors, and to speak of feedback.
-FEEDBACK: tuple[Gate, ...] = (_FeedbackGate((b"torch",), re.compile(VOCABULARY.encode())),)
+_VOCABULARY = re.compile(VOCABULARY.encode())
+FEEDBACK: tuple[Gate, ...] = (_FeedbackGate((b"torch",), _VOCABULARY),)
+# The same of a part of a module.
+FEEDBACK_PART: Gate = _FeedbackGate((b"",), _VOCABULARY)
+# A file that sends something through an attribute which may be feedback.
+SENDS: Gate = Gate((b"@", *_CALLED), re.compile(ATTRIBUTE.encode()))
 
 
 def is_repeatable(site: FeedbackSite) -> bool:

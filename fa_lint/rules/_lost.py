@@ -10,13 +10,13 @@ from fa_lint.semantics.classes import chain, family, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
 from fa_lint.semantics.feedback_stores import stores
+from fa_lint.semantics.origins import origins
 from fa_lint.semantics.saves import Save, SavedEntry, is_model_entry, saves
 from fa_lint.semantics.words import words
 
 __all__ = ["can_be_lost", "contains", "lost_feedback"]
 
 _WRITES = frozenset("save dump write export store serialize tofile checkpoint savetxt".split())
-_FORWARDED = frozenset({"DataParallel", "DistributedDataParallel", "compile", "prepare", "to", "cuda", "eval", "train"})
 
 
 def lost_feedback(facts: ModuleFacts) -> Iterator[tuple[Save, list[FeedbackSite]]]:
@@ -40,27 +40,29 @@ def can_be_lost(facts: ModuleFacts, site: FeedbackSite, written: tuple[Save, ...
         return False
     if any(site.name in save.mentions for save in written):
         return False
-    return not _is_written_otherwise(facts, site) and not (site.owner_kind == "local" and _escapes(facts, site))
+    if site.name in facts.derived(_written_otherwise):
+        return False
+    return site.owner_kind != "local" or not _escapes(facts, site)
 
 
-def _is_written_otherwise(facts: ModuleFacts, site: FeedbackSite) -> bool:
-    """A second file with it: any call named after saving that is given it."""
+def _written_otherwise(facts: ModuleFacts) -> frozenset[str]:
+    """What goes into a second file: the names in any call that is named after saving."""
+    found: set[str] = set()
     for call in facts.calls:
-        last = (
-            call.func.attr if isinstance(call.func, ir.Attr) else call.func.id if isinstance(call.func, ir.Name) else ""
-        )
-        if set(words(last)) & _WRITES and any(_mentions(arg.value, site.name) for arg in call.args):
-            return True
-        if last in ("tofile", "save") and _mentions(call.func, site.name):
-            return True
-    return False
+        match call.func:
+            case ir.Name(id=last) | ir.Attr(attr=last) if set(words(last)) & _WRITES:
+                parts = [arg.value for arg in call.args]
+                parts += [call.func] if last in ("tofile", "save") else []
+                found.update(_name(node) for part in parts for node in ir.walk(part))
+    return frozenset(found)
+
+
+def _name(node: ir.Node) -> str:
+    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
 
 
 def _mentions(node: ir.Node, name: str) -> bool:
-    return any(
-        (isinstance(part, ir.Name) and part.id == name) or (isinstance(part, ir.Attr) and part.attr == name)
-        for part in ir.walk(node)
-    )
+    return any(_name(part) == name for part in ir.walk(node))
 
 
 def _escapes(facts: ModuleFacts, site: FeedbackSite) -> bool:
@@ -199,57 +201,8 @@ def _holds(facts: ModuleFacts, save: Save, entry: SavedEntry, site: FeedbackSite
 
 def _classes_of(facts: ModuleFacts, name: str) -> list[ir.ClassDef]:
     """The classes of the module whose instances are called ``name`` anywhere in it."""
-    found: list[ir.ClassDef] = []
-    for node in facts.nodes_of(ir.Assign, ir.Call):
-        match node:
-            case ir.Assign(targets=targets, value=value):
-                called = [t.id if isinstance(t, ir.Name) else t.attr if isinstance(t, ir.Attr) else "" for t in targets]
-                if name in called:
-                    found += _constructed(facts, value, 0)
-            case ir.Call():
-                # ``save(Net())`` into a function whose parameter has the name.
-                function = facts.names.function_called(node)
-                given = [p.name for p in function.params if p.name not in ("self", "cls")] if function else []
-                for position, arg in enumerate(node.args):
-                    if arg.keyword == name or (arg.keyword is None and given[position : position + 1] == [name]):
-                        found += _constructed(facts, arg.value, 0)
-    return found
-
-
-def _constructed(facts: ModuleFacts, node: ir.Expr, depth: int) -> list[ir.ClassDef]:
-    if depth > 5:
-        return []
-    match node:
-        case ir.Call(func=ir.Name() as func, args=args):
-            owner = facts.names.class_named(func)
-            if owner is not None:
-                return [owner]
-            function = facts.names.function_called(node)
-            if function is not None:
-                return [c for value in facts.names.returned(function) for c in _constructed(facts, value, depth + 1)]
-            if func.id in _FORWARDED:
-                return [c for a in args[:1] for c in _constructed(facts, a.value, depth + 1)]
-        case ir.Call(func=ir.Attr(value=inner, attr=attr), args=args):
-            function = facts.names.function_called(node)
-            if function is not None:
-                return [c for value in facts.names.returned(function) for c in _constructed(facts, value, depth + 1)]
-            if attr in ("Sequential", "ModuleList"):
-                return [c for a in args for c in _constructed(facts, a.value, depth + 1)]
-            if attr in _FORWARDED:
-                inside = [*(a.value for a in args[:1]), inner]
-                return [c for part in inside for c in _constructed(facts, part, depth + 1)]
-        case ir.Name():
-            values = [b.value for b in facts.names.reaching(node) if b.how == "value" and b.value is not None]
-            return [c for value in values for c in _constructed(facts, value, depth + 1)]
-        case ir.Conditional(body=body, orelse=orelse):
-            return [*_constructed(facts, body, depth + 1), *_constructed(facts, orelse, depth + 1)]
-        case ir.Starred(value=value):
-            return _constructed(facts, value, depth + 1)
-        case ir.Sequence(items=items):
-            return [c for item in items for c in _constructed(facts, item, depth + 1)]
-        case ir.Comprehension(elements=elements):
-            return _constructed(facts, elements[-1], depth + 1)
-    return []
+    made = set(origins(facts, name))
+    return [owner for owner in facts.names.classes if owner.name in made]
 
 
 def contains(facts: ModuleFacts, root: ir.ClassDef, part: ir.ClassDef) -> bool:

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from fa_lint.findings import Clue, Diagnostic, Finding, Fix, Level, Related, Trace
+from fa_lint.findings import Diagnostic, Finding, Fix, Level, Located, Related
 from fa_lint.modules import Modules
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.roles import Role
+from fa_lint.summaries import Fact, Noted
 
 __all__ = [
     "SECTIONS",
@@ -22,7 +23,6 @@ __all__ = [
     "Gate",
     "Invalid",
     "ProjectRule",
-    "Question",
     "Rule",
     "occurs",
     "related",
@@ -83,6 +83,12 @@ class Gate:
         return any(other.search(data) for other in self.others)
 
 
+def _is_open(gate: Gate, data: bytes, known: dict[Gate, bool]) -> bool:
+    if gate not in known:
+        known[gate] = gate.open_for(data)
+    return known[gate]
+
+
 def occurs(*literals: bytes, pattern: bytes | None = None, patterns: tuple[bytes, ...] = ()) -> Gate:
     """A :class:`Gate` from literals and regular expressions, of which one must match.
 
@@ -119,12 +125,7 @@ class Rule(ABC):
     def may_match(self, data: bytes, known: dict[Gate, bool] | None = None) -> bool:
         """Return True if the rule can fire in a file of these bytes; ``known`` are the gates asked so far."""
         known = {} if known is None else known
-        for gate in self.gate:
-            if gate not in known:
-                known[gate] = gate.open_for(data)
-            if not known[gate]:
-                return False
-        return True
+        return all(_is_open(gate, data, known) for gate in self.gate)
 
     @abstractmethod
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
@@ -151,38 +152,29 @@ class Rule(ABC):
         return inspect.cleandoc(cls.__doc__ or "")
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a rule wants to know of other files: those whose bytes hold one of ``words`` are asked for ``names``."""
-
-    words: tuple[str, ...]
-    names: tuple[str, ...] = ()
-
-
 class ProjectRule(Rule):
     """A rule with a half that no single file can judge: the absence of something, or what a caller elsewhere does.
 
-    :meth:`clues` says what one file knows (behind the same gates as :meth:`check`), :meth:`question` what else is to
-    be looked for, :meth:`answers` what another file says to it, and :meth:`settle` draws the conclusion.
+    Every file gives its ``facts`` once (:meth:`summarise`, behind ``stating``: gates of which one must be open), and
+    :meth:`conclude` is a function of the facts of all files. ``subject`` is a gate for the text that the imports of a
+    file lead to: a file that it opens is summarised too.
     """
 
-    @abstractmethod
-    def clues(self, facts: ModuleFacts) -> Iterator[Clue]:
-        """What one module leaves open."""
+    facts: ClassVar[tuple[type[Fact], ...]]
+    stating: ClassVar[tuple[Gate, ...]]
+    subject: ClassVar[Gate | None] = None
+
+    def may_state(self, data: bytes, known: dict[Gate, bool]) -> bool:
+        """Return True if a file of these bytes can state anything for others."""
+        return any(_is_open(gate, data, known) for gate in self.stating)
 
     @abstractmethod
-    def question(self, clues: Sequence[Trace], modules: Modules) -> Question | None:
-        """What to ask of the other files; None where the clues are enough or lead nowhere."""
+    def summarise(self, facts: ModuleFacts) -> Iterator[tuple[Fact, Finding | None]]:
+        """What one module states, each fact with the finding-to-be at its place."""
 
     @abstractmethod
-    def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
-        """What one module says to the question."""
-
-    @abstractmethod
-    def settle(
-        self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
-    ) -> Iterator[tuple[Trace, Diagnostic]]:
-        """The diagnostics, each with the trace at whose place it is reported."""
+    def conclude(self, noted: Sequence[Noted], modules: Modules) -> Iterator[tuple[Located, Diagnostic]]:
+        """The diagnostics, each with the place of the summary at which it is reported."""
 
 
 def related(facts: ModuleFacts, role: Role) -> tuple[Related, ...]:

@@ -2,20 +2,37 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from fa_lint.findings import Clue, Diagnostic, Finding, Level, RelatedPlace, Trace
+from fa_lint.findings import Diagnostic, Finding, Level, Located
 from fa_lint.modules import Modules
 from fa_lint.rules._called import called_names
-from fa_lint.rules.base import Invalid, ProjectRule, Question, occurs, related
+from fa_lint.rules.base import Invalid, ProjectRule, occurs, related
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.precision import Precision, calls_under_fp16, unscaled_gradients
 from fa_lint.semantics.roles import COMPUTED, Evidence, Role
+from fa_lint.summaries import Fact, Noted
 
 __all__ = ["Fp16Gradient"]
 
 _COMPUTES = "fp16 holds nothing between 0 and 6e-8, and fewer than 11 bits below 6.1e-5"
+
+
+@dataclass(frozen=True, slots=True)
+class Fp16Call(Fact):
+    """A call of imported functions (dotted names) under fp16 autocast."""
+
+    callees: tuple[str, ...]
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UnscaledGradient(Fact):
+    """A gradient that nothing scales, and the functions of its file that enter it."""
+
+    functions: tuple[str, ...]
+    measured: bool
 
 
 class Fp16Gradient(ProjectRule):
@@ -74,6 +91,8 @@ class Fp16Gradient(ProjectRule):
     runtime = "fa_lint_runtime.dtype_headroom"
     # The gradient itself may be taken in a function of another file.
     gate = (occurs(b"autocast"),)
+    facts = (Fp16Call, UnscaledGradient)
+    stating = (occurs(b"autocast"), occurs(b"autograd.grad(", b".backward(", b"func.grad", b"import grad"))
 
     VALID = (
         "import torch\n"
@@ -190,47 +209,48 @@ class Fp16Gradient(ProjectRule):
 
     # -- across files: the autocast here, the gradient there ----------------------------------------------------
 
-    def clues(self, facts: ModuleFacts) -> Iterator[Clue]:
+    def summarise(self, facts: ModuleFacts) -> Iterator[tuple[Fact, Finding | None]]:
         for call, context in calls_under_fp16(facts):
             names = [name for name in called_names(call, facts) if not _is_library(name)]
             if names:
                 opens = Evidence(context.nid, "fp16 autocast opens here")
                 where = related(facts, Role("gradient", COMPUTED, (opens,)))
-                finding = self.find(facts, call, "called under fp16 autocast", related=where)
-                yield Clue("call", finding, {"callees": names, "certain": context.certain})
-
-    def question(self, clues: Sequence[Trace], modules: Modules) -> Question | None:
-        called = {name.rpartition(".")[2] for clue in clues for name in clue.data["callees"]}
-        names = sorted(modules.known_as(called))
-        return Question(tuple(f"def {name}(" for name in names), tuple(names)) if names else None
-
-    def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
-        wanted = set(question.names)
+                finding = self.find(facts, call, "called under it here", related=where)
+                yield Fp16Call(tuple(names), context.certain), finding
         for found in unscaled_gradients(facts):
-            functions = [name for name in found.functions if name.rpartition(".")[2] in wanted]
-            if functions:
+            if found.functions:
                 message = (
                     f"`{found.label}` of a forward pass under fp16 autocast: nothing scales the loss, "
                     "so small gradients are 0"
                 )
                 finding = self.find(facts, facts.node(found.nid), message, computes=_COMPUTES)
-                yield Clue("gradient", finding, {"functions": functions, "measured": found.measured})
+                yield UnscaledGradient(tuple(found.functions), found.measured), finding
 
-    def settle(
-        self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
-    ) -> Iterator[tuple[Trace, Diagnostic]]:
-        for answer in answers:
-            calls = [clue for clue in clues if clue.path != answer.path and _enters(clue, answer, modules)]
-            if not calls:
+    def conclude(self, noted: Sequence[Noted], modules: Modules) -> Iterator[tuple[Located, Diagnostic]]:
+        calls: dict[tuple[str, str], list[tuple[Fp16Call, Located]]] = {}
+        for each in noted:
+            if isinstance(each.fact, Fp16Call) and each.at is not None:
+                for meaning in {m for name in each.fact.callees for m in modules.meanings(name, each.path)}:
+                    calls.setdefault(meaning, []).append((each.fact, each.at))
+        for each in noted:
+            if not isinstance(each.fact, UnscaledGradient) or each.at is None:
                 continue
-            certain = answer.data["measured"] and any(call.data["certain"] for call in calls)
+            entered = {
+                at: call
+                for function in each.fact.functions
+                for call, at in calls.get((each.path, function), ())
+                if at.path != each.path
+            }
+            if not entered:
+                continue
+            certain = each.fact.measured and any(call.certain for call in entered.values())
             places = tuple(
                 place
-                for call in sorted(calls, key=lambda c: c.diagnostic.sort_key)[:3]
-                for place in (*call.diagnostic.related, _called_here(call.diagnostic))
+                for at in sorted(entered, key=lambda at: at.diagnostic.sort_key)[:3]
+                for place in (*at.diagnostic.related, at.as_related())
             )
             level = Level.ERROR if certain else Level.WARNING
-            yield answer, replace(answer.diagnostic, level=level, related=places)
+            yield each.at, replace(each.at.diagnostic, level=level, related=places)
 
     def _products(self, facts: ModuleFacts, precision: Precision) -> Iterator[Finding]:
         """Inner products of two gradients that autocast rounds to fp16."""
@@ -271,15 +291,3 @@ _LIBRARIES = sys.stdlib_module_names | {"torch", "numpy", "torchvision", "tqdm",
 
 def _is_library(name: str) -> bool:
     return name.partition(".")[0] in _LIBRARIES
-
-
-def _enters(call: Trace, gradient: Trace, modules: Modules) -> bool:
-    return any(
-        modules.means(callee, call.path, gradient.path, function)
-        for callee in call.data["callees"]
-        for function in gradient.data["functions"]
-    )
-
-
-def _called_here(found: Diagnostic) -> RelatedPlace:
-    return RelatedPlace(found.path, found.start, found.end, "called under it here", found.cell)

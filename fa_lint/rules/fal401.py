@@ -3,24 +3,40 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from fa_lint.findings import Clue, Diagnostic, Finding, Level, Related, RelatedPlace, Trace
+from fa_lint.findings import Diagnostic, Finding, Level, Located, Related
 from fa_lint.modules import Modules
-from fa_lint.rules._feedback import FEEDBACK, evidence
+from fa_lint.rules._feedback import FEEDBACK, FEEDBACK_PART, evidence
 from fa_lint.rules._lost import lost_feedback
 from fa_lint.rules._lost_elsewhere import (
-    SAVING,
-    describe_holders,
-    describe_makers,
-    describe_save,
+    Builder,
+    KeptFeedback,
+    MadeObject,
+    StateSave,
+    builders,
     kept_feedback,
     lost_pairs,
+    made,
+    makers_of,
+    state_saves,
 )
-from fa_lint.rules.base import Invalid, ProjectRule, Question
+from fa_lint.rules.base import Invalid, ProjectRule, occurs
+from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite
+from fa_lint.summaries import Fact, Noted
 
 __all__ = ["CheckpointWithoutFeedback"]
 
+_SAVING = occurs(
+    b".state_dict(",
+    b"torch.save",
+    b"save_file",
+    b"save_model",
+    b"save_checkpoint",
+    b"save_state",
+    b"save_pretrained",
+    b"pickle.dump",
+)
 _WHERE = {
     "local": "a local beside the model",
     "object": "an attribute of `{}`",
@@ -88,6 +104,9 @@ class CheckpointWithoutFeedback(ProjectRule):
     runtime = "fa_lint_runtime.save_checkpoint"
     # The save itself may stand in another file.
     gate = FEEDBACK
+    facts = (KeptFeedback, StateSave, Builder, MadeObject)
+    stating = (*FEEDBACK, _SAVING)
+    subject = FEEDBACK_PART
 
     VALID = (
         "import torch\nfrom torch import nn\nclass LinearFA(nn.Module):\n    def __init__(self, n):\n        super().__init__()\n"
@@ -194,60 +213,45 @@ class CheckpointWithoutFeedback(ProjectRule):
 
     # -- across files: the feedback here, the save there --------------------------------------------------------
 
-    def clues(self, facts: ModuleFacts) -> Iterator[Clue]:
-        for site, data in kept_feedback(facts):
-            finding = self.find(
-                facts, facts.node(site.store), f"`{site.name}` is kept here", related=evidence(facts, site)
+    def summarise(self, facts: ModuleFacts) -> Iterator[tuple[Fact, Finding | None]]:
+        for site in kept_feedback(facts):
+            owner = facts.node(site.owner_nid)
+            assert isinstance(owner, ir.ClassDef)
+            kept = KeptFeedback(
+                site.name,
+                site.owner,
+                "module" if site.owner_kind == "module" else "object",
+                _WHERE[site.owner_kind].format(site.owner),
+                site.certain and not site.seed,
+                makers_of(facts, owner),
+                site.bases,
             )
-            yield Clue("feedback", finding, {**data, "where": _WHERE[site.owner_kind].format(site.owner)})
-
-    def question(self, clues: Sequence[Trace], modules: Modules) -> Question | None:
-        makers = modules.names_of(maker for clue in clues for maker in clue.data["makers"])
-        names = {clue.data["name"] for clue in clues}
-        if not clues:
-            return None
-        return Question((*SAVING, *(f"{maker}(" for maker in sorted(makers))), tuple(sorted(names | makers)))
-
-    def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
-        for save, data in describe_save(facts, question.names):
+            place = facts.node(site.store)
+            yield kept, self.find(facts, place, f"`{site.name}` is kept here", related=evidence(facts, site))
+        for save, state in state_saves(facts):
             places = []
             if save.place != save.call:
                 places.append(Related(*facts.span(facts.node(save.call)), f"written by `{save.saver}`"))
-            yield Clue(
-                "save",
-                self.find(facts, facts.node(save.place), "a save", computes=_COMPUTES, related=tuple(places)),
-                data,
+            node = facts.node(save.place)
+            yield state, self.find(facts, node, "a save", computes=_COMPUTES, related=tuple(places))
+        for builder in builders(facts):
+            yield builder, None
+        for call, handed in made(facts):
+            yield handed, self.find(facts, call, "the model is made here")
+
+    def conclude(self, noted: Sequence[Noted], modules: Modules) -> Iterator[tuple[Located, Diagnostic]]:
+        for save, sites, through in lost_pairs(noted, modules):
+            names = list(dict.fromkeys(f"`{site.name}`" for site, _ in sites))
+            what = ", ".join(names) if len(names) > 1 else f"{names[0]} ({sites[0][0].where})"
+            places = [at.as_related() for at in (*through[:3], *(at for _, at in sites[:3]))]
+            sure = any(site.sure for site, _ in sites)
+            related = (
+                *save.diagnostic.related,
+                *places,
+                *(place for _, at in sites[:3] for place in at.diagnostic.related),
             )
-        for scope, data in describe_holders(facts):
-            yield Clue("holder", self.find(facts, scope, "built here"), data)
-        for call, data in describe_makers(facts, question.names):
-            yield Clue("maker", self.find(facts, call, "the model is made here"), data)
-
-    def settle(
-        self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
-    ) -> Iterator[tuple[Trace, Diagnostic]]:
-        for save, sites, through in lost_pairs(clues, answers, modules):
-            names = list(dict.fromkeys(f"`{site.data['name']}`" for site in sites))
-            what = ", ".join(names) if len(names) > 1 else f"{names[0]} ({sites[0].data['where']})"
-            places = [_place(t.diagnostic, t.diagnostic.message) for t in (*through[:3], *sites[:3])]
-            sure = any(site.data["sure"] for site in sites)
-            yield (
-                save,
-                replace(
-                    save.diagnostic,
-                    message=_MESSAGE.format(what),
-                    level=Level.ERROR if sure else Level.WARNING,
-                    related=(
-                        *save.diagnostic.related,
-                        *places,
-                        *(r for site in sites[:3] for r in site.diagnostic.related),
-                    ),
-                ),
-            )
-
-
-def _place(found: Diagnostic, message: str) -> RelatedPlace:
-    return RelatedPlace(found.path, found.start, found.end, message, found.cell)
+            level = Level.ERROR if sure else Level.WARNING
+            yield save, replace(save.diagnostic, message=_MESSAGE.format(what), level=level, related=related)
 
 
 def _list(sites: list[FeedbackSite]) -> str:

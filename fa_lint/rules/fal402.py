@@ -1,24 +1,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from fa_lint.findings import Applicability, Clue, Diagnostic, Edit, Finding, Fix, Level, RelatedPlace, Trace
+from fa_lint.findings import Applicability, Diagnostic, Edit, Finding, Fix, Level, Located
 from fa_lint.modules import Modules
-from fa_lint.rules._feedback import FEEDBACK, evidence, is_guarded_draw, is_repeatable
-from fa_lint.rules.base import Invalid, ProjectRule, Question
+from fa_lint.rules._feedback import FEEDBACK, SENDS, evidence, is_guarded_draw, is_repeatable
+from fa_lint.rules.base import Invalid, ProjectRule
 from fa_lint.semantics import ir
-from fa_lint.semantics.classes import is_module, methods, unknown_bases
+from fa_lint.semantics.classes import methods, names_torch_module, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites, unused_sites
+from fa_lint.semantics.feedback_names import is_possible_name
 from fa_lint.semantics.feedback_stores import stores
 from fa_lint.semantics.feedback_uses import feedback_uses
+from fa_lint.summaries import Fact, Noted
 
 __all__ = ["UnregisteredFeedback"]
 
-# What can follow the name of an attribute.
-_ENDS = (" ", ")", ".", "[", ",", "\n", "]", ":")
 _PLAIN = {"tensor": "a plain tensor", "variable": "a plain tensor", "list": "a Python list", "dict": "a Python dict"}
+
+
+@dataclass(frozen=True, slots=True)
+class UnplacedFeedback(Fact):
+    """Feedback of a class whose bases (dotted names) only other files know."""
+
+    bases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnusedFeedback(Fact):
+    """A drawn attribute of a torch module that may be feedback, and that its own file multiplies with nothing."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentError(Fact):
+    """An attribute, of an object that is made elsewhere, that errors alone are sent through."""
+
+    name: str
 
 
 class UnregisteredFeedback(ProjectRule):
@@ -80,6 +101,8 @@ class UnregisteredFeedback(ProjectRule):
     runtime = "fa_lint_runtime.Feedback"
     fixable = "sometimes"
     gate = FEEDBACK
+    facts = (UnplacedFeedback, UnusedFeedback, SentError)
+    stating = (*FEEDBACK, SENDS)
 
     VALID = (
         "import torch\nfrom torch import nn\nclass LinearFA(nn.Module):\n    def __init__(self, n):\n"
@@ -223,52 +246,38 @@ class UnregisteredFeedback(ProjectRule):
 
     # -- across files: a base class of another file is a torch module, or another file sends errors through it --
 
-    def clues(self, facts: ModuleFacts) -> Iterator[Clue]:
+    def summarise(self, facts: ModuleFacts) -> Iterator[tuple[Fact, Finding | None]]:
         for site in _plain_sites(facts, unused_sites(facts), "module"):
-            yield Clue("unused", self._finding(facts, site, _fix(facts, site)), {"name": site.name, "bases": []})
+            yield UnusedFeedback(site.name), self._finding(facts, site, _fix(facts, site))
         for site in _plain_sites(facts, facts.derived(feedback_sites), "object"):
-            owner = facts.node(site.owner_nid)
-            assert isinstance(owner, ir.ClassDef)
-            bases = [name for name in unknown_bases(facts, owner) if "." in name]
+            bases = tuple(name for name in site.bases if "." in name)
             if bases:
-                yield Clue("feedback", self._finding(facts, site, None), {"name": site.name, "bases": bases})
-
-    def question(self, clues: Sequence[Trace], modules: Modules) -> Question | None:
-        names = sorted(modules.known_as(base.rpartition(".")[2] for clue in clues for base in clue.data["bases"]))
-        unused = sorted({clue.data["name"] for clue in clues if clue.kind == "unused"})
-        words = (*(f"class {name}" for name in names), *(f".{name}{end}" for name in unused for end in _ENDS))
-        return Question(words, (*names, *unused)) if words else None
-
-    def answers(self, facts: ModuleFacts, question: Question) -> Iterator[Clue]:
-        for owner in facts.names.classes:
-            if owner.name in question.names and is_module(facts, owner):
-                yield Clue("base", self.find(facts, owner, "this base is a torch module"), {"class": owner.name})
+                yield UnplacedFeedback(bases), self._finding(facts, site, None)
         uses = facts.derived(feedback_uses)
         for key, (_, sent) in uses.errors.items():
             name = key[2].rpartition(".")[2]
-            if key[0] == "other" and key not in uses.others and name in question.names:
-                place = self.find(facts, facts.node(sent.nid), sent.text)
-                yield Clue("sent", place, {"name": name})
+            if key[0] == "other" and key not in uses.others and is_possible_name(name):
+                yield SentError(name), self.find(facts, facts.node(sent.nid), sent.text)
 
-    def settle(
-        self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
-    ) -> Iterator[tuple[Trace, Diagnostic]]:
-        for clue in clues:
-            for answer in answers:
-                if self._completes(clue, answer, modules):
-                    at = answer.diagnostic
-                    place = RelatedPlace(at.path, at.start, at.end, at.message, at.cell)
-                    yield clue, replace(clue.diagnostic, related=(*clue.diagnostic.related, place))
-                    break
-
-    @staticmethod
-    def _completes(clue: Trace, answer: Trace, modules: Modules) -> bool:
-        """Return True where another file says that a base is a torch module, or sends errors through an attribute."""
-        if answer.kind == "base":
-            names = clue.data["bases"]
-            return any(modules.means(name, clue.path, answer.path, answer.data["class"]) for name in names)
-        same = clue.kind == "unused" and clue.data["name"] == answer.data["name"]
-        return same and clue.path != answer.path and modules.together(clue.path, answer.path)
+    def conclude(self, noted: Sequence[Noted], modules: Modules) -> Iterator[tuple[Located, Diagnostic]]:
+        # By name and file that runs together with it, the first uses, at most one a file and two in all.
+        sent: dict[tuple[str, str], dict[str, Located]] = {}
+        for each in noted:
+            if isinstance(each.fact, SentError) and each.at is not None:
+                for path in modules.reaching(each.path):
+                    uses = sent.setdefault((each.fact.name, path), {})
+                    if len(uses) < 2:
+                        uses.setdefault(each.path, each.at)
+        for each in noted:
+            match each:
+                case Noted(fact=UnplacedFeedback(bases=bases), at=Located() as at):
+                    if any(modules.descends(base, each.path, names_torch_module) for base in bases):
+                        yield at, at.diagnostic
+                case Noted(fact=UnusedFeedback(name=name), at=Located() as at):
+                    joint = (sent.get((name, path), {}) for path in sorted(modules.reaching(at.path)))
+                    use = next((use for uses in joint for use in uses.values() if use.path != at.path), None)
+                    if use is not None:
+                        yield at, replace(at.diagnostic, related=(*at.diagnostic.related, use.as_related()))
 
 
 def _plain_sites(facts: ModuleFacts, sites: Iterable[FeedbackSite], kind: str) -> Iterator[FeedbackSite]:

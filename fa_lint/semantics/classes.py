@@ -5,7 +5,7 @@ from __future__ import annotations
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
-__all__ = ["chain", "family", "is_module", "methods", "owner_of", "reached", "unknown_bases"]
+__all__ = ["chain", "family", "is_module", "methods", "names_torch_module", "owner_of", "reached", "unknown_bases"]
 
 _MODULES = frozenset(
     {
@@ -46,18 +46,17 @@ def family(facts: ModuleFacts, owner: ir.ClassDef) -> list[ir.ClassDef]:
 
 def is_module(facts: ModuleFacts, owner: ir.ClassDef) -> bool:
     """True if the bases say that the class is a ``torch.nn.Module``. An unknown base is no evidence."""
-    for here in chain(facts, owner):
-        for base in here.bases:
-            name = facts.qualified(base.value) if base.keyword is None else None
-            if name is None:
-                continue
-            last = name.rpartition(".")[2]
-            if name in _MODULES:
-                return True
-            if name.startswith("torch.nn.") and not name.startswith(("torch.nn.functional.", "torch.nn.init.")):
-                if last[:1].isupper() and last not in _NOT_MODULES:
-                    return True
-    return False
+    bases = (base.value for here in chain(facts, owner) for base in here.bases if base.keyword is None)
+    return any(names_torch_module(facts.qualified(base) or "") for base in bases)
+
+
+def names_torch_module(name: str) -> bool:
+    """True if a dotted name is that of ``torch.nn.Module``, or of a library's class that is one."""
+    if name in _MODULES:
+        return True
+    last = name.rpartition(".")[2]
+    inside = name.startswith("torch.nn.") and not name.startswith(("torch.nn.functional.", "torch.nn.init."))
+    return inside and last[:1].isupper() and last not in _NOT_MODULES
 
 
 def unknown_bases(facts: ModuleFacts, owner: ir.ClassDef) -> tuple[str, ...]:

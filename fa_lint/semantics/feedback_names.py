@@ -7,6 +7,7 @@ import re
 from fa_lint.semantics.words import words
 
 __all__ = [
+    "ATTRIBUTE",
     "VOCABULARY",
     "is_feedback_name",
     "is_possible_name",
@@ -30,6 +31,7 @@ _POSSIBLE = re.compile(
     r"(?:W|w|weights?)_?(?:back|bwd|backward|fb|feedback)s?|back|bwd|"
     r"random_(?:matri\w+|weights?|projections?|proj)|(?:error_|output_)?projections?(?:_matri\w+)?|H_?\d"
 )
+ATTRIBUTE = rf"\._*(?:{_POSSIBLE.pattern})(?!\w)"
 # Every file with a finding about feedback says one of these somewhere, if only in a comment.
 VOCABULARY = (
     r"(?i:(?:random|fixed|direct|synthetic|broadcast|learned)[ _-]?feedback|feed_?back[ _-]?(?:alignment|matri|"
