@@ -1,4 +1,4 @@
-"""Values of declared types from JSON that nobody vouches for: what was not written as it is read is refused."""
+"""Values of declared types from untrusted JSON: anything that is not of its declared type is refused."""
 
 from __future__ import annotations
 

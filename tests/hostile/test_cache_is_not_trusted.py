@@ -46,7 +46,7 @@ def _inner(change: Callable[[dict[str, Any]], None], entries: Entries) -> Entrie
 
 def _row(number: object) -> Callable[[dict[str, Any]], None]:
     def change(content: dict[str, Any]) -> None:
-        for found in content["d"]:
+        for found in content["diagnostics"]:
             found["start"]["row"] = found["end"]["row"] = number
 
     return change
@@ -55,12 +55,12 @@ def _row(number: object) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     "attack",
     [
-        lambda entries: _inner(lambda content: content["d"].clear(), entries),
-        lambda entries: _inner(lambda content: content["d"].extend(content["d"]), entries),
+        lambda entries: _inner(lambda content: content["diagnostics"].clear(), entries),
+        lambda entries: _inner(lambda content: content["diagnostics"].extend(content["diagnostics"]), entries),
         lambda entries: _inner(_row(10**9), entries),
         lambda entries: _inner(_row("1"), entries),
-        lambda entries: {key: ["", '{"d":[],"c":{},"i":[]}'] for key in entries},
-        lambda entries: {key: {"d": [], "c": {}, "i": []} for key in entries},
+        lambda entries: {key: ["", '{"diagnostics":[],"facts":{},"imports":[]}'] for key in entries},
+        lambda entries: {key: {"diagnostics": [], "facts": {}, "imports": []} for key in entries},
         lambda entries: dict(zip(entries, reversed(entries.values()), strict=True)),
         lambda entries: {key: [[], {}] for key in entries},
         lambda entries: {key: [1, 2, 3] for key in entries},
@@ -85,7 +85,7 @@ def test_a_well_made_entry_with_wrong_types_is_ignored(bad: object, fa_lint: Lin
 
     write("a.py", NO_FIX)
     expected = _output(fa_lint)
-    for change in (_row(bad), lambda content: content.update(i=bad), lambda content: content["d"].append(bad)):
+    for change in (_row(bad), lambda content: content.update(imports=bad), lambda content: content["diagnostics"].append(bad)):
         entries = _inner(change, json.loads(_file().read_text()))
         _file().write_text(json.dumps({key: [_check(key, text), text] for key, (_, text) in entries.items()}))
         assert _output(fa_lint) == expected
@@ -107,7 +107,7 @@ def test_no_fix_is_in_it_and_none_is_taken_from_it(code: str, fa_lint: Lint) -> 
     evil = {"start": {"row": 1, "column": 1}, "end": {"row": 1, "column": 1}, "content": "evil()\n", "cell": None}
 
     def add(content: dict[str, Any]) -> None:
-        for found in content["d"]:
+        for found in content["diagnostics"]:
             found["fix"] = {"applicability": "safe", "message": "m", "edits": [evil]}
 
     write("a.py", NO_FIX)
