@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fa_lint.analysis.passes import Passes
 from fa_lint.rules._halves import half_operand, is_half
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.degrees import operands, short_name
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.gradients import GradientSite, gradient_sites, keyword, read_after
-from fa_lint.semantics.precision import Precision
 from fa_lint.semantics.slices import function_of, slice_of
 from fa_lint.semantics.words import words
 
@@ -161,13 +161,13 @@ def _half_value(node: ir.Expr, calls: Calls, depth: int = 0) -> ir.Call | None:
 
 def half_models(facts: ModuleFacts) -> Iterator[tuple[ir.Call, GradientSite]]:
     """Yield the casts of models to fp16 whose unscaled gradients are looked at, and where those are computed."""
-    precision = facts.derived(Precision)
-    for site in gradient_sites(facts, precision.calls):
-        read = site.call if site.how != "backward" else read_after(site, facts, precision.calls)
+    passes, calls = facts.derived(Passes), facts.derived(Calls)
+    for site in gradient_sites(facts, calls):
+        read = site.call if site.how != "backward" else read_after(site, facts, calls)
         if read is None:
             continue
-        for node in precision.passes(site):
-            cast = _half_model(node, precision.calls) if isinstance(node, ir.Call) else None
+        for node in passes.of(site):
+            cast = _half_model(node, calls) if isinstance(node, ir.Call) else None
             if cast is not None and isinstance(node, ir.Call) and not _is_for_others(site, read, node, facts):
                 yield cast, site
 

@@ -158,7 +158,7 @@ class HalfGradientCast(Rule):
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = facts.derived(Calls)
-        scaling = Scaling(calls)
+        scaling = facts.derived(Scaling)
         cast: set[int] = set()
         for call in facts.calls:
             operand = half_operand(call, calls)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
+from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["HALF", "Autocast", "Autocasts", "truths"]
 
@@ -68,9 +69,9 @@ def truths(node: ir.Expr | None, calls: Calls, depth: int = 0) -> frozenset[bool
 class Autocasts:
     """Answers :meth:`around`: the autocast context that is innermost at a node of its function."""
 
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-        self._facts = calls.facts
+    def __init__(self, facts: ModuleFacts) -> None:
+        self._calls = facts.derived(Calls)
+        self._facts = facts
         self._known: dict[int, Autocast | None] = {}
         self._redefined = any(self._facts.qualified(call.func) in _SETTERS for call in self._facts.calls)
 
