@@ -226,21 +226,21 @@ ROLES = [
 @pytest.mark.parametrize(("code", "kind", "strength"), ROLES)
 def test_roles(code: str, kind: str, strength: int) -> None:
     facts = extract(code)
-    role = facts.role(argument(facts))
+    role = facts.roles.of(argument(facts))
     assert (role.kind, role.strength) == (kind, strength)
 
 
 def test_declared_names_are_computed_evidence() -> None:
     declared = RoleNames(feedback=("W_back*",), credit=("teach",))
     facts = extract("probe(teach)", declared)
-    assert facts.role(argument(facts)).kind == "credit"
+    assert facts.roles.of(argument(facts)).kind == "credit"
     facts = extract("probe(e @ W_back1)", declared)
-    assert facts.role(argument(facts)).strength == COMPUTED
+    assert facts.roles.of(argument(facts)).strength == COMPUTED
 
 
 def test_evidence_names_the_places() -> None:
     facts = extract("g = p.grad\nh = g.clone()\nprobe(h)")
-    places = [facts.source(facts.node(e.nid)) for e in facts.role(argument(facts)).evidence]
+    places = [facts.source(facts.node(e.nid)) for e in facts.roles.of(argument(facts)).evidence]
     assert places == ["p.grad", "g = p.grad", "h = g.clone()"]
 
 

@@ -220,7 +220,7 @@ class Evaluator:
 
     def vector(self, frame: Frame, node: ir.Node, *key: object) -> t.Vector:
         """Return a value that nothing is known of but what the module's names and calls say."""
-        role = frame.module.facts.role(node) if isinstance(node, ir.Expr) else None
+        role = frame.module.facts.roles.of(node) if isinstance(node, ir.Expr) else None
         ident = self.identities.of("node", frame.number, node.nid, *key)
         if role is None or role.kind == "unknown":
             return t.Vector(ident)

@@ -341,7 +341,7 @@ class Calls:
         return t.single(t.Sequence(vector.ident, t.single(vector), over=self._differentiated_over(given)))
 
     def _gradient_of(self, given: _Given) -> t.Vector:
-        role = given.frame.module.facts.role(given.node)
+        role = given.frame.module.facts.roles.of(given.node)
         text = role.evidence[0].text if role.evidence else f"`{given.name}` computes a gradient"
         kind = t.Role.SPATIAL if role.kind == "spatial" else t.Role.GRADIENT
         return self._ev.source(given.frame, given.node, kind, text)

@@ -63,6 +63,7 @@ __all__ = [
     "relabelled",
     "renamed",
     "single",
+    "surest",
     "total",
     "unique",
 ]
@@ -381,6 +382,32 @@ def single(term: Term) -> Alternatives:
 def one(values: Alternatives) -> Term | None:
     """Return the only way a value comes about, or None."""
     return values[0][0] if len(values) == 1 else None
+
+
+def surest(values: Alternatives, depth: int = 0) -> Vector:
+    """Return the part of a value whose role is surest, gradients first; one of unknown role where none has any."""
+    best = Vector(0)
+    for term, _ in values if depth <= _DEEPEST else ():
+        match term:
+            case Vector():
+                parts = [term]
+            case Monomial(vectors=vectors):
+                below = {v.ident for v, exponent in term.norms if exponent < 0 and not term.floors_below}
+                parts = [replace(v, role=Role.UNIT) if v.ident in below else v for v in vectors]
+            case Sequence() | Mapping():
+                held = term.items or () if isinstance(term, Sequence) else [value for _, value in term.items]
+                parts = [surest(item, depth + 1) for item in (term.element, *held)]
+            case _:
+                continue
+        for part in parts:
+            if part.role is not Role.UNKNOWN:
+                if best.role is Role.UNKNOWN or _sureness(part) > _sureness(best):
+                    best = part
+    return best
+
+
+def _sureness(vector: Vector) -> tuple[bool, bool]:
+    return vector.computed, vector.role.is_gradient
 
 
 def _meet(left: Tags, right: Tags) -> Tags | None:

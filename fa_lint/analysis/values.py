@@ -65,6 +65,10 @@ class Values:
         """Return the values of an expression of this module, with the arguments of its function unbound."""
         return self.evaluator.of(self.home(node), node)
 
+    def vector(self, node: ir.Expr) -> t.Vector:
+        """Return the vector that says best what an expression of this module is: its role, and the evidence for it."""
+        return t.surest(self.of(node))
+
     def home(self, node: ir.Node) -> Frame:
         """Return the frame of the function around a node of this module, whose arguments nobody has bound."""
         return self.evaluator.home(self.module, node)

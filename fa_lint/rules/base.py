@@ -14,7 +14,6 @@ from fa_lint.findings import Clue, Diagnostic, Finding, Fix, Level, Related, Tra
 from fa_lint.modules import Modules
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.roles import Role
 
 __all__ = [
     "SECTIONS",
@@ -25,7 +24,6 @@ __all__ = [
     "Question",
     "Rule",
     "occurs",
-    "related",
 ]
 
 SECTIONS = (
@@ -182,15 +180,3 @@ class ProjectRule(Rule):
         self, clues: Sequence[Trace], answers: Sequence[Trace], modules: Modules
     ) -> Iterator[tuple[Trace, Diagnostic]]:
         """The diagnostics, each with the trace at whose place it is reported."""
-
-
-def related(facts: ModuleFacts, role: Role) -> tuple[Related, ...]:
-    """The evidence of a role as related locations, nearest origin first, each place once."""
-    seen: set[int] = set()
-    places = []
-    for evidence in role.evidence:
-        if evidence.nid not in seen:
-            seen.add(evidence.nid)
-            start, end = facts.span(facts.node(evidence.nid))
-            places.append(Related(start, end, evidence.text))
-    return tuple(places)
