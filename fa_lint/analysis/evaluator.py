@@ -408,18 +408,16 @@ class Evaluator:
 
     def _mixed(self, frame: Frame, node: ir.Expr, op: str, a: t.Term, b: t.Term) -> t.Term:
         """Something new of two values: its role is that of its parts."""
-        vector = self.vector(frame, node, *(x.ident for x in (a, b) if isinstance(x, t.Vector)))
-        if op == "-":
-            vector.name = t.DIFFERENCE
-        if vector.role is not t.Role.UNKNOWN or op not in "+-*@":
-            return vector
-        for part in (a, b):
-            origin = part if isinstance(part, t.Vector) else None
-            if isinstance(part, t.Monomial) and len(part.vectors) == 1 and not part.norms and op != "@":
-                origin = part.vectors[0]
-            if origin is not None and origin.role.is_gradient and origin.computed:
-                return replace(vector, role=origin.role, computed=True, evidence=origin.evidence)
-        return vector
+        left, right = t.surest(t.single(a)), t.surest(t.single(b))
+        origin = left if op == "/" else t.surest((*t.single(left), *t.single(right))) if op in "+-*@" else t.Vector(0)
+        if op == "-" and right.role is t.Role.HIDDEN and left.role is not t.Role.GRADIENT:
+            origin = replace(right, computed=left.computed or right.computed)
+        if op == "@":
+            origin = t.surest((*t.single(t.Monomial(dots=((left, right),))), *t.single(origin)))
+        parts = (x.ident for x in (a, b) if isinstance(x, t.Vector))
+        ident = self.identities.of("node", frame.number, node.nid, *parts)
+        name = t.DIFFERENCE if op == "-" else ""
+        return t.Vector(ident, origin.role, origin.computed, origin.evidence, name=name)
 
     def _dictionary(self, frame: Frame, node: ir.Expr, keys: list[ir.Expr | None], values: list[ir.Expr]) -> t.Mapping:
         items = []
@@ -666,7 +664,7 @@ class Evaluator:
             found = self.item(term, key[1])
         else:
             found = self.element(term, "index", *(key or (frame.number, node.nid)))
-        if isinstance(term, t.Vector) and term.role is t.Role.UNKNOWN:
+        if isinstance(term, t.Vector) and not term.computed:
             said = self.vector(frame, node)
             if said.role is not t.Role.UNKNOWN:
                 return t.single(replace(said, ident=self.identities.of("element", term.ident, *(key or (node.nid,)))))

@@ -391,8 +391,13 @@ def surest(values: Alternatives, depth: int = 0) -> Vector:
         match term:
             case Vector():
                 parts = [term]
+            case Monomial(vectors=(), dots=[pair], norms=()):
+                # An error that is sent through feedback is a credit.
+                sent = [v for v in pair if v.role is Role.FEEDBACK]
+                parts = [replace(v, role=Role.CREDIT) for v in sent] if len(sent) == 1 else []
             case Monomial(vectors=vectors):
-                below = {v.ident for v, exponent in term.norms if exponent < 0 and not term.floors_below}
+                bare = all(floor.kind == "normalize" for floor in term.floors_below)
+                below = {v.ident for v, exponent in term.norms if exponent < 0 and bare}
                 parts = [replace(v, role=Role.UNIT) if v.ident in below else v for v in vectors]
             case Sequence() | Mapping():
                 held = term.items or () if isinstance(term, Sequence) else [value for _, value in term.items]
