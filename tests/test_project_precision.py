@@ -135,17 +135,6 @@ def test_through_a_file_between_the_two(codes: Codes) -> None:
     assert found(codes) == [FOUND]
 
 
-def test_a_loss_that_another_file_computes(codes: Codes) -> None:
-    write(
-        "losses.py",
-        "import torch\n\ndef loss_of(model, x):\n    with torch.autocast('cuda'):\n        return model(x).sum()\n",
-    )
-    write("a.py", "import torch\nfrom losses import loss_of\n\ndef slope(model, x):\n"
-          "    return torch.autograd.grad(loss_of(model, x), x)[0].norm()\n")  # fmt: skip
-    assert found(codes) == ["a.py:5:12 FAL301"]
-    assert codes("a.py") == ["a.py:5:12 FAL301"]
-
-
 def test_a_loss_that_is_passed_to_another_file(codes: Codes) -> None:
     write("a.py", "import torch\n\ndef slope(loss, x):\n    return torch.autograd.grad(loss, x)[0].norm()\n")
     write("b.py", "import torch\nfrom a import slope\n\ndef run(model, x, scaler):\n    with torch.autocast('cuda'):\n"

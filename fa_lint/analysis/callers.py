@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from fa_lint.analysis import terms as t
 from fa_lint.analysis.program import Module
 from fa_lint.analysis.values import Values
@@ -19,8 +21,10 @@ _MOST_FUNCTIONS = 64
 class CallGraph:
     """The calls of one module, and of the functions of other files that they lead into."""
 
-    def __init__(self, values: Values) -> None:
+    def __init__(self, values: Values, seeds: Callable[[], Iterable[ir.Call]]) -> None:
         self._values = values
+        # The calls of this module that are followed into other files.
+        self._seeds = seeds
         self._own = values.module
         self._entered: dict[tuple[int, int], list[Function]] = {}
         self._callers: dict[tuple[int, int], list[tuple[Module, ir.Call]]] | None = None
@@ -94,13 +98,13 @@ class CallGraph:
         return bool(module.facts.imported_names(speaking=True))
 
     def _explored(self) -> dict[tuple[int, int], list[tuple[Module, ir.Call]]]:
-        """Enter the functions of other files that this one calls, and those that they call."""
+        """Enter the functions of other files that the seeds call, and those that they call."""
         if self._callers is not None:
             return self._callers
         self._callers = {}
         if not self._values.program.has_others:
             return self._callers
-        waiting = [(self._own, call) for call in self._own.facts.calls]
+        waiting = [(self._own, call) for call in self._seeds()]
         while waiting:
             module, call = waiting.pop()
             for other, function in self.entered(module, call):

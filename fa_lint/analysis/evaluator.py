@@ -408,7 +408,7 @@ class Evaluator:
 
     def _mixed(self, frame: Frame, node: ir.Expr, op: str, a: t.Term, b: t.Term) -> t.Term:
         """Something new of two values: its role is that of its parts."""
-        left, right = t.surest(t.single(a)), t.surest(t.single(b))
+        left, right = (x if isinstance(x, t.Vector) else t.surest(t.single(x)) for x in (a, b))
         origin = left if op == "/" else t.surest((*t.single(left), *t.single(right))) if op in "+-*@" else t.Vector(0)
         if op == "-" and right.role is t.Role.HIDDEN and left.role is not t.Role.GRADIENT:
             origin = replace(right, computed=left.computed or right.computed)
@@ -417,7 +417,8 @@ class Evaluator:
         parts = (x.ident for x in (a, b) if isinstance(x, t.Vector))
         ident = self.identities.of("node", frame.number, node.nid, *parts)
         name = t.DIFFERENCE if op == "-" else ""
-        return t.Vector(ident, origin.role, origin.computed, origin.evidence, name=name)
+        sides = (left, right) if op in "+-" else None
+        return t.Vector(ident, origin.role, origin.computed, origin.evidence, name=name, sides=sides)
 
     def _dictionary(self, frame: Frame, node: ir.Expr, keys: list[ir.Expr | None], values: list[ir.Expr]) -> t.Mapping:
         items = []

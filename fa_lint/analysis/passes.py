@@ -69,7 +69,7 @@ class Passes:
     def __init__(self, facts: ModuleFacts) -> None:
         self.values = values_of(facts)
         self._own = self.values.module
-        self._graph = CallGraph(self.values)
+        self._graph = CallGraph(self.values, self._near_autocast)
         self._traces: Memory[_Trace] = Memory(_Trace(), _DEPTH)
         self._outside: Memory[_Contexts] = Memory({}, _DEPTH)
 
@@ -89,8 +89,19 @@ class Passes:
         trace = self._trace_of(self._own, site)
         if trace.scaled or self._scaled_seed(self._own, site):
             return []
-        own = sorted(place.node for place in trace.passes if place.module == self._own.number)
-        return [self._own.facts.node(nid) for nid in own]
+        return [self._own.facts.node(s.node) for s in sorted(trace.passes, key=lambda s: s.node) if s.module == 0]
+
+    def _near_autocast(self) -> list[ir.Call]:
+        """Return the calls of the functions of this module that open fp16 autocast, or are called under it."""
+        facts, autocasts, calls = self._own.facts, self._own.facts.derived(Autocasts), self._own.facts.derived(Calls)
+        waiting = [call for call in facts.calls if (around := autocasts.around(call)) is not None and around.half]
+        homes = {function_of(call, facts) for call in waiting}
+        while waiting:
+            for function in calls.entered(waiting.pop()):
+                if function not in homes:
+                    homes.add(function)
+                    waiting += [call for call in facts.calls if function_of(call, facts) is function]
+        return [call for call in facts.calls if function_of(call, facts) in homes]
 
     # -- one gradient -------------------------------------------------------------------------------------------
 
@@ -106,7 +117,9 @@ class Passes:
         if not contexts:
             return None
         read = site.call if site.how != "backward" else read_after(site, facts, facts.derived(Calls))
-        step = stepped_after(site, facts) if read is None and not self._scales_in(module, home) else None
+        scales = facts.derived(Scaling).scales
+        scaled = read is None and any(scales(call) for call in facts.calls if function_of(call, facts) is home)
+        step = stepped_after(site, facts) if read is None and not scaled else None
         if read is None and step is None and module is self._own:
             return None
         (number, context), path = max(contexts.items(), key=lambda found: found[0][1].certain)
@@ -120,10 +133,6 @@ class Passes:
             evidence.append(_step(module, step, "the optimiser steps with it"))
         dummy = trace.dummy is not None
         return HalfGradient(module, site.call, site.label, context.certain, read is not None, dummy, tuple(evidence))
-
-    def _scales_in(self, module: Module, function: ir.FunctionDef | None) -> bool:
-        scaling = module.facts.derived(Scaling)
-        return any(scaling.scales(c) for c in module.facts.calls if function_of(c, module.facts) is function)
 
     def _scaled_seed(self, module: Module, site: GradientSite) -> bool:
         """``grad_outputs`` (or the ``gradient`` of ``backward``) that carries the scale."""
@@ -274,9 +283,8 @@ def _scales_or_delegates(call: ir.Call, facts: ModuleFacts) -> bool:
 
 
 def _identifiers(node: ir.Node) -> set[str]:
-    parts = list(ir.walk(node))
-    names = {part.id for part in parts if isinstance(part, ir.Name)}
-    return (names | {part.attr for part in parts if isinstance(part, ir.Attr)}) - _SKIPPED
+    parts = (part for part in ir.walk(node) if isinstance(part, ir.Name | ir.Attr))
+    return {part.id if isinstance(part, ir.Name) else part.attr for part in parts} - _SKIPPED
 
 
 def _step(module: Module, node: ir.Node, text: str) -> t.Step:

@@ -149,6 +149,8 @@ class Vector:
     layout: tuple[object, ...] = ()
     # What had to be there for an entry to be taken: the identity of the values that were tested for None.
     filtered: int = 0
+    # The two sides of what is a sum or a difference.
+    sides: tuple[Vector, Vector] | None = None
 
     def at(self, ident: int) -> Vector:
         """Return another value of the same origin."""

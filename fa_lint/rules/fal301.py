@@ -71,8 +71,7 @@ class Fp16Gradient(Rule):
     level = Level.ERROR
     pitfall = "P3"
     runtime = "fa_lint_runtime.dtype_headroom"
-    # The gradient itself may be taken in a function of another file, or the loss computed there.
-    across = True
+    # The gradient itself may be taken in a function of another file.
     gate = (occurs(b"autocast"),)
 
     VALID = (

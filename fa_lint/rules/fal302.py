@@ -159,7 +159,7 @@ class HalfGradientCast(Rule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        calls = facts.derived(Calls)
+        calls, values = facts.derived(Calls), values_of(facts)
         scaling = facts.derived(Scaling)
         cast: set[int] = set()
         for call in facts.calls:
@@ -171,11 +171,12 @@ class HalfGradientCast(Rule):
                 or self._is_transport(call, facts)
             ):
                 continue
-            vector = self._vector(operand, call, facts)
-            change = changes_parameters(operand, calls) if vector is None else None
-            if (vector is None and change is None) or scaling.factor(operand):
+            said = values.vector(operand)
+            change = changes_parameters(said, values)
+            vector = None if change else self._vector(said, operand, call, facts)
+            if (vector is None and not change) or scaling.factor(operand):
                 continue
-            if measures_rounding(call, operand, facts) or (change is None and is_updated_parameter(operand, calls)):
+            if measures_rounding(call, operand, facts) or (not change and is_updated_parameter(said)):
                 continue
             cast.add(call.nid)
             sure = "a change of parameters"
@@ -187,7 +188,7 @@ class HalfGradientCast(Rule):
                 call,
                 f"a cast to fp16 of {sure}: entries below 6e-8 become 0; keep fp32 or use bf16",
                 computes="fewer than 11 bits below 6.1e-5, nothing between 0 and 6e-8, infinity above 65504",
-                related=related_steps(values_of(facts), vector.evidence if vector is not None else ()),
+                related=related_steps(values, vector.evidence if vector is not None else ()),
             )
         yield from self._comparisons(facts, calls, cast)
         for nid in sorted({model.nid for model, _ in half_models(facts)}):
@@ -213,16 +214,14 @@ class HalfGradientCast(Rule):
     def _is_half_already(self, operand: ir.Expr, calls: Calls) -> bool:
         return isinstance(operand, ir.Call) and half_operand(operand, calls) is not None
 
-    def _vector(self, operand: ir.Expr, call: ir.Call, facts: ModuleFacts) -> t.Vector | None:
+    def _vector(self, vector: t.Vector, operand: ir.Expr, call: ir.Call, facts: ModuleFacts) -> t.Vector | None:
         """Return the gradient, credit or feedback that is cast."""
-        values = values_of(facts)
-        vector = values.vector(operand)
         if vector.role.is_gradient:
             return vector if vector.computed or self._plainly_named(operand) else None
         if vector.role is t.Role.FEEDBACK:
             return vector if vector.computed or self._words(operand) & _FEEDBACK_WORDS else None
         if vector.role is t.Role.UNKNOWN and self._takes_subnormal(call, facts):
-            made = (values.vector(node) for node in slice_of(operand, facts).calls)
+            made = (values_of(facts).vector(node) for node in slice_of(operand, facts).calls)
             return next((v for v in made if v.role is t.Role.GRADIENT and v.computed), None)
         return None
 

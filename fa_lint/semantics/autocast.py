@@ -75,17 +75,6 @@ class Autocasts:
         self._known: dict[int, Autocast | None] = {}
         self._redefined = any(self._facts.qualified(call.func) in _SETTERS for call in self._facts.calls)
 
-    def opened(self) -> Iterator[Autocast]:
-        """Every context of the module that can switch fp16 on."""
-        for node in self._facts.nodes_of(ir.WithItem, ir.FunctionDef, ir.ClassDef):
-            places = [node.context] if isinstance(node, ir.WithItem) else []
-            if isinstance(node, ir.FunctionDef | ir.ClassDef):
-                places = node.decorators
-            for place in places:
-                found = self.read(place)
-                if found is not None and found.half:
-                    yield found
-
     def around(self, node: ir.Node) -> Autocast | None:
         """The context that decides at ``node``, up to its function and its decorators; None if there is none."""
         below = node
