@@ -125,8 +125,7 @@ class Passes:
         (number, context), path = max(contexts.items(), key=lambda found: found[0][1].certain)
         sure = "fp16 autocast opens here" if context.certain else "autocast opens here, fp16 on some way"
         evidence = [t.Step(t.Site(number, context.nid), sure), *path]
-        if trace.dummy is not None:
-            evidence.append(trace.dummy)
+        evidence += [trace.dummy] if trace.dummy is not None else []
         if read is not None and read is not site.call:
             evidence.append(_step(module, read, "the gradient is read here"))
         if step is not None:
@@ -206,7 +205,8 @@ class Passes:
                 trace.scaled = True
                 continue
             contexts, home = inner.contexts, function_of(call, caller.facts)
-            if not contexts and inner.open and home is not None:
+            # In this file the callers of callers mix: a method of a layer is called from everywhere.
+            if not contexts and inner.open and home is not None and function[0] is not self._own:
                 contexts = self._outer((caller, home))
             through = _step(caller, call, f"`{param.name}` is passed here")
             trace.contexts = _joined(trace.contexts, _through(contexts, through))

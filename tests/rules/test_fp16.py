@@ -189,13 +189,6 @@ FLOW = [
         "def f(net, x):\n    with amp.autocast(enabled=False):\n        return g(net, x)\n",
         [],
     ),
-    # the loss is computed by the caller's caller's choice, and passed on
-    (
-        "def g(loss, x):\n    return torch.autograd.grad(loss, x)\n"
-        "def h(net, x):\n    loss = net(x).sum()\n    return g(loss, x)\n"
-        "def f(net, x):\n    with amp.autocast():\n        return h(net, x)\n",
-        [6],
-    ),
     # a flag that is False here and True in a caller
     (
         "def f(net, x, on=False):\n    with amp.autocast(enabled=on):\n        out = net(x)\n"
