@@ -97,7 +97,9 @@ def analyse(
         rows = _logical_rows(here, source, facts)
         if _silenced(here.code, rows, suppressions):
             continue
-        if finding.call is not None and project is not None and not _report_elsewhere(finding, project, source, result):
+        if finding.path and project is not None and not _report_elsewhere(finding, project, source, result):
+            continue
+        if finding.path and finding.call is None:
             continue
         if (here.start, here.end, here.code) not in calls:
             calls.add((here.start, here.end, here.code))

@@ -114,7 +114,7 @@ def test_the_evidence_names_the_other_file_and_a_flag_makes_it_a_warning(fa_lint
     assert sure["level"] == "error"
     assert [(r["location"]["row"], r["message"]) for r in sure["related"]] == [
         (5, "fp16 autocast opens here"),
-        (6, "called under it here"),
+        (6, "`norms` is called under it"),
     ]
     assert all(r["filename"].endswith("b.py") for r in sure["related"])
     write("b.py", caller("from a import norms", "norms(model, x)", "torch.autocast('cuda', enabled=c.amp)"))
@@ -126,3 +126,20 @@ def test_a_suppression_at_the_gradient_counts_and_is_used(codes: Codes) -> None:
     write("a.py", PROBE.replace("list(model.parameters()))]", "list(model.parameters()))]  # noqa: FAL301"))
     write("b.py", caller("from a import norms", "norms(model, x)"))
     assert codes("a.py", "b.py") == []
+
+
+def test_through_a_file_between_the_two(codes: Codes) -> None:
+    write("a.py", PROBE)
+    write("between.py", "from a import norms\n\ndef sizes(model, x):\n    return [n.item() for n in norms(model, x)]\n")
+    write("b.py", caller("from between import sizes", "sizes(model, x)"))
+    assert found(codes) == [FOUND]
+
+
+def test_a_loss_that_is_passed_to_another_file(codes: Codes) -> None:
+    write("a.py", "import torch\n\ndef slope(loss, x):\n    return torch.autograd.grad(loss, x)[0].norm()\n")
+    write("b.py", "import torch\nfrom a import slope\n\ndef run(model, x, scaler):\n    with torch.autocast('cuda'):\n"
+          "        loss = model(x).sum()\n    return slope(loss, x)\n")  # fmt: skip
+    assert found(codes) == ["a.py:4:12 FAL301"]
+    write("b.py", "import torch\nfrom a import slope\n\ndef run(model, x, scaler):\n    with torch.autocast('cuda'):\n"
+          "        loss = model(x).sum()\n    return slope(scaler.scale(loss), x)\n")  # fmt: skip
+    assert found(codes) == []

@@ -20,6 +20,7 @@ from fa_lint.semantics.roles import RoleNames
 
 PLUGIN = '''
 import sys
+from fa_lint.analysis.values import values_of
 from fa_lint.findings import Level
 from fa_lint.rules import Invalid, Rule
 from fa_lint.rules.base import occurs
@@ -63,7 +64,7 @@ class PrintedGradient(Rule):
 
     def check(self, facts):
         for call in facts.calls:
-            if isinstance(call.func, ir.Name) and call.func.id == "print" and facts.role(call.args[0].value).is_gradient:
+            if isinstance(call.func, ir.Name) and call.func.id == "print" and values_of(facts).vector(call.args[0].value).role.is_gradient:
                 yield self.find(facts, call, "a gradient is printed")
 '''
 

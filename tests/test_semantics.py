@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from fa_lint.analysis.terms import Role
+from fa_lint.analysis.values import values_of
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts, extract
 from fa_lint.semantics.roles import COMPUTED, NAMED, RoleNames
@@ -198,7 +200,7 @@ ROLES = [
     ("probe(Bs @ error)", "credit", NAMED),
     ("probe(p.grad > 0)", "unknown", 0),
     ("import torch\nprobe(torch.nn.functional.normalize(p.grad))", "unit", COMPUTED),
-    ("import torch\nprobe(torch.randn(3))", "feature", COMPUTED),
+    ("import torch\nprobe(torch.randn(3))", "draw", COMPUTED),
     ("probe(m.state_dict())", "weight", COMPUTED),
     ("probe(x.softmax(-1))", "feature", COMPUTED),
     ("n = p.grad.norm().unsqueeze(0)\ng = p.grad / n\nprobe(g)", "unit", COMPUTED),
@@ -226,22 +228,22 @@ ROLES = [
 @pytest.mark.parametrize(("code", "kind", "strength"), ROLES)
 def test_roles(code: str, kind: str, strength: int) -> None:
     facts = extract(code)
-    role = facts.role(argument(facts))
-    assert (role.kind, role.strength) == (kind, strength)
+    vector = values_of(facts).vector(argument(facts))
+    assert (vector.role.value, vector.computed) == (kind, strength == COMPUTED)
 
 
 def test_declared_names_are_computed_evidence() -> None:
     declared = RoleNames(feedback=("W_back*",), credit=("teach",))
     facts = extract("probe(teach)", declared)
-    assert facts.role(argument(facts)).kind == "credit"
+    assert values_of(facts).vector(argument(facts)).role is Role.CREDIT
     facts = extract("probe(e @ W_back1)", declared)
-    assert facts.role(argument(facts)).strength == COMPUTED
+    assert values_of(facts).vector(argument(facts)).computed
 
 
 def test_evidence_names_the_places() -> None:
     facts = extract("g = p.grad\nh = g.clone()\nprobe(h)")
-    places = [facts.source(facts.node(e.nid)) for e in facts.role(argument(facts)).evidence]
-    assert places == ["p.grad", "g = p.grad", "h = g.clone()"]
+    steps = values_of(facts).vector(argument(facts)).evidence
+    assert [facts.source(facts.node(step.site.node)) for step in steps] == ["p.grad"]
 
 
 def test_words() -> None:

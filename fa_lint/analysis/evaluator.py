@@ -220,7 +220,7 @@ class Evaluator:
 
     def vector(self, frame: Frame, node: ir.Node, *key: object) -> t.Vector:
         """Return a value that nothing is known of but what the module's names and calls say."""
-        role = frame.module.facts.role(node) if isinstance(node, ir.Expr) else None
+        role = frame.module.facts.roles.of(node) if isinstance(node, ir.Expr) else None
         ident = self.identities.of("node", frame.number, node.nid, *key)
         if role is None or role.kind == "unknown":
             return t.Vector(ident)
@@ -408,18 +408,17 @@ class Evaluator:
 
     def _mixed(self, frame: Frame, node: ir.Expr, op: str, a: t.Term, b: t.Term) -> t.Term:
         """Something new of two values: its role is that of its parts."""
-        vector = self.vector(frame, node, *(x.ident for x in (a, b) if isinstance(x, t.Vector)))
-        if op == "-":
-            vector.name = t.DIFFERENCE
-        if vector.role is not t.Role.UNKNOWN or op not in "+-*@":
-            return vector
-        for part in (a, b):
-            origin = part if isinstance(part, t.Vector) else None
-            if isinstance(part, t.Monomial) and len(part.vectors) == 1 and not part.norms and op != "@":
-                origin = part.vectors[0]
-            if origin is not None and origin.role.is_gradient and origin.computed:
-                return replace(vector, role=origin.role, computed=True, evidence=origin.evidence)
-        return vector
+        left, right = (x if isinstance(x, t.Vector) else t.surest(t.single(x)) for x in (a, b))
+        origin = left if op == "/" else t.surest((*t.single(left), *t.single(right))) if op in "+-*@" else t.Vector(0)
+        if op == "-" and right.role is t.Role.HIDDEN and left.role is not t.Role.GRADIENT:
+            origin = replace(right, computed=left.computed or right.computed)
+        if op == "@":
+            origin = t.surest((*t.single(t.Monomial(dots=((left, right),))), *t.single(origin)))
+        parts = (x.ident for x in (a, b) if isinstance(x, t.Vector))
+        ident = self.identities.of("node", frame.number, node.nid, *parts)
+        name = t.DIFFERENCE if op == "-" else ""
+        sides = (left, right) if op in "+-" else None
+        return t.Vector(ident, origin.role, origin.computed, origin.evidence, name=name, sides=sides)
 
     def _dictionary(self, frame: Frame, node: ir.Expr, keys: list[ir.Expr | None], values: list[ir.Expr]) -> t.Mapping:
         items = []
@@ -666,7 +665,7 @@ class Evaluator:
             found = self.item(term, key[1])
         else:
             found = self.element(term, "index", *(key or (frame.number, node.nid)))
-        if isinstance(term, t.Vector) and term.role is t.Role.UNKNOWN:
+        if isinstance(term, t.Vector) and not term.computed:
             said = self.vector(frame, node)
             if said.role is not t.Role.UNKNOWN:
                 return t.single(replace(said, ident=self.identities.of("element", term.ident, *(key or (node.nid,)))))

@@ -10,7 +10,7 @@ from fa_lint.analysis import terms as t
 from fa_lint.analysis.interest import interesting
 from fa_lint.analysis.models import BUILTINS, FUNCTIONS, METHODS, Row
 from fa_lint.semantics import ir
-from fa_lint.semantics.words import words
+from fa_lint.semantics.words import PLACES, words
 
 if TYPE_CHECKING:
     from fa_lint.analysis.evaluator import Evaluator
@@ -137,7 +137,12 @@ class Calls:
             given = _Given(frame, node, self._ev.site(frame, node), row, values, positional, callee.name)
             return self._cosine(given, *[*positional, (), ()][:2])
         if row.operation == "transform":
-            return t.single(self._gradient_vector(frame, node, "a gradient transform is applied here"))
+            gradient = t.single(self._gradient_vector(frame, node, "a gradient transform is applied here"))
+            if "value" not in callee.name:
+                return gradient
+            ident, value = self._ev.identities.of("node", frame.number, node.nid, "pair"), t.single(t.Vector(0))
+            pair = (gradient, value) if callee.name.endswith("grad_and_value") else (value, gradient)
+            return t.single(t.Sequence(ident, items=pair))
         if row.operation == "named_tuple":
             return t.single(self._named_tuple(frame, node, callee.options, arguments))
         if row.operation == "partial":
@@ -349,15 +354,31 @@ class Calls:
             for inner, more in self._ev.element(term, "view", given.name.rpartition(".")[2], *key)
         )
 
+    def wrapped(self, given: _Given) -> t.Alternatives:
+        """``jit(grad(f))`` computes what ``grad(f)`` does."""
+        return tuple(way for way in given.first if isinstance(way[0], t.Library) and way[0].options is not None)
+
+    def pullback(self, given: _Given) -> t.Alternatives:
+        """``out, pull = vjp(f, x)``: what ``pull`` gives is a gradient."""
+        ident = self._ev.identities.of("node", given.frame.number, given.node.nid, "pair")
+        pull = t.Library("torch.func.grad", (), given.site)
+        return t.single(t.Sequence(ident, items=(t.single(self._named(given.frame, given.node)), t.single(pull))))
+
     def gradient(self, given: _Given) -> t.Alternatives:
         vector = self._gradient_of(given)
         return t.single(t.Sequence(vector.ident, t.single(vector), over=self._differentiated_over(given)))
 
     def _gradient_of(self, given: _Given) -> t.Vector:
-        role = given.frame.module.facts.role(given.node)
-        text = role.evidence[0].text if role.evidence else f"`{given.name}` computes a gradient"
-        kind = t.Role.SPATIAL if role.kind == "spatial" else t.Role.GRADIENT
-        return self._ev.source(given.frame, given.node, kind, text)
+        inputs = next((a.value for a in given.node.args if a.keyword in ("inputs", "xs")), None)
+        if inputs is None and len(given.node.args) > 1 and given.node.args[1].keyword is None:
+            inputs = given.node.args[1].value
+        for part in ir.walk(inputs) if inputs is not None else ():
+            identifier = part.id if isinstance(part, ir.Name) else part.attr if isinstance(part, ir.Attr) else ""
+            if set(words(identifier)) & PLACES:
+                text = f"derivative by position `{identifier}`"
+                return self._ev.source(given.frame, given.node, t.Role.SPATIAL, text)
+        text = f"`{given.name}` computes a gradient"
+        return self._ev.source(given.frame, given.node, t.Role.GRADIENT, text)
 
     def _differentiated_over(self, given: _Given) -> t.Over:
         inputs = given["inputs"]
@@ -392,9 +413,17 @@ class Calls:
                     return self._ev.trace(given.frame, given.node)
                 case t.Monomial(vectors=()) if term.dots or term.norms:
                     return self._aggregate("sum", term, "unknown", given) if term.is_cosine else term
-            return self._or_named(given, t.total(term, given.site))
+            found = t.total(term, given.site)
+            return self._reduced(given, term) if isinstance(found, t.Unknown) else found
 
         return self._each(given.first, of)
+
+    def _reduced(self, given: _Given, term: t.Term) -> t.Term:
+        """Return a sum or mean of entries: a new vector of the same origin."""
+        said, origin = self._named(given.frame, given.node), t.surest(t.single(term))
+        if said.role is not t.Role.UNKNOWN:
+            return said
+        return replace(said, role=origin.role, computed=origin.computed, evidence=origin.evidence)
 
     def _is_diagonal(self, ident: int) -> bool:
         return self._ev.identities.key(ident)[2:4] in (("view", "diagonal"), ("view", "diag"))
@@ -426,7 +455,7 @@ class Calls:
                         return self._over_all(term, summand)
                 case t.Vector(role=role) if role.is_gradient:
                     return inner.at(self._ev.identities.of("sum", given.frame.number, given.node.nid))
-        return self._named(given.frame, given.node)
+        return self._reduced(given, term)
 
     def _aggregate(self, how: str, term: t.Term, over: t.Over, given: _Given) -> t.Term:
         return t.Aggregate(how, term, over, given.site)
@@ -442,7 +471,7 @@ class Calls:
                     return self._aggregate("mean", term, "unknown", given)
                 case t.Monomial(vectors=(_, _)):
                     return self._or_named(given, t.total(term, given.site))
-            return self._named(given.frame, given.node)
+            return self._reduced(given, term)
 
         return self._each(given.first, of)
 
@@ -980,6 +1009,7 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "pad": Calls.pad,
     "partial": Calls.made_object,
     "power": Calls.power,
+    "pullback": Calls.pullback,
     "range": Calls.range,
     "reciprocal": Calls.reciprocal,
     "repair": Calls.repair,
@@ -996,6 +1026,7 @@ _OPERATIONS: dict[str, Callable[[Calls, _Given], t.Alternatives]] = {
     "values": Calls.values,
     "view": Calls.view,
     "where": Calls.where,
+    "wrapper": Calls.wrapped,
     "zeros": Calls.zeros,
     "zip": Calls.zip,
 }

@@ -64,6 +64,7 @@ __all__ = [
     "relabelled",
     "renamed",
     "single",
+    "surest",
     "total",
     "unique",
 ]
@@ -149,6 +150,8 @@ class Vector:
     layout: tuple[object, ...] = ()
     # What had to be there for an entry to be taken: the identity of the values that were tested for None.
     filtered: int = 0
+    # The two sides of what is a sum or a difference.
+    sides: tuple[Vector, Vector] | None = None
 
     def at(self, ident: int) -> Vector:
         """Return another value of the same origin."""
@@ -382,6 +385,37 @@ def single(term: Term) -> Alternatives:
 def one(values: Alternatives) -> Term | None:
     """Return the only way a value comes about, or None."""
     return values[0][0] if len(values) == 1 else None
+
+
+def surest(values: Alternatives, depth: int = 0) -> Vector:
+    """Return the part of a value whose role is surest, gradients first; one of unknown role where none has any."""
+    best = Vector(0)
+    for term, _ in values if depth <= _DEEPEST else ():
+        match term:
+            case Vector():
+                parts = [term]
+            case Monomial(vectors=(), dots=[pair], norms=()):
+                # An error that is sent through feedback is a credit.
+                sent = [v for v in pair if v.role is Role.FEEDBACK]
+                parts = [replace(v, role=Role.CREDIT) for v in sent] if len(sent) == 1 else []
+            case Monomial(vectors=vectors):
+                bare = all(floor.kind == "normalize" for floor in term.floors_below)
+                below = {v.ident for v, exponent in term.norms if exponent < 0 and bare}
+                parts = [replace(v, role=Role.UNIT) if v.ident in below else v for v in vectors]
+            case Sequence() | Mapping():
+                held = term.items or () if isinstance(term, Sequence) else [value for _, value in term.items]
+                parts = [surest(item, depth + 1) for item in (term.element, *held)]
+            case _:
+                continue
+        for part in parts:
+            if part.role is not Role.UNKNOWN:
+                if best.role is Role.UNKNOWN or _sureness(part) > _sureness(best):
+                    best = part
+    return best
+
+
+def _sureness(vector: Vector) -> tuple[bool, bool]:
+    return vector.computed, vector.role.is_gradient
 
 
 def _meet(left: Tags, right: Tags) -> Tags | None:

@@ -65,6 +65,18 @@ class Values:
         """Return the values of an expression of this module, with the arguments of its function unbound."""
         return self.evaluator.of(self.home(node), node)
 
+    def vector(self, node: ir.Expr) -> t.Vector:
+        """Return the vector that says best what an expression of this module is: its role, and the evidence for it.
+
+        Where its function shows nothing, what the calls of this module pass counts.
+        """
+        found = t.surest(self.of(node))
+        function = self.module.facts.names.enclosing_function(node)
+        if not found.computed and function is not None:
+            passed = t.surest(tuple(way for values in self.as_called(function, node) for way in values))
+            return passed if passed.computed or found.role is t.Role.UNKNOWN else found
+        return found
+
     def home(self, node: ir.Node) -> Frame:
         """Return the frame of the function around a node of this module, whose arguments are not bound."""
         return self.evaluator.home(self.module, node)

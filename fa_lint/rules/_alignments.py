@@ -120,9 +120,8 @@ class Alignments:
         feedback = [v for v in vectors if v.role is t.Role.FEEDBACK]
         if gradients or feedback:
             vector = (gradients or feedback)[0]
-            steps = tuple(Evidence(s.site.node, s.text) for s in vector.evidence[:3] if s.site.module == 0)
             strength = COMPUTED if vector.computed else SHOWN
-            return Alignment("gradient" if gradients else "feedback", strength, (*steps, here))
+            return Alignment("gradient" if gradients else "feedback", strength, (*_steps(vector), here))
         if all(v.role is t.Role.PARAMETER for v in vectors):
             return Alignment("weight", COMPUTED if all(v.computed for v in vectors) else SHOWN, (here,))
         return NO_ALIGNMENT
@@ -354,17 +353,17 @@ class Alignments:
         return isinstance(one, t.Vector) and isinstance(other, t.Vector) and live(one.ident) == live(other.ident)
 
     def _between(self, left: ir.Expr, right: ir.Expr, node: ir.Expr) -> Alignment:
-        roles = [self._facts.role(left), self._facts.role(right)]
+        roles = [values_of(self._facts).vector(side) for side in (left, right)]
         here = Evidence(node.nid, "the cosine is taken here")
-        for kinds, subject in ((("gradient", "credit"), "gradient"), (("feedback",), "feedback")):
-            found = sorted((r for r in roles if r.kind in kinds), key=lambda r: -r.strength)
-            if found:
-                strength = COMPUTED if found[0].strength == COMPUTED else SHOWN
-                return Alignment(subject, strength, (*found[0].evidence[:3], here))
-        if all(r.kind == "weight" for r in roles):
-            strength = COMPUTED if min(r.strength for r in roles) == COMPUTED else SHOWN
-            return Alignment("weight", strength, (*roles[0].evidence[:2], here))
-        subject = "feature" if any(r.is_order_one for r in roles) else "unknown"
+        gradients = sorted((r for r in roles if r.role.is_gradient), key=lambda r: not r.computed)
+        found = gradients or [r for r in roles if r.role is t.Role.FEEDBACK]
+        if found:
+            subject = "gradient" if gradients else "feedback"
+            return Alignment(subject, COMPUTED if found[0].computed else SHOWN, (*_steps(found[0]), here))
+        if all(r.role is t.Role.PARAMETER for r in roles):
+            strength = COMPUTED if all(r.computed for r in roles) else SHOWN
+            return Alignment("weight", strength, (*_steps(roles[0])[:2], here))
+        subject = "feature" if any(r.role.is_order_one for r in roles) else "unknown"
         return Alignment(subject, SHOWN, (here,))
 
 
@@ -375,6 +374,11 @@ def passed(param: ir.Node, facts: ModuleFacts) -> list[ir.Expr]:
         return []
     values = [argument(call, function, param) for call in facts.derived(Calls).callers(function)]
     return [value for value in values if value is not None] if None not in values else []
+
+
+def _steps(vector: t.Vector) -> tuple[Evidence, ...]:
+    """Return the evidence for a vector that stands in this file."""
+    return tuple(Evidence(s.site.node, s.text) for s in vector.evidence[:3] if s.site.module == 0)
 
 
 def cosines_in(terms: Iterable[t.Term], depth: int = 0) -> Iterator[t.Monomial]:

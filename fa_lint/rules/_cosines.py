@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from fa_lint.analysis import terms as t
 from fa_lint.analysis.frames import Frame
 from fa_lint.analysis.program import Module
-from fa_lint.analysis.values import Values
+from fa_lint.analysis.values import Values, values_of
 from fa_lint.findings import Applicability, Edit, Fix
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.roles import Role
 
 __all__ = [
     "CosineCall",
@@ -133,13 +132,13 @@ def _through_module(call: ir.Call, facts: ModuleFacts) -> CosineCall | None:
     return CosineCall(call, kind, label, *pair, maker) if pair else None
 
 
-def operand_role(cosine: CosineCall, facts: ModuleFacts) -> Role:
+def operand_role(cosine: CosineCall, facts: ModuleFacts) -> t.Vector:
     """What the operands say together: a gradient on either side, else a value of order one, else nothing."""
-    roles = [facts.role(cosine.left), facts.role(cosine.right)]
-    gradients = sorted((r for r in roles if r.is_gradient), key=lambda r: -r.strength)
+    roles = [values_of(facts).vector(side) for side in (cosine.left, cosine.right)]
+    gradients = sorted((r for r in roles if r.role.is_gradient), key=lambda r: not r.computed)
     if gradients:
         return gradients[0]
-    return next((r for r in roles if r.is_order_one), roles[0])
+    return next((r for r in roles if r.role.is_order_one), roles[0])
 
 
 @dataclass(slots=True)

@@ -13,8 +13,8 @@ from fa_lint.semantics.backpropagated import Backpropagated, computed_from, give
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.gradients import keyword
-from fa_lint.semantics.vocabulary import FEATURE_METHODS, MODEL_WORDS, PLACES
-from fa_lint.semantics.words import EPS_WORDS, words
+from fa_lint.semantics.roles import MODEL_WORDS
+from fa_lint.semantics.words import EPS_WORDS, PLACES, words
 
 __all__ = ["Difference", "differences", "may_be_trained"]
 
@@ -37,6 +37,7 @@ _OUTPUTS = frozenset(
     "prototypes centers centres centroids student generated estimate estimated hat".split()
 )
 # Arguments of a loss that no model makes.
+_FEATURES = frozenset(name for name, row in METHODS.items() if row.operation == "hidden")
 _DATA = PLACES | frozenset("target targets label labels gt mask masks weight weights true truth dim margin".split())
 
 
@@ -315,7 +316,7 @@ def _is_forward(call: ir.Call, facts: ModuleFacts) -> bool:
     if isinstance(func, ir.Attr):
         if last == "requires_grad_":
             return not call.args or facts.values.constant(call.args[0].value) is not False
-        if last in FEATURE_METHODS | {"parameters", "named_parameters", "decode", "rsample", "generate"} - {
+        if last in _FEATURES | {"parameters", "named_parameters", "decode", "rsample", "generate"} - {
             "relu",
             "tanh",
             "sigmoid",

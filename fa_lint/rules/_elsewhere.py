@@ -49,14 +49,14 @@ def at_calls(
         yield replace(finding, path=module.path, call=call, related=(passed,), level=there)
 
 
-def related_steps(values: Values, steps: Iterable[t.Step]) -> tuple[Related, ...]:
-    """Return evidence as related locations, each place once."""
+def related_steps(values: Values, steps: Iterable[t.Step], home: Module | None = None) -> tuple[Related, ...]:
+    """Return evidence as related locations of a finding in ``home`` (in this file, if not given), each place once."""
     places: dict[t.Site, str] = {}
     for step in steps:
         places.setdefault(step.site, step.text)
     found = []
     for site, text in places.items():
         module = values.program.modules[site.module]
-        path = module.path if module is not values.module else ""
+        path = module.path if module is not (home or values.module) else ""
         found.append(Related(*module.facts.span(module.facts.node(site.node)), text, path))
     return tuple(found)

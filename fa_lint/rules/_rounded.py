@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.evaluator import DERIVED
+from fa_lint.analysis.passes import Passes
+from fa_lint.analysis.values import Values
 from fa_lint.rules._halves import half_operand, is_half
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.degrees import operands, short_name
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.gradients import GradientSite, gradient_sites, keyword, read_after
-from fa_lint.semantics.precision import Precision
 from fa_lint.semantics.slices import function_of, slice_of
 from fa_lint.semantics.words import words
 
@@ -40,86 +43,36 @@ def _bare(node: ir.Expr) -> ir.Expr:
                 return node
 
 
-def _leaves(node: ir.Expr, calls: Calls, depth: int = 0) -> Iterator[ir.Expr]:
-    """Yield what a value can be, also as an element of a collection that is built here."""
-    for leaf in calls.sources(_bare(node)):
-        if leaf is not None:
-            yield _bare(leaf)
-    facts = calls.facts
-    bound = facts.names.reaching(node) if isinstance(node, ir.Name) and depth < _DEPTH else []
-    for binding in bound:
-        if binding.how == "iterate" and binding.value is not None:
-            yield from _elements(binding.value, binding.index, calls, depth + 1)
-
-
-def _elements(node: ir.Expr, index: int | None, calls: Calls, depth: int) -> Iterator[ir.Expr]:
-    match node:
-        case ir.Call(func=ir.Attr(attr="items" | "values", value=value)):
-            yield from _elements(value, None, calls, depth + 1)
-        case ir.Call(func=ir.Name(id="zip"), args=args) if index is not None and index < len(args):
-            yield from _elements(args[index].value, None, calls, depth + 1)
-        case ir.Comprehension(elements=elements):
-            yield from _leaves(elements[-1], calls, depth + 1)
-        case ir.Name() if depth < _DEPTH:
-            for binding in calls.facts.names.reaching(node):
-                if binding.value is not None and binding.how == "item":
-                    yield from _leaves(binding.value, calls, depth + 1)
-                elif binding.value is not None and binding.how == "value":
-                    yield from _elements(binding.value, None, calls, depth + 1)
-
-
-def changes_parameters(operand: ir.Expr, calls: Calls) -> ir.Expr | None:
-    """Return the difference of a parameter and a copy of it that ``operand`` is."""
-    for leaf in _leaves(operand, calls):
-        pair: list[ir.Expr] = []
-        if isinstance(leaf, ir.Binary) and leaf.op == "-":
-            pair = [leaf.left, leaf.right]
-        elif isinstance(leaf, ir.Call) and short_name(leaf.func) in ("sub", "subtract", "sub_"):
-            pair = operands(leaf, calls)
-        if len(pair) == 2:
-            sides = _bare(pair[0]), _bare(pair[1])
-            for one, other in (sides, sides[::-1]):
-                if _is_parameter(one, calls) and _may_be_copy(other, calls):
-                    return leaf
-    return None
-
-
-def is_updated_parameter(operand: ir.Expr, calls: Calls) -> bool:
-    """Return True for ``p - lr * p.grad``, which is as large as the parameter."""
-    return any(
-        isinstance(leaf, ir.Binary)
-        and leaf.op in ("+", "-")
-        and any(_is_parameter(_bare(side), calls) for side in (leaf.left, leaf.right))
-        for leaf in _leaves(operand, calls)
-    )
-
-
-def _is_parameter(node: ir.Expr, calls: Calls) -> bool:
-    facts = calls.facts
-    match node:
-        case ir.Attr(attr="weight" | "bias"):
-            return facts.qualified(node) is None
-        case ir.Subscript(value=value):
-            return any(_gives_parameters(part) for part in slice_of(value, facts).nodes)
-        case ir.Name():
-            bound = facts.names.reaching(node)
-            return any(
-                b.how == "iterate" and b.value is not None and any(_gives_parameters(n) for n in ir.walk(b.value))
-                for b in bound
-            )
-    return False
-
-
-def _gives_parameters(node: ir.Node) -> bool:
-    return isinstance(node, ir.Call) and isinstance(node.func, ir.Attr) and node.func.attr in _PARAMETERS
-
-
-def _may_be_copy(node: ir.Expr, calls: Calls) -> bool:
-    if not isinstance(node, ir.Name | ir.Attr | ir.Subscript):
+def changes_parameters(vector: t.Vector, values: Values) -> bool:
+    """Return True for the difference of a parameter and a copy of it."""
+    if vector.sides is None or vector.name != t.DIFFERENCE:
         return False
-    name = short_name(node) or (short_name(node.value) if isinstance(node, ir.Subscript) else "")
-    made = [_bare(leaf) for leaf in calls.sources(node) if leaf is not None]
-    return not set(words(name)) & _NO_COPY and not any(isinstance(m, ir.Binary | ir.Call) for m in made)
+    ways = vector.sides, vector.sides[::-1]
+    return any(one.role is t.Role.PARAMETER and one.computed and _may_be_copy(other, values) for one, other in ways)
+
+
+def is_updated_parameter(vector: t.Vector) -> bool:
+    """Return True for ``p - lr * p.grad``, which is as large as the parameter."""
+    return any(side.role is t.Role.PARAMETER and side.computed for side in vector.sides or ())
+
+
+def _may_be_copy(vector: t.Vector, values: Values) -> bool:
+    """Return True for what is stored under a name: no call or operation of this function makes it."""
+    said, ident = set(words(vector.name)), vector.ident
+    if vector.role.is_gradient or not ident:
+        return False
+    while True:
+        match values.evaluator.identities.key(ident):
+            case ("attribute", int() as base, str() as attr, *_):
+                ident = base
+                said |= set(words(attr))
+            case (str() as kind, int() as base, *_) if kind in DERIVED:
+                ident = base
+            case ("node", int() as frame, int() as nid, *_):
+                node = values.evaluator.frames[frame].module.facts.node(nid)
+                return isinstance(node, ir.Name | ir.Attr | ir.Subscript) and not said & _NO_COPY
+            case _:
+                return not said & _NO_COPY
 
 
 def tiny_comparisons(calls: Calls) -> Iterator[tuple[ir.Expr, ir.Call]]:
@@ -161,13 +114,13 @@ def _half_value(node: ir.Expr, calls: Calls, depth: int = 0) -> ir.Call | None:
 
 def half_models(facts: ModuleFacts) -> Iterator[tuple[ir.Call, GradientSite]]:
     """Yield the casts of models to fp16 whose unscaled gradients are looked at, and where those are computed."""
-    precision = facts.derived(Precision)
-    for site in gradient_sites(facts, precision.calls):
-        read = site.call if site.how != "backward" else read_after(site, facts, precision.calls)
+    passes, calls = facts.derived(Passes), facts.derived(Calls)
+    for site in gradient_sites(facts, calls):
+        read = site.call if site.how != "backward" else read_after(site, facts, calls)
         if read is None:
             continue
-        for node in precision.passes(site):
-            cast = _half_model(node, precision.calls) if isinstance(node, ir.Call) else None
+        for node in passes.of(site):
+            cast = _half_model(node, calls) if isinstance(node, ir.Call) else None
             if cast is not None and isinstance(node, ir.Call) and not _is_for_others(site, read, node, facts):
                 yield cast, site
 
@@ -234,6 +187,10 @@ def _cast_in_place(model: ir.Expr, use: ir.Call, calls: Calls) -> ir.Call | None
         elif call.func.attr in _WIDE or any(_names_dtype(arg.value, calls) for arg in call.args):
             found = None
     return found
+
+
+def _gives_parameters(node: ir.Node) -> bool:
+    return isinstance(node, ir.Call) and isinstance(node.func, ir.Attr) and node.func.attr in _PARAMETERS
 
 
 def _is_for_others(site: GradientSite, read: ir.Node, use: ir.Call, facts: ModuleFacts) -> bool:

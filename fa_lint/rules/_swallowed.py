@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fa_lint.analysis.values import values_of
 from fa_lint.rules._alignments import SHOWN, alignments, last_name
 from fa_lint.rules._fabricated import literal
 from fa_lint.rules._products import norm_operand
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.roles import COMPUTED
 
 __all__ = ["Swallowed", "swallowed"]
 
@@ -73,8 +73,8 @@ def _metric(body: ir.Block, facts: ModuleFacts) -> tuple[ir.Node, str] | None:
             continue
         operand = norm_operand(node, facts)
         if operand is not None:
-            role = facts.role(operand)
-            if role.is_gradient and role.strength == COMPUTED:
+            vector = values_of(facts).vector(operand)
+            if vector.role.is_gradient and vector.computed:
                 return node, "a gradient norm"
     return None
 

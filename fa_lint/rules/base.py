@@ -14,7 +14,6 @@ from fa_lint.findings import Diagnostic, Finding, Fix, Level, Located, Related
 from fa_lint.modules import Modules
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.roles import Role
 from fa_lint.summaries import Fact, Noted
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     "ProjectRule",
     "Rule",
     "occurs",
-    "related",
 ]
 
 SECTIONS = (
@@ -175,15 +173,3 @@ class ProjectRule(Rule):
     @abstractmethod
     def conclude(self, noted: Sequence[Noted], modules: Modules) -> Iterator[tuple[Located, Diagnostic]]:
         """The diagnostics, each with the place of the summary at which it is reported."""
-
-
-def related(facts: ModuleFacts, role: Role) -> tuple[Related, ...]:
-    """The evidence of a role as related locations, nearest origin first, each place once."""
-    seen: set[int] = set()
-    places = []
-    for evidence in role.evidence:
-        if evidence.nid not in seen:
-            seen.add(evidence.nid)
-            start, end = facts.span(facts.node(evidence.nid))
-            places.append(Related(start, end, evidence.text))
-    return tuple(places)

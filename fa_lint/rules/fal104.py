@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.values import values_of
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
+from fa_lint.rules._elsewhere import related_steps
 from fa_lint.rules._penalties import Penalty, penalties
-from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs, related
+from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -106,8 +109,8 @@ class GradientPenaltyAxis(Rule):
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for penalty in penalties(facts):
-            role = facts.role(penalty.of)
-            if role.kind != "gradient" or role.strength < 3:
+            vector = values_of(facts).vector(penalty.of)
+            if vector.role is not t.Role.GRADIENT or not vector.computed:
                 continue
             rank = penalty.rank(facts)
             message = self._message(penalty, rank, facts)
@@ -120,11 +123,12 @@ class GradientPenaltyAxis(Rule):
                     if penalty.axis is not None and rank != 1
                     else "one norm for the batch",
                     fix=_fix(penalty, rank, facts),
-                    related=related(facts, role),
+                    related=related_steps(values_of(facts), vector.evidence),
                 )
 
     def _message(self, penalty: Penalty, rank: int | None, facts: ModuleFacts) -> str | None:
-        if penalty.is_of_field(facts) or facts.role(penalty.differentiated.inputs).kind == "weight":
+        inputs = values_of(facts).vector(penalty.differentiated.inputs)
+        if penalty.is_of_field(facts) or inputs.role is t.Role.PARAMETER:
             return None
         if penalty.axis is None or (rank == 1 and penalty.axis in (0, -1)):
             if penalty.is_of_one_sample(facts) or not (penalty.is_averaged(facts) or penalty.is_of_batch(facts)):

@@ -17,9 +17,8 @@ from fa_lint.rules._cosines import (
     safe_cosine_fix,
 )
 from fa_lint.rules._elsewhere import at_calls, related_steps
-from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs, related
+from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.roles import COMPUTED
 
 __all__ = ["ClampedGradientCosine"]
 
@@ -203,20 +202,20 @@ class ClampedGradientCosine(Rule):
         for cosine in library_cosines(values):
             yield from self._library(cosine, values)
         for call in clamped_cosines(facts):
-            role = operand_role(call, facts)
+            vector = operand_role(call, facts)
             if (
                 call.kind != "similarity"
-                and role.is_gradient
+                and vector.role.is_gradient
                 and not is_guarded(values, values.home(call.call), call.call, (call.left, call.right))
             ):
-                computed = role.strength == COMPUTED
+                computed = vector.computed
                 yield self.find(
                     facts,
                     call.call,
-                    _message(call.label, role.kind, computed, _OTHERS[call.kind]),
+                    _message(call.label, vector.role.value, computed, _OTHERS[call.kind]),
                     computes=FLOORS[call.kind],
                     level=Level.ERROR if computed else Level.WARNING,
-                    related=related(facts, role),
+                    related=related_steps(values, vector.evidence),
                 )
 
     def _library(self, cosine: LibraryCosine, values: Values) -> Iterator[Finding]:

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.values import values_of
 from fa_lint.findings import Finding, Level
-from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs, related
+from fa_lint.rules._elsewhere import related_steps
+from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.roles import NOTHING, Role
 
 __all__ = ["SumAsZeroTest"]
 
+_SIGNED = frozenset({t.Role.GRADIENT, t.Role.CREDIT, t.Role.PARAMETER})
 _SUMS = frozenset({"torch.sum", "numpy.sum", "jax.numpy.sum"})
 _UNSIGNED = frozenset(
     {
@@ -104,32 +107,32 @@ class SumAsZeroTest(Rule):
                     tested = left if _is_zero(right) else right if _is_zero(left) else None
                 case _:
                     continue
-            role = self._signed_sum(tested, facts) if tested is not None else None
-            if role is not None:
+            vector = self._signed_sum(tested, facts) if tested is not None else None
+            if vector is not None:
                 yield self.find(
                     facts,
                     node,
-                    f"a sum compared with zero: signed entries of a {role.kind} cancel; test `not v.any()` or `torch.equal(a, b)`",
+                    f"a sum compared with zero: signed entries of a {vector.role.value} cancel; test `not v.any()` or `torch.equal(a, b)`",
                     computes="True for every vector whose entries add up to 0, e.g. [1, -1]",
-                    related=related(facts, role),
+                    related=related_steps(values_of(facts), vector.evidence),
                 )
 
-    def _signed_sum(self, node: ir.Expr, facts: ModuleFacts) -> Role | None:
-        """The role of the first signed vector whose sum is a term of ``node``; a total that a loop carries is read once."""
+    def _signed_sum(self, node: ir.Expr, facts: ModuleFacts) -> t.Vector | None:
+        """Return the first signed vector whose sum is a term of ``node``; a total that a loop carries is read once."""
         waiting, seen = [node], set()
         while waiting:
             top = waiting.pop()
             if top.nid in seen:
                 continue
             seen.add(top.nid)
-            role: Role | None = None
+            vector: t.Vector | None = None
             match top:
                 case ir.Binary(op="+" | "-", left=left, right=right):
                     waiting += [right, left]
                 case ir.Call(func=func, args=[first, *_]) if facts.qualified(func) in _SUMS:
-                    role = self._signed(first.value, facts)
+                    vector = self._signed(first.value, facts)
                 case ir.Call(func=ir.Attr(attr="sum", value=summed) as func) if facts.qualified(func) is None:
-                    role = self._signed(summed, facts)
+                    vector = self._signed(summed, facts)
                 case ir.Call(func=ir.Attr(attr=attr, value=inner) as func) if attr in _SHAPING:
                     waiting += [inner] if facts.qualified(func) is None else []
                 case ir.Call(func=ir.Name(id="sum"), args=[ir.Arg(value=ir.Comprehension(elements=[each]))]):
@@ -139,12 +142,12 @@ class SumAsZeroTest(Rule):
                     # A total starts at zero.
                     values = [value for value in bound if value is not None and not _is_zero(value)]
                     waiting += values if len(values) == 1 else []
-            if role is not None:
-                return role
+            if vector is not None:
+                return vector
         return None
 
-    def _signed(self, node: ir.Expr, facts: ModuleFacts) -> Role | None:
-        """The role of a summed value that is a signed vector; None where it may be a mask, a count or unsigned."""
+    def _signed(self, node: ir.Expr, facts: ModuleFacts) -> t.Vector | None:
+        """Return a summed value that is a signed vector; None where it may be a mask, a count or unsigned."""
         for part in ir.walk(node):
             if isinstance(part, ir.Compare | ir.Bool) or (isinstance(part, ir.Unary) and part.op in ("~", "not")):
                 return None
@@ -152,13 +155,13 @@ class SumAsZeroTest(Rule):
                 return None
             if isinstance(part, ir.Binary) and part.op in ("**", "&", "|", "^", "%", "//"):
                 return None
-        role = facts.role(node)
-        if role.is_gradient:
-            return role
+        vector = values_of(facts).vector(node)
+        if vector.role.is_gradient:
+            return vector
         if isinstance(node, ir.Binary) and node.op == "-":
-            sides = [facts.role(node.left), facts.role(node.right)]
-            return next((r for r in sides if r.kind in ("gradient", "credit", "weight") and r.strength > 1), None)
-        return None if role is NOTHING or role.kind != "weight" or role.strength < 3 else role
+            sides = [values_of(facts).vector(side) for side in (node.left, node.right)]
+            return next((side for side in sides if side.role in _SIGNED and side.computed), None)
+        return vector if vector.role is t.Role.PARAMETER and vector.computed else None
 
 
 def _is_zero(node: ir.Expr) -> bool:

@@ -1,41 +1,23 @@
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
-from fa_lint.findings import Diagnostic, Finding, Level, Located
-from fa_lint.modules import Modules
-from fa_lint.rules._called import called_names
-from fa_lint.rules.base import Invalid, ProjectRule, occurs, related
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.passes import Passes
+from fa_lint.findings import Finding, Level
+from fa_lint.rules._elsewhere import related_steps
+from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
+from fa_lint.semantics.autocast import Autocasts
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.precision import Precision, calls_under_fp16, unscaled_gradients
-from fa_lint.semantics.roles import COMPUTED, Evidence, Role
-from fa_lint.summaries import Fact, Noted
 
 __all__ = ["Fp16Gradient"]
 
 _COMPUTES = "fp16 holds nothing between 0 and 6e-8, and fewer than 11 bits below 6.1e-5"
 
 
-@dataclass(frozen=True, slots=True)
-class Fp16Call(Fact):
-    """A call of imported functions (dotted names) under fp16 autocast."""
-
-    callees: tuple[str, ...]
-    certain: bool
-
-
-@dataclass(frozen=True, slots=True)
-class UnscaledGradient(Fact):
-    """A gradient that nothing scales, and the functions of its file that enter it."""
-
-    functions: tuple[str, ...]
-    measured: bool
-
-
-class Fp16Gradient(ProjectRule):
+class Fp16Gradient(Rule):
     """
     ## What it does
     Flags a gradient (`autograd.grad`, `backward`, `torch.func.grad`) of a loss whose forward pass ran under fp16
@@ -91,8 +73,6 @@ class Fp16Gradient(ProjectRule):
     runtime = "fa_lint_runtime.dtype_headroom"
     # The gradient itself may be taken in a function of another file.
     gate = (occurs(b"autocast"),)
-    facts = (Fp16Call, UnscaledGradient)
-    stating = (occurs(b"autocast"), occurs(b"autograd.grad(", b".backward(", b"func.grad", b"import grad"))
 
     VALID = (
         "import torch\n"
@@ -192,67 +172,23 @@ class Fp16Gradient(ProjectRule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        precision = facts.derived(Precision)
-        for found in precision.half_gradients():
+        passes = facts.derived(Passes)
+        for found in passes.half_gradients():
             sure = found.certain and found.measured
             when = "" if found.certain else ", where autocast is fp16"
             why = "the scaler returns the loss unchanged" if found.dummy else "nothing scales the loss"
-            yield self.find(
-                facts,
-                facts.node(found.nid),
+            finding = self.find(
+                found.module.facts,
+                found.call,
                 f"`{found.label}` of a forward pass under fp16 autocast{when}: {why}, so small gradients are 0",
                 computes=_COMPUTES,
                 level=Level.ERROR if sure else Level.WARNING,
-                related=related(facts, Role("gradient", COMPUTED, found.evidence)),
+                related=related_steps(passes.values, found.evidence, found.module),
             )
-        yield from self._products(facts, precision)
+            yield finding if found.module is passes.values.module else replace(finding, path=found.module.path)
+        yield from self._products(facts, passes)
 
-    # -- across files: the autocast here, the gradient there ----------------------------------------------------
-
-    def summarise(self, facts: ModuleFacts) -> Iterator[tuple[Fact, Finding | None]]:
-        for call, context in calls_under_fp16(facts):
-            names = [name for name in called_names(call, facts) if not _is_library(name)]
-            if names:
-                opens = Evidence(context.nid, "fp16 autocast opens here")
-                where = related(facts, Role("gradient", COMPUTED, (opens,)))
-                finding = self.find(facts, call, "called under it here", related=where)
-                yield Fp16Call(tuple(names), context.certain), finding
-        for found in unscaled_gradients(facts):
-            if found.functions:
-                message = (
-                    f"`{found.label}` of a forward pass under fp16 autocast: nothing scales the loss, "
-                    "so small gradients are 0"
-                )
-                finding = self.find(facts, facts.node(found.nid), message, computes=_COMPUTES)
-                yield UnscaledGradient(tuple(found.functions), found.measured), finding
-
-    def conclude(self, noted: Sequence[Noted], modules: Modules) -> Iterator[tuple[Located, Diagnostic]]:
-        calls: dict[tuple[str, str], list[tuple[Fp16Call, Located]]] = {}
-        for each in noted:
-            if isinstance(each.fact, Fp16Call) and each.at is not None:
-                for meaning in {m for name in each.fact.callees for m in modules.meanings(name, each.path)}:
-                    calls.setdefault(meaning, []).append((each.fact, each.at))
-        for each in noted:
-            if not isinstance(each.fact, UnscaledGradient) or each.at is None:
-                continue
-            entered = {
-                at: call
-                for function in each.fact.functions
-                for call, at in calls.get((each.path, function), ())
-                if at.path != each.path
-            }
-            if not entered:
-                continue
-            certain = each.fact.measured and any(call.certain for call in entered.values())
-            places = tuple(
-                place
-                for at in sorted(entered, key=lambda at: at.diagnostic.sort_key)[:3]
-                for place in (*at.diagnostic.related, at.as_related())
-            )
-            level = Level.ERROR if certain else Level.WARNING
-            yield each.at, replace(each.at.diagnostic, level=level, related=places)
-
-    def _products(self, facts: ModuleFacts, precision: Precision) -> Iterator[Finding]:
+    def _products(self, facts: ModuleFacts, passes: Passes) -> Iterator[Finding]:
         """Inner products of two gradients that autocast rounds to fp16."""
         for node in facts.nodes_of(ir.Binary, ir.Call):
             match node:
@@ -267,27 +203,27 @@ class Fp16Gradient(ProjectRule):
                     sides = (plain[0], plain[1])
                 case _:
                     continue
-            context = precision.autocasts.around(node)
+            context = facts.derived(Autocasts).around(node)
             if context is None or not context.half:
                 continue
-            roles = [facts.role(side) for side in sides]
-            if not all(role.is_gradient and role.strength == COMPUTED for role in roles):
+            vectors = [_gradient(passes.values.of(side)) for side in sides]
+            if vectors[0] is None or vectors[1] is None:
                 continue
-            if "gradient" not in (roles[0].kind, roles[1].kind):
+            if t.Role.GRADIENT not in (vectors[0].role, vectors[1].role):
                 continue
-            opens = Evidence(context.nid, "fp16 autocast opens here")
+            opens = t.Step(t.Site(passes.values.module.number, context.nid), "fp16 autocast opens here")
+            evidence = (opens, *vectors[0].evidence, *vectors[1].evidence)
             yield self.find(
                 facts,
                 node,
                 "an inner product of gradients under fp16 autocast: both are rounded to fp16 first",
                 computes="entries below 6e-8 count as 0, products above 65504 as infinity",
                 level=Level.ERROR if context.certain else Level.WARNING,
-                related=related(facts, Role("gradient", COMPUTED, (opens, *roles[0].evidence, *roles[1].evidence))),
+                related=related_steps(passes.values, evidence),
             )
 
 
-_LIBRARIES = sys.stdlib_module_names | {"torch", "numpy", "torchvision", "tqdm", "jax", "scipy", "einops"}
-
-
-def _is_library(name: str) -> bool:
-    return name.partition(".")[0] in _LIBRARIES
+def _gradient(values: t.Alternatives) -> t.Vector | None:
+    """Return the gradient that code shows a value to be."""
+    vectors = (term for term, _ in values if isinstance(term, t.Vector))
+    return next((v for v in vectors if v.role.is_gradient and v.computed), None)

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.values import values_of
 from fa_lint.findings import Finding, Level
+from fa_lint.rules._elsewhere import related_steps
 from fa_lint.rules._halves import SUBNORMAL, half_operand, is_upcast
 from fa_lint.rules._rounded import (
     changes_parameters,
@@ -11,11 +14,10 @@ from fa_lint.rules._rounded import (
     measures_rounding,
     tiny_comparisons,
 )
-from fa_lint.rules.base import Invalid, Rule, occurs, related
+from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.roles import COMPUTED, NOTHING, Role
 from fa_lint.semantics.scaling import Scaling
 from fa_lint.semantics.slices import function_of, slice_of
 from fa_lint.semantics.words import words
@@ -157,8 +159,8 @@ class HalfGradientCast(Rule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        calls = facts.derived(Calls)
-        scaling = Scaling(calls)
+        calls, values = facts.derived(Calls), values_of(facts)
+        scaling = facts.derived(Scaling)
         cast: set[int] = set()
         for call in facts.calls:
             operand = half_operand(call, calls)
@@ -169,23 +171,24 @@ class HalfGradientCast(Rule):
                 or self._is_transport(call, facts)
             ):
                 continue
-            role = self._role(operand, call, facts)
-            change = changes_parameters(operand, calls) if role is NOTHING else None
-            if (role is NOTHING and change is None) or scaling.factor(operand):
+            said = values.vector(operand)
+            change = changes_parameters(said, values)
+            vector = None if change else self._vector(said, operand, call, facts)
+            if (vector is None and not change) or scaling.factor(operand):
                 continue
-            if measures_rounding(call, operand, facts) or (change is None and is_updated_parameter(operand, calls)):
+            if measures_rounding(call, operand, facts) or (not change and is_updated_parameter(said)):
                 continue
             cast.add(call.nid)
-            what = f"a {role.kind}" if role.kind != "feedback" else "feedback"
-            sure = what if role.strength == COMPUTED else f"what is named like {what}"
-            if change is not None:
-                sure = "a change of parameters"
+            sure = "a change of parameters"
+            if vector is not None:
+                what = "feedback" if vector.role is t.Role.FEEDBACK else f"a {vector.role.value}"
+                sure = what if vector.computed else f"what is named like {what}"
             yield self.find(
                 facts,
                 call,
                 f"a cast to fp16 of {sure}: entries below 6e-8 become 0; keep fp32 or use bf16",
                 computes="fewer than 11 bits below 6.1e-5, nothing between 0 and 6e-8, infinity above 65504",
-                related=related(facts, role),
+                related=related_steps(values, vector.evidence if vector is not None else ()),
             )
         yield from self._comparisons(facts, calls, cast)
         for nid in sorted({model.nid for model, _ in half_models(facts)}):
@@ -211,18 +214,16 @@ class HalfGradientCast(Rule):
     def _is_half_already(self, operand: ir.Expr, calls: Calls) -> bool:
         return isinstance(operand, ir.Call) and half_operand(operand, calls) is not None
 
-    def _role(self, operand: ir.Expr, call: ir.Call, facts: ModuleFacts) -> Role:
-        role = facts.role(operand)
-        if role.is_gradient:
-            return role if role.strength == COMPUTED or self._plainly_named(operand) else NOTHING
-        if role.kind == "feedback":
-            return role if role.strength == COMPUTED or self._words(operand) & _FEEDBACK_WORDS else NOTHING
-        if role.kind == "unknown" and self._takes_subnormal(call, facts):
-            for node in slice_of(operand, facts).nodes:
-                found = facts.role(node) if isinstance(node, ir.Call) else NOTHING
-                if found.kind == "gradient" and found.strength == COMPUTED:
-                    return found
-        return NOTHING
+    def _vector(self, vector: t.Vector, operand: ir.Expr, call: ir.Call, facts: ModuleFacts) -> t.Vector | None:
+        """Return the gradient, credit or feedback that is cast."""
+        if vector.role.is_gradient:
+            return vector if vector.computed or self._plainly_named(operand) else None
+        if vector.role is t.Role.FEEDBACK:
+            return vector if vector.computed or self._words(operand) & _FEEDBACK_WORDS else None
+        if vector.role is t.Role.UNKNOWN and self._takes_subnormal(call, facts):
+            made = (values_of(facts).vector(node) for node in slice_of(operand, facts).calls)
+            return next((v for v in made if v.role is t.Role.GRADIENT and v.computed), None)
+        return None
 
     def _takes_subnormal(self, call: ir.Call, facts: ModuleFacts) -> bool:
         """True if a constant that fp16 holds with few bits is added to the result."""

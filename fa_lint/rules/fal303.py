@@ -131,7 +131,7 @@ class ScaledGradientNorm(Rule):
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = facts.derived(Calls)
-        scaling = Scaling(calls)
+        scaling = facts.derived(Scaling)
         seen: set[int] = set()
         for site in gradient_sites(facts, calls):
             found = slice_of(site.loss, facts)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
+from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["HALF", "Autocast", "Autocasts", "truths"]
 
@@ -68,22 +69,11 @@ def truths(node: ir.Expr | None, calls: Calls, depth: int = 0) -> frozenset[bool
 class Autocasts:
     """Answers :meth:`around`: the autocast context that is innermost at a node of its function."""
 
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-        self._facts = calls.facts
+    def __init__(self, facts: ModuleFacts) -> None:
+        self._calls = facts.derived(Calls)
+        self._facts = facts
         self._known: dict[int, Autocast | None] = {}
         self._redefined = any(self._facts.qualified(call.func) in _SETTERS for call in self._facts.calls)
-
-    def opened(self) -> Iterator[Autocast]:
-        """Every context of the module that can switch fp16 on."""
-        for node in self._facts.nodes_of(ir.WithItem, ir.FunctionDef, ir.ClassDef):
-            places = [node.context] if isinstance(node, ir.WithItem) else []
-            if isinstance(node, ir.FunctionDef | ir.ClassDef):
-                places = node.decorators
-            for place in places:
-                found = self.read(place)
-                if found is not None and found.half:
-                    yield found
 
     def around(self, node: ir.Node) -> Autocast | None:
         """The context that decides at ``node``, up to its function and its decorators; None if there is none."""

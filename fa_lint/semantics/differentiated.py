@@ -16,14 +16,17 @@ from fa_lint.semantics.gradients import FRAMEWORK_WORDS
 from fa_lint.semantics.severed import carries_no_gradient
 from fa_lint.semantics.slices import slice_of
 from fa_lint.semantics.uses import Uses
-from fa_lint.semantics.vocabulary import GRADIENT_TRANSFORMS
 from fa_lint.semantics.words import words
 
 __all__ = ["Differentiated"]
 
 _MOST = 600
 _DEEPEST = 3
-_TRANSFORMS = GRADIENT_TRANSFORMS | {f"torch.autograd.functional.{n}" for n in ("jacobian", "hessian", "vjp", "hvp")}
+_TRANSFORMS = frozenset(
+    f"{library}.{name}"
+    for library in ("torch.func", "jax")
+    for name in ("grad", "grad_and_value", "value_and_grad", "jacrev", "jacfwd", "hessian", "vjp")
+) | {f"torch.autograd.functional.{n}" for n in ("jacobian", "hessian", "vjp", "hvp")}
 _ENGINES = FRAMEWORK_WORDS | {"model", "net", "lightning", "loss"}
 _BACKWARD = frozenset({"backward", "manual_backward"})
 _LOSS = frozenset({"loss", "losses", "criterion"})

@@ -11,7 +11,7 @@ from fa_lint.semantics.derived import Derived
 from fa_lint.semantics.kinds import Kinds
 from fa_lint.semantics.lower import Lowered, Statements, lower
 from fa_lint.semantics.names import Names
-from fa_lint.semantics.roles import Role, RoleNames, Roles
+from fa_lint.semantics.roles import RoleNames, Roles
 from fa_lint.semantics.values import Values
 
 __all__ = ["Load", "ModuleFacts", "extract"]
@@ -127,9 +127,6 @@ class ModuleFacts(Derived):
 
     def qualified(self, node: ir.Expr) -> str | None:
         return self.names.qualified(node)
-
-    def role(self, node: ir.Expr | None) -> Role:
-        return self.roles.of(node)
 
 
 def _number(node: ir.Node) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fa_lint.analysis.values import values_of
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import is_module
 from fa_lint.semantics.facts import ModuleFacts
@@ -76,10 +77,10 @@ def _is_gradient_use(facts: ModuleFacts, node: ir.Node, applied: ir.Node, names:
                 return True
             if isinstance(func, ir.Attr) and func.attr in _UPDATES:
                 return bool(given)
-            return bool(given) and any(facts.role(arg.value).is_gradient for arg in args if arg not in given)
+            return bool(given) and any(_is_gradient(arg.value, facts) for arg in args if arg not in given)
         case ir.Binary(op="-", left=left, right=right):
             pairs = ((left, right), (right, left))
-            return any(_reads(one, applied, names) and facts.role(other).is_gradient for one, other in pairs)
+            return any(_reads(one, applied, names) and _is_gradient(other, facts) for one, other in pairs)
         case ir.AugAssign(op="-", target=ir.Attr() | ir.Subscript(), value=value):
             return _reads(value, applied, names)
         case ir.Assign(targets=[ir.Attr(attr="grad")], value=value):
@@ -89,6 +90,10 @@ def _is_gradient_use(facts: ModuleFacts, node: ir.Node, applied: ir.Node, names:
             named = function is not None and bool(set(words(function.name)) & _CREDITS)
             return named and _reads(value, applied, names)
     return False
+
+
+def _is_gradient(node: ir.Expr, facts: ModuleFacts) -> bool:
+    return values_of(facts).vector(node).role.is_gradient
 
 
 def _reads(node: ir.Node, applied: ir.Node, names: set[str]) -> bool:

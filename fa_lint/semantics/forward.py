@@ -59,9 +59,9 @@ def names_a_model(identifier: str) -> bool:
 class Forwards:
     """Answers :meth:`at`: where a module runs a network."""
 
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-        self._facts = calls.facts
+    def __init__(self, facts: ModuleFacts) -> None:
+        self._calls = facts.derived(Calls)
+        self._facts = facts
         self._functions = Memory(False, 5)
         self._parts: set[str] | None = None
 
@@ -77,7 +77,7 @@ class Forwards:
             return True
         entered = calls.entered(node)
         if entered:
-            return any(self._within(function) for function in entered)
+            return any(self.within(function) for function in entered)
         match node.func:
             case ir.Name(id=identifier):
                 if identifier in _BUILTINS or set(words(identifier)) & _DATA_WORDS:
@@ -117,7 +117,8 @@ class Forwards:
             }
         return func.attr in self._parts
 
-    def _within(self, function: ir.FunctionDef) -> bool:
+    def within(self, function: ir.FunctionDef) -> bool:
+        """Return True if what a function gives back comes from a forward pass."""
         return self._functions.ask(function.nid, lambda: self._returns_forward(function))
 
     def _returns_forward(self, function: ir.FunctionDef) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 __all__ = ["Memory"]
@@ -22,11 +22,11 @@ class Memory(Generic[Answer]):
     def __init__(self, circular: Answer, deepest: int = 40) -> None:
         self._circular = circular
         self._deepest = deepest
-        self._known: dict[int, Answer] = {}
-        self._round: dict[int, Answer] = {}
-        self._open: set[int] = set()
+        self._known: dict[Hashable, Answer] = {}
+        self._round: dict[Hashable, Answer] = {}
+        self._open: set[Hashable] = set()
 
-    def ask(self, nid: int, find: Callable[[], Answer]) -> Answer:
+    def ask(self, nid: Hashable, find: Callable[[], Answer]) -> Answer:
         """The answer about node ``nid``: remembered, or ``find()``."""
         for answers in (self._known, self._round):
             if nid in answers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fa_lint.semantics import ir
 from fa_lint.semantics.autocast import truths
 from fa_lint.semantics.calls import Calls
+from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.memory import Memory
 from fa_lint.semantics.slices import function_of, slice_of
 from fa_lint.semantics.words import words
@@ -20,9 +21,9 @@ _PRODUCTS = frozenset({"mul", "mul_", "multiply"})
 class Scaling:
     """Answers whether a loss is scaled, and which scalers are dummies."""
 
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-        self._facts = calls.facts
+    def __init__(self, facts: ModuleFacts) -> None:
+        self._calls = facts.derived(Calls)
+        self._facts = facts
         self._factors = Memory(False)
 
     def scale_call(self, node: ir.Call) -> bool:

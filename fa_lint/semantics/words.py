@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-__all__ = ["EPS_WORDS", "NORM_WORDS", "is_short_gradient_name", "suggests", "words"]
+__all__ = ["EPS_WORDS", "NORM_WORDS", "PLACES", "is_short_gradient_name", "suggests", "words"]
 
 NORM_WORDS = frozenset({"norm", "norms"})
 EPS_WORDS = frozenset({"eps", "epsilon", "tiny", "stability"})
+# Differentiating a field by where it is evaluated gives a normal or a force of order one, not a training gradient.
+PLACES = frozenset(
+    "points point pts coords coord coordinates coordinate xyz pos positions position locations vertices rays "
+    "samples3d queries space grid surface".split()
+)
 _SPLIT = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 
 _GRADIENT = frozenset({"grad", "grads", "gradient", "gradients"})

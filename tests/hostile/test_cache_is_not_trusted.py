@@ -85,7 +85,11 @@ def test_a_well_made_entry_with_wrong_types_is_ignored(bad: object, fa_lint: Lin
 
     write("a.py", NO_FIX)
     expected = _output(fa_lint)
-    for change in (_row(bad), lambda content: content.update(imports=bad), lambda content: content["diagnostics"].append(bad)):
+    for change in (
+        _row(bad),
+        lambda content: content.update(imports=bad),
+        lambda content: content["diagnostics"].append(bad),
+    ):
         entries = _inner(change, json.loads(_file().read_text()))
         _file().write_text(json.dumps({key: [_check(key, text), text] for key, (_, text) in entries.items()}))
         assert _output(fa_lint) == expected

@@ -1,4 +1,4 @@
-"""FAL301: the ways fp16 autocast reaches a gradient, the ways it does not, and what the linker is told."""
+"""FAL301: the ways fp16 autocast reaches a gradient and the ways it does not."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import textwrap
 import pytest
 
 from fa_lint.findings import Level
-from fa_lint.semantics.facts import extract
-from fa_lint.semantics.precision import calls_under_fp16, unscaled_gradients
 from tests.rules.shapes import found, rows
 
 IMPORTS = """\
@@ -257,31 +255,3 @@ def test_an_unread_gradient_is_a_warning() -> None:
     code = "def f(net, x, optimizer):\n    with amp.autocast():\n        loss = net(x).sum()\n    loss.backward()\n    optimizer.step()\n"
     (finding,) = found("FAL301", IMPORTS + code)
     assert finding.level is Level.WARNING
-
-
-def test_the_linker_is_told_of_both_halves() -> None:
-    callee = extract(
-        IMPORTS + "class Probe:\n    def gamma(self, net, x):\n        return torch.autograd.grad(net(x).sum(), x)\n"
-    )
-    (gradient,) = unscaled_gradients(callee)
-    assert (gradient.functions, gradient.measured) == (("Probe.gamma",), True)
-    assert callee.source(callee.node(gradient.nid)) == "torch.autograd.grad(net(x).sum(), x)"
-    caller = extract(
-        IMPORTS
-        + "from lib.probe import measure\ndef run(net, x):\n    with amp.autocast():\n        return measure(net, x)\n"
-        "def plain(net, x):\n    return measure(net, x)\n"
-    )
-    ((call, context),) = calls_under_fp16(caller)
-    assert (caller.qualified(call.func), context.certain) == ("lib.probe.measure", True)
-    assert caller.source(call) == "measure(net, x)"
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "def f(net, x, s):\n    return torch.autograd.grad(s.scale(net(x).sum()), x)\n",
-        "def f(net, x):\n    with torch.autocast('cuda', enabled=False):\n        return torch.autograd.grad(net(x).sum(), x)\n",
-    ],
-)
-def test_the_linker_is_not_told_of_gradients_that_are_safe_anywhere(code: str) -> None:
-    assert unscaled_gradients(extract(IMPORTS + code)) == ()
