@@ -57,7 +57,7 @@ class Report:
 
 
 class _Unread(FileResult):
-    """What is known of a file that nobody could look into: never remembered, never read again."""
+    """Stands for a file that could not be checked: it is not cached and not read again."""
 
     __slots__ = ()
 
@@ -216,7 +216,7 @@ def _read(path: str, results: dict[str, FileResult], settings: Settings) -> byte
 
 
 def _unread(path: str, reason: str, codes: frozenset[str]) -> FileResult:
-    """The finding for what nobody could look into."""
+    """Return the finding for a file that could not be checked."""
     if "FAL900" not in codes:
         return _Unread(path)
     place = Place(1, 1)

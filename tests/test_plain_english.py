@@ -52,23 +52,11 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / ".github").
 # Generated from measured data, whose published claims are quoted as they are stored.
 GENERATED = {"REPRODUCTION.md"}
 QUOTED = {"p6_5_missing_auxiliaries.py"}
-# Being rewritten in a change of their own.
-ELSEWHERE = {
-    "semantics",
-    "project.py",
-    "engine.py",
-    "cache.py",
-    "check_file.py",
-    "_scaled.py",
-    "_halves.py",
-    "_rounded.py",
-} | {"fal301.py", "fal302.py", "fal401.py", "fal402.py", "_lost.py", "_lost_elsewhere.py"}
 
 
 def sources() -> list[Path]:
     found = [path for name in ("fa_lint", "fa_lint_runtime", "tools") for path in (ROOT / name).rglob("*.py")]
-    kept = [p for p in found if p.parts[len(ROOT.parts)] != "fa_lint" or not ELSEWHERE & set(p.parts)]
-    return [path for path in kept if path.name not in QUOTED]
+    return [path for path in found if path.name not in QUOTED]
 
 
 def prose(path: Path) -> str:

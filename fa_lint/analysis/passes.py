@@ -154,7 +154,7 @@ class Passes:
         return trace
 
     def _results(self, module: Module, function: ir.Expr) -> Iterator[tuple[Module, ir.Expr]]:
-        """What a function that is given to a transform gives back."""
+        """What a function that is given to a transform returns."""
         for leaf in module.facts.derived(Calls).sources(function):
             match leaf:
                 case ir.Lambda(body=body):

@@ -140,7 +140,7 @@ def _parts(node: ir.Expr) -> list[ir.Expr]:
 
 
 def _results(function: ir.Expr, facts: ModuleFacts) -> list[ir.Expr]:
-    """What a function that is differentiated as such gives back."""
+    """What a function that is differentiated as such returns."""
     if isinstance(function, ir.Lambda):
         return [function.body]
     bound = facts.names.bindings(function) if isinstance(function, ir.Name) else []

@@ -197,7 +197,7 @@ class Differentiated:
         return self._variables[name.id].get(id(self._names.bindings(name)), [])
 
     def _given(self, call: ir.Call, arg: ir.Arg, path: _Path, up: bool) -> Iterator[_Place | ir.Node]:
-        """Follow an argument into what the call does with it and gives back."""
+        """Follow an argument into what the call does with it and returns."""
         name = self._facts.qualified(call.func) or ""
         func = call.func
         last = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
@@ -270,7 +270,7 @@ class Differentiated:
             yield call, path if isinstance(node, ir.Return) else (_ANY, *path), True
 
     def _is_loss(self, function: ir.FunctionDef, path: _Path) -> bool:
-        """Return True for what a function or module named after a loss gives back as the loss."""
+        """Return True for what a function or module named after a loss returns as the loss."""
         owner = self._names.enclosing_class(function)
         said = set(words(function.name))
         around = set(words(owner.name)) if owner is not None else set()

@@ -80,7 +80,7 @@ class ModuleFacts(Derived):
         return found
 
     def imported_names(self, *, speaking: bool) -> set[str]:
-        """Return the local names of imports that lead to functions of the run that measure, or speak of gradients."""
+        """Return the local names of imports that lead to functions of the run that measure, or name gradients."""
         holds = self.holds
         if holds is None:
             return set()

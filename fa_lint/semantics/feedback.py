@@ -39,7 +39,7 @@ _RESTORES = frozenset("load restore state checkpoint ckpt resume set saved".spli
 
 @dataclass(frozen=True, slots=True)
 class FeedbackSite:
-    """One feedback matrix, or one container of them. Nodes are numbers of the module; ``facts.node`` gives them back.
+    """One feedback matrix, or one container of them. Nodes are numbers of the module; ``facts.node`` returns the nodes.
 
     ``owner`` names the class or function, ``owner_nid`` its node (0 for the module itself); ``owner_kind`` is
     ``module`` (a torch module), ``object`` (any other class: a trainer, an optimizer), ``local`` (a variable of a
@@ -51,7 +51,7 @@ class FeedbackSite:
     ``seed`` is ``constant`` or ``argument`` where the draw can be repeated. ``where`` is the function that stores it;
     ``lazy`` is set where ``forward`` reaches that function. ``carried``: the owner's own state method mentions it;
     ``restored``: another assignment takes it from a file, a state or an argument. ``certain`` is False where only a
-    common name and a product speak for it.
+    common name and a product are evidence for it.
     """
 
     name: str
@@ -113,7 +113,7 @@ def _class(facts: ModuleFacts, key: Key) -> ir.ClassDef:
 
 
 def _evidence(facts: ModuleFacts, key: Key, kept: list[Store], uses: Uses) -> tuple[tuple[Evidence, ...], bool]:
-    """What speaks for feedback, and whether it is enough for an error; no evidence where it is not feedback."""
+    """The evidence for feedback, and whether it is enough for an error; no evidence where it is not feedback."""
     name = key[2].rpartition(".")[2]
     place = kept[0].node
     if any(fnmatchcase(name, pattern) for pattern in facts.declared.feedback):
@@ -153,7 +153,7 @@ def _is_measured_only(facts: ModuleFacts, key: Key, sent: Evidence, uses: Uses) 
 
 
 def _is_fresh(facts: ModuleFacts, key: Key, kept: list[Store], sent: Evidence) -> bool:
-    """Return True where each round of the loop that uses a local draws it anew: there is no matrix to keep."""
+    """Return True where each round of the loop that uses a local draws it again: there is no matrix to keep."""
     if key[0] != "name":
         return False
     around = {

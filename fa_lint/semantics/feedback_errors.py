@@ -61,7 +61,7 @@ def calls_by_name(facts: ModuleFacts) -> dict[str, list[ir.Call]]:
 
 
 def signal_of(facts: ModuleFacts, node: ir.Expr) -> Signal:
-    """The error that an expression carries; what computes it is believed before its name."""
+    """The error that an expression carries; what computes it counts before its name."""
     return facts.derived(_Memories).signals.ask(node.nid, lambda: _signal(facts, node))
 
 

@@ -63,6 +63,6 @@ def speaks_of_feedback(identifier: str) -> bool:
 
 
 def names_a_method(identifier: str) -> bool:
-    """The same where nothing else speaks: ``feedback`` alone may be a user's."""
+    """The same where there is no other evidence: ``feedback`` alone may be a user's."""
     said = set(words(identifier)) & _SPEAKS
     return bool(said - {"feedback", "feedbacks"}) or bool(said and set(words(identifier)) & _OF_A_NETWORK)

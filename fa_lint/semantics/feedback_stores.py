@@ -114,7 +114,7 @@ def _fills(facts: ModuleFacts) -> set[Key]:
 
 
 def storage_of(facts: ModuleFacts, node: ir.Expr | None, depth: int = 0) -> str:
-    """How a value that is assigned to an attribute of a torch module is kept; empty where it says nothing."""
+    """How a value that is assigned to an attribute of a torch module is kept; empty where the code does not show it."""
     if node is None or depth > 6:
         return ""
     match node:

@@ -254,7 +254,7 @@ def backward_only(facts: ModuleFacts, owner: ir.ClassDef) -> dict[int, str]:
     """Positions (after ``ctx``) and names of ``forward``'s parameters that only ``backward`` computes with.
 
     That is what feedback alignment is: the forward pass ignores the matrix, the backward pass sends the gradient
-    through it. A parameter that is also returned a gradient by nobody, like a bias shape, is not multiplied.
+    through it. A parameter that is not multiplied, like the shape of a bias, does not count.
     """
     forward, backward = facts.names.method(owner, "forward"), facts.names.method(owner, "backward")
     if forward is None or backward is None or not forward.params:

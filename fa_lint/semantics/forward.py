@@ -118,7 +118,7 @@ class Forwards:
         return func.attr in self._parts
 
     def within(self, function: ir.FunctionDef) -> bool:
-        """Return True if what a function gives back comes from a forward pass."""
+        """Return True if what a function returns comes from a forward pass."""
         return self._functions.ask(function.nid, lambda: self._returns_forward(function))
 
     def _returns_forward(self, function: ir.FunctionDef) -> bool:

@@ -90,7 +90,7 @@ def _is_bound(node: ir.Name, calls: Calls) -> bool:
 
 
 def replaces(hook: Hook, calls: Calls) -> ir.Expr | None:
-    """What a hook gives back in place of the gradient; None where it gives nothing back."""
+    """What a hook returns in place of the gradient; None where it returns nothing."""
     if isinstance(hook.function, ir.Lambda):
         body = hook.function.body
         return body if isinstance(body, ir.Sequence | ir.Binary | ir.Name) else None

@@ -176,7 +176,7 @@ class ListLengths:
         return self._given(found_there, function, node) if found_there is not None else None
 
     def _given(self, length: Length, function: ir.FunctionDef, call: ir.Call) -> Length:
-        """The length that a function gives back, with what the call gives it."""
+        """The length of what a function returns, with the arguments of the call."""
         home, _, text = length.base.partition(":")
         if home != str(function.nid):
             return length

@@ -405,9 +405,9 @@ class Names:
         return None
 
     def returned(self, function: ir.FunctionDef, index: int | None = None) -> list[ir.Expr]:
-        """The values that a function gives back, by ``return`` or ``yield``, in source order.
+        """The values that a function returns, by ``return`` or ``yield``, in source order.
 
-        With ``index`` that element of a value that is a tuple; a tuple without it gives nothing.
+        With ``index`` that element of a value that is a tuple; a tuple without it has none.
         """
         found: list[ir.Expr] = []
         for value in self._returned.get(function.nid, ()):

@@ -55,7 +55,7 @@ def _values(facts: ModuleFacts) -> dict[str, list[ir.Expr]]:
 
 
 def _made(facts: ModuleFacts, call: ir.Call) -> str:
-    """What a call makes an object by; empty where it gives back or holds what it is given."""
+    """What a call makes an object by; empty where it returns or holds what it is given."""
     last = call.func.id if isinstance(call.func, ir.Name) else call.func.attr if isinstance(call.func, ir.Attr) else ""
     if last in _WRAPPERS | _CONTAINERS or (last in _SAME and isinstance(call.func, ir.Attr)):
         return ""

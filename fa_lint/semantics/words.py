@@ -1,4 +1,4 @@
-"""What an identifier alone suggests. The weakest evidence: used only where the code says nothing."""
+"""What an identifier alone suggests. The weakest evidence: used only where the code shows no origin."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _SHORT = re.compile(r"g(?:_?[a-z0-9]{1,3})?(?:_?(?:list|flat|vec))?|gs")
 
 
 def is_short_gradient_name(identifier: str, function: str) -> bool:
-    """``g1`` says nothing by itself; in a function that is named after gradients it says gradient."""
+    """``g1`` means nothing by itself; in a function that is named after gradients it means gradient."""
     return _SHORT.fullmatch(identifier) is not None and bool(set(words(function)) & _GRADIENT)
 
 
