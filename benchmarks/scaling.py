@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 
-from fa_lint.check_file import analyse
+from fa_lint.project.check_file import analyse
 from fa_lint.rules import registry
 from fa_lint.semantics.roles import RoleNames
 

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fa_lint.cli import cli
-from fa_lint.config import Settings
-from fa_lint.engine import lint_text
 from fa_lint.findings import Diagnostic
+from fa_lint.project.config import Settings
+from fa_lint.project.engine import lint_text
 
 # FAL101 at 4:16, with an unsafe fix.
 UNSAFE = "import torch\n\ndef f(x):\n    return x / x.norm(-1, keepdim=True)\n"

@@ -23,11 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fa_lint import markdown
-from fa_lint.config import Settings
-from fa_lint.discovery import SUFFIXES, discover
-from fa_lint.engine import lint
 from fa_lint.findings import Diagnostic
+from fa_lint.project.config import Settings
+from fa_lint.project.discovery import SUFFIXES, discover
+from fa_lint.project.engine import lint
+from fa_lint.source import markdown
 
 DEFAULT_LABELS = Path(__file__).parent.parent.parent / "shared" / "corpus" / "labels.jsonl"
 # FAL1xx belongs to P1, FAL2xx to P2, and so on; further rules declare their pitfall in the registry.

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from fa_lint.cache import Cache, cache_folder, digest
-from fa_lint.config import Settings
-from fa_lint.discovery import discover
-from fa_lint.engine import Report, lint
+from fa_lint.project.cache import Cache, cache_folder, digest
+from fa_lint.project.config import Settings
+from fa_lint.project.discovery import discover
+from fa_lint.project.engine import Report, lint
 from tests.conftest import Lint, notebook, write
 
 # FAL302 and FAL103, neither with a fix: what has one is analysed each time.
@@ -120,7 +120,7 @@ def test_old_entries_stay_until_there_are_too_many(monkeypatch: pytest.MonkeyPat
     _lint()
     _lint("b.py")
     assert len(json.loads(_file().read_bytes())) == 2
-    monkeypatch.setattr("fa_lint.cache._MOST_ENTRIES", 2)
+    monkeypatch.setattr("fa_lint.project.cache._MOST_ENTRIES", 2)
     write("c.py", NO_FIX + "z = 1\n")
     _lint("c.py")
     assert len(json.loads(_file().read_bytes())) == 1
@@ -190,7 +190,7 @@ def test_a_cache_that_cannot_be_written(call: str, fa_lint: Lint, monkeypatch: p
 
 
 def test_internal_errors_are_not_remembered() -> None:
-    from fa_lint.check_file import FileResult
+    from fa_lint.project.check_file import FileResult
 
     cache = Cache(Settings(root=os.getcwd()))
     cache.put("k", FileResult("a.py", problems=["boom"]))

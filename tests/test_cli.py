@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-import fa_lint.commands as commands
+import fa_lint.cli.commands as commands
 from fa_lint._version import __version__
 from fa_lint.cli import main
-from fa_lint.console import wants_colour
 from fa_lint.findings import Finding
 from fa_lint.installing import NEEDS_RUNTIME
+from fa_lint.output.console import wants_colour
 from fa_lint.rules import ENGINE_CODES, registry
 from tests.conftest import CLAMPED, MIXED, SAFE, SAFE_FIXED, UNSAFE, UNSAFE_FIXED, Lint, write
 
@@ -169,7 +169,7 @@ def test_the_last_resort_is_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     def discover(*_: object) -> list[str]:
         raise RuntimeError("no idea")
 
-    monkeypatch.setattr("fa_lint.selection.discover", discover)
+    monkeypatch.setattr("fa_lint.cli.selection.discover", discover)
     write("a.py")
     with pytest.raises(SystemExit) as ended:
         main(["a.py"])
@@ -302,12 +302,12 @@ def test_diff_marks_a_missing_last_line_end_and_colours(fa_lint: Lint) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_told_and_exit_2(fa_lint: Lint, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fa_lint.fixes import FixError
+    from fa_lint.fixes.edits import FixError
 
     def refuse(path: str, data: bytes) -> None:
         raise FixError(path, "Read-only file system")
 
-    monkeypatch.setattr("fa_lint.rewriting.write_atomically", refuse)
+    monkeypatch.setattr("fa_lint.fixes.rewriting.write_atomically", refuse)
     write("a.py", SAFE)
     result = fa_lint("a.py", "--fix", "--output-format", "concise")
     assert result.exit_code == 2
@@ -322,7 +322,7 @@ def test_a_file_that_vanishes_before_its_fix(fa_lint: Lint, monkeypatch: pytest.
     def gone(path: str) -> bytes:
         raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr("fa_lint.rewriting.read_file", gone)
+    monkeypatch.setattr("fa_lint.fixes.rewriting.read_file", gone)
     result = fa_lint("a.py", "--diff")
     assert result.exit_code == 2
     assert "fa-lint: error: a.py: not fixed: No such file or directory" in result.stderr
@@ -486,7 +486,7 @@ def test_stdin_diff(fa_lint: Lint) -> None:
 
 
 def test_stdin_that_cannot_be_fixed(fa_lint: Lint, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fa_lint.fixes import FixError
+    from fa_lint.fixes.edits import FixError
 
     def fail(path: str, *_: object, **__: object) -> None:
         raise FixError(path, "the fixed file would not parse")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fa_lint.config_keys import KEYS
+from fa_lint.project.config_keys import KEYS
 from fa_lint.rules import ENGINE_CODES, registry
 from tests.conftest import CLAMPED, MIXED, SAFE, UNSAFE, Lint, notebook, write
 

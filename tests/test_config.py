@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fa_lint.config import DEFAULT_EXCLUDE, ConfigError, Settings, as_rows, expand_codes, find_config, load
 from fa_lint.findings import Level
+from fa_lint.project.config import DEFAULT_EXCLUDE, ConfigError, Settings, as_rows, expand_codes, find_config, load
 from fa_lint.rules import ENGINE_CODES, registry
 from fa_lint.semantics.roles import RoleNames
 from tests.conftest import Lint, write
@@ -77,7 +77,7 @@ def test_links_and_unreadable_files(monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(path: Path, *_: object) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("fa_lint.config.read_file", closed)
+    monkeypatch.setattr("fa_lint.project.config.read_file", closed)
     assert _found("pkg") == "fa-lint.toml"
 
 

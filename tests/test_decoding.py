@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
-from fa_lint.decoding import decode
 from fa_lint.findings import Applicability, Diagnostic, DiagnosticFix, Level, Place, RelatedPlace
+from fa_lint.project.decoding import decode
 
 
 @dataclass(frozen=True)

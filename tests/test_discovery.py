@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from fa_lint.config import Settings
-from fa_lint.discovery import DiscoveryError, discover
+from fa_lint.project.config import Settings
+from fa_lint.project.discovery import DiscoveryError, discover
 from tests.conftest import UNSAFE, Lint, write
 
 

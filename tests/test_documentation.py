@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from fa_lint.config_keys import KEYS
-from fa_lint.pages import pages
+from fa_lint.project.config_keys import KEYS
 from fa_lint.rules import ENGINE_CODES, _validate, registry
 from fa_lint.semantics.facts import extract
 from tools.configuration import PAGE, configuration
+from tools.rule_pages import pages
 
 ROOT = Path(__file__).parent.parent
 CHECKLIST = (ROOT / "CHECKLIST.md").read_text(encoding="utf-8")
@@ -42,7 +42,7 @@ SECTIONS, FINAL_PASS = checklist(CHECKLIST)
 @pytest.mark.parametrize("name", sorted(pages()))
 def test_pages_are_what_the_classes_say(name: str) -> None:
     assert (ROOT / "docs" / "rules" / name).read_text(encoding="utf-8") == pages()[name], (
-        "run `python -m fa_lint.pages docs/rules`"
+        "run `python -m tools.rule_pages docs/rules`"
     )
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-import fa_lint.engine as engine
-from fa_lint.check_file import analyse
-from fa_lint.config import Settings
-from fa_lint.engine import Report, lint, lint_text
+import fa_lint.project.engine as engine
+from fa_lint.project.check_file import analyse
+from fa_lint.project.config import Settings
+from fa_lint.project.engine import Report, lint, lint_text
+from fa_lint.project.workers import context
 from fa_lint.semantics.roles import RoleNames
-from fa_lint.workers import context
 from tests.conftest import CLAMPED, MIXED, UNSAFE, write
 
 
@@ -69,7 +69,7 @@ def test_a_worker_that_dies_costs_one_file(big_project: Path, monkeypatch: pytes
 
     monkeypatch.chdir(big_project)
     before = _run(big_project, 2)
-    monkeypatch.setattr("fa_lint.engine.analyse", die)
+    monkeypatch.setattr("fa_lint.project.engine.analyse", die)
     after = _run(big_project, 2)
     assert after.problems == []
     (lost,) = [found for found in after.diagnostics if found not in before.diagnostics]
@@ -114,7 +114,7 @@ def test_an_internal_error_is_a_problem_of_its_file(monkeypatch: pytest.MonkeyPa
             raise AssertionError("no idea")
         return real(path, *rest, **options)
 
-    monkeypatch.setattr("fa_lint.engine.analyse", fail)
+    monkeypatch.setattr("fa_lint.project.engine.analyse", fail)
     write("a.py", UNSAFE)
     write("b.py", CLAMPED)
     report = lint(["a.py", "b.py"], Settings(root=os.getcwd()))

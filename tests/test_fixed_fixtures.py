@@ -16,11 +16,11 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from fa_lint.config import Settings
-from fa_lint.discovery import discover
-from fa_lint.engine import lint
-from fa_lint.fixes import fix_data
-from fa_lint.source import Source
+from fa_lint.fixes.edits import fix_data
+from fa_lint.project.config import Settings
+from fa_lint.project.discovery import discover
+from fa_lint.project.engine import lint
+from fa_lint.source.text import Source
 
 torch = pytest.importorskip("torch")
 np = pytest.importorskip("numpy")

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-import fa_lint.fixes as fixes
-from fa_lint.config import Settings
-from fa_lint.engine import lint_text
+import fa_lint.fixes.edits as fixes
 from fa_lint.findings import Applicability, Diagnostic, DiagnosticEdit, DiagnosticFix, Level, Place
-from fa_lint.fixes import FixError, apply_edits, fix_data, write_atomically
-from fa_lint.source import Source
+from fa_lint.fixes.edits import FixError, apply_edits, fix_data, write_atomically
+from fa_lint.project.config import Settings
+from fa_lint.project.engine import lint_text
+from fa_lint.source.text import Source
 from tests.conftest import SAFE, SAFE_FIXED, UNSAFE, UNSAFE_FIXED, Lint, diagnostics_of, found_in, write
 
 
@@ -128,7 +128,7 @@ def test_rounds_end(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def lint_text(path: str, data: bytes, settings: Settings) -> Any:
-        from fa_lint.engine import Report
+        from fa_lint.project.engine import Report
 
         calls.append(data)
         return Report([_diagnostic((0, 1, "b" if data.startswith(b"a") else "a"))])

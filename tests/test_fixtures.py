@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fa_lint.config import Settings
-from fa_lint.discovery import discover
-from fa_lint.engine import lint, lint_text
-from fa_lint.fixes import fix_data
+from fa_lint.fixes.edits import fix_data
+from fa_lint.project.config import Settings
+from fa_lint.project.discovery import discover
+from fa_lint.project.engine import lint, lint_text
 from fa_lint.rules import registry
-from fa_lint.source import Source
+from fa_lint.source.text import Source
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 EXPECT = re.compile(r"# expect: ((?:FAL\d{3} ?)+)")

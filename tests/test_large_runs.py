@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from fa_lint.cli import cli
-from fa_lint.engine import MOST_FOLLOWED
+from fa_lint.project.engine import MOST_FOLLOWED
 
 NOTE = "values are not followed from file to file"
 

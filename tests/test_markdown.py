@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fa_lint.config import Settings
-from fa_lint.discovery import discover
-from fa_lint.engine import lint_text
-from fa_lint.fixes import fix_data
-from fa_lint.markdown import python_blocks, without_prose
+from fa_lint.fixes.edits import fix_data
+from fa_lint.project.config import Settings
+from fa_lint.project.discovery import discover
+from fa_lint.project.engine import lint_text
+from fa_lint.source.markdown import python_blocks, without_prose
 from tests.conftest import Lint
 
 SETTINGS = Settings()

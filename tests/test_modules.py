@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from fa_lint.modules import ClassBases, Modules, classes_of, imports_of
+from fa_lint.analysis.modules import ClassBases, Modules, classes_of, imports_of
 
 
 def modules(**files: str) -> Modules:

@@ -10,7 +10,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from fa_lint.notebook import Notebook
+from fa_lint.source.notebook import Notebook
 from tests.conftest import (
     CLAMPED,
     CLAMPED_FIXED,

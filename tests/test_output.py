@@ -13,10 +13,10 @@ import junitparser
 import pytest
 
 from fa_lint._version import __version__
-from fa_lint.engine import Report
 from fa_lint.findings import Diagnostic, Level, Place, RelatedPlace
 from fa_lint.installing import NEEDS_RUNTIME
 from fa_lint.output import FORMATS, render_statistics
+from fa_lint.project.engine import Report
 from fa_lint.rules import ENGINE_CODES, registry
 from tests.conftest import CLAMPED, MIXED, SAFE, UNSAFE, Lint, diagnostics_of, notebook, write
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fa_lint.config import Settings
-from fa_lint.engine import lint_text
+from fa_lint.project.config import Settings
+from fa_lint.project.engine import lint_text
 from tests.integrations.repository import ROOT
 
 SETTINGS = Settings(select=("FAL",))

@@ -239,7 +239,7 @@ def test_a_second_run_concludes_from_the_cache_alone(codes: Codes, monkeypatch: 
     def parse(*_: object) -> None:
         raise AssertionError("a file was read into facts again")
 
-    monkeypatch.setattr("fa_lint.check_file.extract", parse)
+    monkeypatch.setattr("fa_lint.project.check_file.extract", parse)
     assert codes(".") == first == [_FLOOR, "b.py:4:12 FAL203"]
 
 
@@ -268,7 +268,7 @@ def test_a_rule_that_fails_across_files_is_an_internal_error_and_costs_nothing_e
     def conclude(*_: object) -> None:
         raise ValueError("broken")
 
-    monkeypatch.setattr("fa_lint.rules.fal402.UnregisteredFeedback.conclude", conclude)
+    monkeypatch.setattr("fa_lint.rules.p6_5_auxiliaries.fal402.UnregisteredFeedback.conclude", conclude)
     result = fa_lint(".", "--output-format", "concise")
     assert result.exit_code == 2
     assert "FAL101" in result.stdout

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fa_lint.cache import _check, cache_folder
-from fa_lint.check_file import analyse
-from fa_lint.modules import Modules
-from fa_lint.project import link
+from fa_lint.analysis.modules import Modules
+from fa_lint.project.cache import _check, cache_folder
+from fa_lint.project.check_file import analyse
+from fa_lint.project.linking import link
 from fa_lint.semantics.roles import RoleNames
 from tests.conftest import Lint, write
 

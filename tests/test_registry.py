@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 import fa_lint.rules as rules
-from fa_lint.check_file import analyse
-from fa_lint.pages import pages, write
+from fa_lint.project.check_file import analyse
 from fa_lint.rules import Rule, RuleError, registry, select
-from fa_lint.rules.fal205 import SumAsZeroTest
+from fa_lint.rules.p2_floors.fal205 import SumAsZeroTest
 from fa_lint.semantics.roles import RoleNames
+from tools.rule_pages import pages, write
 
 PLUGIN = '''
 import sys
@@ -143,7 +143,7 @@ def test_pages_are_written(tmp_path: Path) -> None:
 
 def test_the_linter_never_imports_torch_and_the_runtime_never_the_linter() -> None:
     code = (
-        "import sys, fa_lint.cli, fa_lint.commands, fa_lint.output, fa_lint.check_file; from fa_lint.rules import registry; registry();"
+        "import sys, fa_lint.cli, fa_lint.cli.commands, fa_lint.output, fa_lint.project.check_file; from fa_lint.rules import registry; registry();"
         "assert not any(m.split('.')[0] in ('torch', 'numpy', 'fa_lint_runtime') for m in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

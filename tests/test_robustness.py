@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fa_lint.check_file import FileResult, analyse
-from fa_lint.config import Settings
-from fa_lint.discovery import discover
-from fa_lint.engine import lint
-from fa_lint.fixes import fix_data
+from fa_lint.fixes.edits import fix_data
+from fa_lint.project.check_file import FileResult, analyse
+from fa_lint.project.config import Settings
+from fa_lint.project.discovery import discover
+from fa_lint.project.engine import lint
 from fa_lint.rules import registry
 from fa_lint.semantics.facts import extract
-from fa_lint.source import ParseFailure, Source
+from fa_lint.source.text import ParseFailure, Source
 
 SETTINGS = Settings()
 FIXTURES = sorted((Path(__file__).parent.parent / "fixtures").rglob("*.py"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fa_lint.check_file import analyse
-from fa_lint.config import Settings
-from fa_lint.fixes import fix_data
+from fa_lint.fixes.edits import fix_data
+from fa_lint.project.check_file import analyse
+from fa_lint.project.config import Settings
 from fa_lint.rules import SECTIONS, Invalid, Rule, registry
 from fa_lint.semantics.roles import RoleNames
 

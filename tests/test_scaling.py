@@ -8,7 +8,7 @@ import pstats
 import pytest
 
 from benchmarks.scaling import _HEAD, SHAPES
-from fa_lint.check_file import analyse
+from fa_lint.project.check_file import analyse
 from fa_lint.rules import registry
 from fa_lint.semantics.roles import RoleNames
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fa_lint.source import ParseFailure, Source, SourceError
+from fa_lint.source.text import ParseFailure, Source, SourceError
 from tests.conftest import CLAMPED, CLAMPED_FIXED, UNSAFE, Lint, diagnostics_of, found_in, write
 
 Codes = Callable[..., list[str]]

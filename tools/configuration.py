@@ -7,8 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from fa_lint.config import Settings
-from fa_lint.config_keys import KEYS
+from fa_lint.project.config import Settings
+from fa_lint.project.config_keys import KEYS
 
 __all__ = ["PAGE", "configuration"]
 

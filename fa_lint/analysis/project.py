@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 
 from fa_lint.analysis.interest import SUBJECT_BYTES
-from fa_lint.modules import Imports, Modules
-from fa_lint.parsing import on_any_stack
-from fa_lint.reading import read_file
+from fa_lint.analysis.modules import Imports, Modules
 from fa_lint.rules import registry
 from fa_lint.rules.base import Gate, ProjectRule, Rule
 from fa_lint.semantics.facts import ModuleFacts, extract
 from fa_lint.semantics.roles import RoleNames
-from fa_lint.source import ParseFailure, Source, SourceError
+from fa_lint.source.parsing import on_any_stack
+from fa_lint.source.reading import read_file
+from fa_lint.source.text import ParseFailure, Source, SourceError
 
 __all__ = ["Project"]
 

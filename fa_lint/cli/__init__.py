@@ -11,8 +11,8 @@ from fa_lint._version import __version__
 from fa_lint.cli.check import check
 from fa_lint.cli.group import DefaultGroup
 from fa_lint.cli.values import complete_codes, complete_keys
-from fa_lint.escaping import visible
 from fa_lint.installed import trusted_path
+from fa_lint.source.escaping import visible
 
 __all__ = ["cli", "main"]
 
@@ -38,7 +38,7 @@ cli.add_command(check)
 @click.option("--verify", is_flag=True, help="Run the rule's numeric demonstration on the installed torch.")
 def rule(code: str | None, everything: bool, output_format: str, verify: bool) -> None:
     """Explain a rule, by its code or name; `fa-lint explain` is the same."""
-    from fa_lint.explain import explain
+    from fa_lint.output.explain import explain
 
     explain(code, everything, output_format, verify=verify)
 
@@ -50,7 +50,7 @@ cli.add_command(rule, "explain")
 @_text_or_json
 def rules(output_format: str) -> None:
     """List the rules: code, name, level, fix and what each flags."""
-    from fa_lint.listing import list_rules
+    from fa_lint.cli.listing import list_rules
 
     list_rules(output_format)
 
@@ -60,7 +60,7 @@ def rules(output_format: str) -> None:
 @_text_or_json
 def config(key: str | None, output_format: str) -> None:
     """List the keys of the configuration, or explain one."""
-    from fa_lint.listing import explain_keys
+    from fa_lint.cli.listing import explain_keys
 
     explain_keys(key, output_format)
 
@@ -68,7 +68,7 @@ def config(key: str | None, output_format: str) -> None:
 @cli.command()
 def clean() -> None:
     """Remove the cache, of all projects."""
-    from fa_lint.clean import clean as remove_cache
+    from fa_lint.cli.clean import clean as remove_cache
 
     remove_cache()
 
@@ -85,7 +85,7 @@ def server() -> None:
 @click.argument("folder", default=".", type=click.Path(file_okay=False))
 def init(folder: str) -> None:
     """Write a configuration into pyproject.toml (or fa-lint.toml), and declare the codes to Ruff."""
-    from fa_lint.init import init as write_configuration
+    from fa_lint.cli.init import init as write_configuration
 
     write_configuration(folder)
 

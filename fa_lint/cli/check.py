@@ -116,6 +116,6 @@ class _CheckCommand(GroupedCommand):
 @_running("--watch", is_flag=True, help="Run again when a file changes (extra `watch`).")
 def check(paths: tuple[str, ...], **options: Any) -> None:
     """Lint files and directories [default: the current directory]; `-` reads standard input."""
-    from fa_lint import commands
+    from fa_lint.cli import commands
 
     commands.check(paths or (".",), commands.CheckOptions(**options))

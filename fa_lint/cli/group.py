@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from fa_lint.escaping import visible
+from fa_lint.source.escaping import visible
 
 __all__ = ["DefaultGroup", "GroupedCommand", "GroupedOption", "UsageMistake"]
 

@@ -15,7 +15,7 @@ __all__ = ["codes", "complete_codes", "complete_keys", "config", "pairs", "shard
 
 def codes(_: click.Context, __: click.Parameter, values: Sequence[str]) -> tuple[str, ...] | None:
     """Codes, prefixes and names of rules as codes and prefixes."""
-    from fa_lint.config import expand_codes
+    from fa_lint.project.config import expand_codes
 
     if not values:
         return None
@@ -30,7 +30,7 @@ def pairs(
     _: click.Context, __: click.Parameter, values: Sequence[str]
 ) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
     """``PATTERN:CODE`` pairs as the table of the configuration."""
-    from fa_lint.config import parse_per_file_ignores
+    from fa_lint.project.config import parse_per_file_ignores
 
     table: dict[str, list[str]] = {}
     for value in values:
@@ -46,7 +46,7 @@ def pairs(
 
 
 def shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    from fa_lint.shards import parse_shard
+    from fa_lint.project.shards import parse_shard
 
     try:
         return None if value is None else parse_shard(value)
@@ -74,6 +74,6 @@ def complete_codes(_: click.Context, __: click.Parameter, incomplete: str) -> li
 
 
 def complete_keys(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from fa_lint.config_keys import KEYS
+    from fa_lint.project.config_keys import KEYS
 
     return [CompletionItem(name, help=key.summary) for name, key in KEYS.items() if name.startswith(incomplete)]

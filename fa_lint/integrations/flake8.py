@@ -13,11 +13,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fa_lint._version import __version__
-from fa_lint.config import ConfigError, Settings, find_config, load
-from fa_lint.engine import Report, lint_text
-from fa_lint.escaping import visible
 from fa_lint.integrations.texts import encoded
+from fa_lint.project.config import ConfigError, Settings, find_config, load
+from fa_lint.project.engine import Report, lint_text
 from fa_lint.rules import RuleError, registry
+from fa_lint.source.escaping import visible
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import MappingProxyType
 
-from fa_lint.engine import Report
 from fa_lint.output._common import rule_url, shown_path
 from fa_lint.output.concise import render_concise
 from fa_lint.output.full import render_full
@@ -16,6 +15,7 @@ from fa_lint.output.junit import render_junit
 from fa_lint.output.rdjson import render_rdjson
 from fa_lint.output.sarif import render_sarif
 from fa_lint.output.statistics import render_statistics
+from fa_lint.project.engine import Report
 
 __all__ = ["FORMATS", "render_statistics", "rule_url", "shown_path"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePath
 
-from fa_lint.escaping import visible
 from fa_lint.findings import Applicability, Diagnostic
-from fa_lint.git import repository_top
-from fa_lint.notebook import Notebook, NotebookError
-from fa_lint.reading import read_file
+from fa_lint.project.git import repository_top
 from fa_lint.rules import ENGINE_CODES, registry
+from fa_lint.source.escaping import visible
+from fa_lint.source.notebook import Notebook, NotebookError
+from fa_lint.source.reading import read_file
 
 __all__ = ["base_folder", "file_rows", "has_safe_fix", "relative", "rule_url", "shown_path", "where"]
 

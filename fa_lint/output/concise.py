@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from fa_lint.engine import Report
-from fa_lint.escaping import visible
 from fa_lint.output._common import has_safe_fix, where
+from fa_lint.project.engine import Report
+from fa_lint.source.escaping import visible
 
 __all__ = ["render_concise"]
 

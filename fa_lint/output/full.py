@@ -9,12 +9,12 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from fa_lint.console import plural
-from fa_lint.engine import Report
-from fa_lint.escaping import visible
 from fa_lint.findings import Diagnostic, Level
 from fa_lint.installing import NEEDS_RUNTIME
 from fa_lint.output._common import has_safe_fix, rule_url, where
+from fa_lint.output.console import plural
+from fa_lint.project.engine import Report
+from fa_lint.source.escaping import visible
 
 __all__ = ["Look", "render_full"]
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from fa_lint.engine import Report
-from fa_lint.escaping import visible
 from fa_lint.findings import Level
 from fa_lint.output._common import file_rows, relative
+from fa_lint.project.engine import Report
+from fa_lint.source.escaping import visible
 
 __all__ = ["render_github"]
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 from collections import Counter
 from hashlib import blake2b
 
-from fa_lint.engine import Report
-from fa_lint.escaping import to_json
 from fa_lint.findings import Diagnostic, Level
 from fa_lint.output._common import file_rows, relative
+from fa_lint.project.engine import Report
+from fa_lint.source.escaping import to_json
 
 __all__ = ["render_gitlab"]
 

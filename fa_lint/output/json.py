@@ -3,10 +3,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fa_lint.engine import Report
-from fa_lint.escaping import to_json
 from fa_lint.findings import Diagnostic, Place
 from fa_lint.output._common import relative, rule_url
+from fa_lint.project.engine import Report
+from fa_lint.source.escaping import to_json
 
 __all__ = ["as_dict", "render_json", "render_jsonl"]
 

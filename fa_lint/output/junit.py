@@ -4,9 +4,9 @@ import re
 from itertools import groupby
 from xml.etree import ElementTree
 
-from fa_lint.engine import Report
-from fa_lint.escaping import visible
 from fa_lint.output._common import relative
+from fa_lint.project.engine import Report
+from fa_lint.source.escaping import visible
 
 __all__ = ["render_junit"]
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fa_lint.engine import Report
-from fa_lint.escaping import to_json
 from fa_lint.findings import Diagnostic, Level, Place
 from fa_lint.output._common import file_rows, relative, rule_url
+from fa_lint.project.engine import Report
+from fa_lint.source.escaping import to_json
 
 __all__ = ["render_rdjson"]
 

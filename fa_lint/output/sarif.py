@@ -5,11 +5,11 @@ from typing import Any
 from urllib.parse import quote
 
 from fa_lint._version import __version__
-from fa_lint.engine import Report
-from fa_lint.escaping import to_json
 from fa_lint.findings import Diagnostic, Level, Place
 from fa_lint.output._common import base_folder, file_rows, relative, rule_url
+from fa_lint.project.engine import Report
 from fa_lint.rules import ENGINE_CODES, registry
+from fa_lint.source.escaping import to_json
 
 __all__ = ["render_sarif"]
 

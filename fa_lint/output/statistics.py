@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from fa_lint.engine import Report
-from fa_lint.escaping import to_json, visible
 from fa_lint.output._common import has_safe_fix
+from fa_lint.project.engine import Report
+from fa_lint.source.escaping import to_json, visible
 
 __all__ = ["render_statistics"]
 

@@ -48,9 +48,9 @@ class RuleError(Exception):
 
 
 def _classes() -> Iterable[type[Rule]]:
-    for module in pkgutil.iter_modules(__path__):
-        if _FILE.fullmatch(module.name):
-            imported = importlib.import_module(f"{__name__}.{module.name}")
+    for module in pkgutil.walk_packages(__path__, f"{__name__}."):
+        if _FILE.fullmatch(module.name.rpartition(".")[2]):
+            imported = importlib.import_module(module.name)
             yield from (getattr(imported, name) for name in imported.__all__)
     for point in entry_points(group="fa_lint.rules"):
         loaded = point.load()

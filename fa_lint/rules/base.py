@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from fa_lint.analysis.modules import Modules
+from fa_lint.analysis.summaries import Fact, Noted
 from fa_lint.findings import Diagnostic, Finding, Fix, Level, Located, Related
-from fa_lint.modules import Modules
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.summaries import Fact, Noted
 
 __all__ = [
     "SECTIONS",

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fa_lint.config import Settings
-from fa_lint.engine import lint_text
-from fa_lint.fixes import fix_data
+from fa_lint.fixes.edits import fix_data
+from fa_lint.project.config import Settings
+from fa_lint.project.engine import lint_text
 
 torch = pytest.importorskip("torch")
 

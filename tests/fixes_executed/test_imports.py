@@ -128,8 +128,8 @@ def test_what_only_the_old_formula_needed_goes_as_well() -> None:
 
 
 def test_an_import_that_only_re_exports_stays() -> None:
-    from fa_lint.config import Settings
-    from fa_lint.fixes import fix_data
+    from fa_lint.fixes.edits import fix_data
+    from fa_lint.project.config import Settings
 
     code = "import torch.nn.functional as F\n" + USE.format("F.cosine_similarity")
     found = diagnostics_of(code, "pkg/__init__.py")
@@ -138,8 +138,8 @@ def test_an_import_that_only_re_exports_stays() -> None:
 
 
 def test_a_notebook() -> None:
-    from fa_lint.config import Settings
-    from fa_lint.fixes import fix_data
+    from fa_lint.fixes.edits import fix_data
+    from fa_lint.project.config import Settings
 
     cells = ["%matplotlib inline\nimport os\n\nimport torch\nimport torch.nn.functional as F", "print(os, torch)"]
     text = json.dumps(notebook(*cells, USE.format("F.cosine_similarity").strip()))
@@ -153,8 +153,8 @@ def test_a_notebook() -> None:
 
 
 def test_an_import_that_a_magic_uses_stays() -> None:
-    from fa_lint.config import Settings
-    from fa_lint.fixes import fix_data
+    from fa_lint.fixes.edits import fix_data
+    from fa_lint.project.config import Settings
 
     cells = ["import torch.nn.functional as F", "%timeit F.relu(x)", USE.format("F.cosine_similarity").strip()]
     text = json.dumps(notebook(*cells))

@@ -19,15 +19,15 @@ import hypothesmith
 from click.testing import CliRunner
 from hypothesis import strategies as st
 
-from fa_lint.cache import Cache
 from fa_lint.cli import cli
-from fa_lint.config import ConfigError, Settings, as_rows, load, override
-from fa_lint.config_keys import KEYS
-from fa_lint.engine import lint, lint_text
-from fa_lint.fixes import FixError, fix_data
-from fa_lint.ignores import add_ignores
+from fa_lint.fixes.edits import FixError, fix_data
+from fa_lint.fixes.ignores import add_ignores
 from fa_lint.output import FORMATS
-from fa_lint.source import ParseFailure, Source
+from fa_lint.project.cache import Cache
+from fa_lint.project.config import ConfigError, Settings, as_rows, load, override
+from fa_lint.project.config_keys import KEYS
+from fa_lint.project.engine import lint, lint_text
+from fa_lint.source.text import ParseFailure, Source
 from tests.conftest import CLAMPED, MIXED, SAFE, UNSAFE, notebook
 from tests.hostile.messages import MESSAGES, serve
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fa_lint.cache import cache_folder
+from fa_lint.project.cache import cache_folder
 from tests.conftest import CLAMPED, MIXED, SAFE, SAFE_FIXED, Lint, write
 from tests.test_cache import NO_FIX
 
@@ -81,7 +81,7 @@ def test_an_edited_entry_is_no_entry(attack: Callable[[Entries], Entries], fa_li
 @pytest.mark.parametrize("bad", ["1", 1.5, True, None, -1, 10**9, 10**30, [1], {}])
 def test_a_well_made_entry_with_wrong_types_is_ignored(bad: object, fa_lint: Lint) -> None:
     """Someone who knows how the digest is made."""
-    from fa_lint.cache import _check
+    from fa_lint.project.cache import _check
 
     write("a.py", NO_FIX)
     expected = _output(fa_lint)
@@ -97,7 +97,7 @@ def test_a_well_made_entry_with_wrong_types_is_ignored(bad: object, fa_lint: Lin
 
 @pytest.mark.parametrize("code", [CLAMPED, MIXED])
 def test_no_fix_is_in_it_and_none_is_taken_from_it(code: str, fa_lint: Lint) -> None:
-    from fa_lint.cache import _check
+    from fa_lint.project.cache import _check
 
     write("a.py", NO_FIX)
     fa_lint("a.py")

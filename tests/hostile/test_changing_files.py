@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from fa_lint import rewriting
-from fa_lint.cache import cache_folder
+from fa_lint.fixes import rewriting
+from fa_lint.project.cache import cache_folder
 from tests.conftest import CLAMPED, MIXED, SAFE, SAFE_FIXED, UNSAFE, UNSAFE_FIXED, Lint, write
 
 _POSIX = pytest.mark.skipif(os.name == "nt", reason="links of POSIX")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fa_lint import git as asked
-from fa_lint.changes import changes_since
+from fa_lint.project import git as asked
+from fa_lint.project.changes import changes_since
 from tests.conftest import UNSAFE, Lint, write
 from tests.integrations.repository import Repository
 

@@ -18,18 +18,20 @@ from typing import Any
 import pytest
 
 import fa_lint
-from fa_lint.config import Settings, _where
-from fa_lint.engine import lint_text
-from fa_lint.fingerprints import without_layout
-from fa_lint.ignores import add_ignores
-from fa_lint.markdown import python_blocks, without_prose
-from fa_lint.notebook import Notebook
-from fa_lint.source import Source
-from fa_lint.suppressions import read_suppressions
+from fa_lint.fixes.ignores import add_ignores
+from fa_lint.project.config import Settings, _where
+from fa_lint.project.engine import lint_text
+from fa_lint.project.fingerprints import without_layout
+from fa_lint.source.markdown import python_blocks, without_prose
+from fa_lint.source.notebook import Notebook
+from fa_lint.source.suppressions import read_suppressions
+from fa_lint.source.text import Source
 from tests.conftest import UNSAFE, Lint, notebook, write
 
 # They read this repository's own documents, or belong to the analysis, which has a suite of its own.
-_ELSEWHERE = re.compile(r"fa_lint\.(site|site_docstrings|pages|rules|semantics|gate|analysis|quick|parsing|confirm)\b")
+_ELSEWHERE = re.compile(
+    r"fa_lint\.(site|site_docstrings|pages|rules|semantics|gate|analysis|quick|source\.parsing|project\.confirm)\b"
+)
 _RATIO = 2.2
 _SCANS = frozenset({"search", "finditer", "findall", "sub", "subn", "split"})
 

@@ -42,7 +42,7 @@ def _run(mark: Path, *command: str, seconds: float = 60, **environment: str) -> 
 
 def _imported() -> set[str]:
     """The top-level modules that a run of the tool may import: the standard library, and what the tool needs."""
-    program = "import sys, fa_lint.commands, fa_lint.cache, fa_lint.baseline, fa_lint.changes, multiprocessing.spawn\n"
+    program = "import sys, fa_lint.cli.commands, fa_lint.project.cache, fa_lint.project.baseline, fa_lint.project.changes, multiprocessing.spawn\n"
     program += "print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True, timeout=60)
     # A module that is found by a name made at run time, and stands in no list.
@@ -165,7 +165,7 @@ def test_a_worker_does_not_begin_in_the_working_directory(mark: Path) -> None:
         "sys.argv[0] = 'fa-lint'\n"
         "import multiprocessing\n"
         "multiprocessing.get_all_start_methods = lambda: ['spawn']\n"
-        "import fa_lint.engine as engine\n"
+        "import fa_lint.project.engine as engine\n"
         "engine._PARALLEL_BYTES = 0\n"
         "from fa_lint.cli import main\n"
         "if __name__ == '__main__':\n"

@@ -66,7 +66,7 @@ def test_options_that_name_no_file(option: str, file: str) -> None:
 
 
 def test_a_file_that_turns_into_a_pipe_is_not_fixed(monkeypatch: pytest.MonkeyPatch, fa_lint: Lint) -> None:
-    import fa_lint.commands as commands
+    import fa_lint.cli.commands as commands
 
     write("a.py", SAFE)
     real = commands.rewrite

@@ -12,11 +12,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fa_lint.engine import Report
-from fa_lint.escaping import to_json, visible, visible_line
 from fa_lint.findings import Applicability, Diagnostic, DiagnosticFix, Level, Place, RelatedPlace
 from fa_lint.output import FORMATS, render_statistics
 from fa_lint.output.full import Look, render_full
+from fa_lint.project.engine import Report
+from fa_lint.source.escaping import to_json, visible, visible_line
 from tests.conftest import SAFE, Lint, write
 
 _EVIL = [

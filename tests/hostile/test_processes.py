@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from fa_lint.check_file import analyse
-from fa_lint.config import Settings
-from fa_lint.engine import lint
+from fa_lint.project.check_file import analyse
+from fa_lint.project.config import Settings
+from fa_lint.project.engine import lint
 from tests.conftest import UNSAFE, Lint, write
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -26,7 +26,7 @@ _HANGS = {
 }
 _PROGRAM = """\
 import os, sys
-import fa_lint.engine as engine
+import fa_lint.project.engine as engine
 engine._PARALLEL_BYTES = 0
 def hang(path, *rest, **options):
     open(f"started-{{os.getpid()}}", "w").close()
@@ -102,7 +102,7 @@ def test_an_interrupt_without_workers(fa_lint: Lint, monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     write("a.py", UNSAFE)
-    monkeypatch.setattr("fa_lint.engine.analyse", interrupted)
+    monkeypatch.setattr("fa_lint.project.engine.analyse", interrupted)
     result = fa_lint("a.py")
     assert (result.exit_code, result.output) == (130, "")
 
@@ -124,7 +124,7 @@ def test_a_file_that_kills_is_one_finding(
             os._exit(3) if death == 3 else os.kill(os.getpid(), death)
         return analyse(path, *rest, **options)
 
-    monkeypatch.setattr("fa_lint.engine.analyse", die)
+    monkeypatch.setattr("fa_lint.project.engine.analyse", die)
     name = "exit code 3" if death == 3 else signal.Signals(death).name
     for _ in range(2):  # the second time with what the cache knows
         result = fa_lint(".", "-j", jobs, "--output-format", "concise")
@@ -202,7 +202,7 @@ def test_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         write(f"m{number}.py", UNSAFE + "# padding\n" * 1_000)
     monkeypatch.setattr("multiprocessing.process.BaseProcess.start", refuse)
-    monkeypatch.setattr("fa_lint.engine._PARALLEL_BYTES", 0)
+    monkeypatch.setattr("fa_lint.project.engine._PARALLEL_BYTES", 0)
     report = lint([f"m{number}.py" for number in range(3)], Settings(), jobs=2, use_cache=False)
     assert [d.code for d in report.diagnostics] == ["FAL101"] * 3
 
@@ -212,7 +212,7 @@ def test_no_process_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for number in range(3):
         write(f"m{number}.py", UNSAFE)
-    monkeypatch.setattr("fa_lint.engine._PARALLEL_BYTES", 0)
+    monkeypatch.setattr("fa_lint.project.engine._PARALLEL_BYTES", 0)
     for _ in range(3):
         lint([f"m{number}.py" for number in range(3)], Settings(), jobs=2, use_cache=False)
     assert multiprocessing.active_children() == []

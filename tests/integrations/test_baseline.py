@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fa_lint.fingerprints import without_layout
+from fa_lint.project.fingerprints import without_layout
 from tests.conftest import CLAMPED, MIXED, UNSAFE, UNSAFE_FIXED, Lint, notebook, write
 
 Codes = Callable[..., list[str]]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fa_lint.config import load
+from fa_lint.project.config import load
 from tests.conftest import UNSAFE, write
 from tests.integrations.repository import ROOT
 

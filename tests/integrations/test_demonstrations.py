@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from fa_lint.installing import install_command
+from fa_lint.output.verify import measure
 from fa_lint.rules import registry
 from fa_lint.rules.base import Demonstration
-from fa_lint.verify import measure
 from tests.conftest import Lint
 
 _SHOWN = {code: rule.demonstration for code, rule in registry().items() if rule.demonstration is not None}

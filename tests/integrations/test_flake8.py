@@ -158,7 +158,7 @@ def test_opt_in_rules_and_rules_that_raise(plugin_in: Path, monkeypatch: pytest.
 def test_flake8_is_an_extra() -> None:
     """Nothing of fa-lint imports flake8 (nor any other tool's package) by itself."""
     program = (
-        "import sys, fa_lint.cli, fa_lint.commands, fa_lint.integrations, fa_lint.watch, fa_lint.verify; "
+        "import sys, fa_lint.cli, fa_lint.cli.commands, fa_lint.integrations, fa_lint.cli.watch, fa_lint.output.verify; "
         "print(sorted({'flake8', 'pygls', 'lsprotocol', 'watchfiles', 'torch', 'numpy', 'mkdocs'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)

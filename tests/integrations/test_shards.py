@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fa_lint.shards import in_shard
+from fa_lint.project.shards import in_shard
 from tests.conftest import CLAMPED, UNSAFE, Lint, write
 from tests.integrations.repository import ROOT
 

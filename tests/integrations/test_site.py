@@ -22,9 +22,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fa_lint.pages import pages
 from fa_lint.rules import ENGINE_CODES, registry
 from tests.integrations.repository import ROOT
+from tools.rule_pages import pages
 from tools.website import API, rules_menu, site_pages
 
 _CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from fa_lint.cli.watch import _Relevant
 from fa_lint.installing import install_command
-from fa_lint.watch import _Relevant
 from tests.conftest import UNSAFE, Lint, write
 
 pytest.importorskip("watchfiles", reason="the extra `watch` is not installed")

@@ -9,10 +9,10 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fa_lint.config import Settings
-from fa_lint.engine import lint, lint_text
 from fa_lint.findings import Diagnostic, Level
-from fa_lint.source import Source
+from fa_lint.project.config import Settings
+from fa_lint.project.engine import lint, lint_text
+from fa_lint.source.text import Source
 
 from .trees import marked, render
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from fa_lint.config import Settings
-from fa_lint.engine import lint_text
 from fa_lint.findings import Diagnostic
+from fa_lint.project.config import Settings
+from fa_lint.project.engine import lint_text
 from fa_lint.rules import registry
 
 from .programs import MAIN, Seed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
-from fa_lint.check_file import analyse
-from fa_lint.places import Diagnostic
+from fa_lint.project.check_file import analyse
+from fa_lint.project.places import Diagnostic
 from fa_lint.rules import registry
 from fa_lint.semantics.roles import RoleNames
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fa_lint.config import Settings
 from fa_lint.findings import Level
+from fa_lint.project.config import Settings
 from fa_lint.rules import registry
 from fa_lint.semantics.facts import extract
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fa_lint.check_file import analyse
-from fa_lint.config import Settings
 from fa_lint.findings import Level
+from fa_lint.project.check_file import analyse
+from fa_lint.project.config import Settings
 from fa_lint.rules import registry
 from fa_lint.semantics.facts import extract
 from fa_lint.semantics.roles import RoleNames

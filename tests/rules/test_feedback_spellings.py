@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from fa_lint.check_file import analyse
+from fa_lint.project.check_file import analyse
 from fa_lint.rules import registry
 from fa_lint.semantics.roles import RoleNames
 

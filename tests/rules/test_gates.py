@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fa_lint.rules.base import Gate
-from fa_lint.rules.fal101 import NegativeNormOrder
+from fa_lint.rules.p1_norm_orders.fal101 import NegativeNormOrder
 
 
 def test_a_gate_is_asked_once_a_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fa_lint.rules._legacy_hooks import _SINGLE
+from fa_lint.rules.p7_other_computation._legacy_hooks import _SINGLE
 from tests.rules.shapes import found, rows
 
 HEAD = "import torch\nfrom torch import nn\nkept = {}\ndef hook(module, gi, go):\n    kept[module] = gi[0]\n"

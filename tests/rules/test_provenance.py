@@ -6,8 +6,8 @@ import textwrap
 
 import pytest
 
-from fa_lint.check_file import analyse
 from fa_lint.findings import Diagnostic
+from fa_lint.project.check_file import analyse
 from fa_lint.semantics.roles import RoleNames
 
 CODES = frozenset({"FAL401", "FAL402", "FAL403", "FAL406", "FAL407", "FAL408"})

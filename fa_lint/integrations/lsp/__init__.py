@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fa_lint.console import stop
 from fa_lint.installing import install_command
+from fa_lint.output.console import stop
 
 __all__ = ["serve"]
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from lsprotocol import types
 
-from fa_lint.config import Settings
 from fa_lint.findings import Applicability, Diagnostic, Place
-from fa_lint.fixes import FixError, fix_data
-from fa_lint.ignores import insertion
+from fa_lint.fixes.edits import FixError, fix_data
+from fa_lint.fixes.ignores import insertion
 from fa_lint.integrations.lsp.convert import diagnostic_of, range_of, text_edits, workspace_edit
 from fa_lint.integrations.lsp.documents import Document
-from fa_lint.source import Source, SourceError
+from fa_lint.project.config import Settings
+from fa_lint.source.text import Source, SourceError
 
 __all__ = ["FIX_ALL", "code_actions"]
 

@@ -13,7 +13,7 @@ from pygls.workspace import TextDocument, Workspace
 
 from fa_lint.findings import Place
 from fa_lint.integrations.texts import encoded
-from fa_lint.source import Source, SourceError
+from fa_lint.source.text import Source, SourceError
 
 __all__ = ["Document", "Part", "find_text", "open_documents", "read_document"]
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from lsprotocol import types
 
-from fa_lint.explain import ENGINE_PAGES
 from fa_lint.findings import Diagnostic
 from fa_lint.integrations.lsp.convert import range_of
 from fa_lint.integrations.lsp.documents import Document
 from fa_lint.output import rule_url
+from fa_lint.output.explain import ENGINE_PAGES
 from fa_lint.rules import ENGINE_CODES, registry
 
 __all__ = ["hover"]

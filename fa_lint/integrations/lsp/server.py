@@ -9,16 +9,16 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from fa_lint._version import __version__
-from fa_lint.config import ConfigError, Settings, find_config, load
-from fa_lint.discovery import is_excluded
-from fa_lint.engine import lint_text
-from fa_lint.escaping import visible
 from fa_lint.findings import Diagnostic
 from fa_lint.integrations.lsp.actions import FIX_ALL, code_actions
 from fa_lint.integrations.lsp.convert import diagnostic_of
 from fa_lint.integrations.lsp.documents import Document, find_text, open_documents, read_document
 from fa_lint.integrations.lsp.hover import hover
+from fa_lint.project.config import ConfigError, Settings, find_config, load
+from fa_lint.project.discovery import is_excluded
+from fa_lint.project.engine import lint_text
 from fa_lint.rules import RuleError
+from fa_lint.source.escaping import visible
 
 __all__ = ["FaLintServer", "make_server"]
 

@@ -294,7 +294,7 @@ def test_every_command_has_help() -> None:
 
 @pytest.mark.parametrize("missing", ["torch", "numpy"])
 def test_the_script_without_torch_ends_in_one_line(missing: str) -> None:
-    code = f"import sys; sys.modules[{missing!r}] = None; from fa_lint.diagnose_script import main; main()"
+    code = f"import sys; sys.modules[{missing!r}] = None; from fa_lint.cli.diagnose_script import main; main()"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, "verify"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

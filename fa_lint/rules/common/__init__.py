@@ -1,0 +1,1 @@
+"""What rules of several pitfalls share: products, cosines, words for measurements, callers elsewhere."""

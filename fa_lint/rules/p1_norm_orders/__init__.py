@@ -1,0 +1,1 @@
+"""P1: the order of a norm where a dimension was meant."""

@@ -1,0 +1,1 @@
+"""P3: fp16 around the gradient."""

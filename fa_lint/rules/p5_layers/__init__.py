@@ -1,0 +1,1 @@
+"""P5: alignment collapsed over layers."""

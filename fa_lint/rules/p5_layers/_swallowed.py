@@ -1,0 +1,156 @@
+"""Handlers around metrics: what is computed in a ``try`` block, and what its handlers make of an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fa_lint.analysis.values import values_of
+from fa_lint.rules.common.alignments import SHOWN, alignments, last_name
+from fa_lint.rules.common.fabricated import literal
+from fa_lint.rules.common.products import norm_operand
+from fa_lint.semantics import ir
+from fa_lint.semantics.facts import ModuleFacts
+
+__all__ = ["Swallowed", "swallowed"]
+
+# Errors that are not about the values.
+_OTHER_ERRORS = frozenset(
+    "ImportError ModuleNotFoundError KeyboardInterrupt StopIteration StopAsyncIteration FileNotFoundError OSError "
+    "IOError "
+    "EOFError GeneratorExit SystemExit NotImplementedError PermissionError".split()
+)
+_LOGS = frozenset("print warn warning error exception info debug critical log write echo".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Swallowed:
+    """``node`` (a handler, or a ``with suppress``) drops errors of ``metric``, which is ``what``."""
+
+    node: ir.Node
+    metric: ir.Node
+    what: str
+    how: str
+
+
+def swallowed(facts: ModuleFacts) -> Iterator[Swallowed]:
+    """Every dropped error of an alignment or gradient metric, in source order."""
+    for node in facts.nodes_of(ir.Try, ir.With):
+        match node:
+            case ir.Try(body=body, handlers=handlers):
+                found = _metric(body, facts)
+                if found is None:
+                    continue
+                for handler in handlers:
+                    how = _how(handler, node, facts)
+                    if how:
+                        yield Swallowed(handler, *found, how)
+            case ir.With(items=[ir.WithItem(context=ir.Call() as call)], body=body):
+                if facts.qualified(call.func) == "contextlib.suppress":
+                    found = _metric(body, facts)
+                    if found is not None and not all(last_name(a.value) in _OTHER_ERRORS for a in call.args):
+                        yield Swallowed(call, *found, "dropped")
+
+
+def _metric(body: ir.Block, facts: ModuleFacts) -> tuple[ir.Node, str] | None:
+    """The first alignment or gradient norm that a block computes itself."""
+    known = alignments(facts)
+    function = facts.names.enclosing_function(body)
+    for node in ir.walk(body):
+        if not isinstance(node, ir.Call | ir.Binary) or facts.names.enclosing_function(node) is not function:
+            continue
+        if _is_handled_inside(node, body, facts):
+            continue
+        pair = known.operands(node)
+        calls = isinstance(node, ir.Call) and (
+            facts.names.function_called(node) is not None or facts.qualified(node.func) is None
+        )
+        if pair is not None or calls:
+            found = known.of(node)
+            if found.is_measured and (pair is not None or _computes(node, facts)) and found.strength >= SHOWN:
+                return node, "an alignment"
+        if not isinstance(node, ir.Call) or last_name(node.func) not in ("norm", "vector_norm"):
+            continue
+        operand = norm_operand(node, facts)
+        if operand is not None:
+            vector = values_of(facts).vector(operand)
+            if vector.role.is_gradient and vector.computed:
+                return node, "a gradient norm"
+    return None
+
+
+def _computes(node: ir.Node, facts: ModuleFacts) -> bool:
+    """True for a call of a function of the module, but not of a method that only passes an alignment on."""
+    return isinstance(node, ir.Call) and facts.names.function_called(node) is not None
+
+
+def _is_handled_inside(node: ir.Node, body: ir.Block, facts: ModuleFacts) -> bool:
+    for outer in facts.names.ancestors(node):
+        if outer is body:
+            return False
+        if isinstance(outer, ir.Try):
+            return True
+    return False
+
+
+def _how(handler: ir.Handler, attempt: ir.Try, facts: ModuleFacts) -> str:
+    """``dropped`` or ``replaced by a number``; empty where a handler does its duty."""
+    caught = (
+        [last_name(part) for part in ir.walk(handler.type) if isinstance(part, ir.Name | ir.Attr)]
+        if handler.type
+        else []
+    )
+    if caught and all(name in _OTHER_ERRORS for name in caught):
+        return ""
+    logged = made_up = False
+    for statement in handler.body.body:
+        match statement:
+            case ir.Simple(kind="pass" | "continue" | "break"):
+                pass
+            case ir.ExprStmt(value=ir.Const()):
+                pass
+            case ir.ExprStmt(value=ir.Call(func=func, args=args)) if last_name(func) in ("append", "add", "insert"):
+                if not args or literal(args[-1].value) is None:
+                    return ""
+                made_up = True
+            case ir.ExprStmt(value=ir.Call(func=func)) if last_name(func) in _LOGS:
+                logged = True
+            case ir.Assign(value=value):
+                values = value.items if isinstance(value, ir.Sequence) else [value]
+                if not values or any(literal(item) is None for item in values):
+                    return ""
+                made_up = True
+            case ir.Return(value=ir.Expr() as value):
+                values = value.items if isinstance(value, ir.Sequence) else [value]
+                if not any(literal(item) is not None for item in values):
+                    return ""
+                made_up = True
+            case _:
+                return ""
+    if made_up:
+        return "replaced by a number"
+    return "" if logged or _starts_missing(attempt, facts) else "dropped"
+
+
+def _starts_missing(attempt: ir.Try, facts: ModuleFacts) -> bool:
+    """True if every name that the block binds held None or NaN before, so that an error leaves the value marked."""
+    targets = [t for s in attempt.body.body if isinstance(s, ir.Assign) for t in s.targets]
+    names = [t for t in targets if isinstance(t, ir.Name)]
+    if not names or len(names) < len(targets):
+        return False
+    for name in names:
+        before = [b for b in facts.names.bindings(name) if b.node.nid < attempt.nid and b.how == "value"]
+        if not before or not _is_missing(before[-1].value, facts):
+            return False
+    return True
+
+
+def _is_missing(node: ir.Expr | None, facts: ModuleFacts) -> bool:
+    match node:
+        case ir.Const(value=None):
+            return True
+        case ir.Call(func=ir.Name(id="float"), args=[ir.Arg(value=ir.Const(value=str() as text))]):
+            return "nan" in text.lower()
+        case ir.Attr(attr="nan") | ir.Name(id="nan" | "NaN"):
+            return True
+    return False

