@@ -61,8 +61,8 @@ API = {
     "diagnose": (
         "Diagnose",
         "Do accuracy and Γ support a claim? How to use it: [diagnose](../diagnose.md).",
-        "diagnose DiagnosticReport LayerReport DiagnosticThresholds FrozenBaseline CreditInputs residual_norms "
-        "bp_grad_norms cross_batch_direction_stability per_sample_cosines per_sample_gradients",
+        "diagnose DiagnosticReport LayerReport DiagnosticThresholds FrozenBaseline CreditInputs plain_twin "
+        "residual_norms bp_grad_norms cross_batch_direction_stability per_sample_cosines per_sample_gradients",
     ),
     "provenance": (
         "Provenance",
