@@ -273,3 +273,25 @@ def test_a_rule_that_fails_across_files_is_an_internal_error_and_costs_nothing_e
     assert result.exit_code == 2
     assert "FAL101" in result.stdout
     assert "rule FAL402 failed across files: ValueError: broken" in result.output
+
+
+@pytest.mark.parametrize(
+    ("code", "caller", "row"),
+    [
+        ("FAL404", "def gamma(g):\n    h = g.detach().clone()\n    return measure(g, h)", 6),
+        ("FAL204", "import torch\ndef angle(x, y):\n    c = measure(x, y)\n    return torch.acos(c)", 7),
+        ("FAL501", "def mean(model, c):\n    cs = [measure(p.grad, q) for p, q in zip(model.parameters(), c)]\n"
+         "    return sum(cs) / len(cs)", 6),
+        ("FAL405", "def one(p, c):\n    return measure(p.grad, c) if c is not None else 0.0", 5),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("imports", ["from a import measure", "from a import *", "from pkg.b import measure"])
+def test_a_cosine_comes_out_of_a_helper(codes: Codes, code: str, caller: str, row: int, imports: str) -> None:
+    helper = "import torch\ndef measure(u, v):\n    return torch.dot(u, v) / (u.norm() * v.norm())\n"
+    write("a.py", helper)
+    write("pkg/__init__.py", "")
+    write("pkg/b.py", "from a import measure\n")
+    write("main.py", f"{imports}\n\n\n{caller}\n")
+    assert [line.split()[0].split(":")[1] for line in codes(".", "--select", code)] == [str(row)]
+    write("a.py", "def measure(u, v):\n    return u + v\n")
+    assert codes(".", "--select", code) == []

@@ -132,6 +132,8 @@ class Evaluator:
             function.module,
             function.node.nid,
             function.receiver.ident if function.receiver else 0,
+            # What a function in a function reads from around it differs from call to call.
+            function.frame.number if isinstance(function.frame, Frame) and self.is_inside(function) else -1,
             *((name, _key(values)) for name, values in arguments),
         )
         if key in self._bound:

@@ -13,6 +13,7 @@ from fa_lint.semantics import ir
 __all__ = ["is_guarded"]
 
 _CHECKS = frozenset({"assert_magnitude", "check_magnitude"})
+_STACKS = frozenset({"stack", "vstack", "row_stack"})
 _MOST_CALLS = 8
 
 
@@ -37,6 +38,11 @@ def _is_guarded(
     guarded = guarded.union(*(found.parts(operand) for operand in operands))
     if found.around(node, guarded):
         return True
+    outer = frame.home.outer
+    if outer is not None and isinstance(frame.home.node, ir.FunctionDef | ir.Lambda):
+        # A function in a function is made where the checks before it have passed.
+        if _Guards(values, outer, floor).around(frame.home.node, guarded):
+            return True
     calls = frame.calls[:_MOST_CALLS] if depth < _MOST_CALLS else []
     for site, caller in calls:
         call = caller.module.facts.node(site.node)
@@ -55,7 +61,7 @@ class _Guards:
         self._facts = frame.module.facts
         self._floor = floor
 
-    def around(self, node: ir.Expr, guarded: frozenset[int]) -> bool:
+    def around(self, node: ir.Node, guarded: frozenset[int]) -> bool:
         names = self._facts.names
         around = names.ancestors(node)
         if any(isinstance(n, ir.Assert) or (isinstance(n, ir.Call) and _is_assertion(n)) for n in around):
@@ -89,14 +95,18 @@ class _Guards:
                         return True
         return False
 
-    def parts(self, node: ir.Expr) -> frozenset[int]:
+    def parts(self, node: ir.Expr, depth: int = 0) -> frozenset[int]:
         """Return the identities of the values that an expression is made of, and of what these were taken from."""
         found: set[int] = set()
         for part in ir.walk(node):
-            if isinstance(part, ir.Name | ir.Attr | ir.Subscript):
+            if isinstance(part, ir.Name | ir.Attr | ir.Subscript) or (part is node and isinstance(part, ir.Call)):
                 for term, _ in self._evaluator.of(self._frame, part):
                     for ident in t.identities(term):
                         found |= self._bases(ident)
+            for binding in self._facts.names.reaching(part) if isinstance(part, ir.Name) else ():
+                # Rows of a stack are no smaller than the vectors that it is made of.
+                if isinstance(binding.value, ir.Call) and _last(binding.value.func) in _STACKS and depth < _MOST_CALLS:
+                    found |= self.parts(binding.value, depth + 1)
         return frozenset(found)
 
     def _bases(self, ident: int) -> set[int]:
@@ -131,7 +141,7 @@ class _Guards:
                     return True
         return False
 
-    def _result_is_asserted(self, node: ir.Expr, region: ir.Node) -> bool:
+    def _result_is_asserted(self, node: ir.Node, region: ir.Node) -> bool:
         statement = self._facts.names.statement(node)
         if not isinstance(statement, ir.Assign):
             return False

@@ -122,3 +122,97 @@ def f(x, y):
 """
     assert rows("FAL204", code.replace("{clamp}", "")) == [5]
     assert rows("FAL204", code.replace("{clamp}", ".clamp(-1, 1)")) == []
+
+
+KEPT = """
+class Kept:
+    def __init__(self):
+        self.items = {}
+    def put(self, key, value):
+        self.items[key] = value
+    def get(self, key):
+        return self.items[key]
+"""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "kept = {}\nkept.setdefault('g', []).append(g)\na = kept['g'][0]\nreturn a @ c / (a.norm() * c.norm() + 1e-8)",
+        "kept = {}\nkept.setdefault('g', g)\nreturn kept['g'] @ c / (kept['g'].norm() * c.norm() + 1e-8)",
+        "a = None\nif p.ready:\n    a = g\nreturn torch.dot(a, c) / (a.norm() * c.norm() + 1e-8)",
+        "a = None\nfor t in [g]:\n    a = t\nreturn (a * c).sum() / (a.norm() * c.norm() + 1e-8)",
+        "kept = Kept()\nkept.put('g', g)\na = kept.get('g')\nreturn a @ c / (kept.get('g').norm() * c.norm() + 1e-8)",
+    ],
+)
+def test_a_vector_that_is_kept_or_set_on_one_way(body: str) -> None:
+    assert rows("FAL203", KEPT + program(body))
+
+
+def test_setdefault_leaves_what_is_there() -> None:
+    body = "kept = {'g': g}\nkept.setdefault('g', c)\na, b = kept['g'], g\n" + COSINE
+    assert rows("FAL404", program(body))
+    assert rows("FAL404", program(body.replace("b = kept['g'], g", "b = kept['g'], c"))) == []
+
+
+@pytest.mark.parametrize("order", ["int(-1)", "ORDERS[0]", "PAIR[-1]", "TABLE['rows']", "int('-1')"])
+def test_an_order_by_a_conversion_or_an_item(order: str) -> None:
+    constants = "ORDERS = (-1, 1)\nPAIR = [2, -1]\nTABLE = {'rows': -1}\n"
+    assert rows("FAL101", f"import torch\n{constants}def f(x): return x.norm({order})") == [5]
+
+
+@pytest.mark.parametrize("order", ["int(2.5)", "ORDERS[1]", "ORDERS[7]", "OTHERS[0]", "int(n)", "int(1e400)"])
+def test_an_order_that_is_another_or_unknown(order: str) -> None:
+    constants = "ORDERS = (-1, 1)\nOTHERS = [-1]\nOTHERS.append(2)\nn = input()\n"
+    assert rows("FAL101", f"import torch\n{constants}def f(x): return x.norm({order})") == []
+
+
+BY_LAYER = """
+import torch
+def by_layer(model, credit):
+    return [torch.cosine_similarity(p.grad, c, dim=0) for p, c in zip(model.parameters(), credit)]
+"""
+
+
+def test_what_every_caller_passes_is_what_a_parameter_is() -> None:
+    mean = "def average(values):\n    return torch.stack(values).mean()\n"
+    repair = "def repaired(value):\n    return torch.nan_to_num(value)\n"
+    code = (
+        BY_LAYER
+        + mean
+        + "def gamma(model, credit):\n    cosines = by_layer(model, credit)\n    return average(cosines)\n"
+    )
+    assert rows("FAL501", code) == [6]
+    assert rows("FAL501", code.replace("    return average", "    print(cosines)\n    return average")) == []
+    assert rows("FAL501", code + "def other(losses):\n    return average(losses)\n") == []
+    one = "def gamma(p, c):\n    return repaired(torch.cosine_similarity(p.grad, c, dim=1))\n"
+    assert rows("FAL405", "import torch\n" + repair + one) == [3]
+    assert rows("FAL405", "import torch\n" + repair + one + "def other(loss):\n    return repaired(loss)\n") == []
+
+
+def test_a_function_in_a_function_reads_what_is_around_this_call() -> None:
+    code = """
+import torch
+def cka(k, l):
+    def align(a, b):
+        def product():
+            return (a * b).sum() / (a.norm() * b.norm())
+        return product()
+    return align(k, l) / torch.sqrt(align(k, k) * align(l, l))
+"""
+    assert rows("FAL404", code) == []
+    assert rows("FAL404", code.replace("align(k, l) / torch.sqrt(align(k, k) * align(l, l))", "align(k, k)")) == [8]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "if g.norm() < 1e-3:\n    return None\ndef give():\n    return g\nreturn give() @ c / (give().norm() * c.norm() + 1e-8)",
+        "if min(g.norm(), c.norm()) < 1e-3:\n    raise ValueError\ndef made():\n    return g @ c / (g.norm() * c.norm() + 1e-8)\nreturn made()",
+        "if min(g.norm(), c.norm()) < 1e-3:\n    raise ValueError\nr = torch.stack([g, c])\nu = r / (r.norm(dim=1, keepdim=True) + 1e-8)\nreturn u[0] @ u[1]",
+    ],
+)
+def test_a_check_before_a_function_in_a_function_or_a_stack(body: str) -> None:
+    assert rows("FAL203", program(body)) == []
+    unchecked = body[body.index("def" if "def" in body else "r =") :]
+    assert rows("FAL203", program(unchecked))
