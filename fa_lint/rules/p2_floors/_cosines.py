@@ -166,7 +166,9 @@ class LibraryCosine:
         Where calls show what enters, the names of parameters count for nothing.
         """
         found = [(frame, vector) for frame, under in self.pairs for vector in under if vector.role.is_gradient]
-        if any(frame.calls for frame, _ in found):
+        if any(frame.calls and vector.computed for frame, vector in found):
+            found = [(frame, vector) for frame, vector in found if vector.computed]
+        elif any(frame.calls for frame, _ in found):
             found = [(frame, vector) for frame, vector in found if frame.calls or vector.computed]
         return sorted(found, key=lambda item: (not item[1].computed, item[1].name == t.WHOLE))
 

@@ -4,10 +4,17 @@ from collections.abc import Iterator
 
 from fa_lint.analysis import terms as t
 from fa_lint.analysis.guards import is_guarded
-from fa_lint.analysis.values import values_of
+from fa_lint.analysis.values import Values, values_of
 from fa_lint.findings import Finding, Level
 from fa_lint.rules.base import Invalid, Rule, occurs
-from fa_lint.rules.p2_floors._cosines import FLOORS, clamped_cosines, eps_fix, library_cosines, safe_cosine_fix
+from fa_lint.rules.p2_floors._cosines import (
+    FLOORS,
+    CosineCall,
+    clamped_cosines,
+    eps_fix,
+    library_cosines,
+    safe_cosine_fix,
+)
 from fa_lint.semantics.facts import ModuleFacts
 
 __all__ = ["ClampedCosine"]
@@ -87,9 +94,9 @@ class ClampedCosine(Rule):
             if call is None or cosine.module is not values.module or cosine.written or cosine.gradients():
                 continue
             vectors = [vector for frame, under in cosine.pairs if not frame.calls for vector in under]
-            if any(vector.role.is_order_one for vector in vectors) or is_guarded(
-                values, values.home(call.call), call.call, (call.left, call.right)
-            ):
+            if any(vector.role.is_order_one for vector in vectors) or _is_given_order_one(call, values):
+                continue
+            if is_guarded(values, values.home(call.call), call.call, (call.left, call.right)):
                 continue
             small = any(vector.name == t.DIFFERENCE or vector.role is t.Role.ERROR for vector in vectors)
             yield self.find(
@@ -102,3 +109,13 @@ class ClampedCosine(Rule):
                 fix=safe_cosine_fix(call, facts),
                 torch_fix=eps_fix(call, facts, certain=False),
             )
+
+
+def _is_given_order_one(call: CosineCall, values: Values) -> bool:
+    """Return True where every call of a helper in this module passes a value that is not tiny."""
+    function = values.module.facts.names.enclosing_function(call.call)
+    if function is None:
+        return False
+    pairs = zip(values.as_called(function, call.left), values.as_called(function, call.right), strict=False)
+    found = [any(t.surest(side).role.is_order_one for side in sides) for sides in pairs]
+    return bool(found) and all(found)

@@ -17,8 +17,8 @@ _VALUES: dict[str, tuple[str, str]] = {
     "one branch": ("held_N = None\nif value_m is not None:\n    held_N = value_m", "held_N"),
     "a conditional expression": ("held_N = value_m if value_m is not None else None", "held_N"),
     "try and except": ("try:\n    held_N = value_m\nexcept KeyError:\n    held_N = None", "held_N"),
-    "a dict with a default": ("table_N = {'k': value_m}\nitem_N = table_N.get('k', value_m)", "held_N"),
-    "or": ("held_N = None\nitem_N = value_m if held_N is None else held_N", "held_N"),
+    "a dict with a default": ("table_N = {'k': value_m}\nheld_N = table_N.get('k', value_m)", "held_N"),
+    "or": ("held_N = None\nheld_N = value_m if held_N is None else held_N", "held_N"),
     "a loop that overwrites": ("held_N = None\nfor t in [value_m]:\n    held_N = t", "held_N"),
     "a match": (
         "match 1:\n    case 1:\n        held_N = value_m\n    case _:\n        held_N = value_m.clone()",
