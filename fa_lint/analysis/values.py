@@ -30,6 +30,7 @@ _INVERSES = frozenset("rsqrt rsqrt_ reciprocal reciprocal_".split())
 _HIGHER = frozenset("map starmap partial vmap tree_map tree_multimap jit compile".split())
 _COSINES = frozenset({"cosine_similarity", "CosineSimilarity"})
 # What they make compares when it is called.
+_MOST_CALLERS = 16
 _MAKERS = frozenset({"CosineSimilarity", "cosine_similarity"})
 
 
@@ -86,10 +87,35 @@ class Values:
         return [self.evaluator.of(frame, node) for frame in self.frames_of(function)]
 
     def frames_of(self, function: ir.FunctionDef) -> list[Frame]:
-        """Return the frames of a function as the calls of this module bind its arguments."""
-        for call in self.module.facts.derived(Calls).callers(function):
-            self.of(call)
-        return [frame for frame in self.evaluator.frames if frame.node is function and frame.calls]
+        """Return the frames of a function as the calls of this module bind its arguments, through its callers' callers.
+
+        A caller that is called itself counts as it is called.
+        """
+        calls = self.module.facts.derived(Calls)
+        waiting, seen = [function], {function.nid}
+        while waiting and len(seen) <= _MOST_CALLERS:
+            for call in calls.callers(waiting.pop()):
+                self.of(call)
+                around = self.module.facts.names.enclosing_function(call)
+                if around is not None and around.nid not in seen:
+                    seen.add(around.nid)
+                    waiting.append(around)
+        frames = [frame for frame in self.evaluator.frames if frame.node is function and frame.calls]
+        bound = [f for f in frames if not all(self._is_called_elsewhere(caller, calls) for _, caller in f.calls)]
+        return bound or frames
+
+    def _is_called_elsewhere(self, frame: Frame, calls: Calls) -> bool:
+        """Return True where a chain of calls begins only in functions that this module calls with other arguments."""
+        waiting, seen = [frame.home], {frame.home.number}
+        while waiting:
+            home = waiting.pop()
+            if not home.calls and not (isinstance(home.node, ir.FunctionDef) and calls.callers(home.node)):
+                return False
+            for _, caller in home.calls:
+                if caller.home.number not in seen:
+                    seen.add(caller.home.number)
+                    waiting.append(caller.home)
+        return True
 
     def may_hold_cosine(self, node: ir.Node) -> bool:
         """Return True where a function makes a cosine or calls one that does."""
