@@ -42,6 +42,8 @@ class Evaluator:
         self.program = program
         self.identities = t.Identities()
         self.frames: list[Frame] = []
+        # Module and node of a function → its frames with arguments bound.
+        self.bound_frames: dict[tuple[int, int], list[Frame]] = {}
         self._roots: dict[tuple[int, int, int], Frame] = {}
         self._bound: dict[tuple[object, ...], Frame] = {}
         self.depth = 0
@@ -152,6 +154,7 @@ class Evaluator:
         frame.depth = caller.depth + 1
         frame.calls.append((call, caller))
         self.frames.append(frame)
+        self.bound_frames.setdefault((module.number, function.node.nid), []).append(frame)
         self._bound[key] = frame
         self._bind(frame, function.node, arguments, function.receiver is not None or root.receiver is not None)
         return frame

@@ -39,7 +39,7 @@ def _is_guarded(
     if found.around(node, guarded):
         return True
     outer = frame.home.outer
-    if outer is not None and isinstance(frame.home.node, ir.FunctionDef | ir.Lambda):
+    if outer is not None and isinstance(outer.node, ir.FunctionDef):
         # A function in a function is made where the checks before it have passed.
         if _Guards(values, outer, floor).around(frame.home.node, guarded):
             return True

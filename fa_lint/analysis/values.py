@@ -60,6 +60,8 @@ class Values:
         self._made: list[Made] | None = None
         self._others: list[Made] | None = None
         self._done: set[int] = set()
+        # Functions whose calls in this module were evaluated.
+        self._called: set[int] = set()
         self._outlines: dict[int, Outline] = {}
 
     def of(self, node: ir.Expr) -> t.Alternatives:
@@ -92,17 +94,21 @@ class Values:
         A caller that is called itself counts as it is called.
         """
         calls = self.module.facts.derived(Calls)
-        waiting, seen = [function], {function.nid}
-        while waiting and len(seen) <= _MOST_CALLERS:
-            for call in calls.callers(waiting.pop()):
-                self.of(call)
-                around = self.module.facts.names.enclosing_function(call)
-                if around is not None and around.nid not in seen:
-                    seen.add(around.nid)
-                    waiting.append(around)
-        frames = [frame for frame in self.evaluator.frames if frame.node is function and frame.calls]
+        if function.nid not in self._called and calls.callers(function):
+            self._called.add(function.nid)
+            waiting, seen = [function], {function.nid}
+            while waiting and len(seen) <= _MOST_CALLERS:
+                for call in calls.callers(waiting.pop()):
+                    self.of(call)
+                    around = self.module.facts.names.enclosing_function(call)
+                    if around is not None and around.nid not in seen:
+                        seen.add(around.nid)
+                        waiting.append(around)
+        frames = self.evaluator.bound_frames.get((self.module.number, function.nid), [])
+        if len(frames) < 2:
+            return list(frames)
         bound = [f for f in frames if not all(self._is_called_elsewhere(caller, calls) for _, caller in f.calls)]
-        return bound or frames
+        return bound or list(frames)
 
     def _is_called_elsewhere(self, frame: Frame, calls: Calls) -> bool:
         """Return True where a chain of calls begins only in functions that this module calls with other arguments."""
