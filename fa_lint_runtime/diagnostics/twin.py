@@ -30,7 +30,7 @@ __all__ = ["own_credit", "plain_twin"]
 Replacement = Callable[[Any], nn.Module]
 
 _lock = threading.RLock()  # what is replaced while a twin runs is replaced for the whole process
-_OURS = ("torch.", "fa_lint_runtime.")
+_OURS = ("torch.", "fa_lint_runtime.kernels.")
 
 
 def plain_twin(model: nn.Module, x: Any, replace: Mapping[type[nn.Module], Replacement] | None = None) -> nn.Module:

@@ -1,4 +1,4 @@
-"""``--shard``: the shards are disjoint, together they are everything, and no file moves because of another."""
+"""``--shard``: the shards are disjoint, together they are everything, of as many bytes, and hardly a file moves."""
 
 from __future__ import annotations
 
@@ -17,18 +17,29 @@ from tests.integrations.repository import ROOT
 Codes = Callable[..., list[str]]
 
 
-@given(st.sets(st.text("ab/.", min_size=1, max_size=8)), st.integers(1, 6), st.text("abc", min_size=1, max_size=3))
-def test_every_file_is_in_one_shard_and_stays_there(paths: set[str], count: int, another: str) -> None:
-    shards = [in_shard(sorted(paths), (index, count), ".") for index in range(1, count + 1)]
+def _shards(paths: list[str], count: int) -> list[list[str]]:
+    return [in_shard(paths, (index, count), ".") for index in range(1, count + 1)]
+
+
+@given(st.sets(st.text("ab/.", min_size=1, max_size=8)), st.integers(1, 6))
+def test_every_file_is_in_one_shard(paths: set[str], count: int) -> None:
+    shards = _shards(sorted(paths), count)
     assert sorted(path for shard in shards for path in shard) == sorted(paths)
-    grown = [in_shard(sorted({*paths, another}), (index, count), ".") for index in range(1, count + 1)]
-    for before, after in zip(shards, grown, strict=True):
-        assert set(before) <= set(after)
+    assert all(shard == sorted(shard) for shard in shards)
 
 
-def test_shards_are_about_even() -> None:
-    paths = [f"src/module_{number}.py" for number in range(1000)]
-    assert all(200 < len(in_shard(paths, (index, 4), ".")) < 300 for index in range(1, 5))
+@pytest.mark.parametrize("count", [2, 3, 16])
+def test_shards_are_of_as_many_bytes_and_stay_where_they_are(count: int) -> None:
+    paths = []
+    for number in range(300):
+        paths.append(f"module_{number}.py")
+        Path(paths[-1]).write_bytes(b"#" * (number % 7) ** 4)
+    shards = _shards(paths, count)
+    sizes = [sum(Path(path).stat().st_size + 1000 for path in shard) for shard in shards]
+    assert max(sizes) - min(sizes) < 2 * 6**4 + 2000
+    Path("another.py").write_bytes(b"#" * 2000)
+    moved = [set(old) - set(new) for old, new in zip(shards, _shards([*paths, "another.py"], count), strict=True)]
+    assert all(len(gone) <= 4 for gone in moved)
 
 
 def test_shards_do_not_depend_on_where_they_run(monkeypatch: pytest.MonkeyPatch) -> None:
