@@ -1,4 +1,4 @@
-"""``--shard i/n``: each file belongs to one of n parts of about as many bytes, so that n machines share a repository."""
+"""``--shard i/n``: n parts of about as many bytes, so that n machines share a repository."""
 
 from __future__ import annotations
 
