@@ -25,7 +25,7 @@ __all__ = ["table"]
 def table(runs: tuple[Path, ...], style: str, columns: str | None, caption: str, output: Path | None) -> None:
     """One row for each method of RUNS: files of `run --json`, cells of an audit, or folders of either.
 
-    Reports with the same method name are seeds of one method.
+    Reports with the same method name are seeds of one method. Exit code 0; 2 usage, or a file that is no report.
     """
     try:
         rows = rows_of_reports(read_reports(runs))

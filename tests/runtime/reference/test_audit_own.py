@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -303,7 +304,7 @@ def test_ray_on_this_machine(tmp_path: Path) -> None:
     assert found == to_markdown(rows_of(run_audit(load_config(written(tmp_path)))))
 
 
-def test_progress_is_told_while_it_runs(tmp_path: Path) -> None:
+def test_progress_is_shown_while_it_runs(tmp_path: Path) -> None:
     import io
 
     from fa_lint_runtime.audit import Progress, progress
@@ -317,8 +318,9 @@ def test_progress_is_told_while_it_runs(tmp_path: Path) -> None:
             run_audit(config, on_cell=shown)
     finally:
         progress._LOG_SECONDS = seconds
-    assert "0 of 3 cells done, 1 running" in text.getvalue()
-    assert "2 of 3 cells done, 1 running, about " in text.getvalue()
+    # A quick cell may end between two lines of progress.
+    assert re.search(r"[012] of 3 cells done, 1 running", text.getvalue())
+    assert re.search(r"[12] of 3 cells done, 1 running, about \d+ s left", text.getvalue())
     assert "mine-1: " in text.getvalue()
 
 
