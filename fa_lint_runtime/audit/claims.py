@@ -36,6 +36,12 @@ def claimed(folder: Path, name: str) -> Iterator[bool]:
     except FileExistsError:
         yield False
         return
+    # A claim that was given back while we looked leaves its number free for a third: of two that were created at once
+    # each looks again behind its own, so at least one sees the other and gives way. Whoever was refused asks again.
+    if any(other != path and _is_alive(other) for other in _claims(folder, name)):
+        path.unlink(missing_ok=True)
+        yield False
+        return
     done = threading.Event()
     touching = threading.Thread(target=_touch, args=(path, done), daemon=True)
     touching.start()
