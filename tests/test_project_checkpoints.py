@@ -400,7 +400,7 @@ def test_a_damaged_summary_in_the_cache_is_read_anew(codes: Codes) -> None:
         ('"FAL401"', '"FAL101"'),
         ('"kind":"module"', '"kind":"any"'),
     ):
-        # Signed as the real one is: whoever can write the file can do that.
+        # With the right checksum: anyone who can write the file can compute it.
         changed = {key: text.replace(before, after) for key, (_, text) in good.items()}
         damaged = {key: [_check(key, text), text] for key, text in changed.items()}
         assert damaged != good, before

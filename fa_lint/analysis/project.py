@@ -9,8 +9,7 @@ from hashlib import blake2b
 
 from fa_lint.analysis.interest import SUBJECT_BYTES
 from fa_lint.analysis.modules import Imports, Modules
-from fa_lint.rules import registry
-from fa_lint.rules.base import Gate, ProjectRule, Rule
+from fa_lint.rules.base import Gate, Rule
 from fa_lint.semantics.facts import ModuleFacts, extract
 from fa_lint.semantics.roles import RoleNames
 from fa_lint.source.parsing import on_any_stack
@@ -43,13 +42,15 @@ _MOST_PARTS = 8
 class Project:
     """Answers for one process; a file is read when it is first asked for, and parsed when a value leads into it."""
 
-    def __init__(self, paths: Iterable[str], declared: RoleNames) -> None:
+    def __init__(self, paths: Iterable[str], declared: RoleNames, subjects: Iterable[Gate] = ()) -> None:
         self._paths = sorted(paths)
         self._modules = Modules(dict.fromkeys(self._paths, ()))
         self._declared = declared
         self._data: dict[str, bytes | None] = {}
-        self._tested: dict[tuple[str, str, str], bool] = {}
-        self._spoken: dict[Gate, bool] = {}
+        # What a file states may depend on whether any file of the run mentions one of these.
+        self._subjects = tuple(subjects)
+        self._tested: dict[tuple[str | Gate, str, str], bool] = {}
+        self._mentioned: dict[Gate, bool] = {}
         self._blocks: dict[str, dict[str, bytes]] = {}
         self._imported: dict[str, dict[str, str]] = {}
         self._modules_of: dict[tuple[str, str], tuple[str, str] | None] = {}
@@ -81,16 +82,15 @@ class Project:
 
     def leads_to(self, subject: Gate, path: str, imports: Imports) -> bool:
         """Return True where the text of what a file imports passes a gate."""
-        if not self._speaks_of(subject):
+        if not self._mentions(subject):
             return False
-        kind = f"gate {id(subject)}"
-        return any(self._holds(name, path, subject.open_for, kind) for name in self._imported_names(path, imports))
+        return any(self._holds(name, path, subject.open_for, subject) for name in self._imported_names(path, imports))
 
-    def _speaks_of(self, subject: Gate) -> bool:
+    def _mentions(self, subject: Gate) -> bool:
         """Return True where any file of the run passes a gate: cheap, and mostly the end of it."""
-        if subject not in self._spoken:
-            self._spoken[subject] = any(subject.open_for(self._read(path) or b"") for path in self._paths)
-        return self._spoken[subject]
+        if subject not in self._mentioned:
+            self._mentioned[subject] = any(subject.open_for(self._read(path) or b"") for path in self._paths)
+        return self._mentioned[subject]
 
     def _imported_names(self, path: str, imports: Imports) -> Iterator[str]:
         """The dotted names that a file imports, and what it reads from those that are modules or classes."""
@@ -112,7 +112,7 @@ class Project:
             return False
         return self._holds(dotted if found[1] else f"{dotted}.*", caller, test, kind)
 
-    def _holds(self, dotted: str, caller: str, test: Callable[[bytes], bool], kind: str, hops: int = 0) -> bool:
+    def _holds(self, dotted: str, caller: str, test: Callable[[bytes], bool], kind: str | Gate, hops: int = 0) -> bool:
         """Return True where the text of an imported function or class passes a test, or of what it uses."""
         found = self._definition(dotted, caller)
         if found is None or hops > _MOST_HOPS:
@@ -125,7 +125,7 @@ class Project:
             self._tested[key] = self._test(path, name, test, kind, hops)
         return self._tested[key]
 
-    def _test(self, path: str, name: str, test: Callable[[bytes], bool], kind: str, hops: int) -> bool:
+    def _test(self, path: str, name: str, test: Callable[[bytes], bool], kind: str | Gate, hops: int) -> bool:
         data = self._read(path) or b""
         if name == "*" or b".register" in data:  # functions that are registered with others have no name of their own
             found = self._targets(path).items()
@@ -272,9 +272,7 @@ class Project:
 
     def _meaning(self, path: str, imports: Imports) -> str:
         found = [self._module_of(target, path) for _, target in imports]
-        # What a file states may depend on whether any file of the run speaks of a rule's subject.
-        subjects = [r.subject for r in registry().values() if isinstance(r, ProjectRule) and r.subject is not None]
-        known = ([module for module in found if module], [self._speaks_of(subject) for subject in subjects])
+        known = ([module for module in found if module], [self._mentions(subject) for subject in self._subjects])
         return _digest(repr(known).encode("utf-8", "surrogateescape"))
 
 

@@ -20,8 +20,8 @@ from fa_lint.project.cache import Cache, digest
 from fa_lint.project.check_file import FileResult, analyse
 from fa_lint.project.config import Settings
 from fa_lint.project.linking import link
-from fa_lint.project.workers import Died, answers, context
-from fa_lint.rules import ENGINE_CODES, select
+from fa_lint.project.workers import Died, context, results_of
+from fa_lint.rules import ENGINE_CODES, ProjectRule, registry, select
 from fa_lint.semantics.roles import RoleNames
 from fa_lint.source.reading import read_file
 
@@ -287,7 +287,7 @@ def _elsewhere(
     chunks = list(_chunks(todo))
     tasks: deque[_Task] = deque((number, None) for number in range(len(chunks)))
     prepare = partial(_be_worker, chunks, declared, paths)
-    for (number, place), found in answers(tasks, _analyse_numbered, prepare, min(workers, len(todo)), made):
+    for (number, place), found in results_of(tasks, _analyse_numbered, prepare, min(workers, len(todo)), made):
         chunk = chunks[number]
         if isinstance(found, Died) and place is None and len(chunk) > 1:
             # One of them killed it: each by itself, so that only that one is lost.
@@ -316,7 +316,10 @@ def _chunks(todo: list[_Job]) -> Iterable[list[_Job]]:
 
 def _project(paths: list[str], declared: RoleNames) -> Project | None:
     """Return what values are followed through from file to file; in a very large run each file stands alone."""
-    return Project(paths, declared) if 1 < len(paths) <= MOST_FOLLOWED else None
+    if not 1 < len(paths) <= MOST_FOLLOWED:
+        return None
+    rules = (rule for rule in registry().values() if isinstance(rule, ProjectRule))
+    return Project(paths, declared, (rule.subject for rule in rules if rule.subject is not None))
 
 
 _inherited: tuple[list[list[_Job]], RoleNames, Project | None] = ([], RoleNames(), None)

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from fa_lint.installed import SafeChildren
 
-__all__ = ["Died", "answers", "context"]
+__all__ = ["Died", "context", "results_of"]
 
 _Task = TypeVar("_Task")
 _Answer = TypeVar("_Answer")
@@ -72,7 +72,7 @@ class _Worker(Generic[_Task, _Answer]):
         self.connection.close()
 
 
-def answers(
+def results_of(
     tasks: deque[_Task],
     work: Callable[[_Task], _Answer],
     prepare: Callable[[], None],

@@ -58,7 +58,7 @@ class Calls:
         return self._callers.get(function.nid, [])
 
     def entered(self, call: ir.Call) -> list[ir.FunctionDef]:
-        """The functions of this module that a call enters: plain, ``self.f``, inherited, or a model's forward."""
+        """The functions of this module that a call enters: plain, ``self.f``, ``Class.f``, or the forward of a model."""
         if call.nid not in self._entered:
             self._entered[call.nid] = []  # a call that resolves through itself enters nothing
             self._entered[call.nid] = self._resolve(call)
@@ -76,12 +76,18 @@ class Calls:
                 method = self.method(around, func.attr) if around is not None else None
             else:
                 owner = self.class_of(func.value)
-                method = self.method(owner, func.attr) if owner is not None else None
+                method = self.method(owner, func.attr) if owner is not None else self._of_class(func)
             if method is not None:
                 return [method]
         owner = self.class_of(func)
         forward = (self.method(owner, "forward") or self.method(owner, "__call__")) if owner is not None else None
         return [forward] if forward is not None else []
+
+    def _of_class(self, func: ir.Attr) -> ir.FunctionDef | None:
+        """A static or class method that is called through the name of its class."""
+        owner = self.facts.names.class_named(func.value) if isinstance(func.value, ir.Name) else None
+        method = self.method(owner, func.attr) if owner is not None else None
+        return method if method is not None and not (method.params and method.params[0].name == "self") else None
 
     def method(self, owner: ir.ClassDef, name: str) -> ir.FunctionDef | None:
         """A method of a class of this module or of its bases in this module."""

@@ -1,8 +1,8 @@
 """Who computes a cell: a claim on disk, so that several drivers on one folder never compute the same one.
 
-A claim is a file that only one process can create. Its holder touches it; one that was not touched for ``LEASE``
-seconds, or whose process is gone from this machine, is dead. Whoever takes over creates the file of the next number,
-which again only one can do: no claim is ever overwritten, so none is taken over twice.
+A claim is a file, created exclusively (``O_EXCL``), whose holder updates its mtime. A claim that was not updated for
+``LEASE`` seconds, or whose process no longer runs on this machine, is stale. A driver takes over a stale claim by
+creating the file with the next number, again exclusively, and gives way if it then sees another live claim.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def claimed(folder: Path, name: str) -> Iterator[bool]:
     except FileExistsError:
         yield False
         return
-    # A claim that was given back while we looked leaves its number free for a third: of two that were created at once
-    # each looks again behind its own, so at least one sees the other and gives way. Whoever was refused asks again.
+    # A claim released between the listing and the check above frees its number for a third driver. Each driver lists
+    # again after it has created its own file, so of two at least one sees the other; the cell is retried later.
     if any(other != path and _is_alive(other) for other in _claims(folder, name)):
         path.unlink(missing_ok=True)
         yield False
@@ -57,7 +57,7 @@ def claimed(folder: Path, name: str) -> Iterator[bool]:
 def running(folder: Path) -> int:
     """How many cells are being computed there, by whichever driver."""
     names = {path.stem.rpartition("+")[0] for path in folder.glob(f"*{_SUFFIX}")}
-    return sum(_is_alive(_claims(folder, name)[-1]) for name in names if _claims(folder, name))
+    return sum(any(map(_is_alive, _claims(folder, name)[-1:])) for name in names)
 
 
 def _claims(folder: Path, name: str) -> list[Path]:

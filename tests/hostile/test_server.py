@@ -158,7 +158,7 @@ def test_a_burst_of_changes_is_read_once(server: Server) -> None:
 
 
 def test_a_client_that_goes_away(server: Server) -> None:
-    """In the middle of a message, without a word."""
+    """The client closes the pipe in the middle of a message."""
     server.raw(b"Content-Length: 1000\r\n\r\n{")
     assert server.process.stdin is not None
     server.process.stdin.close()

@@ -190,6 +190,19 @@ def test_what_every_caller_passes_is_what_a_parameter_is() -> None:
     assert rows("FAL405", "import torch\n" + repair + one + "def other(loss):\n    return repaired(loss)\n") == []
 
 
+@pytest.mark.parametrize("decorator", ["staticmethod", "classmethod"])
+def test_a_helper_that_is_called_through_its_class(decorator: str) -> None:
+    first = "cls, " if decorator == "classmethod" else ""
+    code = (
+        f"import torch\nclass Tools:\n    @{decorator}\n    def repaired({first}value):\n        return torch.nan_to_num(value)\n"
+        "def gamma(p, c):\n    return Tools.repaired(torch.cosine_similarity(p.grad, c, dim=1))\n"
+    )
+    assert rows("FAL405", code) == [5]
+    assert rows("FAL405", code + "def other(loss):\n    return Tools.repaired(loss)\n") == []
+    unbound = code.replace(f"    @{decorator}\n", "").replace(f"({first}value", "(self, value")
+    assert rows("FAL405", unbound.replace("Tools.repaired(", "Tools.repaired(None, ")) == []
+
+
 def test_a_function_in_a_function_reads_what_is_around_this_call() -> None:
     code = """
 import torch

@@ -106,23 +106,20 @@ class Alignments:
 
     def _computed(self, node: ir.Expr) -> Alignment | None:
         """What the evaluator says of an expression; None where it sees no cosine of gradients or of weights."""
-        best, values = NO_ALIGNMENT, values_of(self._facts)
-        if not values.may_hold_cosine(node) or (isinstance(node, ir.Name) and set(words(node.id)) & TRAINED):
+        values = values_of(self._facts)
+        if isinstance(node, ir.Name) and set(words(node.id)) & TRAINED:
             return None
-        for cosine in cosines_in(term for term, _ in values.of(node)):
-            best = _strongest([best, self._of_cosine(cosine, node)])
+        best = self._measured(node, values.of(node)) if values.may_hold_cosine(node) else NO_ALIGNMENT
         function = self._facts.names.enclosing_function(node)
         if not best.is_measured and function is not None:
-            best = self._as_called(function, node)
+            # A helper is what every call of this module makes it.
+            found = [self._measured(node, ways) for ways in values.as_called(function, node)]
+            if found and all(one.is_measured for one in found):
+                best = min(found, key=lambda one: one.strength)
         return best if best.is_measured else None
 
-    def _as_called(self, function: ir.FunctionDef, node: ir.Expr) -> Alignment:
-        """What the evaluator says where every call of this module makes an expression a measured cosine."""
-        found = [
-            _strongest(self._of_cosine(cosine, node) for cosine in cosines_in(term for term, _ in ways))
-            for ways in values_of(self._facts).as_called(function, node)
-        ]
-        return min(found, key=lambda one: one.strength) if found and all(f.is_measured for f in found) else NO_ALIGNMENT
+    def _measured(self, node: ir.Expr, ways: t.Alternatives) -> Alignment:
+        return _strongest(self._of_cosine(cosine, node) for cosine in cosines_in(term for term, _ in ways))
 
     def _of_cosine(self, cosine: t.Monomial, node: ir.Expr) -> Alignment:
         here = Evidence(cosine.dot_site.node if cosine.dot_site is not None else node.nid, "the cosine is taken here")
@@ -214,9 +211,7 @@ class Alignments:
     def bound(self, binding: Binding) -> Alignment:
         """What one binding gives its name."""
         value = binding.value
-        if binding.how == "param":
-            return self._passed(binding.node)
-        if value is None or binding.how in ("with", "except", "def", "class", "import"):
+        if value is None or binding.how in ("with", "except", "def", "class", "import", "param"):
             return NO_ALIGNMENT
         if binding.how == "unpack" and isinstance(value, ir.Call):
             function = self._facts.names.function_called(value)
@@ -230,11 +225,6 @@ class Alignments:
         if binding.how == "iterate" and self._is_key(binding):
             return NO_ALIGNMENT
         return self.of(value)
-
-    def _passed(self, param: ir.Node) -> Alignment:
-        """What a parameter is, where every call of its function passes an alignment."""
-        found = [self.of(value) for value in passed(param, self._facts)]
-        return min(found, key=lambda one: one.strength) if found and all(f.is_measured for f in found) else NO_ALIGNMENT
 
     def _is_key(self, binding: Binding) -> bool:
         match binding.value:
