@@ -58,7 +58,7 @@ class Calls:
         return self._callers.get(function.nid, [])
 
     def entered(self, call: ir.Call) -> list[ir.FunctionDef]:
-        """The functions of this module that a call enters: plain, ``self.f``, ``Class.f``, or the forward of a model."""
+        """The functions of this module that a call enters: plain, ``self.f``, ``Class.f``, or a forward of a model."""
         if call.nid not in self._entered:
             self._entered[call.nid] = []  # a call that resolves through itself enters nothing
             self._entered[call.nid] = self._resolve(call)
