@@ -52,6 +52,7 @@ class Project:
         self._tested: dict[tuple[str | Gate, str, str], bool] = {}
         self._mentioned: dict[Gate, bool] = {}
         self._blocks: dict[str, dict[str, bytes]] = {}
+        self._used: dict[tuple[str, str], tuple[set[str], tuple[str, ...]]] = {}
         self._imported: dict[str, dict[str, str]] = {}
         self._modules_of: dict[tuple[str, str], tuple[str, str] | None] = {}
         self._loaded: OrderedDict[str, tuple[Source, ModuleFacts] | None] = OrderedDict()
@@ -128,33 +129,47 @@ class Project:
     def _test(self, path: str, name: str, test: Callable[[bytes], bool], kind: str | Gate, hops: int) -> bool:
         data = self._read(path) or b""
         if name == "*" or b".register" in data:  # functions that are registered with others have no name of their own
-            found = self._targets(path).items()
-            onward = [f"{target}.*" if local.startswith("*") else target for local, target in found]
-            return test(data) or any(self._holds(target, path, test, kind, hops + 1) for target in onward)
+            targets = self._targets(path).items()
+            everything = (f"{target}.*" if local.startswith("*") else target for local, target in targets)
+            return test(data) or any(self._holds(target, path, test, kind, hops + 1) for target in everything)
         blocks = self._blocks_of(path)
-        stars = [t for local, t in self._targets(path).items() if local.startswith("*")]
         waiting, seen = [name], {name}
         while waiting:
-            block = blocks.get(waiting.pop())
+            at = waiting.pop()
+            block = blocks.get(at)
             if block is None:
                 continue
             if test(block):
                 return True
-            chains = _members(block)
-            for word in {match.decode("ascii", "ignore") for match in _WORD.findall(block)} - seen:
-                seen.add(word)
-                if word in blocks:
-                    waiting.append(word)
-                    continue
-                known = self._targets(path).get(word)
-                named = [f"{known}.{member}" for member in chains.get(word, ())] if known is not None else []
-                for other in [known, *named] if known is not None else [f"{star}.{word}" for star in stars]:
-                    if self._holds(other, path, test, kind, hops + 1):
-                        return True
+            inside, onward = self._uses(path, at, block)
+            if any(self._holds(other, path, test, kind, hops + 1) for other in onward):
+                return True
+            waiting += inside - seen
+            seen |= inside
+        if name in blocks:
+            return False
         target = self._targets(path).get(name)
-        if name not in blocks and target is not None:
-            return self._holds(target, path, test, kind, hops + 1)
-        return name not in blocks and any(self._holds(f"{t}.{name}", path, test, kind, hops + 1) for t in stars)
+        onward = (target,) if target is not None else tuple(f"{star}.{name}" for star in self._stars(path))
+        return any(self._holds(other, path, test, kind, hops + 1) for other in onward)
+
+    def _uses(self, path: str, name: str, block: bytes) -> tuple[set[str], tuple[str, ...]]:
+        """Return the functions and classes of its file that a function or class mentions, and the imported names."""
+        if (path, name) not in self._used:
+            targets, blocks, chains = self._targets(path), self._blocks_of(path), _members(block)
+            mentioned = {match.decode("ascii", "ignore") for match in _WORD.findall(block)}
+            onward: list[str] = []
+            for word in sorted(mentioned - blocks.keys()):
+                known = targets.get(word)
+                if known is not None:
+                    onward += [known, *(f"{known}.{member}" for member in sorted(chains.get(word, ())))]
+                else:
+                    onward += [f"{star}.{word}" for star in self._stars(path)]
+            self._used[path, name] = mentioned & blocks.keys(), tuple(onward)
+        return self._used[path, name]
+
+    def _stars(self, path: str) -> list[str]:
+        """The modules from which a file imports everything."""
+        return [target for local, target in self._targets(path).items() if local.startswith("*")]
 
     def _definition(self, dotted: str, caller: str) -> tuple[str, str] | None:
         """Return the file that a dotted name is looked for in, and the first part of the name there."""
