@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 from pathlib import Path
@@ -17,6 +18,15 @@ class TargetError(ValueError):
 def is_target(name: object) -> bool:
     """Whether this names an object of the user's code, and not one of this package."""
     return isinstance(name, str) and ":" in name
+
+
+def source_digest(target: str, folder: Path) -> str:
+    """SHA-256 of the file of the module that a target names, "" where it is not beside ``folder``."""
+    path = folder.joinpath(*target.partition(":")[0].split("."))
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
+        if file.is_file():
+            return hashlib.sha256(file.read_bytes()).hexdigest()
+    return ""
 
 
 def resolve(target: str, folder: Path | None = None) -> Any:

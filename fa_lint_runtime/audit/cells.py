@@ -24,7 +24,7 @@ from ..errors import CheckpointError
 from ..feedback import Feedback
 from ..files import write_text
 from ..reference import Dataset, Method, Recipe, ReferenceModel, correct_predictions, load_run, train
-from ..targets import is_target
+from ..targets import is_target, source_digest
 from .claims import claimed
 from .config import AuditConfig
 from .own import OwnRun, backprop, trained
@@ -126,18 +126,24 @@ def fingerprint(config: AuditConfig, cell: Cell) -> str:
         "null_draws": config.null_draws,
         "train": config.trainers.get(cell.method, ""),
         "frozen": config.frozen,
+        "code": {name: source_digest(name, config.folder) for name in _own_names(config, cell)},
         "version": __version__,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def _own_names(config: AuditConfig, cell: Cell) -> list[str]:
+    names = (cell.model, config.data["name"], config.frozen, config.trainers.get(cell.method, ""))
+    return sorted({name for name in names if is_target(name)})
+
+
 @lru_cache(maxsize=2)
-def _data(options: tuple[tuple[str, Any], ...], folder: Path) -> Dataset:
-    return make_data(dict(options), folder)
+def _data(options: str, folder: Path) -> Dataset:
+    return make_data(json.loads(options), folder)
 
 
 def _dataset(config: AuditConfig) -> Dataset:
-    return _data(tuple(sorted(config.data.items())), config.folder)
+    return _data(json.dumps(dict(config.data), sort_keys=True), config.folder)
 
 
 def run_cell(config: AuditConfig, cell: Cell, device: str = "cpu", failed_since: float = math.inf) -> CellResult | None:
@@ -160,7 +166,7 @@ def run_cell(config: AuditConfig, cell: Cell, device: str = "cpu", failed_since:
 
 def failed(cell: Cell, error: Exception, seconds: float = 0.0) -> CellResult:
     """The result of a cell that could not be computed."""
-    return CellResult(cell, math.nan, None, seconds, None, f"{type(error).__name__}: {error}")
+    return CellResult(cell, math.nan, None, seconds, None, " ".join(f"{type(error).__name__}: {error}".split()))
 
 
 def _computed(config: AuditConfig, cell: Cell, device: str) -> CellResult:
@@ -223,6 +229,8 @@ def _computed_by(
     correct = correct_predictions(run.model, data.test_x, data.test_y)
     measured = float(correct.double().mean())
     report = None
+    if cell.method == FROZEN and not all(p.isfinite().all() for p in run.model.parameters()):
+        raise ValueError(f"{training} gave parameters that are not finite: no baseline")
     if cell.method != FROZEN:
         # An accuracy that is not the one of this network is a claim of its own: the report holds it against the data.
         differs = run.accuracy is not None and abs(run.accuracy - measured) * len(correct) >= 1

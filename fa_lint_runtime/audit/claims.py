@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["LEASE", "claimed", "running"]
+__all__ = ["LEASE", "claimed", "is_held", "running"]
 
 LEASE = 60.0
 _SUFFIX = ".claim"
@@ -54,10 +54,15 @@ def claimed(folder: Path, name: str) -> Iterator[bool]:
             old.unlink(missing_ok=True)
 
 
+def is_held(folder: Path, name: str) -> bool:
+    """Whether a live process is computing ``name``."""
+    return any(map(_is_alive, _claims(folder, name)[-1:]))
+
+
 def running(folder: Path) -> int:
     """How many cells are being computed there, by whichever driver."""
     names = {path.stem.rpartition("+")[0] for path in folder.glob(f"*{_SUFFIX}")}
-    return sum(any(map(_is_alive, _claims(folder, name)[-1:])) for name in names)
+    return sum(is_held(folder, name) for name in names)
 
 
 def _claims(folder: Path, name: str) -> list[Path]:

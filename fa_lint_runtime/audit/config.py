@@ -152,8 +152,8 @@ class _Reader:
             if not isinstance(raw.get(key, {}), dict):
                 raise self.refuse(key, f"{key} must be a table [{key}]")
         recipe = self._recipe(Recipe(), raw.get("recipe", {}), "recipe")
-        values: dict[str, Any] = {"recipe": recipe, "folder": self.path.parent}
-        values["out"] = self.path.parent / str(raw.get("out", self.path.stem))
+        values: dict[str, Any] = {"recipe": recipe, "folder": self.path.parent.resolve()}
+        values["out"] = self.path.parent.resolve() / str(raw.get("out", self.path.stem))
         values["trainers"] = self._trainers()
         values["methods"] = self._methods(values["trainers"])
         values |= self._checked()

@@ -70,11 +70,18 @@ _SUBMITIT = {"cpus_per_task", "gpus_per_node", "mem_gb", "name", "nodes", "tasks
 @contextmanager
 def _submitit(detail: str, folder: Path) -> Iterator[Executor]:
     """Jobs of SLURM, with these parameters; ``cluster=local`` for this machine."""
-    given = dict(part.split("=", 1) for part in detail.split(",") if part)
-    pool = _library("submitit", "submitit").AutoExecutor(folder / "submitit", cluster=given.pop("cluster", None))
-    for key, value in given.items():
-        name = key if key in _SUBMITIT or key.startswith("slurm_") else f"slurm_{key}"
-        pool.update_parameters(**{name: int(value) if value.isdigit() else value})
+    parts = [part.partition("=") for part in detail.split(",") if part]
+    if not all(equals for _, equals, _ in parts):
+        raise ValueError(f"--executor 'submitit:{detail}': write submitit:partition=gpu,gpus_per_node=1")
+    given = {key: value for key, _, value in parts}
+    library = _library("submitit", "submitit")
+    try:
+        pool = library.AutoExecutor(folder / "submitit", cluster=given.pop("cluster", None))
+        for key, value in given.items():
+            name = key if key in _SUBMITIT or key.startswith("slurm_") else f"slurm_{key}"
+            pool.update_parameters(**{name: int(value) if value.isdigit() else value})
+    except (RuntimeError, NameError, TypeError) as error:  # no such cluster here, no such parameter
+        raise ValueError(f"--executor 'submitit:{detail}': {error}") from None
     yield pool
 
 

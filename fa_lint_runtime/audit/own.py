@@ -24,6 +24,10 @@ _SIGNALS = ("feedback", "credit", "layers", "token")
 _KEYS = ("model", *_SIGNALS, "accuracy")
 
 
+def _cuda(device: str) -> list[torch.device]:
+    return [torch.device(device)] if device.startswith("cuda") else []
+
+
 @dataclass(frozen=True)
 class OwnRun:
     """What a training function made: the network, keywords of ``diagnose``, the accuracy that it reports."""
@@ -57,7 +61,7 @@ def trained(
         TargetError: no such function, or it returns something else.
     """
     function = resolve(train, folder) if isinstance(train, str) else train
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(_cuda(device)):
         torch.manual_seed(seed)
         with factories_on(HOST):
             model = factory()
@@ -67,6 +71,8 @@ def trained(
     if not isinstance(made, Mapping) or not isinstance(made.get("model"), nn.Module) or not set(made) <= set(_KEYS):
         raise TargetError(f"{train} must return the trained model, or a dict of {', '.join(_KEYS)}")
     accuracy = made.get("accuracy")
+    if accuracy is not None and not 0 <= float(accuracy) <= 1:
+        raise TargetError(f"{train}: accuracy must be a share between 0 and 1, got {accuracy}")
     signals = {name: made[name] for name in _SIGNALS if made.get(name) is not None}
     return OwnRun(made["model"], signals, None if accuracy is None else float(accuracy))
 
@@ -94,12 +100,14 @@ def loaded(target: str, options: Mapping[str, Any], folder: Path) -> Dataset:
         TargetError: no such function, or it gives something else.
     """
     found = resolve(target, folder)
-    made = found(**options) if callable(found) else found
-    if isinstance(made, Dataset):
-        return made
-    if not isinstance(made, tuple | list) or len(made) != 2 or not all(isinstance(part, Iterable) for part in made):
-        raise TargetError(f"{target} must give a Dataset, or a pair: batches to train on, batches to test on")
-    (train_x, train_y), (test_x, test_y) = (_whole(target, part) for part in made)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # every process must see the same samples in the same order
+        made = found(**options) if callable(found) else found
+        if isinstance(made, Dataset):
+            return made
+        if not isinstance(made, tuple | list) or len(made) != 2 or not all(isinstance(part, Iterable) for part in made):
+            raise TargetError(f"{target} must give a Dataset, or a pair: batches to train on, batches to test on")
+        (train_x, train_y), (test_x, test_y) = (_whole(target, part) for part in made)
     return Dataset(target, train_x, train_y, test_x, test_y, int(max(train_y.max(), test_y.max())) + 1)
 
 

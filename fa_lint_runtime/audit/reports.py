@@ -27,7 +27,7 @@ def read_report(path: str | Path) -> DiagnosticReport:
         raw = json.loads(text)
     except json.JSONDecodeError as error:
         raise ReportError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
-    except (OSError, ValueError) as error:  # not UTF-8, or a number of thousands of digits
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, or digits or brackets by the thousand
         raise ReportError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if isinstance(raw, dict) and raw.get("schema") == "fa-diagnose-cell":
         if raw.get("report") is None:

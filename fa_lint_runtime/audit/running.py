@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import torch
 
 from .cells import Cell, CellResult, cells_of, failed, run_cell
+from .claims import is_held
 from .config import AuditConfig
 from .executors import Executor, processes
 
@@ -72,7 +73,7 @@ def run_audit(
             on_cell(result, stored)
 
     with ExitStack() as stack:
-        if executor is None and jobs > 1 and world == 1:
+        if executor is None and jobs > 1 and "RANK" not in os.environ:
             executor = stack.enter_context(processes(str(jobs)))
         for wave in sorted({cell.wave for cell in cells}):
             members = [cell for cell in cells if cell.wave == wave]
@@ -103,12 +104,19 @@ def _computed(
     config: AuditConfig, cells: Sequence[Cell], executor: Executor | None, begun: float
 ) -> Iterator[tuple[Cell, CellResult | None]]:
     """Each cell with its result, as they come; None for one that another driver has claimed."""
-    work = [(cell, _device(config, place)) for place, cell in enumerate(cells)]
     if executor is None:
-        for cell, device in work:
-            yield cell, run_cell(config, cell, device, begun)
+        for place, cell in enumerate(cells):
+            yield cell, run_cell(config, cell, _device(config, place), begun)
         return
-    pending = {cell: executor.submit(_in_worker, config, cell, device, begun) for cell, device in work}
+    pending = {}
+    for place, cell in enumerate(cells):
+        if is_held(config.out / "cells", cell.name):  # no job, only to be told so
+            yield cell, None
+            continue
+        try:
+            pending[cell] = executor.submit(_in_worker, config, cell, place, begun)
+        except Exception as error:  # a pool whose process died takes no more
+            yield cell, failed(cell, error)
     while pending:
         ready = [cell for cell, future in pending.items() if future.done()]
         for cell in ready:
@@ -121,6 +129,6 @@ def _computed(
             time.sleep(_POLL_SECONDS / 10)
 
 
-def _in_worker(config: AuditConfig, cell: Cell, device: str, begun: float) -> CellResult | None:
+def _in_worker(config: AuditConfig, cell: Cell, place: int, begun: float) -> CellResult | None:
     torch.set_num_threads(1)
-    return run_cell(config, cell, device, begun)
+    return run_cell(config, cell, _device(config, place), begun)  # by the GPUs of this machine, not of the driver's

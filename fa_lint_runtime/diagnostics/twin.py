@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache, wraps
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from .batches import Batch, call, to_batch
 from .credits import CreditFunction, CreditInputs
@@ -68,21 +71,26 @@ def plain_twin(model: nn.Module, x: Any, replace: Mapping[type[nn.Module], Repla
     for module in twin.modules():
         module._backward_hooks.clear()
         module._backward_pre_hooks.clear()
-    for name, module in list(twin.named_modules()):
+    for name, module in list(twin.named_modules(remove_duplicate=False)):
         make = (replace or {}).get(type(module))
         if make is not None and name:
             parent, _, child = name.rpartition(".")
             setattr(twin.get_submodule(parent), child, make(module))
-    run = twin.forward
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        with _plain_functions():
-            return run(*args, **kwargs)
-
-    _set(forward, "__wrapped__", run)  # its signature is that of the model
-    _set(twin, "forward", forward)
+    _set(twin, "__class__", _plain_class(type(twin)))
     _compare(inner, twin, to_batch((x, None), 0))
     return twin
+
+
+@cache
+def _plain_class(own: type[nn.Module]) -> type[nn.Module]:
+    """Of a network whose forward pass runs Functions under autograd: of a copy as of the twin itself."""
+
+    @wraps(own.forward)  # its signature is that of the model
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with _plain_functions():
+            return own.forward(self, *args, **kwargs)
+
+    return type(own.__name__, (own,), {"forward": forward, "__module__": own.__module__})
 
 
 def _set(owner: Any, name: str, value: Any) -> None:
@@ -134,7 +142,7 @@ def _plain_functions() -> Iterator[None]:
 
     with _lock:
         _set(function, "apply", classmethod(apply))
-        _set(Tensor, "register_hook", lambda *_: None)
+        _set(Tensor, "register_hook", lambda *_, **__: RemovableHandle(OrderedDict()))
         try:
             yield
         finally:

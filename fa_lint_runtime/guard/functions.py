@@ -92,11 +92,11 @@ def _divide(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def _sqrt(below: Callable[..., Any]) -> Callable[..., Any]:
     """In Python, where it costs a tenth of a hook in the dispatcher: some optimizers call it for each parameter."""
 
-    def sqrt(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def sqrt(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled() or is_inside():
-            return below(self, *args, **kwargs)
+            return below(*args, **kwargs)
         with nested():
-            result = below(self, *args, **kwargs)
+            result = below(*args, **kwargs)
         watch_root("torch.sqrt", result)
         return result
 

@@ -67,9 +67,13 @@ def _read(path: Path) -> tuple[Tensor, Tensor]:
             raw = _Arrays(file, encoding="latin1").load()
         images = np.asarray(raw["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
         labels = torch.tensor(raw["labels"], dtype=torch.int64)
+        if labels.shape != images.shape[:1] or not ((labels >= 0) & (labels < 10)).all():
+            raise ValueError("it needs one label of 0 to 9 for each image")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: the copy of CIFAR-10 is not whole") from None
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle fails in any way
         raise ValueError(f"{path} is no batch of CIFAR-10: {error}") from None
     x = torch.from_numpy(images).to(torch.float32) / 255
     return (x - torch.tensor(_MEAN).view(1, 3, 1, 1)) / torch.tensor(_STD).view(1, 3, 1, 1), labels
