@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 from bisect import bisect_left
+from collections import deque
+from functools import cached_property
 
 from fa_lint.analysis.models import FUNCTIONS, METHODS
 from fa_lint.semantics import ir
@@ -17,8 +19,12 @@ _WRITING = frozenset(
     "backward step zero_grad init utils forward predict fit shuffle copyto put place putmask put_along_axis "
     "fill_diagonal at sort".split()
 )
-# Methods of containers and streams.
+# Methods that change a container: what a getter reads from it is another value.
+_FILLING = frozenset("append extend insert add setdefault pop update clear remove popleft appendleft".split())
+# Methods of containers and streams that change no array, where the project has none of that name.
 _HARMLESS = frozenset("append extend insert add setdefault format join startswith write".split())
+# Builtins after which an attribute or iterator is another one.
+_STEPPING = frozenset({"next", "setattr", "delattr", "exec", "eval"})
 # A backward pass adds to a gradient, and these write into it: it stays the tensor that it was.
 _OF_GRADIENTS = frozenset({"backward", "zero_", "zero_grad", "step"})
 _MOST_HOPS = 6
@@ -43,10 +49,11 @@ class Changes:
         return self._places[self.before(first + 1) : self.before(last)]
 
     def only_reads(self, function: ir.FunctionDef | ir.Lambda) -> bool:
-        """Return True where nothing in a function changes an array."""
+        """Return True where nothing in a function changes an array, an attribute or a container."""
         if function.nid not in self._reading:
             numbers = set(self._numbers)
-            self._reading[function.nid] = not any(node.nid in numbers for node in ir.walk(function.body))
+            inside = list(ir.walk(function.body))
+            self._reading[function.nid] = not any(node.nid in numbers or _fills(node) for node in inside)
         return self._reading[function.nid]
 
     def is_steady(self, place: ir.Node, *, gradients: bool) -> bool:
@@ -54,7 +61,7 @@ class Changes:
 
         ``gradients``: the values are ``.grad`` tensors, which a backward pass adds to and does not replace.
         """
-        reads = self._reads(place, 0)
+        reads = self._reads(place)
         if len(reads) < 2:
             return True
         return all(
@@ -67,24 +74,31 @@ class Changes:
         function = self._facts.names.function_called(node) if isinstance(node, ir.Call) else None
         return function is not None and self.only_reads(function)
 
-    def _reads(self, place: ir.Node, hops: int) -> set[int]:
-        """Return the numbers of the attributes and items that a place is computed from, through names."""
+    def _reads(self, place: ir.Node) -> set[int]:
+        """Return the numbers of the attributes, items and method calls behind a place, through names."""
         found: set[int] = set()
-        stack = [place]
-        while stack:
-            node = stack.pop()
+        # Nearest first: each node counts with the fewest names on its way.
+        waiting, seen = deque([(place, 0)]), {place.nid}
+        while waiting:
+            node, hops = waiting.popleft()
+            following: list[tuple[ir.Node, int]] = []
             match node:
-                case ir.Name() if hops < _MOST_HOPS:
-                    for binding in self._facts.names.reaching(node):
-                        if binding.how in ("value", "unpack") and binding.value is not None:
-                            found |= self._reads(binding.value, hops + 1)
-                    continue
-                case ir.Call(func=ir.Attr(value=receiver), args=args):
-                    stack += [receiver, *(arg.value for arg in args)]
-                    continue
-                case ir.Attr() | ir.Subscript() if self._facts.qualified(node) is None:
-                    found.add(node.nid)
-            stack.extend(ir.children(node))
+                case ir.Name():
+                    bound = self._facts.names.reaching(node) if hops < _MOST_HOPS else ()
+                    values = (b.value for b in bound if b.how in ("value", "unpack") and b.value is not None)
+                    following = [(value, hops + 1) for value in values]
+                case ir.Call(func=ir.Attr(attr=attr, value=receiver), args=args):
+                    if attr not in METHODS or attr in ("get", "pop"):
+                        found.add(node.nid)
+                    following = [(part, hops) for part in (receiver, *(arg.value for arg in args))]
+                case _:
+                    if isinstance(node, ir.Attr | ir.Subscript) and self._facts.qualified(node) is None:
+                        found.add(node.nid)
+                    following = [(part, hops) for part in ir.children(node)]
+            for part, more in following:
+                if part.nid not in seen:
+                    seen.add(part.nid)
+                    waiting.append((part, more))
         return found
 
     def _changes(self, node: ir.Node) -> bool:
@@ -104,9 +118,17 @@ class Changes:
         if isinstance(call.func, ir.Attr):
             # What is called for nothing that it gives back is called for what it does.
             alone = isinstance(self._facts.names.parent(call), ir.ExprStmt)
-            return last in _HARMLESS or (last in METHODS and last not in _WRITING and not alone)
+            if last in _HARMLESS:
+                return last not in self._defined
+            return last in METHODS and last not in _WRITING | _FILLING and not alone
         # What begins with a capital makes an object.
-        return isinstance(call.func, ir.Name) and (hasattr(builtins, last) or last[:1].isupper())
+        pure = hasattr(builtins, last) and last not in _STEPPING
+        return isinstance(call.func, ir.Name) and (pure or last[:1].isupper())
+
+    @cached_property
+    def _defined(self) -> set[str]:
+        """The names of the functions and methods of this module."""
+        return {function.name for function in self._facts.names.functions}
 
 
 def _is_entry(target: ir.Expr) -> bool:
@@ -116,7 +138,19 @@ def _is_entry(target: ir.Expr) -> bool:
             return False
         case ir.Subscript():
             return True
-    return isinstance(target, ir.Attr) and target.attr in ("data", "grad")
+    return isinstance(target, ir.Attr)
+
+
+def _fills(node: ir.Node) -> bool:
+    """Return True for a store into an attribute or item, and for a method that changes a container."""
+    match node:
+        case ir.AugAssign() | ir.Delete():
+            return True
+        case ir.Assign(targets=targets):
+            return any(isinstance(target, ir.Attr | ir.Subscript) for target in targets)
+        case ir.Call(func=ir.Attr(attr=attr)):
+            return attr in _FILLING
+    return False
 
 
 def _last(node: ir.Expr) -> str:

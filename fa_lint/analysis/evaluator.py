@@ -566,6 +566,8 @@ class Evaluator:
                 if isinstance(key, int) and not isinstance(key, bool) and 0 <= key < len(term.items):
                     # The items of a named tuple.
                     return term.items[key][1] if not any(isinstance(k, int) for k, _ in term.items) else NOTHING
+                if term.items and isinstance(key, int | str):
+                    return t.unique(self.renamed(a, "at", key) for a in term.element)
             case t.Vector(ident=ident) if ident in self.stacked and isinstance(key, int):
                 parts = self.stacked[ident]
                 return parts[key] if -len(parts) <= key < len(parts) else NOTHING

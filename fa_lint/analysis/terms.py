@@ -762,6 +762,8 @@ def relabelled(term: Term, rename: Callable[[int], int], depth: int = 0) -> Term
         case Mapping():
             pairs = tuple((name, inside(item)) for name, item in term.items)
             return Mapping(rename(term.ident), pairs, inside(term.element), term.over, of_filter(term.filtered))
+        case Instance(made=True):
+            return replace(term, ident=rename(term.ident))
     return term
 
 

@@ -433,7 +433,7 @@ class Variables:
         before = self._before(frame, flow, definition)
         if not before and "." in definition.name:
             # An item of an attribute that another method has made.
-            before = t.single(t.Mapping(self._ev.identities.of("items of", definition.name)))
+            before = t.single(t.Mapping(self._ev.identities.of("items of", definition.name, frame.number, node.nid)))
         for term, tags in before or NOTHING:
             match term:
                 case t.Sequence():
