@@ -35,7 +35,7 @@ class Changes:
 
     def __init__(self, facts: ModuleFacts) -> None:
         self._facts = facts
-        nodes = facts.nodes_of(ir.Call, ir.Assign, ir.AugAssign)
+        nodes = facts.nodes_of(ir.Call, ir.Assign, ir.AugAssign, ir.Delete)
         self._places = [node for node in nodes if self._changes(node)]
         self._numbers = [node.nid for node in self._places]
         self._reading: dict[int, bool] = {}
@@ -65,7 +65,7 @@ class Changes:
         if len(reads) < 2:
             return True
         return all(
-            gradients and isinstance(node, ir.Call) and _last(node.func) in _OF_GRADIENTS
+            gradients and isinstance(node, ir.Call) and _last(node.func) in _OF_GRADIENTS - self._defined
             for node in self.between(min(reads), max(reads))
             if not self._is_getter(node)
         )

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from fa_lint.analysis import terms as t
 from fa_lint.analysis.operations import Arguments, Given, Operations
+from fa_lint.semantics import ir
 
 __all__ = ["Containers"]
 
@@ -18,11 +19,15 @@ class Containers(Operations):
         ident = self._ev.identities.of("zip", given.frame.number, given.node.nid)
         over: t.Over = "unknown"
         columns = []
-        for values in given.positional:
+        arguments = [arg.value for arg in given.node.args if arg.keyword is None]
+        for number, values in enumerate(given.positional):
             column: list[t.Alternative] = []
+            later = arguments[number] if number < len(arguments) and _is_later(arguments[number]) else None
             for term, tags in values:
                 filtered = term.filtered if isinstance(term, t.Sequence) else 0
                 whole = self._ev.entries.marked(self._whole(term), filtered)
+                if later is not None:
+                    whole = t.unique(self._ev.renamed(way, "later", later.nid) for way in whole)
                 column += [(inner, tags | more) for inner, more in whole]
                 if isinstance(term, t.Sequence | t.Mapping) and term.over != "unknown":
                     over = term.over
@@ -107,6 +112,13 @@ class Containers(Operations):
         key = name.value if isinstance(name, t.Constant) else None
         found: list[t.Alternative] = []
         for term, tags in given.first:
+            if given.name == ".setdefault":
+                held = term.items if isinstance(term, t.Mapping) else ()
+                inner = next((value for name, value in held if name == key and key is not None), ())
+                # Whether anything else stands under the key is not known: the default is one way, by another identity.
+                other = (self._ev.renamed(way, "default", given.node.nid) for way in given["default"])
+                found += [(x, tags | more) for x, more in inner or t.unique(other)]
+                continue
             if key is None and given.name == ".pop" and isinstance(term, t.Sequence) and term.items:
                 inner = term.items[-1]
             elif key is None:
@@ -115,7 +127,7 @@ class Containers(Operations):
                 inner = self._ev.item(term, key)
             found += [(x, tags | more) for x, more in inner]
         default = given["default"]
-        if not default:
+        if not default or given.name == ".setdefault":
             return t.unique(found)
         return self._ev.arms(given.node, [t.unique(found), default])
 
@@ -196,3 +208,11 @@ class Containers(Operations):
         ident = self._ev.identities.of("chain", given.frame.number, given.node.nid)
         element = t.unique(x for values in given.positional for term, _ in values for x in self._whole(term))
         return t.single(t.Sequence(ident, element))
+
+
+def _is_later(node: ir.Expr) -> bool:
+    """Return True for ``xs[1:]``: beside ``xs``, an element of a turn is another one."""
+    match node:
+        case ir.Subscript(index=[ir.Slice(lower=lower, step=step)]):
+            return step is not None or (lower is not None and not (isinstance(lower, ir.Const) and lower.value == 0))
+    return False

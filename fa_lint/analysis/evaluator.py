@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fa_lint.analysis import terms as t
+from fa_lint.analysis.branches import decided, idle_blocks
 from fa_lint.analysis.entries import Entries
 from fa_lint.analysis.flow import dotted
 from fa_lint.analysis.frames import DEEPEST, NOTHING, Frame
@@ -31,6 +32,7 @@ _MOST_FOREIGN = 32
 _MOST_STEPS = 12_000
 _FRAME_DEPTH = 6
 _MOST_CALLS = 64
+_TELLING = ("turn", "index")
 # Identities whose second part is that of the value they come from.
 DERIVED = frozenset({"element", "attribute", "view", "joined", "copy", "copied after"})
 
@@ -134,8 +136,7 @@ class Evaluator:
             function.module,
             function.node.nid,
             function.receiver.ident if function.receiver else 0,
-            # What a function in a function reads from around it differs from call to call.
-            function.frame.number if isinstance(function.frame, Frame) and self.is_inside(function) else -1,
+            *self._around(function, call),
             *((name, _key(values)) for name, values in arguments),
         )
         if key in self._bound:
@@ -157,7 +158,25 @@ class Evaluator:
         self.bound_frames.setdefault((module.number, function.node.nid), []).append(frame)
         self._bound[key] = frame
         self._bind(frame, function.node, arguments, function.receiver is not None or root.receiver is not None)
+        if frame.flow is not None and not any(name in ("*", "**") for name, _ in arguments):
+            self._bind_defaults(frame, function.node)
+            frame.idle = idle_blocks(frame.flow, frame.parameters)
         return frame
+
+    def _around(self, function: t.Function, call: t.Site) -> tuple[int, ...]:
+        """What tells calls of a function in a function apart: what it reads from around it."""
+        if not isinstance(function.frame, Frame) or not self.is_inside(function):
+            return ()
+        return (function.frame.number, call.node if self.variables.reads_rebound(function.frame, function.node) else -1)
+
+    def _bind_defaults(self, frame: Frame, node: ir.FunctionDef | ir.Lambda) -> None:
+        """Bind the parameters that a call leaves to their constant defaults."""
+        for param in node.params:
+            left = t.one(frame.parameters.get(param.name, ()))
+            if param.default is not None and isinstance(left, t.Vector) and left.argument and left.name == param.name:
+                default = self.of(frame.outer, param.default)
+                if isinstance(t.one(default), t.Constant):
+                    frame.parameters[param.name] = default
 
     def _bind(
         self,
@@ -206,12 +225,13 @@ class Evaluator:
         if flow is None or not isinstance(frame.node, ir.FunctionDef):
             return NOTHING
         found: list[t.Alternative] = []
-        for index, (statement, _) in enumerate(flow.returns):
+        returns = [statement for statement, block in flow.returns if block not in frame.idle]
+        for index, statement in enumerate(returns):
             if statement.value is None:
                 continue
             arm = (-1 - frame.number, index)
             for term, tags in self.of(frame, statement.value):
-                found.append((term, tags | {arm} if len(flow.returns) > 1 and len(tags) < 6 else tags))
+                found.append((term, tags | {arm} if len(returns) > 1 and len(tags) < 6 else tags))
         if not found:
             yielded = frame.module.facts.names.returned(frame.node)
             element = t.unique(a for value in yielded for a in self.of(frame, value))
@@ -286,7 +306,10 @@ class Evaluator:
                 test=ir.Compare(ops=["is" | "is not" as op], left=left, comparators=[ir.Const(value=None)])
             ) if self._is_none(frame, left):
                 return self.of(frame, node.body if op == "is" else node.orelse)
-            case ir.Conditional(body=body, orelse=orelse):
+            case ir.Conditional(test=test, body=body, orelse=orelse):
+                chosen = self._chosen(frame, test)
+                if chosen is not None:
+                    return self.of(frame, body if chosen else orelse)
                 return self.choice(frame, node, self.of(frame, body), self.of(frame, orelse))
             case ir.Bool(op="or", left=left, right=right) if self._is_none(frame, left):
                 return self.of(frame, right)
@@ -313,6 +336,12 @@ class Evaluator:
         if not isinstance(item, ir.Starred):
             return values
         return t.unique(a for term, _ in values for a in self.element(term, "spread", item.nid))
+
+    def _chosen(self, frame: Frame, test: ir.Expr) -> bool | None:
+        """Return whether a test holds with the arguments of a call."""
+        if not frame.calls or frame.flow is None:
+            return None
+        return decided(frame.flow, frame.parameters, test)
 
     def _is_none(self, frame: Frame, node: ir.Expr) -> bool:
         term = t.one(self.of(frame, node))
@@ -541,8 +570,6 @@ class Evaluator:
                 return t.Instance(ident, module, node, made=False)
         return t.Unknown()
 
-    # -- definitions ------------------------------------------------------------------------------------------
-
     # -- elements ---------------------------------------------------------------------------------------------
 
     def unpacked(self, values: t.Alternatives, path: tuple[int, ...], place: int) -> t.Alternatives:
@@ -582,11 +609,15 @@ class Evaluator:
                 return t.unique(self.renamed(a, *key) for a in term.element)
             case t.Sequence():
                 found = t.unique(a for item in term.items or () for a in item)
-                if key and key[0] == "turn" and len(term.items or ()) > 1:
+                # Which of several items it is, the key alone says.
+                if key and key[0] in _TELLING and len(term.items or ()) > 1:
                     return t.unique(self.renamed(a, *key) for a in found)
                 return found
             case t.Mapping():
-                return t.unique((*(a for _, item in term.items for a in item), *term.element))
+                found = t.unique((*(a for _, item in term.items for a in item), *term.element))
+                if key and key[0] == "index" and len(term.items) > 1:
+                    return t.unique(self.renamed(a, *key) for a in found)
+                return found
             case t.Vector():
                 return t.single(term.at(self.identities.of("element", term.ident, *key)))
             case t.Monomial():
@@ -646,9 +677,6 @@ class Evaluator:
         return True
 
     def _subscript(self, frame: Frame, node: ir.Subscript) -> t.Alternatives:
-        named = dotted(node.value)
-        if named is not None:
-            frame.module.facts.names.statement(node)
         found: list[t.Alternative] = []
         index = node.index[0] if len(node.index) == 1 else None
         for term, tags in self.of(frame, node.value):
@@ -713,8 +741,6 @@ class Evaluator:
     def _owner_of(self, shape: t.Vector) -> int:
         owner = self.identities.key(shape.ident)[1]
         return owner if isinstance(owner, int) else 0
-
-    # -- attributes -------------------------------------------------------------------------------------------
 
     # -- comprehensions ---------------------------------------------------------------------------------------
 

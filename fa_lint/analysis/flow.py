@@ -10,6 +10,7 @@ The construction follows M. Braun et al., "Simple and Efficient Construction of 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -92,6 +93,8 @@ class Flow:
         # Statement number → block and order in it.
         self.places: dict[int, tuple[int, int]] = {}
         self.returns: list[tuple[ir.Return, int]] = []
+        # The tests of `if` statements, by the number of the statement.
+        self.tests: dict[int, ir.Expr] = {}
         self._order = 0
         self._starts: dict[tuple[str, int], Definition | Block | None] = {}
         self._loops: tuple[int, ...] = ()
@@ -101,7 +104,10 @@ class Flow:
         start = self._block([])
         last = self._statements(body.body, start)
         self.end = self._block([(last, None)] if last is not None else [(start, None)])
-        self.names: set[str] = {name for block in self.blocks for name in block.definitions}
+        counts = Counter(name for block in self.blocks for name, found in block.definitions.items() for _ in found)
+        self.names: set[str] = set(counts)
+        # Names that are bound, or whose value is changed, in more than one place.
+        self.rebound = frozenset(name for name, count in counts.items() if count > 1)
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -138,10 +144,14 @@ class Flow:
         self._starts.update(dict.fromkeys(walked, found))
         return found
 
-    def before(self, join: Join) -> Iterator[tuple[Definition | Join | None, tuple[int, int] | None, bool]]:
-        """What comes into a join: from where, by which arm, and whether round a loop."""
+    def before(
+        self, join: Join, idle: frozenset[int] = frozenset()
+    ) -> Iterator[tuple[Definition | Join | None, tuple[int, int] | None, bool]]:
+        """What comes into a join: from where, by which arm, and whether round a loop; nothing from ``idle`` blocks."""
         here = self.blocks[join.block]
         for index, (block, arm) in enumerate(here.before):
+            if block in idle:
+                continue
             source = self.reaching(join.name, block, self._order + 1)
             yield source, arm or (join.block, index), 0 <= here.entries <= index
 
@@ -280,6 +290,7 @@ class Flow:
         while isinstance(following, ir.If):
             self.places.setdefault(following.nid, (block, self._order))
             self._expressions(following.test, block)
+            self.tests[following.nid] = following.test
             label = (following.nid, 0)
             end = self._statements(following.body.body, self._block([(block, label)]))
             if end is not None:

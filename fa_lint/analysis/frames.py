@@ -28,6 +28,8 @@ class Frame:
     outer: Frame | None = None
     receiver: t.Instance | None = None
     depth: int = 0
+    # The blocks that do not run with these arguments.
+    idle: frozenset[int] = frozenset()
     # Where it is called with these arguments, and from which frame.
     calls: list[tuple[t.Site, Frame]] = field(default_factory=list)
     known: dict[int, t.Alternatives] = field(default_factory=dict)

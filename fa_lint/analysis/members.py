@@ -276,6 +276,8 @@ class Members:
         initial: list[t.Alternative] = []
         for binding in names.attributes.get((owner.nid, attr), ()):
             values = self._attribute_binding(module, binding, instance)
+            if self._is_earlier(module, owner, binding):
+                values = t.unique(self._ev.renamed(way, "kept", binding.node.nid) for way in values)
             for term, tags in values:
                 if isinstance(term, t.Accumulated):
                     found.append(
@@ -290,6 +292,15 @@ class Members:
         ):
             return t.unique(found)
         return t.unique((*found, *initial))
+
+    def _is_earlier(self, module: Module, owner: ir.ClassDef, binding: Binding) -> bool:
+        """Return True for ``self.last = self.current``, which stays when another statement sets ``self.current``."""
+        match binding.value:
+            case ir.Attr(value=ir.Name(id="self"), attr=attr) if attr != binding.name:
+                names = module.facts.names
+                made = (names.enclosing_function(b.node) for b in names.attributes.get((owner.nid, attr), ()))
+                return any(function is None or function.name != "__init__" for function in made)
+        return False
 
     def _attribute_binding(self, module: Module, binding: Binding, instance: t.Instance | None) -> t.Alternatives:
         function = module.facts.names.enclosing_function(binding.node)

@@ -190,6 +190,7 @@ class Passes:
                     trace.dummy = trace.dummy or _step(module, idle, "this scaler does not scale")
             elif isinstance(node, ir.Call | ir.Binary):
                 self._forward(module, node, trace)
+                trace.scaled = trace.scaled or (isinstance(node, ir.Call) and self._returns_scaled(module, node))
         for param in found.params:
             owner = facts.names.parent(param)
             if isinstance(owner, ir.FunctionDef):
@@ -230,6 +231,14 @@ class Passes:
         for other, function in running:
             for value in other.facts.names.returned(function):
                 self._merge(trace, self._trace(other, value), True)
+
+    def _returns_scaled(self, module: Module, call: ir.Call) -> bool:
+        """Return True for a call of a function of the project that scales what it returns."""
+        return any(
+            other.facts.derived(Scaling).scaled(value)
+            for other, function in self._graph.entered(module, call)
+            for value in other.facts.names.returned(function)
+        )
 
     def _outer(self, function: Function) -> _Contexts:
         """Return the fp16 contexts that calls of a function run under."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.analysis import terms as t
+from fa_lint.analysis.branches import decided
 from fa_lint.analysis.evaluator import Evaluator
 from fa_lint.analysis.frames import Frame
 from fa_lint.analysis.interest import SUBJECT, interesting
@@ -199,7 +200,25 @@ class Values:
         # A call matters for what it is given; what it gives back may be a unit vector, and the product stands here.
         if divides or any(self._is_given_gradient(frame, call, outline) for call in outline.calls(frame.node)):
             for node in outline.candidates(frame.node):
-                yield from self._terms(frame, node)
+                if not self._is_idle(frame, node):
+                    yield from self._terms(frame, node)
+
+    def _is_idle(self, frame: Frame, node: ir.Node) -> bool:
+        """Return True for a place that does not run with the arguments of a call."""
+        flow = frame.flow
+        if not frame.calls or flow is None:
+            return False
+        if frame.idle and self.evaluator.variables.place(frame, flow, node)[0] in frame.idle:
+            return True
+        inner = node
+        for outer in frame.module.facts.names.ancestors(node):
+            if isinstance(outer, ir.Stmt):
+                break
+            if isinstance(outer, ir.Conditional) and inner is not outer.test:
+                if decided(flow, frame.parameters, outer.test) is (inner is outer.orelse):
+                    return True
+            inner = outer
+        return False
 
     def _is_given_gradient(self, frame: Frame, call: ir.Call, outline: Outline) -> bool:
         if not self._leads_on(outline, call):

@@ -40,12 +40,30 @@ class Variables:
         block, order = flow.end, 1 << 60
         if home is frame.home:
             block, order = self.place(frame, flow, node)
+        elif (called := self._called_at(frame.home, home)) is not None:
+            block, order = called
         elif isinstance(frame.home.node, ir.FunctionDef | ir.Lambda):
             defined = self.place(home, flow, frame.home.node)
             if flow.blocks[defined[0]].loops and flow.reaching(node.id, *defined) is not None:
                 # A function that a loop defines sees the variables of its turn.
                 block, order = defined
         return self.read(home, node.id, block, order)
+
+    def _called_at(self, inner: Frame, outer: Frame) -> tuple[int, int] | None:
+        """Return the place where a function around another one makes its only call of it."""
+        if len(inner.calls) != 1 or inner.calls[0][1].home is not outer or outer.flow is None:
+            return None
+        return self.place(outer, outer.flow, outer.module.facts.node(inner.calls[0][0].node))
+
+    def reads_rebound(self, outer: Frame, node: ir.FunctionDef | ir.Lambda) -> bool:
+        """Return True for a function in a function that reads what the one around it binds in several places."""
+        flow = outer.home.flow
+        if flow is None or not flow.rebound:
+            return False
+        own = outer.module.facts.names.scopes[node.nid].bindings
+        return any(
+            isinstance(part, ir.Name) and part.id in flow.rebound and part.id not in own for part in ir.walk(node)
+        )
 
     def place(self, frame: Frame, flow: Flow, node: ir.Node) -> tuple[int, int]:
         names = frame.module.facts.names
@@ -83,7 +101,7 @@ class Variables:
         frame.joins[join] = NOTHING
         found: list[t.Alternative] = []
         returning: list[Definition | Join | None] = []
-        for source, arm, back in flow.before(join):
+        for source, arm, back in flow.before(join, frame.idle):
             if back:
                 returning.append(source)
                 continue
@@ -160,7 +178,7 @@ class Variables:
         running = self._join(frame, flow, inside)
         initial: list[t.Alternative] = []
         turned: list[t.Alternative] = []
-        for source, _, back in flow.before(join):
+        for source, _, back in flow.before(join, frame.idle):
             inner = inside if source == join else source
             values = self._deeper(frame, flow, join.name, inner)
             (turned if back else initial).extend(values)
@@ -363,6 +381,10 @@ class Variables:
         key = t.one(self._ev.of(frame, arguments[0]))
         constant = key.value if isinstance(key, t.Constant) else None
         default = self._ev.of(frame, arguments[1]) if len(arguments) > 1 else NOTHING
+        flow = frame.flow
+        if flow is None or flow.blocks[self.place(frame, flow, node)[0]].loops:
+            # That of the first turn stays.
+            default = t.unique(self._ev.renamed(way, "default", node.nid) for way in default)
         return t.unique(
             (self._with_item(frame, node, term, constant, default), tags)
             if isinstance(term, t.Mapping) and all(name != constant for name, _ in term.items)

@@ -32,7 +32,8 @@ class Scaling:
         last = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
         if last == "scale":
             return isinstance(func, ir.Attr) and bool(node.args)
-        return "scale_loss" in last or "loss_scal" in last or last == "scaler"
+        said = set(words(last))
+        return last in ("scaler", "scaled") or bool(said & {"loss", "losses"} and said & _SCALE_WORDS)
 
     def scales(self, node: ir.Call) -> bool:
         """True if a scaling call scales: its receiver is no dummy."""

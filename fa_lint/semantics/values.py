@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from functools import cached_property
 from typing import Final
 
 from fa_lint.semantics import ir
@@ -58,6 +59,10 @@ _FORMATS["half"], _FORMATS["float"], _FORMATS["double"] = (
     _FORMATS["float64"],
 )
 _DEPTH = 12
+_CHANGING = frozenset(
+    "append appendleft extend insert pop popleft popitem remove clear sort reverse rotate update setdefault".split()
+)
+_READING = frozenset("len range enumerate zip print sum min max sorted reversed tuple list dict set iter".split())
 
 
 def is_number(value: object) -> bool:
@@ -136,7 +141,7 @@ class Values:
         """An item of a tuple, list or dictionary that is written out and bound once."""
         if isinstance(node, ir.Name):
             bound = self._names.bindings(node)
-            if len(bound) != 1 or bound[0].how != "value" or bound[0].value is None:
+            if len(bound) != 1 or bound[0].how != "value" or bound[0].value is None or node.id in self._changed:
                 return UNKNOWN
             node = bound[0].value
         match node:
@@ -150,6 +155,27 @@ class Values:
                 ]
                 return self.constant(found[-1], depth + 1) if found and None not in keys else UNKNOWN
         return UNKNOWN
+
+    @cached_property
+    def _changed(self) -> frozenset[str]:
+        """The names of containers that may hold other items later: a method changes them, or a function gets them."""
+        found: set[str] = set()
+        for node in self._names.nodes:
+            match node:
+                case ir.Call(func=func, args=args):
+                    if isinstance(func, ir.Attr) and func.attr in _CHANGING and isinstance(func.value, ir.Name):
+                        found.add(func.value.id)
+                    if not (isinstance(func, ir.Name) and func.id in _READING):
+                        found |= {arg.value.id for arg in args if isinstance(arg.value, ir.Name)}
+                case ir.Assign(targets=targets):
+                    found |= {
+                        x.value.id for x in targets if isinstance(x, ir.Subscript) and isinstance(x.value, ir.Name)
+                    }
+                case ir.AugAssign(target=target) | ir.Delete(target=target):
+                    while isinstance(target, ir.Subscript):
+                        target = target.value
+                    found |= {target.id} if isinstance(target, ir.Name) else set()
+        return frozenset(found)
 
     def _common(self, bindings: list[Binding], depth: int) -> object:
         value: object = UNKNOWN

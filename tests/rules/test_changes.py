@@ -246,6 +246,81 @@ PROGRAMS = [
         v += x
         return F.cosine_similarity(w, q, dim=0, eps=1e-30)
     """,
+    """
+    def successive(gs):
+        return [F.cosine_similarity(a, b, dim=0, eps=1e-30) for a, b in zip(gs, gs[1:])]
+    """,
+    """
+    def kept(d, k, g):
+        old = d.setdefault(k, g.clone())
+        return F.cosine_similarity(old, g, dim=0, eps=1e-30)
+    """,
+    """
+    def deleted(g, h):
+        cache = {"a": g}
+        x = cache["a"]
+        del cache["a"]
+        cache["a"] = h
+        return F.cosine_similarity(x, cache["a"], dim=0, eps=1e-30)
+    """,
+    """
+    def items(gs, i, j):
+        kept = [gs[0], gs[1], gs[2]]
+        return F.cosine_similarity(kept[i], kept[j], dim=0, eps=1e-30)
+    """,
+    """
+    def entries(a, b, i, j):
+        kept = {"a": a, "b": b}
+        return F.cosine_similarity(kept[i], kept[j], dim=0, eps=1e-30)
+    """,
+    """
+    def pick(m, kind, local):
+        if kind == "bp":
+            return m.weight.grad
+        return local
+
+    def arms(m, local):
+        return F.cosine_similarity(pick(m, "bp", local), pick(m, "fa", local), dim=0, eps=1e-30)
+    """,
+    """
+    def pick(m, local, *, exact=False):
+        return m.weight.grad if exact else local
+
+    def arms(m, local):
+        return F.cosine_similarity(pick(m, local, exact=True), pick(m, local), dim=0, eps=1e-30)
+    """,
+    """
+    def closure(model, losses):
+        loss = losses[0]
+
+        def grads():
+            return torch.autograd.grad(loss, model.w)[0]
+
+        a = grads()
+        loss = losses[1]
+        return F.cosine_similarity(a, grads(), dim=0, eps=1e-30)
+    """,
+    """
+    class Lag:
+        def step(self, g):
+            self.previous = self.current
+            self.current = g
+
+        def gamma(self):
+            return F.cosine_similarity(self.previous, self.current, dim=0, eps=1e-30)
+    """,
+    """
+    class Trainer:
+        def step(self, loss):
+            loss.backward()
+            self.g = self.w.grad.clone()
+
+        def compare(self, a, b):
+            self.step(a)
+            first = self.g
+            self.step(b)
+            return F.cosine_similarity(first, self.g, dim=0, eps=1e-30)
+    """,
 ]
 SAME = [
     "def f(hook, model, x):\n    model(x)\n    a = hook.features\n    b = hook.features\n    return F.cosine_similarity(a, b, dim=-1)",

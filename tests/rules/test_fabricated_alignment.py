@@ -56,6 +56,8 @@ MEASURED = [
     "def f(p, q, n):\n    cos = 0.0\n    for i in range(n):\n    " + COS + "    return cos",
     "def f(p, q, n):\n    cos = 0.0\n    for i in range(n):\n        if i:\n            cos += F.cosine_similarity(p.grad, q, dim=0)\n"
     "    return cos",
+    "def f(p, q, n):\n    cos = 0.0\n    for i in range(n):\n        if i:\n"
+    "            cos = cos + F.cosine_similarity(p.grad, q, dim=0)\n    return cos",
     "def f(x, y): return F.cosine_similarity(x, y, dim=1) if len(x) else 0.0",
     "def f(p, q):\n" + COS + "    print(cos)\n    return 0",
     "def f(p, q):\n    loss = 0.0\n    if p.grad is not None:\n        loss = F.cosine_similarity(p.grad, q, dim=1)\n    return loss",

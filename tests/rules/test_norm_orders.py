@@ -34,6 +34,15 @@ FOREIGN = [
     "from shapes import Vector\ndef f():\n    vs = [Vector(1, 2)]\n    return vs[0].norm(-1)",
     "from shapes import Vector\ndef f():\n    vs = {}\n    vs['a'] = Vector(1, 2)\n    return vs['a'].norm(-1)",
 ]
+# Lists whose items are others by the time they are read.
+CHANGED = [
+    "orders = [-1, 2]\n    orders.sort(reverse=True)",
+    "orders = [-1, 2]\n    orders.reverse()",
+    "orders = [-1, 2]\n    orders.pop(0)",
+    "orders = [-1, 2]\n    del orders[0]",
+    "orders = [-1, 2]\n    arrange(orders)",
+    "orders = {0: -1}\n    orders.update(read())",
+]
 DIMENSIONS = [
     "def f(x, feature_dim): return x.norm(feature_dim)",
     "def f(x, dim):\n    d = dim\n    return x.norm(d)",
@@ -67,6 +76,14 @@ def test_what_may_be_an_array_is_one(code: str) -> None:
 @pytest.mark.parametrize("code", FOREIGN)
 def test_an_item_of_another_class_is_none(code: str) -> None:
     assert rows("FAL101", HEAD + code) == []
+
+
+@pytest.mark.parametrize("made", CHANGED)
+def test_an_item_of_a_list_that_is_changed_is_unknown(made: str) -> None:
+    assert rows("FAL101", f"{HEAD}def f(x):\n    {made}\n    return x.norm(orders[0])") == []
+    assert rows(
+        "FAL101", f"{HEAD}def f(x):\n    orders = [-1, 2]\n    print(len(orders))\n    return x.norm(orders[0])"
+    )
 
 
 @pytest.mark.parametrize("code", DIMENSIONS)

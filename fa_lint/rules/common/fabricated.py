@@ -105,6 +105,8 @@ class _Finder:
         bindings = self._names.bindings(target)
         if set(words(target.id)) & _STATE or any(b.how in ("update", "param") for b in bindings):
             return
+        if any(_adds_to(b.value, target.id) for b in bindings):
+            return
         others = [(b, found) for b in bindings if (found := self._known.bound(b)).is_measured]
         if not others:
             return
@@ -295,3 +297,11 @@ def _pairs(node: ir.Assign) -> Iterator[tuple[ir.Expr, ir.Expr]]:
                 yield from zip(target.items, node.value.items, strict=True)
         else:
             yield target, node.value
+
+
+def _adds_to(value: ir.Expr | None, name: str) -> bool:
+    """Return True for ``total + x``, which is bound to ``total``."""
+    match value:
+        case ir.Binary(op="+" | "-" | "*", left=left, right=right):
+            return any(isinstance(side, ir.Name) and side.id == name for side in (left, right))
+    return False

@@ -145,32 +145,32 @@ def operand_role(cosine: CosineCall, facts: ModuleFacts) -> t.Vector:
 class LibraryCosine:
     """A call of a library's cosine with an eps, and what enters it in every function that calls it.
 
-    ``pairs`` are the frames with the vectors under the floor; ``written`` is True where the call gives the eps.
+    ``pairs`` are the frames with the floor as it is there.
     """
 
     module: Module
     call: ir.Call
     label: str
-    size: float | None
-    written: bool
-    pairs: list[tuple[Frame, tuple[t.Vector, ...]]]
+    pairs: list[tuple[Frame, t.Floor]]
 
     @property
     def of_order_one(self) -> bool:
         """Return True where one of the vectors is known not to be tiny."""
-        return any(vector.role.is_order_one for _, under in self.pairs for vector in under)
+        return any(vector.role.is_order_one for _, floor in self.pairs for vector in floor.on)
 
-    def gradients(self) -> list[tuple[Frame, t.Vector]]:
+    def gradients(self) -> list[tuple[Frame, t.Vector, t.Floor]]:
         """Return the gradients that meet the floor, the surest first.
 
         Where calls show what enters, the names of parameters count for nothing.
         """
-        found = [(frame, vector) for frame, under in self.pairs for vector in under if vector.role.is_gradient]
-        if any(frame.calls and vector.computed for frame, vector in found):
-            found = [(frame, vector) for frame, vector in found if vector.computed]
-        elif any(frame.calls for frame, _ in found):
-            found = [(frame, vector) for frame, vector in found if frame.calls or vector.computed]
-        return sorted(found, key=lambda item: (not item[1].computed, item[1].name == t.WHOLE))
+        found = [
+            (frame, vector, floor) for frame, floor in self.pairs for vector in floor.on if vector.role.is_gradient
+        ]
+        if any(frame.calls and vector.computed for frame, vector, _ in found):
+            found = [way for way in found if way[1].computed]
+        elif any(frame.calls for frame, _, _ in found):
+            found = [way for way in found if way[0].calls or way[1].computed]
+        return sorted(found, key=lambda way: (not way[1].computed, way[1].name == t.WHOLE))
 
 
 def library_cosines(values: Values) -> Iterator[LibraryCosine]:
@@ -182,8 +182,8 @@ def library_cosines(values: Values) -> Iterator[LibraryCosine]:
         for floor in made.term.floors_below:
             if floor.kind == "library" and floor.site == t.Site(made.module.number, made.node.nid):
                 key = (floor.site.module, floor.site.node)
-                new = LibraryCosine(made.module, made.node, made.term.label, floor.size, floor.written, [])
-                found.setdefault(key, new).pairs.append((made.frame, floor.on))
+                new = LibraryCosine(made.module, made.node, made.term.label, [])
+                found.setdefault(key, new).pairs.append((made.frame, floor))
     yield from (found[key] for key in sorted(found))
 
 

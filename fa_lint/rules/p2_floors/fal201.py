@@ -219,22 +219,22 @@ class ClampedGradientCosine(Rule):
                 )
 
     def _library(self, cosine: LibraryCosine, values: Values) -> Iterator[Finding]:
-        operands, floor = tuple(arg.value for arg in cosine.call.args), cosine.size or 1e-8
-        facts = cosine.module.facts
+        operands, facts = tuple(arg.value for arg in cosine.call.args), cosine.module.facts
         gradients = [
-            (frame, vector)
-            for frame, vector in cosine.gradients()
-            if not is_guarded(values, frame, cosine.call, operands, floor)
+            (frame, vector, floor)
+            for frame, vector, floor in cosine.gradients()
+            if not is_guarded(values, frame, cosine.call, operands, floor.size or _DEFAULT)
         ]
         if gradients and not gradients[0][1].computed and cosine.of_order_one:
             return  # a name beside a normal or a feature is that of another kind of gradient
-        if not gradients or (cosine.written and (cosine.size is None or cosine.size <= _MEANT)):
+        gradients = [way for way in gradients if not way[2].written or (way[2].size or 0.0) > _MEANT]
+        if not gradients:
             return
-        vector = gradients[0][1]
+        _, vector, floor = gradients[0]
         level = Level.ERROR if vector.computed and vector.name != t.WHOLE else Level.WARNING
-        if cosine.written and cosine.size is not None and cosine.size < _DEFAULT:
+        if floor.written and floor.size is not None and floor.size < _DEFAULT:
             level = Level.HINT
-        eps = f"{cosine.size or _DEFAULT:g}".replace("e-0", "e-")
+        eps = f"{floor.size or _DEFAULT:g}".replace("e-0", "e-")
         call = clamped_by_call(facts).get(cosine.call.nid)
         finding = Finding(
             self.code,
@@ -250,7 +250,8 @@ class ClampedGradientCosine(Rule):
             yield finding
         else:
             what = "a helper whose cosine has a floor"
-            yield from at_calls(finding, cosine.module, gradients, values, what, "use `safe_cosine`")
+            reasons = [(frame, vector) for frame, vector, _ in gradients]
+            yield from at_calls(finding, cosine.module, reasons, values, what, "use `safe_cosine`")
 
 
 def _message(label: str, kind: str, computed: bool, floored: str) -> str:

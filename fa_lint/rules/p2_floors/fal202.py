@@ -91,9 +91,11 @@ class ClampedCosine(Rule):
         calls = {call.call.nid: call for call in clamped_cosines(facts)}
         for cosine in library_cosines(values):
             call = calls.get(cosine.call.nid)
-            if call is None or cosine.module is not values.module or cosine.written or cosine.gradients():
+            if call is None or cosine.module is not values.module or cosine.gradients():
                 continue
-            vectors = [vector for frame, under in cosine.pairs if not frame.calls for vector in under]
+            if any(floor.written for _, floor in cosine.pairs):
+                continue
+            vectors = [vector for frame, floor in cosine.pairs if not frame.calls for vector in floor.on]
             if any(vector.role.is_order_one for vector in vectors) or _is_given_order_one(call, values):
                 continue
             if is_guarded(values, values.home(call.call), call.call, (call.left, call.right)):

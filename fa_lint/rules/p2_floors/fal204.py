@@ -163,7 +163,7 @@ class UnclampedAcos(Rule):
             if isinstance(outer, ir.If | ir.Conditional):
                 for part in ir.walk(outer.test):
                     if isinstance(part, ir.Compare) and any(
-                        ir.same(side, argument) for side in (part.left, *part.comparators)
+                        ir.same(_without_sign(side), argument) for side in (part.left, *part.comparators)
                     ):
                         return True
         return False
@@ -182,6 +182,16 @@ class UnclampedAcos(Rule):
         if content is None:
             return None
         return Fix(Applicability.UNSAFE, "Clamp the cosine to [-1, 1]", (Edit(start, end, content),))
+
+
+def _without_sign(node: ir.Expr) -> ir.Expr:
+    """``c`` of ``abs(c)``, ``c.abs()`` and ``torch.abs(c)``."""
+    match node:
+        case ir.Call(func=ir.Name(id="abs" | "fabs") | ir.Attr(attr="abs" | "fabs"), args=[ir.Arg(value=value)]):
+            return value
+        case ir.Call(func=ir.Attr(attr="abs", value=value), args=[]):
+            return value
+    return node
 
 
 def _is_unclamped(values: t.Alternatives, *, squared: bool = False) -> bool:
