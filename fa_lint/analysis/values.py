@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from fa_lint.analysis import terms as t
 from fa_lint.analysis.branches import decided
@@ -129,6 +130,10 @@ class Values:
         outline = self._outline(self.module)
         home = outline.home(node)
         return home in outline.makers or home in outline.callers
+
+    def may_be_given_cosine(self, function: ir.FunctionDef) -> bool:
+        """Return True for a function that one leads to which makes a cosine or calls a function that does."""
+        return function.nid in self._outline(self.module).below
 
     def calls_to(self, frame: Frame) -> list[ir.Node]:
         """Return the calls of this module that lead into a frame of another one."""
@@ -354,6 +359,22 @@ class Outline:
         reached = self.leading if alone else self.leading | self.imported
         self.callers = {home for home, said in called.items() if said & reached}
         self.imported |= {name for name, makers in objects.items() if makers & self.imported}
+        self._called, self._homes = called, names
+
+    @cached_property
+    def below(self) -> set[int]:
+        """Return the functions that make a cosine or call one that does, and those that these lead to."""
+        homes: dict[str, set[int]] = {}
+        for home, said in self._homes.items():
+            for name in said:
+                homes.setdefault(name, set()).add(home)
+        found, waiting = set(self.concerned), list(self.concerned)
+        while waiting:
+            for name in self._called.get(waiting.pop(), ()):
+                for home in homes.get(name, set()) - found:
+                    found.add(home)
+                    waiting.append(home)
+        return found
 
     @property
     def concerned(self) -> set[int]:

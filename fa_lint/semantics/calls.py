@@ -41,6 +41,8 @@ class Calls:
         self._busy: set[int] = set()
         self._entered: dict[int, list[ir.FunctionDef]] = {}
         self._callers: dict[int, list[ir.Call]] = {}
+        # Names of methods: a call of another one enters nothing but an object.
+        self._methods = {f.name for f in facts.names.functions if facts.names.classes}
         plain = {call.nid: facts.names.function_called(call) for call in facts.calls}
         for call in facts.calls:
             function = plain[call.nid]
@@ -70,7 +72,7 @@ class Calls:
         if plain is not None:
             return [plain]
         func = call.func
-        if isinstance(func, ir.Attr):
+        if isinstance(func, ir.Attr) and func.attr in self._methods:
             if isinstance(func.value, ir.Name) and func.value.id in ("self", "cls"):
                 around = names.enclosing_class(call)
                 method = self.method(around, func.attr) if around is not None else None
@@ -79,7 +81,7 @@ class Calls:
                 method = self.method(owner, func.attr) if owner is not None else self._of_class(func)
             if method is not None:
                 return [method]
-        owner = self.class_of(func)
+        owner = self.class_of(func) if self._methods & {"forward", "__call__"} else None
         forward = (self.method(owner, "forward") or self.method(owner, "__call__")) if owner is not None else None
         return [forward] if forward is not None else []
 

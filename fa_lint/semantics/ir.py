@@ -396,6 +396,7 @@ class Module(Node):
 
 
 _CHILD_FIELDS: dict[type[Node], tuple[str, ...]] = {}
+_FIELDS: dict[type[Node], tuple[str, ...]] = {}
 
 
 def _child_fields(kind: type[Node]) -> tuple[str, ...]:
@@ -436,7 +437,10 @@ def same(left: Node, right: Node) -> bool:
         if isinstance(one, Node) and isinstance(other, Node):
             if type(one) is not type(other):
                 return False
-            stack += [(getattr(one, f.name), getattr(other, f.name)) for f in fields(one) if f.name != "nid"]
+            kind = type(one)
+            if kind not in _FIELDS:
+                _FIELDS[kind] = tuple(f.name for f in fields(kind) if f.name != "nid")
+            stack += [(getattr(one, name), getattr(other, name)) for name in _FIELDS[kind]]
         elif isinstance(one, list) and isinstance(other, list):
             if len(one) != len(other):
                 return False

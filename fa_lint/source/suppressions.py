@@ -14,6 +14,7 @@ __all__ = ["Suppression", "named_codes", "read_suppressions"]
 _NAMES = re.compile(r"fa-lint|noqa", re.IGNORECASE)
 # Without a finding to silence, only a comment that names this tool or its codes can matter (as unused).
 _OURS = re.compile(r"fa-lint\s*:", re.IGNORECASE)
+_SMALL_CODE = re.compile(r"fal\d")
 _OUR_CODE = re.compile(r"\bFAL\d", re.IGNORECASE)
 _IGNORE = re.compile(r"#\s*fa-lint:\s*(?P<kind>ignore-file|ignore)\b(?:\s*\[(?P<codes>[^\[\]]*)\])?", re.IGNORECASE)
 _NOQA = re.compile(r"#\s*noqa(?P<codes>\s*:\s*[A-Z]+[0-9]+(?:[,\s]+[A-Z]+[0-9]+)*)?", re.IGNORECASE)
@@ -62,7 +63,8 @@ def read_suppressions(source: Source, has_findings: bool) -> list[Suppression]:
 
 def _may_hold_one(text: str, has_findings: bool) -> bool:
     """Return True where a comment can matter. Line by line: a pattern would go on from each ``#`` to the end."""
-    if _NAMES.search(text) is None:
+    small = text.lower()
+    if "fa-lint" not in small and ("noqa" not in small or not (has_findings or _SMALL_CODE.search(small))):
         return False
     for line in text.split("\n"):
         comment = line.partition("#")[2]

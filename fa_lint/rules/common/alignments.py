@@ -111,7 +111,7 @@ class Alignments:
             return None
         best = self._measured(node, values.of(node)) if values.may_hold_cosine(node) else NO_ALIGNMENT
         function = self._facts.names.enclosing_function(node)
-        if not best.is_measured and function is not None:
+        if not best.is_measured and function is not None and values.may_be_given_cosine(function):
             # A helper is what every call of this module makes it.
             found = [self._measured(node, ways) for ways in values.as_called(function, node)]
             if found and all(one.is_measured for one in found):

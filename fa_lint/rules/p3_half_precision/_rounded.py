@@ -173,9 +173,9 @@ def _cast_in_place(model: ir.Expr, use: ir.Call, calls: Calls) -> ir.Call | None
     found: ir.Call | None = None
     home, owner = function_of(use, facts), facts.names.enclosing_class(use)
     for call in facts.calls:
-        if not isinstance(call.func, ir.Attr) or not isinstance(facts.names.parent(call), ir.ExprStmt):
+        if not isinstance(call.func, ir.Attr) or not (call.args or call.func.attr in _WIDE or call.func.attr == "half"):
             continue
-        if not ir.same(call.func.value, model):
+        if not ir.same(call.func.value, model) or not isinstance(facts.names.parent(call), ir.ExprStmt):
             continue
         here = function_of(call, facts)
         beside = here is home and call.nid < use.nid
