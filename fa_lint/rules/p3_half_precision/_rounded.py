@@ -115,17 +115,18 @@ def _half_value(node: ir.Expr, calls: Calls, depth: int = 0) -> ir.Call | None:
 def half_models(facts: ModuleFacts) -> Iterator[tuple[ir.Call, GradientSite]]:
     """Yield the casts of models to fp16 whose unscaled gradients are looked at, and where those are computed."""
     passes, calls = facts.derived(Passes), facts.derived(Calls)
+    casts = _casts_in_place(calls)
     for site in gradient_sites(facts, calls):
         read = site.call if site.how != "backward" else read_after(site, facts, calls)
         if read is None:
             continue
         for node in passes.of(site):
-            cast = _half_model(node, calls) if isinstance(node, ir.Call) else None
+            cast = _half_model(node, calls, casts) if isinstance(node, ir.Call) else None
             if cast is not None and isinstance(node, ir.Call) and not _is_for_others(site, read, node, facts):
                 yield cast, site
 
 
-def _half_model(call: ir.Call, calls: Calls) -> ir.Call | None:
+def _half_model(call: ir.Call, calls: Calls, casts: list[tuple[ir.Call, bool]]) -> ir.Call | None:
     func = call.func
     candidates = [func, func.value] if isinstance(func, ir.Attr) else [func]
     for candidate in candidates:
@@ -134,7 +135,7 @@ def _half_model(call: ir.Call, calls: Calls) -> ir.Call | None:
         found = [_cast_of(leaf, calls) for leaf in calls.sources(candidate)]
         if found and all(f is not None for f in found):
             return found[0]
-        in_place = _cast_in_place(candidate, call, calls)
+        in_place = _cast_in_place(candidate, call, calls.facts, casts)
         if in_place is not None:
             return in_place
     return None
@@ -167,25 +168,32 @@ def _names_dtype(node: ir.Expr, calls: Calls) -> bool:
     )
 
 
-def _cast_in_place(model: ir.Expr, use: ir.Call, calls: Calls) -> ir.Call | None:
-    """``model.half()`` as a statement: it casts the model itself."""
-    facts = calls.facts
+def _casts_in_place(calls: Calls) -> list[tuple[ir.Call, bool]]:
+    """``model.half()`` and ``model.float()`` as statements, which cast the model itself; True for fp16."""
+    found: list[tuple[ir.Call, bool]] = []
+    for call in calls.facts.calls:
+        if isinstance(call.func, ir.Attr) and isinstance(calls.facts.names.parent(call), ir.ExprStmt):
+            if half_operand(call, calls) is not None:
+                found.append((call, True))
+            elif call.func.attr in _WIDE or any(_names_dtype(arg.value, calls) for arg in call.args):
+                found.append((call, False))
+    return found
+
+
+def _cast_in_place(
+    model: ir.Expr, use: ir.Call, facts: ModuleFacts, casts: list[tuple[ir.Call, bool]]
+) -> ir.Call | None:
+    """Return the cast to fp16 that a model went through last before it is used."""
     found: ir.Call | None = None
     home, owner = function_of(use, facts), facts.names.enclosing_class(use)
-    for call in facts.calls:
-        if not isinstance(call.func, ir.Attr) or not (call.args or call.func.attr in _WIDE or call.func.attr == "half"):
-            continue
-        if not ir.same(call.func.value, model) or not isinstance(facts.names.parent(call), ir.ExprStmt):
+    for call, half in casts:
+        if not isinstance(call.func, ir.Attr) or not ir.same(call.func.value, model):
             continue
         here = function_of(call, facts)
         beside = here is home and call.nid < use.nid
         built = isinstance(model, ir.Attr) and owner is not None and here is facts.names.method(owner, "__init__")
-        if not beside and not built:
-            continue
-        if half_operand(call, calls) is not None:
-            found = call
-        elif call.func.attr in _WIDE or any(_names_dtype(arg.value, calls) for arg in call.args):
-            found = None
+        if beside or built:
+            found = call if half else None
     return found
 
 
