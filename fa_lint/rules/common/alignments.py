@@ -18,11 +18,9 @@ from fa_lint.rules.common.measure_words import (
     FEEDBACK_WORDS,
     TRAINED,
     is_measure_name,
-    may_have_formula,
     may_hold_cosine,
     subject_of_name,
 )
-from fa_lint.rules.common.products import division, inner_product, read_denominator, unshaped
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls, argument
 from fa_lint.semantics.facts import ModuleFacts
@@ -35,13 +33,6 @@ __all__ = ["NO_ALIGNMENT", "SHOWN", "Alignment", "Alignments", "alignments", "ev
 
 # Between a name and a proof: the formula is in sight, what enters it is only named.
 SHOWN = 2
-_COSINES = frozenset(
-    "torch.nn.functional.cosine_similarity fa_lint_runtime.safe_cosine fa_lint_runtime.safe_angle "
-    "sklearn.metrics.pairwise.cosine_similarity scipy.spatial.distance.cosine "
-    "torchmetrics.functional.cosine_similarity "
-    "optax.cosine_similarity".split()
-)
-_MODULE = "torch.nn.CosineSimilarity"
 _ACOS = frozenset({"torch.acos", "numpy.arccos", "jax.numpy.arccos", "math.acos"})
 _WRAPPERS = frozenset(
     "torch.mean torch.median torch.nanmean torch.clamp torch.clip torch.stack torch.cat torch.tensor torch.as_tensor "
@@ -95,20 +86,26 @@ class Alignments:
         self._facts = facts
         self._memory = Memory(NO_ALIGNMENT)
         data = facts.text.encode()
-        self._has_formulas = may_have_formula(data)
         self._has_cosines = may_hold_cosine(data)
 
     def of(self, node: ir.Expr | None) -> Alignment:
         """What an expression measures, with the evidence for it; a container measures what its elements do."""
         if node is None:
             return NO_ALIGNMENT
-        return self._memory.ask(node.nid, lambda: self._computed(node) or self._of(node))
+        return self._memory.ask(node.nid, lambda: self._find(node))
 
-    def _computed(self, node: ir.Expr) -> Alignment | None:
-        """What the evaluator says of an expression; None where it sees no cosine of gradients or of weights."""
+    def _find(self, node: ir.Expr) -> Alignment:
+        computed = self._computed(node)
+        if computed.is_measured:
+            return computed
+        found = self._of(node)
+        return found if found.is_cosine else computed
+
+    def _computed(self, node: ir.Expr) -> Alignment:
+        """What the evaluator says of an expression."""
         values = values_of(self._facts)
         if isinstance(node, ir.Name) and set(words(node.id)) & TRAINED:
-            return None
+            return NO_ALIGNMENT
         best = self._measured(node, values.of(node)) if values.may_hold_cosine(node) else NO_ALIGNMENT
         function = self._facts.names.enclosing_function(node)
         if not best.is_measured and function is not None and values.may_be_given_cosine(function):
@@ -116,7 +113,7 @@ class Alignments:
             found = [self._measured(node, ways) for ways in values.as_called(function, node)]
             if found and all(one.is_measured for one in found):
                 best = min(found, key=lambda one: one.strength)
-        return best if best.is_measured else None
+        return best
 
     def _measured(self, node: ir.Expr, ways: t.Alternatives) -> Alignment:
         return _strongest(self._of_cosine(cosine, node) for cosine in cosines_in(term for term, _ in ways))
@@ -132,15 +129,20 @@ class Alignments:
             return Alignment("gradient" if gradients else "feedback", strength, (*_steps(vector), here))
         if all(v.role is t.Role.PARAMETER for v in vectors):
             return Alignment("weight", COMPUTED if all(v.computed for v in vectors) else SHOWN, (here,))
-        return NO_ALIGNMENT
+        return Alignment("feature" if any(v.role.is_order_one for v in vectors) else "unknown", SHOWN, (here,))
 
-    def operands(self, node: ir.Expr) -> tuple[ir.Expr, ir.Expr] | None:
-        """The two values whose cosine an expression computes on the spot."""
-        if isinstance(node, ir.Call):
-            if self._facts.qualified(node.func) in _COSINES or self._is_cosine_module(node.func):
-                values = [arg.value for arg in node.args if not arg.star][:2]
-                return (values[0], values[1]) if len(values) == 2 else None
-        return self._quotient(node)
+    def operands(self, node: ir.Call | ir.Binary) -> tuple[t.Vector, t.Vector] | None:
+        """Return the two vectors whose cosine an expression computes on the spot."""
+        values = values_of(self._facts)
+        if not values.may_hold_cosine(node) or (isinstance(node, ir.Call) and self._facts.names.function_called(node)):
+            return None
+        parts = [node.left, node.right] if isinstance(node, ir.Binary) else [arg.value for arg in node.args]
+        if isinstance(node, ir.Call) and isinstance(node.func, ir.Attr):
+            parts.append(node.func.value)
+        cosine = next(cosines_in(term for term, _ in values.of(node)), None)
+        if cosine is None or any(cosines_in(term for part in parts for term, _ in values.of(part))):
+            return None
+        return cosine.dots[0]
 
     def returned(self, function: ir.FunctionDef, index: int | None = None) -> Alignment:
         """What a function of the module returns (at ``index`` of the tuple it returns)."""
@@ -168,8 +170,6 @@ class Alignments:
                 return named if named.is_cosine else self.of(value)
             case ir.Call():
                 return self._call(node)
-            case ir.Binary(op="/") if (pair := self._quotient(node)) is not None:
-                return self._between(*pair, node)
             case ir.Binary(op="+" | "-" | "*", left=left, right=right):
                 return _strongest([self.of(left), self.of(right)])
             case ir.Binary(op="/", left=left):
@@ -235,9 +235,6 @@ class Alignments:
     # -- calls ------------------------------------------------------------------------------------------------
 
     def _call(self, node: ir.Call) -> Alignment:
-        pair = self.operands(node)
-        if pair is not None:
-            return self._between(*pair, node)
         name = self._facts.qualified(node.func)
         if name in _ACOS and node.args:
             return self.of(node.args[0].value)
@@ -263,11 +260,6 @@ class Alignments:
         evidence = (*found.evidence, Evidence(node.nid, f"returned by `{name}`"))
         if found.is_measured:
             return replace(found, evidence=evidence)
-        values = [arg.value for arg in node.args if not arg.star][:2]
-        if len(values) == 2:
-            given = self._between(values[0], values[1], node)
-            if given.subject != "unknown":
-                return replace(given, evidence=evidence)
         named = self._named(name, node)
         return Alignment(named.subject, SHOWN, evidence) if named.is_cosine else replace(found, evidence=evidence)
 
@@ -296,62 +288,6 @@ class Alignments:
             for part in ir.walk(expression)
             if isinstance(part, ir.Name | ir.Attr)
         )
-
-    def _is_cosine_module(self, func: ir.Expr) -> bool:
-        """True if a callee is an ``nn.CosineSimilarity(...)``, directly, by name or as an attribute."""
-        if isinstance(func, ir.Call):
-            return self._facts.qualified(func.func) == _MODULE
-        match func:
-            case ir.Name():
-                bindings = self._facts.names.reaching(func)
-            case ir.Attr():
-                bindings = self._facts.names.self_attribute(func)
-            case _:
-                return False
-        made = [b.value for b in bindings if b.how == "value"]
-        return bool(made) and all(
-            isinstance(value, ir.Call) and self._facts.qualified(value.func) == _MODULE for value in made
-        )
-
-    # -- formulas ---------------------------------------------------------------------------------------------
-
-    def _quotient(self, node: ir.Expr) -> tuple[ir.Expr, ir.Expr] | None:
-        """``a @ b / (‖a‖ ‖b‖)``, also divided by one norm after the other, whatever floor stands below."""
-        if not self._has_formulas:
-            return None
-        power, top = 0, node
-        norms: tuple[ir.Expr, ...] = ()
-        for _ in range(3):
-            parts = division(top)
-            if parts is None:
-                return None
-            below = read_denominator(parts[1], self._facts)
-            if below is None:
-                return None
-            power += below.power
-            product = inner_product(parts[0], self._facts)
-            if product is not None:
-                norms += below.operands
-                if ir.same(product.left, product.right):
-                    # ``a·a / ‖b‖²`` is a share of energy.
-                    is_cosine = any(self._is_one(product.left, norm) for norm in norms)
-                else:
-                    # ``a·b / ‖a‖²`` is a projection.
-                    is_cosine = len(_distinct(norms)) > 1
-                return (product.left, product.right) if power >= 2 and is_cosine else None
-            norms += below.operands
-            top = parts[0]
-        return None
-
-    def _is_one(self, left: ir.Expr, right: ir.Expr) -> bool:
-        """Return True where two values are one, however each is shaped."""
-        plain = [unshaped(value, self._facts) for value in (left, right)]
-        if ir.same(*plain):
-            return True
-        values = values_of(self._facts)
-        one, other = (t.one(values.of(value)) for value in plain)
-        live = values.evaluator.members.live
-        return isinstance(one, t.Vector) and isinstance(other, t.Vector) and live(one.ident) == live(other.ident)
 
     def _between(self, left: ir.Expr, right: ir.Expr, node: ir.Expr) -> Alignment:
         roles = [values_of(self._facts).vector(side) for side in (left, right)]

@@ -118,21 +118,10 @@ class AlignmentWithoutMagnitude(Rule):
             called = facts.names.function_called(node) if isinstance(node, ir.Call) else None
             if called is None or known.returned(called).subject == "none":
                 return NO_ALIGNMENT
-        elif all(self._is_parameter(side, facts) for side in pair):
+        elif all(side.argument for side in pair):
             return NO_ALIGNMENT
         found = known.of(node)
         return found if found.subject == "gradient" and found.strength >= SHOWN else NO_ALIGNMENT
-
-    def _is_parameter(self, node: ir.Expr, facts: ModuleFacts) -> bool:
-        for _ in range(8):
-            if isinstance(node, ir.Call) and isinstance(node.func, ir.Attr):
-                node = node.func.value
-                continue
-            bound = facts.names.reaching(node) if isinstance(node, ir.Name) else []
-            if len(bound) != 1 or bound[0].how != "value" or bound[0].value is None:
-                return bool(bound) and all(b.how == "param" for b in bound)
-            node = bound[0].value
-        return False
 
     def _region(self, node: ir.Node, facts: ModuleFacts) -> ir.Node:
         return facts.names.enclosing_class(node) or facts.names.enclosing_function(node) or facts.module
