@@ -376,6 +376,7 @@ class Evaluator:
                 continue  # Python raises there
             if op in "*@/":
                 a, b = self.members.copied(frame, node, a), self.members.copied(frame, node, b)
+            a, b = self._grouped(op, a, b)
             term: t.Term = t.Unknown()
             match op:
                 case "/" | "*" if isinstance(a, t.Aggregate) and a.how == "trace less one":
@@ -395,19 +396,40 @@ class Evaluator:
                     if isinstance(term, t.Unknown) and isinstance(b, t.Constant):
                         term = t.add(a, t.negate(b), site)
                 case "@":
-                    term = t.dot(a, b, site)
+                    term = t.dot(self.as_array(a), self.as_array(b), site)
                 case "**" if isinstance(b, t.Constant) and isinstance(b.value, int | float):
                     term = t.power(a, float(b.value), site) if abs(b.value) < 64 else t.Unknown()
             if isinstance(node, ir.Expr):
                 if isinstance(term, t.Unknown):
                     term = self._unknown_floor(frame, node, op, a, b) or self._mixed(frame, node, op, a, b)
-                elif isinstance(term, t.Monomial) and term.inexact and len(term.vectors) == 1 and not term.dots:
+                elif isinstance(term, t.Monomial) and term.inexact and not term.norms:
                     # A vector times an unknown factor is a new vector.
-                    term = term.vectors[0].at(
-                        self.identities.of("scaled", frame.number, node.nid, term.vectors[0].ident)
-                    )
+                    whole = self.as_array(replace(term, inexact=False))
+                    if isinstance(whole, t.Monomial) and len(whole.vectors) == 1:
+                        whole = whole.vectors[0]
+                    if isinstance(whole, t.Vector):
+                        term = whole.at(self.identities.of("scaled", frame.number, node.nid, whole.ident))
             found.append((term, tags))
         return t.unique(found)
+
+    def as_array(self, term: t.Term) -> t.Term:
+        """Return a product of arrays (``e @ B``, ``g * mask``) as one vector, where more is computed of it."""
+        if t.factors(term) < 2 or not isinstance(term, t.Monomial):
+            return term
+        parts = [vector.ident for pair in term.dots for vector in pair] + [vector.ident for vector in term.vectors]
+        ident = self.identities.of("product", len(term.vectors), *parts)
+        return t.surest(t.single(term)).at(ident)
+
+    def _grouped(self, op: str, a: t.Term, b: t.Term) -> tuple[t.Term, t.Term]:
+        """Return the operands, products of arrays as one vector where it is that vector which is multiplied."""
+        if op == "*" and t.factors(a) and t.factors(b) and t.factors(a) + t.factors(b) > 2:
+            if not _is_projection(a, b) and not _is_projection(b, a):
+                return self.as_array(a), self.as_array(b)
+        if op == "/" and isinstance(b, t.Monomial) and t.factors(a) >= 2:
+            whole = self.as_array(a)
+            if isinstance(whole, t.Vector) and any(vector.ident == whole.ident for vector, _ in b.norms):
+                return whole, b
+        return a, b
 
     def trace(self, frame: Frame, node: ir.Node) -> t.Term:
         """Return the sum of a matrix's diagonal."""
@@ -783,6 +805,13 @@ def _path(target: ir.Expr, name: str) -> tuple[int, ...] | None:
                 if found is not None:
                     return (index, *found)
     return None
+
+
+def _is_projection(product: t.Term, vector: t.Term) -> bool:
+    """Return True for ``(a @ b) * b``: the inner product is a number there."""
+    if not isinstance(product, t.Monomial) or not isinstance(vector, t.Vector):
+        return False
+    return any(vector.ident == side.ident for pair in product.dots for side in pair)
 
 
 def _is_diagonal_sum(node: ir.Binary) -> bool:

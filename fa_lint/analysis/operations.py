@@ -159,7 +159,10 @@ class Operations:
         return "layers" if said & (_LAYER_WORDS | _MODEL_WORDS) else "unknown"
 
     def dot(self, given: Given) -> t.Alternatives:
-        return self._pairs(given, lambda a, b: self._or_named(given, t.dot(a, b, given.site, given.name)))
+        return self._pairs(given, lambda a, b: self._or_named(given, self._dot(a, b, given.site, given.name)))
+
+    def _dot(self, a: t.Term, b: t.Term, site: t.Site, label: str = "") -> t.Term:
+        return t.dot(self._ev.as_array(a), self._ev.as_array(b), site, label)
 
     def einsum(self, given: Given) -> t.Alternatives:
         said = t.one(given.positional[0]) if len(given.positional) == 2 else None
@@ -168,7 +171,7 @@ class Operations:
         if len(given.positional) != 3:
             return ()
         left, right = given.positional[1:3]
-        return t.unique((t.dot(a, b, given.site, "einsum"), tags) for a, b, tags in t.both(left, right))
+        return t.unique((self._dot(a, b, given.site, "einsum"), tags) for a, b, tags in t.both(left, right))
 
     def sum(self, given: Given) -> t.Alternatives:
         def of(term: t.Term) -> t.Term:
@@ -249,7 +252,10 @@ class Operations:
             filled = self._filled(given, term)
             if filled is not None:
                 return filled
-            for inner, _ in elements:
+            for element, _ in elements:
+                # What is stacked may be inner products; what is joined is arrays.
+                arrays = isinstance(element, t.Monomial) and element.dots and not given.name.endswith("stack")
+                inner = self._ev.as_array(element) if arrays else element
                 match inner:
                     case t.Vector():
                         if term.items is not None and len(term.items) == 1:
@@ -319,7 +325,7 @@ class Operations:
                     isinstance(whole, t.Monomial) and len(whole.norms) == 1 and not whole.dots and not whole.vectors
                 )
                 return whole if is_norm and whole is not None else self._named(given.frame, given.node)
-            found = t.norm(term)
+            found = t.norm(self._ev.as_array(term))
             if isinstance(found, t.Unknown) and isinstance(term, t.Monomial) and term.norms and not term.dots:
                 return term  # the norm of a vector of norms
             return self._or_named(given, found)
@@ -331,6 +337,7 @@ class Operations:
         return self._each(given.first, lambda term: self._unit(given, term, size))
 
     def _unit(self, given: Given, term: t.Term, size: float | None) -> t.Term:
+        term = self._ev.as_array(term)
         length = t.norm(term)
         if size != 0:
             length = t.floored(length, size, "normalize", given.site)
@@ -361,6 +368,7 @@ class Operations:
         for a, b, tags in t.both(left, right):
             if any(isinstance(side, t.Constant) and side.value is None for side in (a, b)):
                 continue  # torch raises there
+            a, b = self._ev.as_array(a), self._ev.as_array(b)
             product = t.dot(a, b, given.site, given.row.label)
             first, second = t.norm(a), t.norm(b)
             quotient = t.divide(t.divide(product, first, given.site), second, given.site)

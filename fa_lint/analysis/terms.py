@@ -460,6 +460,17 @@ def monomial(term: Term) -> Monomial | None:
     return None
 
 
+def factors(term: Term) -> int:
+    """Return how many arrays are multiplied in a term; 0 where norms, floors or unknown factors stand beside them."""
+    match term:
+        case Vector():
+            return 1
+        case Monomial(norms=(), floors=(), inexact=False):
+            # Of a vector with itself the product is a squared norm.
+            return 0 if any(a.ident == b.ident for a, b in term.dots) else len(term.vectors) + 2 * len(term.dots)
+    return 0
+
+
 def multiply(left: Term, right: Term) -> Term:
     """``left * right``; a factor that is only a number changes nothing that matters here."""
     for term, other in ((left, right), (right, left)):

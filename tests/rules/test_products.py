@@ -1,0 +1,69 @@
+"""Vectors that are computed from others: a cosine of ``e @ B``, ``g * mask`` or ``-g[k]`` is a cosine."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.rules.shapes import rows
+
+HEAD = "import numpy as np\nimport torch\nimport torch.nn.functional as F\n"
+GAMMA = """def gamma(loss, x, e, B, Bs, C, b, h, mask, p, y, fb, n, gs):
+    (g,) = torch.autograd.grad(loss, x)
+    (other,) = torch.autograd.grad(loss * 2, x)
+    c = {}
+    return {}
+"""
+COMPUTED = """
+e @ B | e @ B.T | torch.matmul(e, B.t()) | e.mm(B) | torch.mv(B, e) | torch.bmm(e, B).squeeze() | e.dot(B) | e @ B @ C
+torch.einsum('bi,ij->bj', e, B) | torch.tensordot(e, B, 1) | F.linear(e, B) | fb(e) | torch.outer(e, h) | e.t() @ h / n
+(e @ B) * (1 - y ** 2) | (e * mask) @ B | -(e @ B) | 0.5 * (e @ B) | (e @ B) / n | e @ B + b | torch.tanh(e @ B)
+(e @ B).reshape(-1) | (e @ B).detach().clone() | torch.cat([e @ B, g]) | torch.stack([e @ B for B in Bs]).mean(0)
+g * mask | torch.mul(g, mask) | p.grad * p.data | g ** 2 | g * h[:, None] | g[mask] | g.masked_fill(mask, 0) | g - g.mean()
+torch.where(mask, g, torch.zeros_like(g)) | gs[0] + gs[1] | sum(gs) | (B * e[:, None]).sum(0) | np.asarray(e) @ B | g.abs()
+"""
+COSINES = {
+    "FAL201": ["F.cosine_similarity(c, other, dim=-1)", "torch.cosine_similarity(other, c)"],
+    "FAL203": [
+        "(c * other).sum() / (c.norm() * other.norm() + 1e-6)",
+        "c.flatten() @ other.flatten() / max(c.norm() * other.norm(), 1e-6)",
+        "((c / (c.norm() + 1e-6)) * (other / (other.norm() + 1e-6))).sum()",
+    ],
+}
+DIFFERENT = """
+F.cosine_similarity(g * mask, g * h, dim=0, eps=1e-30)
+F.cosine_similarity(e @ B, e @ C, dim=0, eps=1e-30)
+(e @ B) / ((e @ B).norm(dim=-1, keepdim=True) + 1e-6)
+((h.T @ y) ** 2).sum() / ((h.T @ h).norm() * (y.T @ y).norm())
+(e @ B) / ((e @ B).sum(-1, keepdim=True) + 1e-6)
+p.data.norm() / (p.grad * mask).norm()
+"""
+
+
+@pytest.mark.parametrize("computed", [c.strip() for c in COMPUTED.replace("\n", "|").split("|") if c.strip()])
+@pytest.mark.parametrize(("code", "cosine"), [(code, cosine) for code, forms in COSINES.items() for cosine in forms])
+def test_a_cosine_of_a_vector_that_is_computed(computed: str, code: str, cosine: str) -> None:
+    assert rows(code, HEAD + GAMMA.format(computed, cosine)) == [8]
+
+
+@pytest.mark.parametrize("value", DIFFERENT.strip().splitlines())
+@pytest.mark.parametrize("code", ["FAL201", "FAL203", "FAL404"])
+def test_products_that_are_no_cosine_with_a_floor_or_of_one_value(value: str, code: str) -> None:
+    assert rows(code, HEAD + GAMMA.format("e @ B", value)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [
+        ("", 1),
+        ("B.add_(1.0)", 0),
+        ("B = B * mask", 0),
+        ("B = B * 2", 1),
+        ("c[0] = 0", 0),
+        ("c.mul_(mask)", 0),
+        ("d = -c", 1),
+    ],
+)
+def test_a_product_is_one_value_until_something_changes_it(change: str, count: int) -> None:
+    body = f"    c = e @ B\n    d = (e @ B).clone()\n    {change}\n"
+    text = f"def f(e, B, mask):\n{body}    return F.cosine_similarity(c, e @ B, dim=-1, eps=1e-30)\n"
+    assert len(rows("FAL404", HEAD + text)) == count
