@@ -71,7 +71,7 @@ class _Guards:
             return True
         inner: ir.Node = node
         for outer in around:
-            inside = isinstance(outer, ir.If | ir.While) and inner is outer.body
+            inside = isinstance(outer, ir.If | ir.While) and inner is not outer.test
             inside |= isinstance(outer, ir.Conditional) and inner is not outer.test
             if inside and isinstance(outer, ir.If | ir.While | ir.Conditional) and self._tests(outer.test, guarded):
                 return True
@@ -90,8 +90,20 @@ class _Guards:
                         return True
                 case ir.Assert(test=test) if self._tests(test, guarded):
                     return True
-                case ir.ExprStmt(value=ir.Call() as check) if _last(check.func) in _CHECKS:
-                    if check.args and guarded & self.parts(check.args[0].value):
+                case ir.ExprStmt(value=ir.Call() as check) if self._refuses_small(check):
+                    if any(guarded & self.parts(argument.value) for argument in check.args):
+                        return True
+        return False
+
+    def _refuses_small(self, call: ir.Call) -> bool:
+        """Return True for a call of a function that raises where a norm is small."""
+        function = self._facts.names.function_called(call)
+        if function is None:
+            return _last(call.func) in _CHECKS
+        for part in ir.walk(function.body):
+            match part:
+                case ir.If(test=test, body=ir.Block(body=[*_, ir.Raise()])) | ir.Assert(test=test):
+                    if self._limits(test):
                         return True
         return False
 
@@ -118,18 +130,40 @@ class _Guards:
             ident = key[1]
             found.add(ident)
 
-    def _tests(self, test: ir.Expr, guarded: frozenset[int]) -> bool:
-        """Return True for a comparison of a norm, or a largest entry, with a threshold that is not zero."""
+    def _tests(self, test: ir.Expr, guarded: frozenset[int], depth: int = 0) -> bool:
+        """Return True for a comparison of a norm, or a largest entry, with a threshold that is not zero.
+
+        It may stand in a helper that gets the vector, or before, under a name.
+        """
         for part in ir.walk(test):
-            if not isinstance(part, ir.Compare) or not set(part.ops) & {"<", "<=", ">", ">="}:
-                continue
-            sides = [part.left, *part.comparators]
-            limits = [value for side in sides if (value := self._facts.values.number(side)) is not None]
-            if limits and max(map(abs, limits)) < self._floor:
-                continue
-            if any(self._measures(side) and guarded & self.parts(side) for side in sides):
-                return True
+            match part:
+                case ir.Compare():
+                    if any(guarded & self.parts(side) for side in self._limited(part)):
+                        return True
+                case ir.Name() if depth < _MOST_CALLS:
+                    for binding in self._facts.names.reaching(part):
+                        if isinstance(binding.value, ir.Compare | ir.Bool | ir.Unary | ir.Call) and binding.how == "value":
+                            if self._tests(binding.value, guarded, depth + 1):
+                                return True
+                case ir.Call(args=args):
+                    function = self._facts.names.function_called(part)
+                    values = self._facts.names.returned(function) if function is not None else []
+                    if any(map(self._limits, values)) and any(guarded & self.parts(arg.value) for arg in args):
+                        return True
         return False
+
+    def _limits(self, test: ir.Expr) -> bool:
+        return any(isinstance(part, ir.Compare) and bool(self._limited(part)) for part in ir.walk(test))
+
+    def _limited(self, compare: ir.Compare) -> list[ir.Expr]:
+        """Return the sides of a comparison that measure something against a threshold."""
+        if not set(compare.ops) & {"<", "<=", ">", ">="}:
+            return []
+        sides = [compare.left, *compare.comparators]
+        limits = [value for side in sides if (value := self._facts.values.number(side)) is not None]
+        if limits and max(map(abs, limits)) < self._floor:
+            return []
+        return [side for side in sides if self._measures(side)]
 
     def _measures(self, node: ir.Expr) -> bool:
         for part in ir.walk(node):

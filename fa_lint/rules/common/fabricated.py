@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fa_lint.findings import Edit
 from fa_lint.rules.common.alignments import Alignment, Alignments, alignments, last_name
 from fa_lint.rules.common.measure_words import TRAINED
 from fa_lint.semantics import ir
@@ -12,7 +13,7 @@ from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.names import Binding
 from fa_lint.semantics.words import words
 
-__all__ = ["Fabrication", "fabrications", "literal"]
+__all__ = ["Fabrication", "as_missing", "fabrications", "literal"]
 
 # A state that begins at a number, not a measurement that is missing.
 _STATE = frozenset(
@@ -108,12 +109,38 @@ class _Finder:
         if any(_adds_to(b.value, target.id) for b in bindings):
             return
         others = [(b, found) for b in bindings if (found := self._known.bound(b)).is_measured]
-        if not others:
+        if not others or self._is_accounted_for(target, bindings):
             return
         for binding, found in others:
             if self._may_stay(node, binding, target.id):
                 yield Fabrication(node, constant, found, "the branch has nothing to compare")
                 return
+
+    def _is_accounted_for(self, target: ir.Name, bindings: list[Binding]) -> bool:
+        """Return True for an array whose other entries are set as well, or of which a mask keeps those that are set."""
+        stored = [b for b in bindings if b.how == "item"]
+        if any(not self._known.bound(b).is_measured for b in stored):
+            return True
+        stores = {id(b.node) for b in stored}
+        reads = [
+            use
+            for use in ir.walk(self._names.scope_of(target).node)
+            if isinstance(use, ir.Name) and use.id == target.id and use.nid > target.nid
+            if id(self._names.statement(use)) not in stores
+        ]
+        return bool(stored and reads) and all(self._is_masked(use) for use in reads)
+
+    def _is_masked(self, use: ir.Name) -> bool:
+        match self._names.parent(use):
+            case ir.Subscript(value=value, index=[ir.Name() | ir.Compare() | ir.Unary(op="~") as index]):
+                return value is use and (not isinstance(index, ir.Name) or self._is_mask_name(index))
+        return False
+
+    def _is_mask_name(self, name: ir.Name) -> bool:
+        """Return True for an array of truth values: entries of it are set, or a comparison makes it."""
+        bindings = self._names.bindings(name)
+        stored = any(b.how == "item" and isinstance(b.value, ir.Const) and b.value.value is True for b in bindings)
+        return stored or self._is_mask(name)
 
     def _may_stay(self, constant: ir.Stmt, binding: Binding, name: str) -> bool:
         """True if a constant and an alignment reach one use, because a branch decides between them."""
@@ -288,6 +315,27 @@ class _Finder:
 
     def _mentions(self, test: ir.Expr, name: str) -> bool:
         return any(isinstance(part, ir.Name) and part.id == name for part in ir.walk(test))
+
+
+def as_missing(node: ir.Expr, facts: ModuleFacts) -> Edit | None:
+    """Return the edit that makes a number, or an array of one number, NaN and keeps its type and shape."""
+    missing = 'float("nan")'
+    start, end = facts.span(node)
+    if not isinstance(node, ir.Call):
+        return Edit(start, end, missing)
+    name, args = last_name(node.func), node.args
+    library = (facts.qualified(node.func) or "").partition(".")[0]
+    if name in _NUMBERS:
+        return Edit(*facts.span(args[0].value), missing) if literal(args[0].value) is not None else None
+    if name in _FILLED:
+        return Edit(*facts.span(args[1].value), missing)
+    if library == "torch":
+        return Edit(end, end, f".fill_({missing})")
+    if library in ("numpy", "jax") and len(args) == 1:
+        head = facts.source(node.func).removesuffix(name)
+        full = "full_like" if name.endswith("_like") else "full"
+        return Edit(start, end, f"{head}{full}({facts.source(args[0].value)}, {missing})")
+    return None
 
 
 def _pairs(node: ir.Assign) -> Iterator[tuple[ir.Expr, ir.Expr]]:

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from fa_lint.analysis import terms as t
 from fa_lint.analysis.values import values_of
-from fa_lint.findings import Applicability, Edit, Finding, Fix, Level, Related
+from fa_lint.findings import Applicability, Finding, Fix, Level, Related
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.rules.common.alignments import Alignment, evidence
-from fa_lint.rules.common.fabricated import fabrications
+from fa_lint.rules.common.fabricated import as_missing, fabrications
 from fa_lint.rules.common.measure_words import GRADIENT_FORMULA_GATE
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -231,7 +231,7 @@ class FabricatedAlignment(Rule):
         return tuple(place for place in evidence(facts, alignment) if (place.start, place.end) != own)
 
     def _fix(self, constant: ir.Expr | None, facts: ModuleFacts) -> Fix | None:
-        if constant is None:
+        edit = as_missing(constant, facts) if constant is not None else None
+        if edit is None:
             return None
-        edit = Edit(*facts.span(constant), 'float("nan")')
         return Fix(Applicability.UNSAFE, "Mark the value as missing: NaN", (edit,))
