@@ -106,7 +106,7 @@ class Changes:
             case ir.Call():
                 return not self._is_pure(node)
             case ir.Assign(targets=targets):
-                return any(map(_is_entry, targets))
+                return any(_is_entry(part) for target in targets for part in ir.flat(target))
         return True
 
     def _is_pure(self, call: ir.Call) -> bool:

@@ -388,7 +388,7 @@ class Evaluator:
                 case "*":
                     term = t.multiply(a, b)
                 case "/":
-                    term = t.divide(a, b, site)
+                    term = self._of_order_one(frame, node, a, b) or t.divide(a, b, site)
                 case "+":
                     term = t.add(a, b, site)
                 case "-":
@@ -411,6 +411,17 @@ class Evaluator:
                         term = whole.at(self.identities.of("scaled", frame.number, node.nid, whole.ident))
             found.append((term, tags))
         return t.unique(found)
+
+    def _of_order_one(self, frame: Frame, node: ir.Node, a: t.Term, b: t.Term) -> t.Term | None:
+        """``g / g.abs().max()``, ``(g - g.mean()) / g.std()``"""
+        whole = self.as_array(a)
+        if not isinstance(b, t.Scalar) or not isinstance(whole, t.Vector):
+            return None
+        key, live = self.identities.key(b.ident), self.members.live
+        parts = [whole.ident, *(side.ident for side in whole.sides or () if whole.name == t.DIFFERENCE)]
+        if key[:1] != ("size",) or not isinstance(key[1], int) or live(key[1]) not in map(live, parts):
+            return None
+        return t.Vector(self.identities.of("scaled", frame.number, node.nid, whole.ident), t.Role.UNIT, True)
 
     def as_array(self, term: t.Term) -> t.Term:
         """Return a product of arrays (``e @ B``, ``g * mask``) as one vector, where more is computed of it."""

@@ -141,10 +141,10 @@ class _Guards:
                     if any(guarded & self.parts(side) for side in self._limited(part)):
                         return True
                 case ir.Name() if depth < _MOST_CALLS:
-                    for binding in self._facts.names.reaching(part):
-                        if isinstance(binding.value, ir.Compare | ir.Bool | ir.Unary | ir.Call) and binding.how == "value":
-                            if self._tests(binding.value, guarded, depth + 1):
-                                return True
+                    bound = [b.value for b in self._facts.names.reaching(part) if b.how == "value"]
+                    tests = [value for value in bound if isinstance(value, ir.Compare | ir.Bool | ir.Unary | ir.Call)]
+                    if any(self._tests(value, guarded, depth + 1) for value in tests):
+                        return True
                 case ir.Call(args=args):
                     function = self._facts.names.function_called(part)
                     values = self._facts.names.returned(function) if function is not None else []

@@ -309,6 +309,7 @@ _OPERATIONS: dict[str, Callable[[Calls, Given], t.Alternatives]] = {
     "root": Calls.root,
     "same": Calls.same,
     "sign": Calls.sign,
+    "size": Calls.size,
     "square": Calls.square,
     "subtract": Calls.subtract,
     "sum": Calls.sum,

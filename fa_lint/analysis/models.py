@@ -16,7 +16,7 @@ Operation = Literal[
     "divide", "dot", "draw", "einsum", "element", "enumerate", "filter", "first", "full", "gradient", "hidden", "items", "keys", "linear",
     "map", "maximum", "mean", "minimum", "multiply", "named_tuple", "negate", "norm", "normalize", "number", "ones", "pad", "pairs",
     "parameters", "partial",
-    "power", "pullback", "range", "rank", "reciprocal", "repair", "reverse_root", "root", "same", "sign", "square", "subtract", "sum",
+    "power", "pullback", "range", "rank", "reciprocal", "repair", "reverse_root", "root", "same", "sign", "size", "square", "subtract", "sum",
     "trace", "transform", "unit", "values", "view", "where", "wrapper", "zeros", "zip",
 ]  # fmt: skip
 
@@ -110,7 +110,8 @@ FUNCTIONS: dict[str, Row] = dict(
         *_everywhere("full", "full full_like", "input fill_value"),
         *_everywhere("draw", "randn rand randn_like rand_like normal randint", "input"),
         *_rows("draw", "numpy.random.randn numpy.random.rand numpy.random.normal", "input"),
-        *_everywhere("number", "std var numel", "input"),
+        *_everywhere("number", "var numel", "input"),
+        *_everywhere("size", "amax std", "input"),
         *_rows("chain", "itertools.chain"),
         *_rows("pairs", "itertools.combinations itertools.permutations itertools.product"),
         *_rows("partial", "functools.partial"),
@@ -157,7 +158,8 @@ METHODS: dict[str, Row] = dict(
         *_rows("repair", "nan_to_num masked_fill masked_fill_", "input"),
         *_rows("where", "where", "input condition other"),
         *_rows("sign", "sign sgn sign_", "input"),
-        *_rows("number", "numel nelement size dim any all argmax argmin std var isnan isfinite backward step zero_grad", "input"),
+        *_rows("number", "numel nelement size dim any all argmax argmin var isnan isfinite backward step zero_grad", "input"),
+        *_rows("size", "max amax std", "input"),
         *_rows("items", "items", "input"),
         *_rows("values", "values", "input"),
         *_rows("keys", "keys", "input"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -303,6 +304,10 @@ class Operations:
             ident = whole.ident
         origin = element
         for inner, _ in self._elements(sequence):
+            if isinstance(inner, t.Vector) and inner.name == t.ONES:
+                # No vector with a one in it is tiny.
+                origin = replace(element, role=t.Role.HIDDEN, computed=True)
+                break
             if isinstance(inner, t.Vector) and inner.role.is_gradient:
                 origin = inner
         joined = origin.at(ident)
@@ -312,6 +317,8 @@ class Operations:
 
     def norm(self, given: Given) -> t.Alternatives:
         order = t.one(given["p"]) or t.one(given["ord"])
+        if isinstance(order, t.Constant) and order.value in (math.inf, "inf"):
+            return self.size(given)
         if isinstance(order, t.Constant) and order.value not in (None, 2, 2.0, "fro"):
             return t.single(self._named(given.frame, given.node))
 
@@ -432,7 +439,7 @@ class Operations:
         if length is not None:
             return t.single(length)
         if len(given.positional) < 2:
-            return given.first if given.name.startswith("builtins.") else t.single(self._named(given.frame, given.node))
+            return given.first if given.name.startswith("builtins.") else self.size(given)
         found: list[t.Alternative] = []
         for a, b, tags in t.both(given.positional[0], given.positional[1]):
             limit, term = (a, b) if isinstance(a, t.Constant) or not isinstance(a, t.Monomial | t.Aggregate) else (b, a)
@@ -522,6 +529,17 @@ class Operations:
         if not given["bias"] and isinstance(found, t.Monomial) and found.is_cosine:
             return t.single(found)
         return self.hidden(given)
+
+    def size(self, given: Given) -> t.Alternatives:
+        """Return the largest entry or the spread of an array: divided by it, the array is of order one."""
+
+        def of(term: t.Term) -> t.Term:
+            whole = self._ev.as_array(term)
+            if not isinstance(whole, t.Vector):
+                return self._named(given.frame, given.node)
+            return t.Scalar(self._ev.identities.of("size", whole.ident))
+
+        return self._each(given.first, of)
 
     def number(self, given: Given) -> t.Alternatives:
         if given.name.rpartition(".")[2] in _LENGTHS:

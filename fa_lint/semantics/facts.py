@@ -71,13 +71,16 @@ class ModuleFacts(Derived):
                 case ir.Call(func=ir.Attr(attr="zero_grad"), args=args):
                     kept = any(a.keyword == "set_to_none" and self.values.constant(a.value) is False for a in args)
                     found += [] if kept else [node.nid]
-                case ir.Assign(targets=[ir.Attr(attr="grad")]):
-                    found.append(node.nid)
+                case ir.Assign(targets=targets):
+                    # The value is read before: `a, p.grad = p.grad, None`.
+                    parts = (part for target in targets for part in ir.flat(target))
+                    if any(isinstance(part, ir.Attr) and part.attr == "grad" for part in parts):
+                        found.append(max(part.nid for part in ir.walk(node)))
                 # Each of these makes a new tensor (torch 2.13, measured).
                 case ir.Call(func=ir.Attr(attr="backward"), args=args):
                     if any(a.keyword == "create_graph" for a in args) or "retain_grad(" in self.text:
                         found.append(node.nid)
-        return found
+        return sorted(found)
 
     def imported_names(self, *, speaking: bool) -> set[str]:
         """Return the local names of imports that lead to functions of the run that measure, or name gradients."""

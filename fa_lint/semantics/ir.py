@@ -62,6 +62,7 @@ __all__ = [
     "WithItem",
     "Yield",
     "children",
+    "flat",
     "same",
     "walk",
 ]
@@ -427,6 +428,19 @@ def walk(node: Node) -> Iterator[Node]:
         top = stack.pop()
         yield top
         stack.extend(reversed(list(children(top))))
+
+
+def flat(target: Expr) -> Iterator[Expr]:
+    """The targets of an unpacking, or the target itself."""
+    stack = [target]
+    while stack:
+        match stack.pop():
+            case Sequence(items=items):
+                stack += reversed(items)
+            case Starred(value=inner):
+                stack.append(inner)
+            case single:
+                yield single
 
 
 def same(left: Node, right: Node) -> bool:

@@ -321,6 +321,20 @@ PROGRAMS = [
             self.step(b)
             return F.cosine_similarity(first, self.g, dim=0, eps=1e-30)
     """,
+    """
+    def unpacked(p, la, lb):
+        la.backward(retain_graph=True)
+        a, p.grad = p.grad, None
+        lb.backward()
+        return (a * p.grad).sum() / (a.norm() * p.grad.norm())
+    """,
+    """
+    def swapped_data(m, o):
+        a = m.fc.weight.detach().clone()
+        m.fc.weight.data, o.fc.weight.data = o.fc.weight.data, m.fc.weight.data
+        b = m.fc.weight.detach()
+        return (a * b).sum() / (a.norm() * b.norm())
+    """,
 ]
 SAME = [
     "def f(hook, model, x):\n    model(x)\n    a = hook.features\n    b = hook.features\n    return F.cosine_similarity(a, b, dim=-1)",

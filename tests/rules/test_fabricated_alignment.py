@@ -58,6 +58,11 @@ MEASURED = [
     "    return cos",
     "def f(p, q, n):\n    cos = 0.0\n    for i in range(n):\n        if i:\n"
     "            cos = cos + F.cosine_similarity(p.grad, q, dim=0)\n    return cos",
+    "def f(ps, cs):\n    out = np.zeros(len(ps))\n    for i, (p, c) in enumerate(zip(ps, cs)):\n        if p.grad is not None:\n"
+    "            out[i] = F.cosine_similarity(p.grad, c, dim=0)\n        else:\n            out[i] = np.nan\n    return out",
+    "def f(ps, cs):\n    out, has = np.zeros(len(ps)), np.zeros(len(ps), dtype=bool)\n    out = torch.zeros(len(ps))\n"
+    "    for i, (p, c) in enumerate(zip(ps, cs)):\n        if p.grad is not None:\n"
+    "            out[i] = F.cosine_similarity(p.grad, c, dim=0)\n            has[i] = True\n    return out[has]",
     "def f(x, y): return F.cosine_similarity(x, y, dim=1) if len(x) else 0.0",
     "def f(p, q):\n" + COS + "    print(cos)\n    return 0",
     "def f(p, q):\n    loss = 0.0\n    if p.grad is not None:\n        loss = F.cosine_similarity(p.grad, q, dim=1)\n    return loss",
@@ -115,3 +120,24 @@ def test_the_fix_marks_the_value_as_missing_and_nothing_else() -> None:
     assert row[: edit.start.column - 1] + edit.content + row[edit.end.column - 1 :] == (
         '    distance, cos[dead == 0] = 0, float("nan")  # dead'
     )
+
+
+FIXES = {
+    "np.zeros(len(ps))": 'np.full(len(ps), float("nan"))',
+    "torch.zeros(len(ps))": 'torch.zeros(len(ps)).fill_(float("nan"))',
+    "torch.ones(2, 3)": 'torch.ones(2, 3).fill_(float("nan"))',
+    "torch.tensor(0.0)": 'torch.tensor(float("nan"))',
+    "np.full(3, 0.0)": 'np.full(3, float("nan"))',
+    "np.zeros_like(ps)": 'np.full_like(ps, float("nan"))',
+    "1.0": 'float("nan")',
+}
+
+
+@pytest.mark.parametrize(("made", "fixed"), FIXES.items())
+def test_the_fix_keeps_type_and_shape(made: str, fixed: str) -> None:
+    code = "{}def f(ps, p, q):\n    if p.grad is None:\n        return {}\n    return F.cosine_similarity(p.grad, q, dim=0)\n"
+    (finding,) = analyse("a.py", code.format(HEAD, made).encode(), frozenset({"FAL405"}), RoleNames()).diagnostics
+    assert finding.fix is not None
+    (edit,) = finding.fix.edits
+    row = code.format(HEAD, made).splitlines()[edit.start.row - 1]
+    assert row[: edit.start.column - 1] + edit.content + row[edit.end.column - 1 :] == f"        return {fixed}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.rules.shapes import rows
+from tests.rules.shapes import found, rows
 
 HEAD = "import torch\nimport torch.nn.functional as F\nfrom fa_lint_runtime import safe_unit\n"
 COSINE = """def gamma(loss, h, delta):
@@ -65,3 +65,29 @@ def test_units_without_a_floor_or_without_a_gradient(product: str, origin: str) 
 def test_a_unit_vector_alone_is_a_direction() -> None:
     caller = "def step(loss, h):\n    (g,) = torch.autograd.grad(loss, h)\n    return h - 0.1 * unit(g)\n"
     assert rows("FAL203", HEAD + UNIT.format("(n + tiny)") + caller) == []
+
+
+@pytest.mark.parametrize(
+    ("below", "said"),
+    [
+        ("(n + 1e-8)", "halves the cosine at norms of 1e-04"),
+        ("torch.sqrt((g * g).sum(-1) * (delta * delta).sum(-1) + 1e-12)", "halves the cosine at norms of 8e-04"),
+        (
+            "(torch.sqrt((g * g).sum(-1) + 1e-12) * delta.norm(dim=-1))",
+            "halves what is divided by it at norms of 6e-07",
+        ),
+        ("((g.norm(dim=-1) + 1e-8) * delta.norm(dim=-1))", "halves what is divided by it at norms of 1e-08"),
+        ("n.clamp(min=1e-8)", "the cosine shrinks below norms of 1e-04"),
+        ("(g.norm(dim=-1).clamp(min=1e-8) * delta.norm(dim=-1))", "what is divided by it shrinks below norms of 1e-08"),
+    ],
+)
+def test_the_message_says_at_which_norm_half_is_left(below: str, said: str) -> None:
+    (finding,) = found("FAL203", HEAD + COSINE.format(below))
+    assert said in finding.message
+
+
+def test_a_projection_is_called_a_projection() -> None:
+    (finding,) = found(
+        "FAL203", HEAD + "def f(p, h):\n    g = p.grad.flatten()\n    return h @ g / (g @ g + 1e-8) * g\n"
+    )
+    assert "halves the projection at norms of 1e-04" in finding.message

@@ -229,3 +229,63 @@ def test_a_check_before_a_function_in_a_function_or_a_stack(body: str) -> None:
     assert rows("FAL203", program(body)) == []
     unchecked = body[body.index("def" if "def" in body else "r =") :]
     assert rows("FAL203", program(unchecked))
+
+
+ORDER_ONE = [
+    "g / g.abs().max()",
+    "g / torch.max(torch.abs(g))",
+    "g / g.abs().amax()",
+    "g / torch.linalg.vector_norm(g, ord=float('inf'))",
+    "g / g.norm(float('inf'))",
+    "(g - g.mean()) / g.std()",
+    "torch.cat([g, torch.ones_like(g)])",
+]
+
+
+@pytest.mark.parametrize("scaled", ORDER_ONE)
+@pytest.mark.parametrize(
+    ("code", "cosine"),
+    [
+        ("FAL201", "torch.cosine_similarity(a, b, dim=0)"),
+        ("FAL203", "(a * b).sum() / (a.norm() * b.norm() + 1e-8)"),
+    ],
+)
+def test_a_gradient_that_is_brought_to_order_one_meets_no_floor(scaled: str, code: str, cosine: str) -> None:
+    text = "import torch\ndef f(loss, x, y):\n    (g,) = torch.autograd.grad(loss, x)\n    a = {}\n    b = y.sigmoid()\n    return {}\n"
+    assert rows(code, text.format(scaled, cosine)) == []
+    assert rows(code, text.format("g", cosine)) == [6]
+
+
+GUARDED = """
+if tiny(g) or tiny(c):\\n        return float('nan')
+if any_tiny([g, c]):\\n        return float('nan')
+check(g, c)
+fine = g.norm() > 1e-6 and c.norm() > 1e-6\\n    if not fine:\\n        return None
+if not g.norm() > 1e-6:\\n        return None
+"""
+HELPERS = """import torch
+def tiny(v):
+    return v.norm() < 1e-6
+def any_tiny(vs):
+    return any(v.norm() < 1e-6 for v in vs)
+def check(a, b):
+    if min(a.norm(), b.norm()) < 1e-6:
+        raise ValueError("too small")
+def other(a, b):
+    print(a.norm() < 1e-6)
+"""
+
+
+@pytest.mark.parametrize("guard", GUARDED.strip().splitlines())
+def test_a_check_of_norms_in_a_helper_or_under_a_name(guard: str) -> None:
+    head = HELPERS + "def f(loss, x, c):\n    (g,) = torch.autograd.grad(loss, x)\n    "
+    tail = "\n    return torch.cosine_similarity(g, c, dim=0)\n"
+    assert rows("FAL201", head + guard.replace("\\n", "\n") + tail) == []
+    assert rows("FAL201", head + "other(g, c)" + tail)
+
+
+def test_the_other_branch_of_a_check() -> None:
+    head = HELPERS + "def f(loss, x, c):\n    (g,) = torch.autograd.grad(loss, x)\n    n = g.norm()\n"
+    branch = "    if not n > {}:\n        return None\n    else:\n        return torch.cosine_similarity(g, c, dim=0)\n"
+    assert rows("FAL201", head + branch.format("1e-6")) == []
+    assert rows("FAL201", head + branch.format("0"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -107,7 +108,7 @@ def _quotients(made: Made, values: Values) -> Iterator[_Quotient]:
             vector = max(gradients, key=lambda v: v.computed)
             module = values.program.modules[floor.quotient.module]
             node = module.facts.node(floor.quotient.node)
-            what = "projection" if term.is_projection else "unit vector" if len(floor.on) == 1 else "cosine"
+            what = "projection" if term.is_projection else "norm" if len(floor.on) == 1 else "cosine"
             yield _Quotient(made, module, node, floor, vector, what)
 
 
@@ -135,27 +136,58 @@ def _finding(quotient: _Quotient, values: Values, rule: Rule) -> Finding | None:
     return Finding(
         rule.code,
         *facts.span(node),
-        f"floor `{size}` under a {quotient.what} of {said}a {kind}: {_effect(floor)}; use `safe_cosine`",
+        f"floor `{size}` under a {quotient.what} of {said}a {kind}: {_effect(quotient)}; use `safe_cosine`",
         Level.ERROR if vector.computed and floor.size is not None else Level.WARNING,
-        _computes(floor),
+        _computes(quotient),
         _fix(place, facts),
         related,
         _smallest_floor(place, facts),
     )
 
 
-def _effect(floor: t.Floor) -> str:
-    if floor.bites is None:
-        return "the cosine shrinks once the norms come near it"
+def _effect(quotient: _Quotient) -> str:
+    floor, what = quotient.floor, _divided(quotient)
+    if floor.bites is None or floor.size is None:
+        return f"{what} shrinks once the norms come near it"
     if floor.kind == "clamp":
-        return f"the cosine shrinks below norms of {floor.bites:.0e}"
-    return f"halves the cosine at norms of {floor.bites:.0e}"
+        return f"{what} shrinks below norms of {floor.bites:.0e}"
+    degree = _degree(floor)
+    # √(x + ε) is twice √x where ε is 3x.
+    half = floor.bites / 3 ** (1 / degree) if _in_root(quotient) else floor.bites
+    return f"halves {what} at norms of {half:.0e}"
 
 
-def _computes(floor: t.Floor) -> str:
+def _divided(quotient: _Quotient) -> str:
+    return "what is divided by it" if quotient.what == "norm" else f"the {quotient.what}"
+
+
+def _degree(floor: t.Floor) -> int:
+    """Return how many norms are multiplied over the floor, a square as two."""
+    assert floor.size is not None
+    assert floor.bites is not None
+    return round(math.log(floor.size) / math.log(floor.bites)) if 0 < floor.size < 1 else 1
+
+
+def _in_root(quotient: _Quotient) -> bool:
+    """Return True for a floor that is added to squares, of which the root is taken."""
+    degree = _degree(quotient.floor)
+    return quotient.what != "projection" and (degree == 4 or (degree == 2 and len(quotient.floor.on) == 1))
+
+
+def _computes(quotient: _Quotient) -> str:
+    floor = quotient.floor
     if floor.kind == "clamp":
+        if quotient.what == "norm":
+            return "what is divided by it times min(1, ‖v‖/floor)"
         return "the inner product over the clamped norms: cos times ‖a‖‖b‖/floor once that is below 1"
-    return "the cosine times ‖a‖‖b‖ / (‖a‖‖b‖ + floor)"
+    if quotient.what == "projection":
+        return "the projection times ‖b‖² / (‖b‖² + floor)"
+    one, divided = quotient.what == "norm", _divided(quotient)
+    if floor.size is not None and floor.bites is not None and _in_root(quotient):
+        squares = "‖v‖²" if one else "‖a‖²‖b‖²"
+        return f"{divided} times √({squares} / ({squares} + floor))"
+    norms = "‖v‖" if one else "‖a‖‖b‖"
+    return f"{divided} times {norms} / ({norms} + floor)"
 
 
 # -- the fixes --------------------------------------------------------------------------------------------------------
