@@ -36,8 +36,10 @@ class Changes:
     def __init__(self, facts: ModuleFacts) -> None:
         self._facts = facts
         nodes = facts.nodes_of(ir.Call, ir.Assign, ir.AugAssign, ir.Delete)
-        self._places = [node for node in nodes if self._changes(node)]
-        self._numbers = [node.nid for node in self._places]
+        # A store changes something once its value is there.
+        placed = sorted((_last_number(node), node.nid, node) for node in nodes if self._changes(node))
+        self._places = [node for _, _, node in placed]
+        self._numbers = [number for number, _, _ in placed]
         self._reading: dict[int, bool] = {}
 
     def before(self, number: int) -> int:
@@ -51,7 +53,7 @@ class Changes:
     def only_reads(self, function: ir.FunctionDef | ir.Lambda) -> bool:
         """Return True where nothing in a function changes an array, an attribute or a container."""
         if function.nid not in self._reading:
-            numbers = set(self._numbers)
+            numbers = {node.nid for node in self._places}
             inside = list(ir.walk(function.body))
             self._reading[function.nid] = not any(node.nid in numbers or _fills(node) for node in inside)
         return self._reading[function.nid]
@@ -129,6 +131,10 @@ class Changes:
     def _defined(self) -> set[str]:
         """The names of the functions and methods of this module."""
         return {function.name for function in self._facts.names.functions}
+
+
+def _last_number(node: ir.Node) -> int:
+    return max(part.nid for part in ir.walk(node)) if isinstance(node, ir.Assign | ir.AugAssign) else node.nid
 
 
 def _is_entry(target: ir.Expr) -> bool:

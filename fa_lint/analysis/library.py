@@ -296,6 +296,7 @@ _OPERATIONS: dict[str, Callable[[Calls, Given], t.Alternatives]] = {
     "normalize": Calls.normalize,
     "number": Calls.number,
     "ones": Calls.ones,
+    "outer": Calls.outer,
     "pairs": Calls.pairs,
     "parameters": Calls.parameters,
     "pad": Calls.pad,

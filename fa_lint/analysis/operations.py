@@ -393,6 +393,12 @@ class Operations:
     def multiply(self, given: Given) -> t.Alternatives:
         return self._binary(given, "*")
 
+    def outer(self, given: Given) -> t.Alternatives:
+        """Of norms, all products of two; of arrays, something new."""
+        found = self._binary(given, "*")
+        norms = all(isinstance(term, t.Monomial) and term.norms and not term.vectors for term, _ in found)
+        return found if norms else t.single(self._named(given.frame, given.node))
+
     def divide(self, given: Given) -> t.Alternatives:
         return self._binary(given, "/")
 

@@ -302,8 +302,11 @@ class Outline:
         for node in facts.nodes_of(ir.FunctionDef, ir.Lambda, ir.Assign, ir.Call, ir.Binary, ir.AugAssign):
             home = self.home(node)
             match node:
-                case ir.FunctionDef():
+                case ir.FunctionDef(params=params):
                     named[node.nid] = node.name
+                    for param in params:
+                        if isinstance(param.default, ir.Name | ir.Attr):
+                            objects.setdefault(param.name, set()).add(_last(param.default))
                 case ir.Lambda():
                     # Called by the name that it is bound to.
                     statement = facts.names.parent(node)
@@ -317,6 +320,11 @@ class Outline:
                 case ir.Assign(targets=targets, value=ir.Name() | ir.Attr() as value):
                     for target in targets:
                         objects.setdefault(_last(target), set()).add(_last(value))
+                case ir.Assign(targets=targets, value=ir.Keyed(values=items) | ir.Sequence(items=items)):
+                    # A table of functions.
+                    table = {_last(item) for item in items if isinstance(item, ir.Name | ir.Attr)}
+                    for target in targets:
+                        objects.setdefault(_last(target), set()).update(table)
                 case ir.Call(func=func):
                     self._nodes.setdefault(home, []).append(node)
                     name = _last(func)
@@ -466,6 +474,8 @@ def _names(node: ir.Expr) -> set[str]:
         if node.args and isinstance(node.args[0].value, ir.Name | ir.Attr):
             bound |= _names(node.args[0].value)
         node = node.func
+    while isinstance(node, ir.Subscript):
+        node = node.value
     last = _last(node)
     while isinstance(node, ir.Attr):
         node = node.value

@@ -95,16 +95,26 @@ class _Region:
     def _writes(self, node: ir.Node) -> bool:
         match node:
             case ir.AugAssign(target=target):
-                return bool(_names_in(target) & self._reachable())
+                return bool(_written(target) & self._reachable())
             case ir.Assign(targets=targets):
+                parts = (part for target in targets for part in ir.flat(target))
                 return any(
-                    not isinstance(t, ir.Name | ir.Sequence) and bool(_names_in(t) & self._reachable()) for t in targets
+                    bool(_written(p) & self._reachable())
+                    for p in parts
+                    if not isinstance(p, ir.Name) and not self._is_item_of_own(p)
                 )
             case ir.Delete():
                 return False
             case ir.Call():
                 return self._call_writes(node)
         return False
+
+    def _is_item_of_own(self, target: ir.Expr) -> bool:
+        """Return True for an item of a dictionary or list that is made here: to bind it changes no tensor."""
+        if not isinstance(target, ir.Subscript) or not isinstance(target.value, ir.Name):
+            return False
+        made = [b for b in self._names.bindings(target.value) if b.how != "item"]
+        return bool(made) and all(b.how == "value" and _is_container(b.value) for b in made)
 
     def _reachable(self) -> set[str]:
         """Names through which watched storage can be written: the values, their loop variables and views."""
@@ -227,6 +237,20 @@ class _Region:
                 if binding.value is not None:
                     stack += _names_in(binding.value)
         return reached_copy
+
+
+def _is_container(node: ir.Expr | None) -> bool:
+    match node:
+        case ir.Keyed() | ir.Sequence(items=[]) | ir.Call(func=ir.Name(id="dict" | "list" | "defaultdict")):
+            return True
+    return False
+
+
+def _written(target: ir.Expr) -> set[str]:
+    """``p`` of ``p.data[k]``: the key is only read."""
+    while isinstance(target, ir.Subscript):
+        target = target.value
+    return _names_in(target)
 
 
 def _names_in(node: ir.Node) -> set[str]:

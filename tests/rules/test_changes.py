@@ -340,6 +340,12 @@ SAME = [
     "def f(hook, model, x):\n    model(x)\n    a = hook.features\n    b = hook.features\n    return F.cosine_similarity(a, b, dim=-1)",
     "def f(w):\n    q = w.clone()\n    print(q.norm())\n    return F.cosine_similarity(w, q, dim=-1)",
     "class T:\n    def f(self):\n        a = self.w.clone()\n        b = self.w\n        return F.cosine_similarity(a, b, dim=-1)",
+    "def f(model):\n    out = {}\n    for n, p in model.named_parameters():\n        q = p.clone()\n"
+    "        out[n] = F.cosine_similarity(p.flatten(), q.flatten(), dim=0, eps=1e-30)\n    return out",
+    "def f(model, out):\n    for n, p in model.named_parameters():\n        q = p.clone()\n"
+    "        out.table[n] = F.cosine_similarity(p.flatten(), q.flatten(), dim=0, eps=1e-30)\n",
+    "def f(model):\n    ref, out = copy.deepcopy(model), {}\n    for (n, p), q in zip(model.named_parameters(), ref.parameters()):\n"
+    "        out[n] = F.cosine_similarity(p.flatten(), q.flatten(), dim=0, eps=1e-30)\n    return out",
 ]
 
 

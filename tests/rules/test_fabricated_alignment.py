@@ -38,6 +38,15 @@ FABRICATED = [
     "    if sims:\n        mean = np.mean(sims)\n    return mean",
     "def f(p, q):\n    n = p.grad.norm() * q.norm()\n    if n == 0:\n        return 1., 0\n"
     "    angle = torch.acos((p.grad * q).sum() / n)\n    return angle, 1",
+    "def f(ps, q):\n    out = {}\n    for n, p in ps:\n        if p.grad is None:\n            out[n] = 0.0\n            continue\n"
+    "        out[n] = F.cosine_similarity(p.grad, q[n], dim=0)\n    return out",
+    "def f(ps, q):\n    out = []\n    for p in ps:\n        if p.grad is None:\n            out.append(0.0)\n            continue\n"
+    "        out.append(F.cosine_similarity(p.grad, q, dim=0))\n    return out",
+    "def f(ps, q):\n    out = []\n    for p in ps:\n        if p.grad is not None:\n"
+    "            out.append(F.cosine_similarity(p.grad, q, dim=0))\n        else:\n            out.append(torch.tensor(1.0))\n"
+    "    return out",
+    "def f(ps, q, names):\n    out = {n: F.cosine_similarity(p.grad, q, dim=0) for n, p in ps}\n"
+    "    return [out.get(n, 0.0) for n in names]",
 ]
 MEASURED = [
     "def f(p, q, on):\n    normal_constraint = torch.where(on, 1 - F.cosine_similarity(p.grad, q), 0.0)\n    return normal_constraint",
@@ -63,6 +72,12 @@ MEASURED = [
     "def f(ps, cs):\n    out, has = np.zeros(len(ps)), np.zeros(len(ps), dtype=bool)\n    out = torch.zeros(len(ps))\n"
     "    for i, (p, c) in enumerate(zip(ps, cs)):\n        if p.grad is not None:\n"
     "            out[i] = F.cosine_similarity(p.grad, c, dim=0)\n            has[i] = True\n    return out[has]",
+    "def f(ps, q):\n    out = [0.0]\n    for p in ps:\n        if p.grad is None:\n            continue\n"
+    "        out.append(F.cosine_similarity(p.grad, q, dim=0))\n    return out",
+    "def f(ps, q):\n    out, seen = [], []\n    for p in ps:\n        if p.grad is None:\n            seen.append(0.0)\n"
+    "            continue\n        out.append(F.cosine_similarity(p.grad, q, dim=0))\n    return out, seen",
+    "def f(ps, q, names, norms):\n    out = {n: F.cosine_similarity(p.grad, q, dim=0) for n, p in ps}\n"
+    "    return [norms.get(n, 0.0) for n in names], out.get('a', None)",
     "def f(x, y): return F.cosine_similarity(x, y, dim=1) if len(x) else 0.0",
     "def f(p, q):\n" + COS + "    print(cos)\n    return 0",
     "def f(p, q):\n    loss = 0.0\n    if p.grad is not None:\n        loss = F.cosine_similarity(p.grad, q, dim=1)\n    return loss",

@@ -67,3 +67,37 @@ def test_a_product_is_one_value_until_something_changes_it(change: str, count: i
     body = f"    c = e @ B\n    d = (e @ B).clone()\n    {change}\n"
     text = f"def f(e, B, mask):\n{body}    return F.cosine_similarity(c, e @ B, dim=-1, eps=1e-30)\n"
     assert len(rows("FAL404", HEAD + text)) == count
+
+
+CALLED = [
+    "TABLE = {'cos': F.cosine_similarity, 'dot': torch.dot}\ndef f(p, c, kind):\n    return TABLE[kind](p.grad, c)\n",
+    "FORMS = [torch.dot, F.cosine_similarity]\ndef f(p, c):\n    return FORMS[1](p.grad, c)\n",
+    "def f(p, c, fn=F.cosine_similarity):\n    return fn(p.grad, c)\n",
+    "def f(p, c, *, fn=torch.cosine_similarity):\n    return fn(p.grad, c, dim=0)\n",
+]
+
+
+@pytest.mark.parametrize("code", CALLED)
+def test_a_cosine_out_of_a_table_or_a_default(code: str) -> None:
+    assert rows("FAL201", HEAD + code)
+    assert rows("FAL201", HEAD + code.replace("p.grad", "p.relu()")) == []
+
+
+@pytest.mark.parametrize(
+    "below",
+    ["torch.outer(n, n)", "n.outer(n)", "torch.ger(n, n)", "(n[:, None] * n[None])"],
+)
+def test_the_norms_of_all_pairs(below: str) -> None:
+    text = f"def f(w):\n    G = w.grad\n    n = G.norm(dim=1)\n    return G @ G.T / ({below} + 1e-8)\n"
+    assert rows("FAL203", HEAD + text) == [7]
+    assert rows("FAL203", HEAD + text.replace("+ 1e-8", "+ 1e-30")) == []
+
+
+@pytest.mark.parametrize(
+    "angle",
+    ["torch.acos(torch.stack(cs))", "torch.stack(cs).acos()", "torch.cat(cs).arccos()", "np.arccos(np.array(cs))"],
+)
+def test_the_angles_of_cosines_in_a_list(angle: str) -> None:
+    made = "def f(pairs):\n    cs = []\n    for a, b in pairs:\n        c = torch.dot(a, b) / (a.norm() * b.norm())\n        cs.append(c{})\n"
+    assert rows("FAL204", HEAD + made.format("") + f"    return {angle}\n") == [9]
+    assert rows("FAL204", HEAD + made.format(".clamp(-1, 1)") + f"    return {angle}\n") == []

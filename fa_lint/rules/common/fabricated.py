@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.findings import Edit
-from fa_lint.rules.common.alignments import Alignment, Alignments, alignments, last_name
+from fa_lint.rules.common.alignments import SHOWN, Alignment, Alignments, alignments, last_name
 from fa_lint.rules.common.measure_words import TRAINED
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -186,12 +186,22 @@ class _Finder:
                 if self._orders_cosines(outer.test):
                     return False
                 other = outer.orelse if inner is outer.body else outer.body
-                for part in ir.walk(other) if other is not None else ():
-                    if isinstance(part, ir.Assign) and any(ir.same(t, target) for t in part.targets):
-                        if self._known.of(part.value).is_cosine:
-                            return True
+                for part in ir.walk(other) if other is not None else self._behind(outer):
+                    if any(
+                        ir.same(filled, target) for filled, value in _fillings(part) if self._known.of(value).is_cosine
+                    ):
+                        return True
             inner = outer
         return False
+
+    def _behind(self, branch: ir.If) -> Iterator[ir.Node]:
+        """What runs where a branch that ends its turn is not taken: the statements behind it."""
+        block = self._names.parent(branch)
+        if not isinstance(block, ir.Block) or not _ends(branch.body):
+            return
+        for statement in block.body:
+            if statement.nid > branch.nid:
+                yield from ir.walk(statement)
 
     # -- expressions ------------------------------------------------------------------------------------------
 
@@ -231,6 +241,7 @@ class _Finder:
     def called(self, node: ir.Call) -> Iterator[Fabrication]:
         if self._is_state(node):
             return
+        yield from self._filled(node)
         name = self._facts.qualified(node.func)
         last = (name or "").rpartition(".")[2] or last_name(node.func)
         values = [arg.value for arg in node.args if arg.keyword is None]
@@ -259,6 +270,21 @@ class _Finder:
                     found = self._known.of(other if constant is not None else None)
                     if found.is_measured and not self._judges_itself([mask], other):
                         yield Fabrication(node, constant, found, "a mask says that it has no value")
+
+    def _filled(self, node: ir.Call) -> Iterator[Fabrication]:
+        """``cosines.append(0.0)`` beside one of a cosine, ``cosines.get(name, 0.0)``."""
+        match node:
+            case ir.Call(func=ir.Attr(attr="append", value=container), args=[ir.Arg(value=value)]):
+                statement = self._names.statement(node)
+                if literal(value) is None or statement is None or self._in_handler(node):
+                    return
+                found = self._known.of(container)
+                if found.is_measured and self._has_sibling(statement, container):
+                    yield Fabrication(node, value, found, "the branch has nothing to compare")
+            case ir.Call(func=ir.Attr(attr="get", value=container), args=[_, ir.Arg(value=value)]):
+                found = self._known.of(container if literal(value) is not None else None)
+                if found.is_measured and found.strength >= SHOWN:
+                    yield Fabrication(node, value, found, "nothing stands under the key")
 
     # -- tests ------------------------------------------------------------------------------------------------
 
@@ -315,6 +341,19 @@ class _Finder:
 
     def _mentions(self, test: ir.Expr, name: str) -> bool:
         return any(isinstance(part, ir.Name) and part.id == name for part in ir.walk(test))
+
+
+def _fillings(node: ir.Node) -> Iterator[tuple[ir.Expr, ir.Expr]]:
+    """What a statement or call puts where: an assignment, an appended element."""
+    match node:
+        case ir.Assign(targets=targets, value=value):
+            yield from ((target, value) for target in targets)
+        case ir.Call(func=ir.Attr(attr="append", value=container), args=[ir.Arg(value=value)]):
+            yield container, value
+
+
+def _ends(block: ir.Block) -> bool:
+    return bool(block.body) and isinstance(block.body[-1], ir.Simple) and block.body[-1].kind in ("continue", "break")
 
 
 def as_missing(node: ir.Expr, facts: ModuleFacts) -> Edit | None:

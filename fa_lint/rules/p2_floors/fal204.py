@@ -201,6 +201,9 @@ def _is_unclamped(values: t.Alternatives, *, squared: bool = False) -> bool:
 
 
 def _can_exceed(term: t.Term, squared: bool) -> bool:
+    if isinstance(term, t.Sequence):
+        elements = term.element or t.unique(way for item in term.items or () for way in item)
+        return _is_unclamped(elements, squared=squared)
     if isinstance(term, t.Aggregate):
         if term.how == "mean":
             return _can_exceed(term.of, squared)
