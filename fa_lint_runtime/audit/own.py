@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..diagnostics.credits import as_feedback
 from ..feedback import Feedback
-from ..placement import HOST, factories_on
+from ..placement import HOST, cuda_indices, factories_on
 from ..reference import Dataset, Recipe
 from ..reference.training import fit
 from ..targets import TargetError, resolve
@@ -22,10 +22,6 @@ __all__ = ["OwnRun", "backprop", "loaded", "trained"]
 
 _SIGNALS = ("feedback", "credit", "layers", "token")
 _KEYS = ("model", *_SIGNALS, "accuracy")
-
-
-def _cuda(device: str) -> list[torch.device]:
-    return [torch.device(device)] if device.startswith("cuda") else []
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ def trained(
         TargetError: no such function, or it returns something else.
     """
     function = resolve(train, folder) if isinstance(train, str) else train
-    with torch.random.fork_rng(_cuda(device)):
+    with torch.random.fork_rng(cuda_indices([device])):
         torch.manual_seed(seed)
         with factories_on(HOST):
             model = factory()

@@ -22,7 +22,6 @@ from ..audit import (
     executor_named,
     exit_code,
     load_config,
-    rank_and_world,
     rows_of,
     run_audit,
     to_latex,

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, wraps
+from functools import wraps
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from .losses import LossFunction
 from .outputs import Token, logits_of
 from .plain import per_sample_gradients
 from .precision import custom_functions
-from .restore import measured, unwrapped
+from .restore import measured, random_states, unwrapped
 from .taps import make_plan
 
 __all__ = ["own_credit", "plain_twin"]
@@ -81,7 +81,6 @@ def plain_twin(model: nn.Module, x: Any, replace: Mapping[type[nn.Module], Repla
     return twin
 
 
-@cache
 def _plain_class(own: type[nn.Module]) -> type[nn.Module]:
     """Of a network whose forward pass runs Functions under autograd: of a copy as of the twin itself."""
 
@@ -101,7 +100,7 @@ def _compare(model: nn.Module, twin: nn.Module, batch: Batch) -> None:
     with measured(model, track_parameters=True), measured(twin, track_parameters=True):
         logits = []
         for network in (model, twin):
-            with torch.random.fork_rng(), torch.enable_grad():
+            with random_states(network), torch.enable_grad():
                 logits.append(logits_of(call(network, batch.mapped(torch.clone).x)))
         same = torch.equal(torch.nan_to_num(logits[0]), torch.nan_to_num(logits[1]))
         left = custom_functions(logits[1], None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -165,3 +166,24 @@ def _rest(twin: nn.Sequential, h: Tensor) -> Tensor:
 def test_an_unknown_reference_is_named() -> None:
     with pytest.raises(ValueError, match='reference must be "own" or "twin"'):
         diagnose(network(), batches(2), reference="other")  # type: ignore[arg-type]
+
+
+class Noisy(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand_like(x) + torch.as_tensor(np.random.rand(), dtype=x.dtype)
+
+
+def test_model_and_twin_draw_the_same_numbers_and_only_the_gpus_of_the_model_are_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fork = torch.random.fork_rng
+
+    def named(devices: Any = None, *args: Any, **kwargs: Any) -> Any:
+        assert devices is not None, "each GPU of the machine would be initialised"
+        return fork(devices, *args, **kwargs)
+
+    monkeypatch.setattr(torch.random, "fork_rng", named)
+    model, x = nn.Sequential(network(), Noisy()), torch.randn(4, 7)
+    before = torch.random.get_rng_state()
+    plain_twin(model, x)
+    assert torch.equal(before, torch.random.get_rng_state())
