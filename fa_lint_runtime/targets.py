@@ -21,12 +21,29 @@ def is_target(name: object) -> bool:
 
 
 def source_digest(target: str, folder: Path) -> str:
-    """SHA-256 of the file of the module that a target names, "" where it is not beside ``folder``."""
+    """SHA-256 of the file of the module that a target names, "" where it is not in ``folder``."""
     path = folder.joinpath(*target.partition(":")[0].split("."))
-    for file in (path.with_suffix(".py"), path / "__init__.py"):
+    for file in (path / "__init__.py", path.with_suffix(".py")):
         if file.is_file():
             return hashlib.sha256(file.read_bytes()).hexdigest()
     return ""
+
+
+_imported: dict[str, tuple[Path, str]] = {}  # modules of the user's, to their folder and the digest of their file
+
+
+def _import(module: str, folder: Path) -> Any:
+    """The module as its file is now: a worker of dask outlives the file, and serves several folders."""
+    own = (folder, source_digest(module, folder))
+    if own[1] and _imported.get(module, own) != own:
+        top = module.partition(".")[0]
+        for name in [n for n in sys.modules if n == top or n.startswith(f"{top}.")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+    found = importlib.import_module(module)
+    if own[1]:
+        _imported[module] = own
+    return found
 
 
 def resolve(target: str, folder: Path | None = None) -> Any:
@@ -42,12 +59,13 @@ def resolve(target: str, folder: Path | None = None) -> Any:
     module, colon, name = target.partition(":")
     if not colon or not module or not name:
         raise TargetError(f"{target!r} must have the form pkg.mod:name")
-    here = str((folder or Path.cwd()).resolve())
+    folder = (folder or Path.cwd()).resolve()
+    here = str(folder)
     added = here not in sys.path
     if added:
         sys.path.insert(0, here)
     try:
-        found: Any = importlib.import_module(module)
+        found = _import(module, folder)
     except Exception as error:  # whatever the user's module raises while it is imported
         raise TargetError(f"{target}: importing {module} failed: {type(error).__name__}: {error}") from error
     finally:

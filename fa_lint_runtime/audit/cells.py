@@ -138,12 +138,14 @@ def _own_names(config: AuditConfig, cell: Cell) -> list[str]:
 
 
 @lru_cache(maxsize=2)
-def _data(options: str, folder: Path) -> Dataset:
+def _data(options: str, folder: Path, digest: str) -> Dataset:
+    """``digest`` is that of the user's own code: a worker that outlives a change must not give the old data."""
     return make_data(json.loads(options), folder)
 
 
 def _dataset(config: AuditConfig) -> Dataset:
-    return _data(json.dumps(dict(config.data), sort_keys=True), config.folder)
+    digest = source_digest(config.data["name"], config.folder)
+    return _data(json.dumps(dict(config.data), sort_keys=True), config.folder, digest)
 
 
 def run_cell(config: AuditConfig, cell: Cell, device: str = "cpu", failed_since: float = math.inf) -> CellResult | None:

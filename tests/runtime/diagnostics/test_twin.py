@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -187,3 +188,38 @@ def test_model_and_twin_draw_the_same_numbers_and_only_the_gpus_of_the_model_are
     before = torch.random.get_rng_state()
     plain_twin(model, x)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_layer_that_is_used_twice_under_two_names_is_replaced_under_both() -> None:
+    layer = Layer(7, bound=True)
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+    x = torch.randn(4, 7)
+    twin = plain_twin(model, x, replace={Layer: Plain})
+    assert [type(module) for module in twin] == [Plain, nn.ReLU, Plain]
+    assert torch.equal(twin(x), model(x))
+
+
+def test_a_copy_of_a_twin_computes_with_its_own_weights() -> None:
+    twin = plain_twin(network(), torch.randn(4, 7))
+    other = copy.deepcopy(twin)
+    x = torch.randn(4, 7)
+    with torch.no_grad():
+        other[0].weight.zero_()
+        other[0].bias.zero_()
+    assert torch.equal(other(x), other(torch.zeros(4, 7)))
+    assert not torch.equal(other(x), twin(x))
+    found = torch.autograd.grad(other(x).sum(), other[2].weight)[0]
+    assert torch.isfinite(found).all()
+
+
+def test_a_forward_that_keeps_and_removes_the_handle_of_its_hook() -> None:
+    class Removing(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            if y.requires_grad:
+                handle = y.register_hook(hook=lambda g: -g)
+                handle.remove()
+            return y
+
+    model, x = nn.Sequential(Removing(7, 3)), torch.randn(4, 7)
+    assert torch.equal(plain_twin(model, x)(x), model(x))

@@ -101,3 +101,13 @@ def test_a_report_as_a_frame() -> None:
     assert list(frame["name"]) == [x.name for x in found.layers]
     assert frame["drift.stability"].tolist() == [x.drift.stability for x in found.layers]
     assert frame["alignment.gamma.value"].tolist() == [x.alignment.gamma.value for x in found.layers if x.alignment]
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff\xfe", b'{"a": ' + b"9" * 5000 + b"}", b"{", b"[]"])
+def test_a_file_that_is_no_report_is_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.json"
+    path.write_bytes(content)
+    found = CliRunner().invoke(main, ["table", str(path)])
+    assert found.exit_code == 2
+    assert found.stderr.startswith(f"fa-diagnose: {path}")
+    assert len(found.stderr.splitlines()) == 1
