@@ -33,7 +33,7 @@ from .tasks import make_data, make_model
 __all__ = ["Cell", "CellResult", "cells_of", "failed", "run_cell"]
 
 FROZEN = "frozen"
-_SCHEMA, _VERSION = "fa-diagnose-cell", 1
+SCHEMA, _VERSION = "fa-diagnose-cell", 1
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,25 @@ class CellResult:
         try:
             path = _file(config, cell, "json")
             raw = json.loads(path.read_text(encoding="utf-8"))
-            if raw["schema"] != _SCHEMA or raw["fingerprint"] != fingerprint(config, cell):
+            if raw["schema"] != SCHEMA or raw["fingerprint"] != fingerprint(config, cell):
                 return None
             if raw["error"] and path.stat().st_mtime < failed_since:
                 return None
-            report = None if raw["report"] is None else DiagnosticReport.from_json(json.dumps(raw["report"]))
-            accuracy = math.nan if raw["accuracy"] is None else float(raw["accuracy"])
-            return cls(cell, accuracy, raw["diverged"], float(raw["seconds"]), report, raw["error"], raw["correct"])
+            return cls.of(raw)
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> CellResult:
+        """From the content of its file.
+
+        Raises:
+            ValueError, KeyError, TypeError: it has no such content.
+        """
+        report = None if raw["report"] is None else DiagnosticReport.from_json(json.dumps(raw["report"]))
+        accuracy = math.nan if raw["accuracy"] is None else float(raw["accuracy"])
+        cell = Cell(str(raw["cell"]["model"]), str(raw["cell"]["method"]), int(raw["cell"]["seed"]))
+        return cls(cell, accuracy, raw["diverged"], float(raw["seconds"]), report, str(raw["error"]), raw["correct"])
 
 
 def _file(config: AuditConfig, cell: Cell, suffix: str) -> Path:
@@ -317,7 +327,7 @@ def _credit_function(method: Method) -> Any:
 def _write(config: AuditConfig, result: CellResult) -> None:
     cell = result.cell
     content = {
-        "schema": _SCHEMA,
+        "schema": SCHEMA,
         "version": _VERSION,
         "fingerprint": fingerprint(config, cell),
         "cell": asdict(cell),
