@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["TargetError", "is_target", "resolve"]
+__all__ = ["TargetError", "function_of", "is_target", "resolve", "source_digest"]
 
 
 class TargetError(ValueError):
@@ -46,6 +46,18 @@ def _import(module: str, folder: Path) -> Any:
     return found
 
 
+def function_of(target: str, folder: Path) -> Any:
+    """The function that ``pkg.mod:name`` names.
+
+    Raises:
+        TargetError: as :func:`resolve`, or what it names cannot be called.
+    """
+    found = resolve(target, folder)
+    if not callable(found):
+        raise TargetError(f"{target} must name a function, not a {type(found).__name__}")
+    return found
+
+
 def resolve(target: str, folder: Path | None = None) -> Any:
     """The object that ``pkg.mod:name`` names; modules are also looked for in ``folder``, by default the current one.
 
@@ -66,13 +78,15 @@ def resolve(target: str, folder: Path | None = None) -> Any:
         sys.path.insert(0, here)
     try:
         found = _import(module, folder)
-    except Exception as error:  # whatever the user's module raises while it is imported
-        raise TargetError(f"{target}: importing {module} failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever the user's module raises while it is imported
+        searched = f"; it is looked for in {here}, too" if isinstance(error, ModuleNotFoundError) else ""
+        raise TargetError(f"{target}: importing {module} failed: {type(error).__name__}: {error}{searched}") from error
     finally:
         if added and here in sys.path:
             sys.path.remove(here)
     for part in name.split("."):
         if not hasattr(found, part):
-            raise TargetError(f"{target}: {module} has no {name!r}")
+            own = [key for key, value in vars(found).items() if getattr(value, "__module__", "") == module]
+            raise TargetError(f"{target}: {module} has no {name!r}" + (f"; it has {', '.join(own[:8])}" if own else ""))
         found = getattr(found, part)
     return found

@@ -26,7 +26,7 @@ from ..files import write_text
 from ..reference import Dataset, Method, Recipe, ReferenceModel, correct_predictions, load_run, train
 from ..targets import is_target, source_digest
 from .claims import claimed
-from .config import AuditConfig
+from .config import AuditConfig, ConfigError
 from .own import OwnRun, backprop, trained
 from .tasks import make_data, make_model
 
@@ -56,9 +56,19 @@ class Cell:
 
 
 def cells_of(config: AuditConfig) -> tuple[Cell, ...]:
-    """Every cell, in the order of computation."""
+    """Every cell, in the order of computation.
+
+    Raises:
+        ConfigError: two would be one file.
+    """
     methods = (FROZEN, *config.methods)
     cells = [Cell(model, method, seed) for method in methods for model in config.models for seed in config.seeds]
+    files: dict[str, Cell] = {}
+    for cell in cells:
+        other = files.setdefault(cell.name.casefold(), cell)  # file systems of macOS and Windows ignore case
+        if other is not cell:
+            both = " and ".join(f"{c.method!r} on {c.model!r}" for c in (other, cell))
+            raise ConfigError(f"{both} would be one file, {cell.name}.json: rename one of the methods or models")
     return tuple(sorted(cells, key=lambda cell: cell.wave))
 
 
@@ -170,13 +180,13 @@ def run_cell(config: AuditConfig, cell: Cell, device: str = "cpu", failed_since:
         started = time.perf_counter()
         try:
             result = _computed(config, cell, device)
-        except Exception as error:  # one cell must not end an audit
+        except (Exception, SystemExit) as error:  # one cell must not end an audit
             result = failed(cell, error, time.perf_counter() - started)
         _write(config, result)
         return result
 
 
-def failed(cell: Cell, error: Exception, seconds: float = 0.0) -> CellResult:
+def failed(cell: Cell, error: BaseException, seconds: float = 0.0) -> CellResult:
     """The result of a cell that could not be computed."""
     return CellResult(cell, math.nan, None, seconds, None, " ".join(f"{type(error).__name__}: {error}".split()))
 

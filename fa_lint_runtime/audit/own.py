@@ -20,7 +20,7 @@ from ..feedback import Feedback
 from ..placement import HOST, cuda_indices, factories_on
 from ..reference import Dataset, Recipe
 from ..reference.training import fit
-from ..targets import TargetError, resolve
+from ..targets import TargetError, function_of, resolve
 
 __all__ = ["OwnRun", "backprop", "loaded", "trained"]
 
@@ -70,7 +70,7 @@ def trained(
     Raises:
         TargetError: no such function, or it returns something else.
     """
-    function = resolve(train, folder) if isinstance(train, str) else train
+    function = function_of(train, folder) if isinstance(train, str) else train
     with _seeded(seed, device):
         with factories_on(HOST):
             model = factory()

@@ -19,6 +19,7 @@ from ..audit import (
     against_published,
     audit_page,
     cells_of,
+    check_targets,
     executor_named,
     exit_code,
     load_config,
@@ -70,6 +71,7 @@ def audit(
     torch.set_num_threads(1)  # with two, the same cell took up to a hundred times longer on a busy machine
     try:
         settings = load_config(config, overrides)
+        check_targets(settings)
         if dry_run:
             _list(settings)
             return
