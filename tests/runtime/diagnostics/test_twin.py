@@ -223,3 +223,52 @@ def test_a_forward_that_keeps_and_removes_the_handle_of_its_hook() -> None:
 
     model, x = nn.Sequential(Removing(7, 3)), torch.randn(4, 7)
     assert torch.equal(plain_twin(model, x)(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "same"),
+    [
+        (math.nan, math.nan, True),
+        (math.nan, 0.0, False),
+        (0.0, math.nan, False),
+        (math.inf, math.inf, True),
+        (math.inf, torch.finfo(torch.float32).max, False),
+        (-math.inf, math.inf, False),
+    ],
+)
+def test_a_nan_is_equal_to_a_nan_in_the_same_place_only(own: float, other: float, same: bool) -> None:
+    class Spoilt(nn.Linear):
+        value = own
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            return torch.cat([torch.full_like(y[:, :1], self.value), y[:, 1:]], 1)
+
+    def replaced(layer: Spoilt) -> nn.Module:
+        changed = copy.deepcopy(layer)
+        changed.value = other
+        return changed
+
+    model, x = nn.Sequential(Spoilt(7, 3)), torch.randn(4, 7)
+    if same:
+        assert torch.equal(plain_twin(model, x, replace={Spoilt: replaced})(x), model(x)) == (not math.isnan(own))
+    else:
+        with pytest.raises(ValueError, match="gives other logits"):
+            plain_twin(model, x, replace={Spoilt: replaced})
+
+
+def test_logits_of_another_shape_or_dtype_are_others() -> None:
+    model, x = nn.Sequential(nn.Linear(7, 1), nn.Identity()), torch.randn(1, 7)
+    for layer in (nn.Unflatten(1, (1, 1)), _Double()):
+        with pytest.raises(ValueError, match="gives other logits"):
+            plain_twin(model, x, replace={nn.Identity: lambda _, layer=layer: layer})
+
+
+class _Double(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.double()
+
+
+def test_the_class_of_the_whole_model_is_no_layer() -> None:
+    with pytest.raises(ValueError, match="replace names Sequential, the class of the model itself: name its layers"):
+        plain_twin(network(), torch.randn(4, 7), replace={nn.Sequential: lambda layer: layer})
