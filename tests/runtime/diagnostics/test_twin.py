@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fa_lint_runtime import diagnose, plain_twin
+from fa_lint_runtime.diagnostics.credits import CreditInputs
+from fa_lint_runtime.diagnostics.twin import own_credit
 
 
 class Fixed(torch.autograd.Function):
@@ -272,3 +274,59 @@ class _Double(nn.Module):
 def test_the_class_of_the_whole_model_is_no_layer() -> None:
     with pytest.raises(ValueError, match="replace names Sequential, the class of the model itself: name its layers"):
         plain_twin(network(), torch.randn(4, 7), replace={nn.Sequential: lambda layer: layer})
+
+
+def test_own_credit_is_what_the_backward_pass_of_the_model_gives_each_sample() -> None:
+    model, (x, y) = network(depth=2), batches(1, 6)[0]
+    inputs = CreditInputs(x=x, y=y, logits=model(x), error=torch.empty(0), hidden=(), model=model)
+    found = own_credit(model, None, None, None)(inputs)
+    states = [model[0](x)]
+    for block in model[1]:
+        states.append(block(states[-1]))
+    loss = nn.functional.cross_entropy(model[2](states[-1]), y, reduction="sum")
+    true = torch.autograd.grad(loss, states)
+    assert list(found) == ["input of 1.0", "1.0", "1.1"]
+    for (name, credit), gradient in zip(found.items(), true, strict=True):
+        torch.testing.assert_close(credit, gradient, rtol=1e-5, atol=1e-7, check_dtype=False, msg=name)
+    last = own_credit(model, ["1.1"], lambda logits, y: 3 * nn.functional.cross_entropy(logits, y), None)(inputs)
+    assert list(last) == ["input of 1.1.0", "1.1.0"]
+    torch.testing.assert_close(last["1.1.0"], 3 * true[-1], rtol=1e-5, atol=1e-7, check_dtype=False)
+    plain = torch.autograd.grad(nn.functional.cross_entropy(_rest_of(model, states[0]), y, reduction="sum"), states[0])
+    assert not torch.allclose(found["input of 1.0"].float(), plain[0], rtol=1e-2), (
+        "and not the gradient of its forward pass"
+    )
+
+
+def _rest_of(model: nn.Sequential, h: Tensor) -> Tensor:
+    return _rest(plain_twin(model, torch.randn(4, 7)), h)
+
+
+def test_a_forward_learns_which_inputs_need_a_gradient() -> None:
+    seen = []
+
+    class Asking(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, weight: Tensor, factor: float, feedback: Tensor) -> Tensor:
+            seen.append(ctx.needs_input_grad)
+            return x @ weight.T * factor
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Any:
+            return None, None, None, None
+
+    class Layered(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(7, 7))
+            self.register_buffer("feedback", torch.randn(7, 7))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return Asking.apply(x, self.weight, 2.0, self.feedback)  # type: ignore[no-any-return,no-untyped-call]
+
+    model, x = Layered(), torch.randn(4, 7)
+    twin = plain_twin(model, x)
+    seen.clear()
+    model(x.requires_grad_())
+    twin(x)
+    twin(x.detach())
+    assert seen == [(True, True, False, False)] * 2 + [(False, True, False, False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import torch
 from strangers import TOML, trainings, written
 from torch import nn
 
-from fa_lint_runtime.audit import load_config, rows_of, run_audit, to_markdown
-from fa_lint_runtime.audit.own import loaded, trained
+from fa_lint_runtime.audit import cells, load_config, rows_of, run_audit, to_markdown
+from fa_lint_runtime.audit.own import backprop, loaded, trained
 from fa_lint_runtime.reference import Dataset, Recipe
 from fa_lint_runtime.targets import TargetError
 
@@ -138,3 +139,70 @@ def test_folders_do_not_depend_on_where_a_worker_runs(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path / "here")
     config = load_config("audit.toml")
     assert (config.folder, config.out) == (tmp_path / "here", tmp_path / "here" / "audit")
+
+
+def test_layers_and_token_that_a_method_returns_are_used(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    module = tmp_path / "theirs.py"
+    module.write_text(
+        module.read_text()
+        + """
+
+class Sequence(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        h = self.first(x.unsqueeze(1).repeat(1, 4, 1))
+        return self.head(self.second(h)[:, 2])
+
+def positions():
+    return Sequence()
+
+def narrow(model, data, seed, recipe):
+    return {"model": model, "layers": ["second"], "token": 3}
+"""
+    )
+    path.write_text(TOML.replace("theirs:network", "theirs:positions").replace("theirs:train", "theirs:narrow"))
+    report = run_audit(load_config(path, ["seeds=[1]"]))[-1].report
+    assert report is not None
+    assert [layer.name for layer in report.layers] == ["second"]
+    assert report.provenance is not None
+    assert report.provenance.token == "3", "found without being told: 2"
+
+
+def test_the_built_in_backprop_takes_the_steps_of_its_recipe() -> None:
+    data = Dataset("toy", torch.randn(8, 3), torch.arange(8) % 2, torch.randn(8, 3), torch.arange(8) % 2, 2)
+    recipe = Recipe(optimizer="sgd", lr=0.5, weight_decay=0.0, cosine=False, epochs=3, batch_size=8)
+    model = nn.Linear(3, 2)
+    by_hand = copy.deepcopy(model)
+    assert backprop(model, data, 1, recipe) is model
+    for _ in range(3):  # one batch an epoch: in any order the same sum
+        loss = nn.functional.cross_entropy(by_hand(data.train_x), data.train_y)
+        for parameter, gradient in zip(
+            by_hand.parameters(), torch.autograd.grad(loss, list(by_hand.parameters())), strict=True
+        ):
+            parameter.data -= 0.5 * gradient
+    torch.testing.assert_close(model.weight, by_hand.weight)
+    torch.testing.assert_close(model.bias, by_hand.bias)
+
+
+def test_a_cell_says_of_each_test_sample_in_its_order_whether_it_is_right(tmp_path: Path) -> None:
+    path = written(tmp_path, TOML.replace("theirs:frozen", "theirs:first"))
+    module = tmp_path / "theirs.py"
+    # Class 0 is the answer to all samples; the first three are of class 0, later ones every eleventh.
+    module.write_text(
+        module.read_text().replace(
+            "y = x[:, :3].argmax(1)", "y = (torch.arange(train + test) - train).remainder(11).clamp(max=2)"
+        )
+        + "\n\ndef first(model, data, seed, recipe):\n    nn.init.zeros_(model[4].weight)\n"
+        "    model[4].bias.data = torch.tensor([1.0, 0.0, 0.0])\n    return model\n"
+    )
+    config = load_config(path, ["seeds=[1]"])
+    frozen = run_audit(config)[0]
+    right = [index % 11 == 0 for index in range(256)]
+    digits = "".join("1" if one else "0" for one in right)
+    assert frozen.correct == f"{int(digits, 2):064x}"
+    assert cells._correct(config, frozen.cell, 256).tolist() == right
+    assert frozen.accuracy == sum(right) / 256

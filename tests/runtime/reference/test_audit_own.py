@@ -65,6 +65,8 @@ def test_what_is_no_training_function_is_said_in_the_table(tmp_path: Path) -> No
     [
         ("[methods.mine]\nrun = 3", ":1: [methods.mine] takes train"),
         ('[methods.mine]\ntrain = "no_colon"', ":1: [methods.mine] takes train"),
+        ('[methods.mine]\ntrain = "a:b"\nlr = 0.1', ":1: [methods.mine] takes train"),
+        ("[methods]\nmine = 3", ":2: [methods.mine] takes train"),
         ("[methods.mine]", ":1: unknown method 'mine'; known: bp, "),
         ('[methods.dfa]\ntrain = "a:b"', ":1: 'dfa' is a built-in method"),
         ('methods = ["bp"]\nmodel = "a:b"', 'a:b needs frozen = "pkg.mod:baseline"'),

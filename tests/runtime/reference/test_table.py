@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from scipy import stats
 from torch import nn
 
 from fa_lint_runtime import DiagnosticReport, Feedback, FrozenBaseline, diagnose
-from fa_lint_runtime.audit import audit_page
-from fa_lint_runtime.audit.formats import NARROW, chosen
+from fa_lint_runtime.audit import Cell, CellResult, audit_page, rows_of
+from fa_lint_runtime.audit.formats import COLUMNS, NARROW, chosen
 from fa_lint_runtime.audit.table import rows_of_reports
 from fa_lint_runtime.cli import main
 
@@ -66,6 +67,8 @@ def test_latex_has_ten_columns_and_a_caption_and_compiles(runs: Path, tmp_path: 
     assert len(NARROW) == 10
     assert r"\begin{tabular}{llllllllll}" in text
     assert r"\caption{All \& more}" in text
+    assert text.startswith("\\begin{table}\n")
+    assert text.endswith("\\end{tabular}\n\\end{table}\n")
     assert r"dfa\_50\%" in text
     assert text.isascii(), "any LaTeX sets it"
     everything = shown(runs, "--format", "latex", "--columns", "all")
@@ -238,3 +241,22 @@ def test_the_page_has_the_columns_that_were_asked_for(runs: Path) -> None:
     assert re.findall("<th>(.*?)</th>", page) == ["verdict", "method"]
     assert re.findall("<tr><td(.*?)>", page) == [' class="words"'] * 2
     assert "<p>6 runs</p>" in page
+
+
+def test_the_margin_over_three_seeds_is_that_of_pairs() -> None:
+    accuracies, baselines = (0.40, 0.44, 0.51), (0.30, 0.31, 0.35)
+    results = []
+    for seed, own, frozen in zip((7, 8, 9), accuracies, baselines, strict=True):
+        results.append(CellResult(Cell("net", "mine", seed), own, None, 1.0, None, ""))
+        results.insert(0, CellResult(Cell("net", "frozen", seed), frozen, None, 1.0, None, ""))
+    row, last = rows_of(results)
+    pairs = [10.0, 13.0, 16.0]
+    assert (row.method, row.seeds, row.margin.n) == ("mine", 3, 3)
+    assert row.margin.mean == pytest.approx(sum(pairs) / 3)
+    assert row.margin.std == pytest.approx(3.0)
+    ends = stats.t.interval(0.95, 2, loc=13.0, scale=3.0 / math.sqrt(3))
+    assert (row.margin.low, row.margin.high) == pytest.approx(ends)
+    assert (last.method, last.margin.n) == ("frozen", 0)
+    by_title = {column.title: column.value(row) for column in COLUMNS}
+    assert by_title["margin, pp"] == "13.0 ± 3.0"
+    assert by_title["margin 95 % t"] == "[5.5, 20.5]"
