@@ -182,10 +182,13 @@ def to_latex(rows: Sequence[Row], columns: Sequence[Column] | None = None, capti
     columns = usual(rows) if columns is None else columns
     lines = [r"\begin{tabular}{" + "l" * len(columns) + "}", r"\toprule"]
     lines += [" & ".join(c.latex for c in columns) + r" \\", r"\midrule"]
-    lines += [" & ".join(latex_escaped(c.value(row)) for c in columns) + r" \\" for row in rows]
+    for row in rows:
+        line = " & ".join(latex_escaped(c.value(row)) for c in columns) + r" \\"
+        lines.append("{}" + line if line[0] in "[*" else line)  # \\ takes a bracket or a star behind it for its own
     lines += [r"\bottomrule", r"\end{tabular}"]
     if caption:
-        lines = [r"\begin{table}", rf"\caption{{{latex_escaped(caption)}}}", r"\centering", *lines, r"\end{table}"]
+        words = latex_escaped(" ".join(caption.split()))  # an empty line would end the caption
+        lines = [r"\begin{table}", rf"\caption{{{words}}}", r"\centering", *lines, r"\end{table}"]
     return "\n".join(lines) + "\n"
 
 
