@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import signal
+import subprocess
 import sys
 import time
 import types
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
-from strangers import written
+from strangers import ROOT, written
 
 from fa_lint_runtime.audit import AuditConfig, Cell, CellResult, cells_of, load_config, run_audit, running
 from fa_lint_runtime.audit.cells import failed
@@ -191,3 +195,50 @@ def test_parameters_reach_submitit_by_the_names_it_has(tmp_path: Path, monkeypat
         "gpus_per_node": 2,
         "timeout_min": 30,
     }
+
+
+def _driver(path: Path, executor: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "fa_lint_runtime", "audit", str(path), "--no-html", "--executor", executor]
+    command += ["seeds=[1, 2]", "recipe.epochs=3", "null_draws=19"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def _figures(folder: Path) -> tuple[str, dict[str, object]]:
+    """The table with all digits, and what the cells hold but for the time they took."""
+    table = CliRunner().invoke(main, ["table", str(folder), "--format", "csv", "--columns", "all"])
+    assert table.exit_code == 0, table.stderr
+    cells = {file.name: json.loads(file.read_text()) for file in (folder / "cells").glob("*.json")}
+    return table.stdout, {name: content | {"seconds": 0} for name, content in cells.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what the library says of the machine
+def test_a_stranger_on_dask_loses_a_worker_and_no_bit(tmp_path: Path) -> None:
+    """PEPITA as in the documentation, which knows nothing of executors: the figures are those of two processes."""
+    distributed = pytest.importorskip("distributed")
+    pytest.importorskip("mlxtend")
+    for name in ("processes", "dask"):
+        (tmp_path / name).mkdir()
+        for file in ("pepita.py", "pepita.toml"):
+            shutil.copy(ROOT / "docs" / "audit" / file, tmp_path / name)
+    alone = _driver(tmp_path / "processes" / "pepita.toml", "processes:2")
+    out, err = alone.communicate(timeout=300)
+    assert alone.returncode in (0, 1, 3), err
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        driver = _driver(tmp_path / "dask" / "pepita.toml", f"dask:{cluster.scheduler_address}")
+        cells = tmp_path / "dask" / "pepita-results" / "cells"
+        deadline = time.monotonic() + 200
+        holder = cell = ""
+        while not holder and driver.poll() is None and time.monotonic() < deadline:
+            for claim in cells.glob("*-pepita-*.claim"):
+                with suppress(OSError):  # given back meanwhile
+                    holder, cell = claim.read_text().partition(" ")[2], claim.stem.partition("+")[0]
+            time.sleep(0.01)
+        time.sleep(0.5)
+        assert not (cells / f"{cell}.json").exists(), "in the middle of it"
+        os.kill(int(holder), signal.SIGKILL)
+        shown, err = driver.communicate(timeout=300)
+    assert shown == out, err
+    assert _figures(cells.parent) == _figures(tmp_path / "processes" / "pepita-results")
+    assert not list(cells.glob("*.claim"))
