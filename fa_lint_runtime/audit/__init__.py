@@ -10,7 +10,7 @@ from .intervals import Summary, summary
 from .page import audit_page
 from .progress import Progress
 from .published import against_published
-from .running import rank_and_world, run_audit
+from .running import check_targets, rank_and_world, run_audit
 from .table import Row, exit_code, rows_of
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "against_published",
     "audit_page",
     "cells_of",
+    "check_targets",
     "executor_named",
     "exit_code",
     "load_config",

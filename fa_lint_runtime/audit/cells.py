@@ -26,14 +26,14 @@ from ..files import write_text
 from ..reference import Dataset, Method, Recipe, ReferenceModel, correct_predictions, load_run, train
 from ..targets import is_target, source_digest
 from .claims import claimed
-from .config import AuditConfig
+from .config import AuditConfig, ConfigError
 from .own import OwnRun, backprop, trained
 from .tasks import make_data, make_model
 
 __all__ = ["Cell", "CellResult", "cells_of", "failed", "run_cell"]
 
 FROZEN = "frozen"
-_SCHEMA, _VERSION = "fa-diagnose-cell", 1
+SCHEMA, _VERSION = "fa-diagnose-cell", 1
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,19 @@ class Cell:
 
 
 def cells_of(config: AuditConfig) -> tuple[Cell, ...]:
-    """Every cell, in the order of computation."""
+    """Every cell, in the order of computation.
+
+    Raises:
+        ConfigError: two would be one file.
+    """
     methods = (FROZEN, *config.methods)
     cells = [Cell(model, method, seed) for method in methods for model in config.models for seed in config.seeds]
+    files: dict[str, Cell] = {}
+    for cell in cells:
+        other = files.setdefault(cell.name.casefold(), cell)  # file systems of macOS and Windows ignore case
+        if other is not cell:
+            both = " and ".join(f"{c.method!r} on {c.model!r}" for c in (other, cell))
+            raise ConfigError(f"{both} would be one file, {cell.name}.json: rename one of the methods or models")
     return tuple(sorted(cells, key=lambda cell: cell.wave))
 
 
@@ -89,15 +99,25 @@ class CellResult:
         try:
             path = _file(config, cell, "json")
             raw = json.loads(path.read_text(encoding="utf-8"))
-            if raw["schema"] != _SCHEMA or raw["fingerprint"] != fingerprint(config, cell):
+            if raw["schema"] != SCHEMA or raw["fingerprint"] != fingerprint(config, cell):
                 return None
             if raw["error"] and path.stat().st_mtime < failed_since:
                 return None
-            report = None if raw["report"] is None else DiagnosticReport.from_json(json.dumps(raw["report"]))
-            accuracy = math.nan if raw["accuracy"] is None else float(raw["accuracy"])
-            return cls(cell, accuracy, raw["diverged"], float(raw["seconds"]), report, raw["error"], raw["correct"])
+            return cls.of(raw)
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> CellResult:
+        """From the content of its file.
+
+        Raises:
+            ValueError, KeyError, TypeError: it has no such content.
+        """
+        report = None if raw["report"] is None else DiagnosticReport.from_json(json.dumps(raw["report"]))
+        accuracy = math.nan if raw["accuracy"] is None else float(raw["accuracy"])
+        cell = Cell(str(raw["cell"]["model"]), str(raw["cell"]["method"]), int(raw["cell"]["seed"]))
+        return cls(cell, accuracy, raw["diverged"], float(raw["seconds"]), report, str(raw["error"]), raw["correct"])
 
 
 def _file(config: AuditConfig, cell: Cell, suffix: str) -> Path:
@@ -138,12 +158,14 @@ def _own_names(config: AuditConfig, cell: Cell) -> list[str]:
 
 
 @lru_cache(maxsize=2)
-def _data(options: str, folder: Path) -> Dataset:
+def _data(options: str, folder: Path, digest: str) -> Dataset:
+    """``digest`` is that of the user's own code: a worker that outlives a change must not give the old data."""
     return make_data(json.loads(options), folder)
 
 
 def _dataset(config: AuditConfig) -> Dataset:
-    return _data(json.dumps(dict(config.data), sort_keys=True), config.folder)
+    digest = source_digest(config.data["name"], config.folder)
+    return _data(json.dumps(dict(config.data), sort_keys=True), config.folder, digest)
 
 
 def run_cell(config: AuditConfig, cell: Cell, device: str = "cpu", failed_since: float = math.inf) -> CellResult | None:
@@ -158,13 +180,13 @@ def run_cell(config: AuditConfig, cell: Cell, device: str = "cpu", failed_since:
         started = time.perf_counter()
         try:
             result = _computed(config, cell, device)
-        except Exception as error:  # one cell must not end an audit
+        except (Exception, SystemExit) as error:  # one cell must not end an audit
             result = failed(cell, error, time.perf_counter() - started)
         _write(config, result)
         return result
 
 
-def failed(cell: Cell, error: Exception, seconds: float = 0.0) -> CellResult:
+def failed(cell: Cell, error: BaseException, seconds: float = 0.0) -> CellResult:
     """The result of a cell that could not be computed."""
     return CellResult(cell, math.nan, None, seconds, None, " ".join(f"{type(error).__name__}: {error}".split()))
 
@@ -315,7 +337,7 @@ def _credit_function(method: Method) -> Any:
 def _write(config: AuditConfig, result: CellResult) -> None:
     cell = result.cell
     content = {
-        "schema": _SCHEMA,
+        "schema": SCHEMA,
         "version": _VERSION,
         "fingerprint": fingerprint(config, cell),
         "cell": asdict(cell),

@@ -2,17 +2,19 @@
 
 A claim is a file, created exclusively (``O_EXCL``), whose holder updates its mtime. A claim that was not updated for
 ``LEASE`` seconds, or whose process no longer runs on this machine, is stale. A driver takes over a stale claim by
-creating the file with the next number, again exclusively, and gives way if it then sees another live claim.
+creating the file with the next number, again exclusively, and gives way if it then sees another live claim. A claim
+that cannot be read is stale: who has just created one, and not written to it yet, gives way in the same manner.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["LEASE", "claimed", "is_held", "running"]
@@ -43,13 +45,13 @@ def claimed(folder: Path, name: str) -> Iterator[bool]:
         yield False
         return
     done = threading.Event()
-    touching = threading.Thread(target=_touch, args=(path, done), daemon=True)
-    touching.start()
+    renewing = threading.Thread(target=_renew, args=(path, done), daemon=True)
+    renewing.start()
     try:
         yield True
     finally:
         done.set()
-        touching.join()
+        renewing.join()
         for old in (*held, path):
             old.unlink(missing_ok=True)
 
@@ -66,24 +68,27 @@ def running(folder: Path) -> int:
 
 
 def _claims(folder: Path, name: str) -> list[Path]:
-    found = [path for path in folder.glob(f"*{_SUFFIX}") if path.stem.rpartition("+")[0] == name]
-    return sorted(found, key=lambda path: int(path.stem.rpartition("+")[2]))
+    numbers = {path: path.stem.rpartition("+") for path in folder.glob(f"*{_SUFFIX}")}
+    found = [path for path, (cell, _, number) in numbers.items() if cell == name and number.isdecimal()]
+    return sorted(found, key=lambda path: int(numbers[path][2]))
 
 
-def _touch(path: Path, done: threading.Event) -> None:
+def _renew(path: Path, done: threading.Event) -> None:
     while not done.wait(LEASE / 6):
-        path.touch()
+        with suppress(OSError):  # taken over, or the file server is away
+            os.utime(path)
 
 
 def _is_alive(claim: Path) -> bool:
     try:
-        host, _, process = claim.read_text(encoding="utf-8").partition(" ")
+        host, process = claim.read_text(encoding="utf-8").split(" ")
+        number = int(process)
         age = _now(claim.parent) - claim.stat().st_mtime
-    except OSError:  # given back meanwhile
+    except (OSError, ValueError):  # given back meanwhile, or damaged
         return False
     if age > LEASE:
         return False
-    return host != socket.gethostname() or not process or _exists(int(process))
+    return host != socket.gethostname() or _exists(number)
 
 
 def _now(folder: Path) -> float:
@@ -97,6 +102,8 @@ def _now(folder: Path) -> float:
 
 
 def _exists(process: int) -> bool:
+    if sys.platform == "win32":  # where os.kill ends the process; the lease alone decides
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:

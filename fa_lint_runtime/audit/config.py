@@ -6,8 +6,11 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import date, time
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..reference import METHODS, Recipe, frozen_rules
 from ..targets import is_target
@@ -98,21 +101,26 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> AuditConfig:
         (0.5, 3)
     """
     path = Path(path)
-    text = path.read_text(encoding="utf-8")
+    content = path.read_bytes()
     try:
+        text = content.decode("utf-8")
         raw = tomllib.loads(text)
-    except ValueError as error:
+    except UnicodeDecodeError as error:
+        line = 1 + content.count(b"\n", 0, error.start)
+        raise ConfigError(f"{path}:{line}: not UTF-8: {error.reason}; save the file as UTF-8") from None
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
+    given: dict[str, str] = {}
     for override in ("", *overrides):
         if override:
-            _override(raw, override)
+            given[_override(raw, override)] = override
         if is_target(raw.get("data")):
             raw["data"] = {"name": raw["data"]}
-    return _Reader(path, text, raw).config()
+    return _Reader(path, text, raw, given).config()
 
 
-def _override(raw: dict[str, Any], text: str) -> None:
-    """Set ``a.b=value``; a value that is no TOML is a string."""
+def _override(raw: dict[str, Any], text: str) -> str:
+    """Set ``a.b=value``; a value that is no TOML is a string. Returns the last part of the key."""
     key, equals, value = text.partition("=")
     *tables, last = key.strip().split(".")
     if not equals or not last:
@@ -124,19 +132,24 @@ def _override(raw: dict[str, Any], text: str) -> None:
             raise ConfigError(f"{text!r}: {name} is no table")
     try:
         table[last] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         table[last] = value
+    return last
 
 
 @dataclass
 class _Reader:
-    """One file; every check names its line."""
+    """One file; every check names its line, or the override that says otherwise."""
 
     path: Path
     text: str
     raw: dict[str, Any]
+    given: Mapping[str, str]
 
     def refuse(self, key: str, reason: str) -> ConfigError:
+        override = self.given.get(key.rpartition(".")[2])
+        if override is not None:
+            return ConfigError(f"{override!r}: {reason}")
         line = _line_of(self.text, key)
         return ConfigError(f"{self.path}{f':{line}' if line else ''}: {reason}")
 
@@ -151,9 +164,13 @@ class _Reader:
         for key in ("data", "model", "recipe", "override"):
             if not isinstance(raw.get(key, {}), dict):
                 raise self.refuse(key, f"{key} must be a table [{key}]")
+            self._no_dates(key)
         recipe = self._recipe(Recipe(), raw.get("recipe", {}), "recipe")
         values: dict[str, Any] = {"recipe": recipe, "folder": self.path.parent.resolve()}
-        values["out"] = self.path.parent.resolve() / str(raw.get("out", self.path.stem))
+        out = raw.get("out", self.path.stem)
+        if not isinstance(out, str):
+            raise self.refuse("out", f"out must be the name of a folder, in quotes; got {out}")
+        values["out"] = self.path.parent.resolve() / out
         values["trainers"] = self._trainers()
         values["methods"] = self._methods(values["trainers"])
         values |= self._checked()
@@ -205,7 +222,7 @@ class _Reader:
             values["seeds"] = tuple(seeds)
         if "data" in raw:
             name = raw["data"].get("name")
-            if name not in DATA and not is_target(name):
+            if not isinstance(name, str) or (name not in DATA and not is_target(name)):
                 raise self.refuse("data", f"[data] needs a name, one of {', '.join(DATA)}, or pkg.mod:loaders")
             values["data"] = raw["data"]
         if "model" in raw:
@@ -224,8 +241,23 @@ class _Reader:
                 raise self.refuse("frozen", f"frozen must be one of {', '.join(frozen_rules())}, or pkg.mod:baseline")
             values["frozen"] = raw["frozen"]
         if "device" in raw:
-            values["device"] = str(raw["device"])
+            values["device"] = self._device(raw["device"])
         return values
+
+    def _device(self, name: Any) -> str:
+        refused = self.refuse("device", f"device must be auto, cpu, cuda or cuda:0; got {name!r}")
+        if not isinstance(name, str):
+            raise refused
+        try:
+            return name if name == "auto" else str(torch.device(name))
+        except RuntimeError:
+            raise refused from None
+
+    def _no_dates(self, table: str) -> None:
+        """TOML has dates and times, which no keyword of data or models takes as they are."""
+        for key, value in self.raw.get(table, {}).items():
+            if _holds_date(value):
+                raise self.refuse(key, f"[{table}]: {key} is, or holds, a date or time of TOML: write it in quotes")
 
     def _fit_together(self, found: AuditConfig) -> None:
         """Built-in methods and rules know the built-in models only."""
@@ -259,7 +291,14 @@ class _Reader:
         try:
             return replace(base, **changes)
         except (ValueError, TypeError) as error:
-            raise self.refuse(next(iter(changes), where), f"[{where}]: {error}") from None
+            named = str(error).partition(" ")[0]
+            raise self.refuse(named if named in changes else where, f"[{where}]: {error}") from None
+
+
+def _holds_date(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_holds_date, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, date | time)
 
 
 def _line_of(text: str, key: str) -> int | None:

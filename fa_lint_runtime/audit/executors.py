@@ -6,7 +6,7 @@ import importlib
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,16 +72,15 @@ def _submitit(detail: str, folder: Path) -> Iterator[Executor]:
     """Jobs of SLURM, with these parameters; ``cluster=local`` for this machine."""
     parts = [part.partition("=") for part in detail.split(",") if part]
     if not all(equals for _, equals, _ in parts):
-        raise ValueError(f"--executor 'submitit:{detail}': write submitit:partition=gpu,gpus_per_node=1")
+        raise ValueError("write submitit:partition=gpu,gpus_per_node=1")
     given = {key: value for key, _, value in parts}
-    library = _library("submitit", "submitit")
-    try:
-        pool = library.AutoExecutor(folder / "submitit", cluster=given.pop("cluster", None))
-        for key, value in given.items():
-            name = key if key in _SUBMITIT or key.startswith("slurm_") else f"slurm_{key}"
-            pool.update_parameters(**{name: int(value) if value.isdigit() else value})
-    except (RuntimeError, NameError, TypeError) as error:  # no such cluster here, no such parameter
-        raise ValueError(f"--executor 'submitit:{detail}': {error}") from None
+    cluster = given.pop("cluster", None)
+    pool = _library("submitit", "submitit").AutoExecutor(folder / "submitit", cluster=cluster)
+    if cluster is None and pool.cluster != "slurm":  # it would take this machine, a login node perhaps, and say nothing
+        raise ValueError("there is no SLURM here; cluster=local runs the cells on this machine")
+    for key, value in given.items():
+        name = key if key in _SUBMITIT or key.startswith("slurm_") else f"slurm_{key}"
+        pool.update_parameters(**{name: int(value) if value.isdigit() else value})
     yield pool
 
 
@@ -117,13 +116,19 @@ def executor_named(text: str, folder: Path) -> Iterator[Executor]:
         folder: where it may write its logs.
 
     Raises:
-        ValueError: no such kind, or a detail that it cannot read.
+        ValueError: no such kind, a detail that it cannot read, or nothing answers at the address.
         MissingDependencyError: the library is not installed.
     """
     kind, _, detail = text.partition(":")
     if kind not in _KINDS:
         raise ValueError(f"no executor {kind!r}; known: {', '.join(_KINDS)}")
-    if (kind == "processes" and not detail.isdigit()) or (kind == "dask" and not detail):
+    if (kind == "processes" and not detail.isdecimal()) or (kind == "dask" and not detail):
         raise ValueError(f"--executor {text!r}: write {kind}:{'2' if kind == 'processes' else 'tcp://HOST:PORT'}")
-    with _KINDS[kind](detail, folder) as found:
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(_KINDS[kind](detail, folder))
+        except MissingDependencyError:
+            raise
+        except Exception as error:  # each library has errors of its own for what it cannot use or reach
+            raise ValueError(f"--executor {text!r}: {error}") from None
         yield found

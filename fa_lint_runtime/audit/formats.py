@@ -6,22 +6,32 @@ import csv
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..render.latex import escaped as latex_escaped
 from .intervals import Summary
 from .table import Row
 
-__all__ = ["COLUMNS", "FORMATS", "NARROW", "Column", "chosen", "to_csv", "to_latex", "to_markdown", "to_text"]
+__all__ = ["COLUMNS", "FORMATS", "NARROW", "Column", "chosen", "to_csv", "to_latex", "to_markdown", "to_text", "usual"]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading (plain and LaTeX) and what stands below it."""
+    """A heading (plain and LaTeX) and what stands below it.
+
+    Attributes:
+        figures: what CSV has in its place: a column for each number, by its title.
+    """
 
     title: str
     latex: str
     value: Callable[[Row], str]
+    figures: Mapping[str, Callable[[Row], float | str]] = field(default_factory=dict)
+
+    @property
+    def plain(self) -> Mapping[str, Callable[[Row], float | str]]:
+        """Columns of CSV."""
+        return self.figures or {self.title: self.value}
 
 
 def _number(value: float) -> str:
@@ -48,21 +58,52 @@ def _seeds(row: Row) -> str:
     return str(row.seeds) + (f" ({', '.join(notes)})" if notes else "")
 
 
+def _figure(title: str, latex: str, value: Callable[[Row], float]) -> Column:
+    return Column(title, latex, lambda r: _number(value(r)), {title: value})
+
+
+def _over_seeds(name: str, interval: str, found: Callable[[Row], Summary], digits: int) -> tuple[Column, Column]:
+    """Mean and deviation; the ends of the interval."""
+    return (
+        Column(
+            name,
+            name,
+            lambda r: _spread(found(r), digits),
+            {name: lambda r: found(r).mean, f"{name} std": lambda r: found(r).std},
+        ),
+        Column(
+            interval,
+            interval.replace("95 % t", r"95\,\% t"),
+            lambda r: _interval(found(r), digits),
+            {f"{name} low": lambda r: found(r).low, f"{name} high": lambda r: found(r).high},
+        ),
+    )
+
+
 COLUMNS: tuple[Column, ...] = (
     Column("model", "model", lambda r: r.model),
     Column("method", "method", lambda r: r.method),
-    Column("seeds", "seeds", _seeds),
-    Column("accuracy", "accuracy", lambda r: _spread(r.accuracy, 3)),
-    Column("95 % t", r"95\,\% t", lambda r: _interval(r.accuracy, 3)),
-    Column("margin, pp", "margin, pp", lambda r: _spread(r.margin, 1)),
-    Column("margin 95 % t", r"margin 95\,\% t", lambda r: _interval(r.margin, 1)),
-    Column("growth", "growth", lambda r: _number(r.growth)),
-    Column("‖h_L‖", r"$\|h_L\|$", lambda r: _number(r.h_last)),
-    Column("‖g_L‖", r"$\|g_L\|$", lambda r: _number(r.g_last)),
-    Column("‖g_L‖/‖e‖", r"$\|g_L\|/\|e\|$", lambda r: _number(r.credit_per_error)),
-    Column("(c)", "(c)", lambda r: _number(r.stability)),
-    Column("Γ, l ≥ 1", r"$\Gamma_{l\ge1}$", lambda r: _number(r.gamma)),
-    Column("aligned", "aligned", lambda r: r.aligned or "–"),
+    Column(
+        "seeds",
+        "seeds",
+        _seeds,
+        {"seeds": lambda r: r.seeds, "diverged": lambda r: r.diverged, "failed": lambda r: len(r.failed)},
+    ),
+    *_over_seeds("accuracy", "95 % t", lambda r: r.accuracy, 3),
+    *_over_seeds("margin, pp", "margin 95 % t", lambda r: r.margin, 1),
+    _figure("growth", "growth", lambda r: r.growth),
+    _figure("‖h_L‖", r"$\|h_L\|$", lambda r: r.h_last),
+    _figure("‖g_L‖", r"$\|g_L\|$", lambda r: r.g_last),
+    _figure("‖g_L‖/‖e‖", r"$\|g_L\|/\|e\|$", lambda r: r.credit_per_error),
+    _figure("(c)", "(c)", lambda r: r.stability),
+    _figure("Γ, l ≥ 1", r"$\Gamma_{l\ge1}$", lambda r: r.gamma),
+    Column(
+        "aligned",
+        "aligned",
+        lambda r: r.aligned or "–",
+        # Spreadsheets read 3/6 as a date.
+        {"aligned": lambda r: r.aligned.partition("/")[0], "aligned of": lambda r: r.aligned.partition("/")[2]},
+    ),
     Column("original verdict", "original verdict", lambda r: r.original),
     Column("verdict", "verdict", lambda r: r.verdicts),
 )
@@ -81,6 +122,12 @@ NARROW = (
     "Γ, l ≥ 1",
     "aligned",
 )
+
+
+def usual(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """The narrow ones; with several networks, their names too."""
+    several = len({row.model for row in rows}) > 1
+    return chosen(("model", *NARROW[:-1]) if several else NARROW)
 
 
 def chosen(titles: Sequence[str]) -> tuple[Column, ...]:
@@ -117,25 +164,31 @@ def to_markdown(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> str
 
 
 def to_csv(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> str:
-    """With a line of titles."""
+    """With a line of titles; numbers in full, each in a column of its own, nothing where there is none."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([c.title for c in columns])
-    writer.writerows([c.value(row) for c in columns] for row in rows)
+    plain = [column for c in columns for column in c.plain.items()]
+    writer.writerow([title for title, _ in plain])
+    writer.writerows([_plain(value(row)) for _, value in plain] for row in rows)
     return buffer.getvalue()
+
+
+def _plain(value: float | str) -> float | str:
+    return "" if isinstance(value, float) and math.isnan(value) else value
 
 
 def to_latex(rows: Sequence[Row], columns: Sequence[Column] | None = None, caption: str = "") -> str:
     """A booktabs table of at most ten columns, or of those given; ``\\usepackage{booktabs}``."""
-    if columns is None:
-        several = len({row.model for row in rows}) > 1
-        columns = chosen(("model", *NARROW[:-1]) if several else NARROW)
+    columns = usual(rows) if columns is None else columns
     lines = [r"\begin{tabular}{" + "l" * len(columns) + "}", r"\toprule"]
     lines += [" & ".join(c.latex for c in columns) + r" \\", r"\midrule"]
-    lines += [" & ".join(latex_escaped(c.value(row)) for c in columns) + r" \\" for row in rows]
+    for row in rows:
+        line = " & ".join(latex_escaped(c.value(row)) for c in columns) + r" \\"
+        lines.append("{}" + line if line[0] in "[*" else line)  # \\ takes a bracket or a star behind it for its own
     lines += [r"\bottomrule", r"\end{tabular}"]
     if caption:
-        lines = [r"\begin{table}", rf"\caption{{{latex_escaped(caption)}}}", r"\centering", *lines, r"\end{table}"]
+        words = latex_escaped(" ".join(caption.split()))  # an empty line would end the caption
+        lines = [r"\begin{table}", rf"\caption{{{words}}}", r"\centering", *lines, r"\end{table}"]
     return "\n".join(lines) + "\n"
 
 

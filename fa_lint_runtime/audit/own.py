@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..diagnostics.credits import as_feedback
+from ..diagnostics.restore import random_states
 from ..feedback import Feedback
-from ..placement import HOST, factories_on
+from ..placement import HOST, cuda_indices, factories_on
 from ..reference import Dataset, Recipe
 from ..reference.training import fit
-from ..targets import TargetError, resolve
+from ..targets import TargetError, function_of, resolve
 
 __all__ = ["OwnRun", "backprop", "loaded", "trained"]
 
 _SIGNALS = ("feedback", "credit", "layers", "token")
 _KEYS = ("model", *_SIGNALS, "accuracy")
-
-
-def _cuda(device: str) -> list[torch.device]:
-    return [torch.device(device)] if device.startswith("cuda") else []
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,16 @@ class OwnRun:
         """For the checkpoint."""
         given = self.signals.get("feedback")
         return None if given is None else as_feedback(given)
+
+
+@contextmanager
+def _seeded(seed: int, device: str = "cpu") -> Iterator[None]:
+    """All that the user's code may draw from starts at ``seed`` within; afterwards the states are as before."""
+    with random_states(nn.Identity()), torch.random.fork_rng(cuda_indices([device])):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        yield
 
 
 def trained(
@@ -60,9 +70,8 @@ def trained(
     Raises:
         TargetError: no such function, or it returns something else.
     """
-    function = resolve(train, folder) if isinstance(train, str) else train
-    with torch.random.fork_rng(_cuda(device)):
-        torch.manual_seed(seed)
+    function = function_of(train, folder) if isinstance(train, str) else train
+    with _seeded(seed, device):
         with factories_on(HOST):
             model = factory()
         made = function(model.to(device), data.to(device), seed, recipe)
@@ -100,8 +109,7 @@ def loaded(target: str, options: Mapping[str, Any], folder: Path) -> Dataset:
         TargetError: no such function, or it gives something else.
     """
     found = resolve(target, folder)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # every process must see the same samples in the same order
+    with _seeded(0):  # every process must see the same samples in the same order
         made = found(**options) if callable(found) else found
         if isinstance(made, Dataset):
             return made

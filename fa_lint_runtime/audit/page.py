@@ -8,7 +8,7 @@ from math import nan
 
 from ..diagnostics import LayerReport
 from .figures import accuracy_figure, layer_figure
-from .formats import COLUMNS, chosen
+from .formats import COLUMNS, Column, chosen
 from .table import Row
 
 __all__ = ["audit_page"]
@@ -17,7 +17,7 @@ _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem}th,td{text-align:left;vertical-align:top;
 padding:.4rem .6rem;border-bottom:1px solid #d8dee4;white-space:nowrap}
-td:nth-child(3),td:nth-child(4){white-space:normal;min-width:14rem}th{border-bottom:2px solid #57606a}
+td.words{white-space:normal;min-width:14rem}th{border-bottom:2px solid #57606a}
 svg{max-width:100%;height:auto}figure{margin:1.5rem 0}
 """
 
@@ -30,17 +30,23 @@ def _null(layer: LayerReport) -> tuple[float, float]:
     return (nan, nan) if layer.alignment is None else (layer.alignment.null_low, layer.alignment.null_high)
 
 
-def audit_page(title: str, description: str, rows: Sequence[Row]) -> str:
-    """No script, no outside resource.
+def _cell(column: Column, row: Row) -> str:
+    kind = ' class="words"' if column.title.endswith("verdict") else ""
+    return f"<td{kind}>{escape(column.value(row))}</td>"
+
+
+def audit_page(title: str, description: str, rows: Sequence[Row], columns: Sequence[Column] | None = None) -> str:
+    """No script, no outside resource; all columns, or those given.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    # The verdict stands among the first columns: a screen shows it without scrolling.
-    first = chosen(("model", "method", "verdict", "original verdict"))
-    columns = [*first, *(c for c in COLUMNS if c not in first)]
+    if columns is None:
+        # The verdict stands among the first columns: a screen shows it without scrolling.
+        first = chosen(("model", "method", "verdict", "original verdict"))
+        columns = [*first, *(c for c in COLUMNS if c not in first)]
     head = "".join(f"<th>{escape(c.title)}</th>" for c in columns)
-    body = "".join("<tr>" + "".join(f"<td>{escape(c.value(row))}</td>" for c in columns) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(_cell(c, row) for c in columns) + "</tr>" for row in rows)
     figures = [
         ("Accuracy", accuracy_figure(rows)),
         ("Size of the hidden states", layer_figure(rows, "median ‖h_l‖", lambda x: x.hidden_norm)),

@@ -9,12 +9,13 @@ from contextlib import ExitStack
 
 import torch
 
+from ..targets import function_of, is_target, resolve
 from .cells import Cell, CellResult, cells_of, failed, run_cell
 from .claims import is_held
 from .config import AuditConfig
 from .executors import Executor, processes
 
-__all__ = ["OnCell", "rank_and_world", "run_audit"]
+__all__ = ["OnCell", "check_targets", "rank_and_world", "run_audit"]
 
 OnCell = Callable[[CellResult, bool], None]
 _POLL_SECONDS = 0.2
@@ -28,6 +29,18 @@ def rank_and_world(environment: Mapping[str, str] = os.environ) -> tuple[int, in
         step, last = (int(environment.get(f"SLURM_ARRAY_TASK_{x}", y)) for x, y in (("STEP", "1"), ("MAX", str(task))))
         return (task - first) // step, (last - first) // step + 1
     return int(environment.get("RANK", "0")), int(environment.get("WORLD_SIZE", "1"))
+
+
+def check_targets(config: AuditConfig) -> None:
+    """Import what the configuration names, so that a mistake is said before anything is trained.
+
+    Raises:
+        TargetError: no such module, no such name in it, its import fails, or it is no function.
+    """
+    for name in filter(is_target, (*config.models, config.frozen, *config.trainers.values())):
+        function_of(name, config.folder)
+    if is_target(config.data["name"]):
+        resolve(config.data["name"], config.folder)
 
 
 def _device(config: AuditConfig, place: int) -> str:
@@ -123,7 +136,7 @@ def _computed(
             future = pending.pop(cell)
             try:
                 yield cell, future.result()
-            except Exception as error:  # its worker died, and the executor gave up on it
+            except (Exception, SystemExit) as error:  # its worker died, and the executor gave up on it
                 yield cell, failed(cell, error)
         if not ready:
             time.sleep(_POLL_SECONDS / 10)

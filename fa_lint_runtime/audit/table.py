@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..diagnostics import DiagnosticReport
 from .cells import FROZEN, Cell, CellResult
 from .intervals import Summary, summary
 
-__all__ = ["Row", "exit_code", "rows_of", "rows_of_reports"]
+__all__ = ["Row", "exit_code", "rows_of", "rows_of_files", "rows_of_reports"]
 
 
 @dataclass(frozen=True)
@@ -74,38 +75,84 @@ def _verdicts(pairs: Sequence[tuple[str, tuple[str, ...]]]) -> str:
     return text + (": " + ", ".join(f"{name} {count}" for name, count in fired.items()) if fired else "")
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A result, the audit whose baselines it pairs with, and what tells its network from others of that name."""
+
+    result: CellResult
+    audit: Path | None = None
+    network: Hashable = None
+
+    @property
+    def row(self) -> tuple[str, Hashable, str]:
+        return self.result.cell.model, self.network, self.result.cell.method
+
+
 def rows_of(results: Sequence[CellResult]) -> list[Row]:
     """Rows in the order of the configuration; frozen blocks come last."""
-    found = {result.cell: result for result in results}
-    keys = list(dict.fromkeys((cell.model, cell.method) for cell in found))
-    keys.sort(key=lambda key: key[1] == FROZEN)
-    return [
-        _row(model, method, [r for r in results if (r.cell.model, r.cell.method) == (model, method)], found)
-        for model, method in keys
-    ]
-
-
-def _row(model: str, method: str, members: Sequence[CellResult], found: dict[Cell, CellResult]) -> Row:
-    sound = [m for m in members if not m.error]
-    reports = tuple(m.report for m in sound if m.report is not None)
-    margins = []
-    for member in sound:
-        frozen = found.get(Cell(model, FROZEN, member.cell.seed))
-        if frozen is not None and method != FROZEN:
-            margins.append(100 * (member.accuracy - frozen.accuracy))
-    row = _of_reports(model, method, [m.accuracy for m in sound], margins, reports)
-    diverged = sum(m.diverged is not None for m in sound)
-    return replace(row, seeds=len(members), diverged=diverged, failed=tuple(m.error for m in members if m.error))
+    return _rows([_Entry(result) for result in results])
 
 
 def rows_of_reports(reports: Sequence[DiagnosticReport]) -> list[Row]:
-    """A row for each method of reports that no audit made; each report is a seed."""
-    rows = []
-    for method in dict.fromkeys(r.method_name for r in reports):
-        own = tuple(r for r in reports if r.method_name == method)
-        margins = [r.margin.pp.value for r in own if r.margin is not None]
-        rows.append(_of_reports("", method, [r.headline_acc for r in own], margins, own))
-    return rows
+    """A row for each network and method of reports that no audit made; each report is a seed."""
+    return rows_of_files([(Path(), report) for report in reports])
+
+
+def rows_of_files(found: Sequence[tuple[Path, DiagnosticReport | CellResult]]) -> list[Row]:
+    """A row for each network and method of reports and of cells of any audits, with the files they are in.
+
+    Networks are told apart by their hidden states: their names and widths. Where a cell has no report, they are those
+    of another cell of its audit.
+    """
+    placed = [(file.parent.resolve(), one) for file, one in found]
+    networks: dict[tuple[Path, str], Hashable] = {}
+    for audit, one in placed:
+        if isinstance(one, CellResult) and one.report is not None:
+            networks.setdefault((audit, one.cell.model), _states(one.report))
+    entries = []
+    for number, (audit, one) in enumerate(placed):
+        if isinstance(one, CellResult):
+            network = networks.get((audit, one.cell.model)) if one.report is None else _states(one.report)
+            entries.append(_Entry(one, audit, network))
+        else:
+            cell = Cell(_size(one), one.method_name, number)
+            entries.append(_Entry(CellResult(cell, one.headline_acc, None, math.nan, one, ""), None, _states(one)))
+    return _rows(entries)
+
+
+def _states(report: DiagnosticReport) -> Hashable:
+    return tuple((layer.name, layer.width) for layer in report.layers)
+
+
+def _size(report: DiagnosticReport) -> str:
+    """A name for a network that has none: ``5 × 256``, its hidden states and their widths."""
+    widths = list(dict.fromkeys(layer.width for layer in report.layers))
+    return f"{len(report.layers)} × {'/'.join(map(str, widths))}" if any(widths) else f"{len(report.layers)} states"
+
+
+def _rows(entries: Sequence[_Entry]) -> list[Row]:
+    found = {(entry.audit, entry.result.cell): entry.result for entry in entries}
+    keys = list(dict.fromkeys(entry.row for entry in entries))
+    keys.sort(key=lambda key: key[2] == FROZEN)
+    return [_row([entry for entry in entries if entry.row == key], found) for key in keys]
+
+
+def _row(members: Sequence[_Entry], found: dict[tuple[Path | None, Cell], CellResult]) -> Row:
+    cell = members[0].result.cell
+    sound = [m for m in members if not m.result.error]
+    reports = tuple(m.result.report for m in sound if m.result.report is not None)
+    margins = []
+    for member in sound:
+        own, report = member.result, member.result.report
+        frozen = found.get((member.audit, Cell(own.cell.model, FROZEN, own.cell.seed)))
+        if frozen is not None and cell.method != FROZEN:
+            margins.append(100 * (own.accuracy - frozen.accuracy))
+        elif report is not None and report.margin is not None:
+            margins.append(report.margin.pp.value)
+    row = _of_reports(cell.model, cell.method, [m.result.accuracy for m in sound], margins, reports)
+    diverged = sum(m.result.diverged is not None for m in sound)
+    errors = tuple(m.result.error for m in members if m.result.error)
+    return replace(row, seeds=len(members), diverged=diverged, failed=errors)
 
 
 def _of_reports(

@@ -21,7 +21,7 @@ from ..reference import (
     gaussian_mixture,
     mnist,
 )
-from ..targets import TargetError, is_target, resolve
+from ..targets import TargetError, function_of, is_target
 from .own import loaded
 
 __all__ = ["DATA", "MODELS", "make_data", "make_model"]
@@ -102,7 +102,7 @@ def make_model(name: str, data: Dataset, options: Mapping[str, Any], folder: Pat
         ValueError: an option the model does not have, or data it cannot take.
     """
     if is_target(name):
-        made = resolve(name, folder)(**options)
+        made = function_of(name, folder)(**options)
         if not isinstance(made, nn.Module):
             raise TargetError(f"{name}() returned a {type(made).__name__}, not an nn.Module")
         return made

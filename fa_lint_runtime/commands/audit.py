@@ -19,10 +19,10 @@ from ..audit import (
     against_published,
     audit_page,
     cells_of,
+    check_targets,
     executor_named,
     exit_code,
     load_config,
-    rank_and_world,
     rows_of,
     run_audit,
     to_latex,
@@ -71,6 +71,7 @@ def audit(
     torch.set_num_threads(1)  # with two, the same cell took up to a hundred times longer on a busy machine
     try:
         settings = load_config(config, overrides)
+        check_targets(settings)
         if dry_run:
             _list(settings)
             return

@@ -106,7 +106,7 @@ def run(
         )
     except (RuntimeNumericsError, ValueError, TypeError, RuntimeError) as error:
         refuse(str(error))
-    except Exception as error:  # what the user's forward raises
+    except (Exception, SystemExit) as error:  # what the user's forward raises
         refuse(f"{type(error).__name__}: {error}")
     write_output(json_file, report.to_json)
     try:
@@ -125,7 +125,7 @@ def _model(target: str) -> nn.Module:
         raise TargetError(f"{target} is no module and cannot be called")
     try:
         model = factory()
-    except Exception as error:  # the user's own code
+    except (Exception, SystemExit) as error:  # the user's own code
         raise TargetError(f"{target}() failed: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise TargetError(f"{target}() returned a {type(model).__name__}, not an nn.Module")
@@ -141,7 +141,7 @@ def _batches(target: str) -> list[Any]:
         return list(made)
     except TargetError:
         raise
-    except Exception as error:  # the user's own code
+    except (Exception, SystemExit) as error:  # the user's own code
         raise TargetError(f"{target} failed: {type(error).__name__}: {error}") from error
 
 

@@ -15,7 +15,7 @@ import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 
 from ..inspection import looks_like_feedback
-from ..placement import factories_on
+from ..placement import cuda_indices, factories_on
 from .batches import mapped
 
 __all__ = ["is_sharded", "measured", "random_states", "tracked_inputs", "unwrapped", "without_recomputation"]
@@ -189,9 +189,8 @@ def _all_tracked(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def random_states(model: nn.Module) -> Iterator[None]:
     """The global random states as they were afterwards, on the CPU and on the devices of the model."""
-    cuda = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=cuda):
+    with torch.random.fork_rng(cuda_indices(p.device for p in model.parameters())):
         try:
             yield
         finally:

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, wraps
+from functools import wraps
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from .losses import LossFunction
 from .outputs import Token, logits_of
 from .plain import per_sample_gradients
 from .precision import custom_functions
-from .restore import measured, unwrapped
+from .restore import measured, random_states, unwrapped
 from .taps import make_plan
 
 __all__ = ["own_credit", "plain_twin"]
@@ -46,7 +46,8 @@ def plain_twin(model: nn.Module, x: Any, replace: Mapping[type[nn.Module], Repla
             detaches or computes with tensors that autograd cannot follow.
 
     Raises:
-        ValueError: the logits differ, or a Function of the user's is still in the graph.
+        ValueError: the logits differ, a Function of the user's is still in the graph, or ``replace`` names the class of
+            ``model`` itself.
 
     Source:
         https://docs.pytorch.org/docs/stable/notes/extending.html
@@ -67,13 +68,15 @@ def plain_twin(model: nn.Module, x: Any, replace: Mapping[type[nn.Module], Repla
         tensor([[2., 2.]])
     """
     inner = unwrapped(model)
+    if type(inner) in (replace or {}):
+        raise ValueError(f"replace names {type(inner).__name__}, the class of the model itself: name its layers")
     twin = copy.deepcopy(inner)
     for module in twin.modules():
         module._backward_hooks.clear()
         module._backward_pre_hooks.clear()
     for name, module in list(twin.named_modules(remove_duplicate=False)):
         make = (replace or {}).get(type(module))
-        if make is not None and name:
+        if make is not None:
             parent, _, child = name.rpartition(".")
             setattr(twin.get_submodule(parent), child, make(module))
     _set(twin, "__class__", _plain_class(type(twin)))
@@ -81,7 +84,6 @@ def plain_twin(model: nn.Module, x: Any, replace: Mapping[type[nn.Module], Repla
     return twin
 
 
-@cache
 def _plain_class(own: type[nn.Module]) -> type[nn.Module]:
     """Of a network whose forward pass runs Functions under autograd: of a copy as of the twin itself."""
 
@@ -101,14 +103,21 @@ def _compare(model: nn.Module, twin: nn.Module, batch: Batch) -> None:
     with measured(model, track_parameters=True), measured(twin, track_parameters=True):
         logits = []
         for network in (model, twin):
-            with torch.random.fork_rng(), torch.enable_grad():
+            with random_states(network), torch.enable_grad():
                 logits.append(logits_of(call(network, batch.mapped(torch.clone).x)))
-        same = torch.equal(torch.nan_to_num(logits[0]), torch.nan_to_num(logits[1]))
+        same = _are_equal(logits[0], logits[1])
         left = custom_functions(logits[1], None)
     if not same:
         raise ValueError("the plain twin gives other logits than the model: name its layers with replace={Class: …}")
     if left:
         raise ValueError(f"the plain twin still runs {', '.join(left)}: name the layer with replace={{Class: …}}")
+
+
+def _are_equal(a: Tensor, b: Tensor) -> bool:
+    """Bit by bit; a NaN is equal to a NaN."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
 class _Context:

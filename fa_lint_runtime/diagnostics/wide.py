@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..placement import cuda_indices
 from .batches import Batch, tensors_of
 from .restore import is_sharded, without_recomputation
 from .taps import Plan
@@ -70,7 +71,7 @@ class Copies(nn.Module):
     @contextmanager
     def same_noise(self) -> Iterator[None]:
         """Every forward draws the same random numbers."""
-        devices = sorted({p.device.index for p in self._model[0].parameters() if p.is_cuda})
+        devices = cuda_indices(p.device for p in self._model[0].parameters())
         with torch.random.fork_rng(devices):
             for generator in [torch.default_generator, *(torch.cuda.default_generators[i] for i in devices)]:
                 generator.manual_seed(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from ..diagnostics.report import DiagnosticReport
 from .words import headline
@@ -11,10 +12,17 @@ __all__ = ["to_latex"]
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "‖": r"$\|$", "×": r"$\times$", "Γ": r"$\Gamma$",
-    "λ": r"$\lambda$", "ρ": r"$\rho$", "·": r"$\cdot$", "²": r"\textsuperscript{2}", "…": r"\dots{}", "−": "$-$",
-    "<": r"\textless{}", ">": r"\textgreater{}", "≥": r"$\ge$", "→": r"$\to$", "±": r"$\pm$", "–": "--",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\textasciigrave{}", "‖": r"$\|$", "×": r"$\times$",
+    "·": r"$\cdot$", "²": r"\textsuperscript{2}", "…": r"\dots{}", "−": "$-$", "±": r"$\pm$", "–": "--",
+    "<": r"\textless{}", ">": r"\textgreater{}", "≥": r"$\ge$", "≤": r"$\le$", "≠": r"$\ne$", "→": r"$\to$",
+    "∞": r"$\infty$", "√": r"$\surd$", "∈": r"$\in$", "\0": "{}",
 }  # fmt: skip
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi "
+    "omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"
+)
+_LETTERS = zip("αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ", _GREEK.split(), strict=True)
+_SPECIAL |= {letter: rf"$\{name}$" for letter, name in _LETTERS}
 
 
 def escaped(text: str) -> str:
@@ -24,7 +32,8 @@ def escaped(text: str) -> str:
         >>> escaped("100 % of fc_1")
         '100 \\\\% of fc\\\\_1'
     """
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    apart = re.sub("-(?=-)", "-\0", text)  # two hyphens would become a dash
+    return "".join(_SPECIAL.get(character, character) for character in apart)
 
 
 def number(value: float) -> str:

@@ -20,10 +20,12 @@ import torch
 from rich.console import Console
 from scipy import stats
 from training import accuracy, batches, trained
+from typesetting import set_by_latex
 from zoo import ResidualMLP, vectors
 
 from fa_lint_runtime import DiagnosticReport, DiagnosticThresholds, FrozenBaseline, diagnose
 from fa_lint_runtime.render.json import schema
+from fa_lint_runtime.render.latex import escaped
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +134,13 @@ def test_markdown_tables_are_tables(full: DiagnosticReport) -> None:
         counts = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(counts) == 1
     assert text.count("\n| ") >= len(full.layers) + len(full.criteria) + len(full.original)
+
+
+@pytest.mark.parametrize("name", ["DFA", r"\end{table} % a_b ^ ~ α-DFA [3] -- ?` é"])
+def test_latex_sets_the_report(full: DiagnosticReport, broken: DiagnosticReport, tmp_path: Path, name: str) -> None:
+    for report in (full, broken):
+        text = dataclasses.replace(report, method_name=name).to_latex()
+        assert "Missing character" not in set_by_latex(text, tmp_path)
 
 
 def test_latex_is_booktabs_and_escaped(full: DiagnosticReport, broken: DiagnosticReport) -> None:
@@ -316,3 +325,7 @@ def test_the_nine_original_fields_come_first_and_thresholds_are_keywords() -> No
     assert (lenient.verdict, lenient.exit_code) == ("no fault found", 3)
     with pytest.raises(TypeError, match="unknown threshold 'growth'"):
         diagnose(ResidualMLP(), data, 0.2, thresholds={"growth": 1})
+
+
+def test_latex_joins_no_signs() -> None:
+    assert escaped("a--b---c – ?` λΩ") == r"a-{}-b-{}-{}-c -- ?\textasciigrave{} $\lambda$$\Omega$"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,6 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fa_lint_runtime import diagnose, plain_twin
+from fa_lint_runtime.diagnostics.credits import CreditInputs
+from fa_lint_runtime.diagnostics.twin import own_credit
 
 
 class Fixed(torch.autograd.Function):
@@ -165,3 +169,164 @@ def _rest(twin: nn.Sequential, h: Tensor) -> Tensor:
 def test_an_unknown_reference_is_named() -> None:
     with pytest.raises(ValueError, match='reference must be "own" or "twin"'):
         diagnose(network(), batches(2), reference="other")  # type: ignore[arg-type]
+
+
+class Noisy(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand_like(x) + torch.as_tensor(np.random.rand(), dtype=x.dtype)
+
+
+def test_model_and_twin_draw_the_same_numbers_and_only_the_gpus_of_the_model_are_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fork = torch.random.fork_rng
+
+    def named(devices: Any = None, *args: Any, **kwargs: Any) -> Any:
+        assert devices is not None, "each GPU of the machine would be initialised"
+        return fork(devices, *args, **kwargs)
+
+    monkeypatch.setattr(torch.random, "fork_rng", named)
+    model, x = nn.Sequential(network(), Noisy()), torch.randn(4, 7)
+    before = torch.random.get_rng_state()
+    plain_twin(model, x)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_layer_that_is_used_twice_under_two_names_is_replaced_under_both() -> None:
+    layer = Layer(7, bound=True)
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+    x = torch.randn(4, 7)
+    twin = plain_twin(model, x, replace={Layer: Plain})
+    assert [type(module) for module in twin] == [Plain, nn.ReLU, Plain]
+    assert torch.equal(twin(x), model(x))
+
+
+def test_a_copy_of_a_twin_computes_with_its_own_weights() -> None:
+    twin = plain_twin(network(), torch.randn(4, 7))
+    other = copy.deepcopy(twin)
+    x = torch.randn(4, 7)
+    with torch.no_grad():
+        other[0].weight.zero_()
+        other[0].bias.zero_()
+    assert torch.equal(other(x), other(torch.zeros(4, 7)))
+    assert not torch.equal(other(x), twin(x))
+    found = torch.autograd.grad(other(x).sum(), other[2].weight)[0]
+    assert torch.isfinite(found).all()
+
+
+def test_a_forward_that_keeps_and_removes_the_handle_of_its_hook() -> None:
+    class Removing(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            if y.requires_grad:
+                handle = y.register_hook(hook=lambda g: -g)
+                handle.remove()
+            return y
+
+    model, x = nn.Sequential(Removing(7, 3)), torch.randn(4, 7)
+    assert torch.equal(plain_twin(model, x)(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "same"),
+    [
+        (math.nan, math.nan, True),
+        (math.nan, 0.0, False),
+        (0.0, math.nan, False),
+        (math.inf, math.inf, True),
+        (math.inf, torch.finfo(torch.float32).max, False),
+        (-math.inf, math.inf, False),
+    ],
+)
+def test_a_nan_is_equal_to_a_nan_in_the_same_place_only(own: float, other: float, same: bool) -> None:
+    class Spoilt(nn.Linear):
+        value = own
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            return torch.cat([torch.full_like(y[:, :1], self.value), y[:, 1:]], 1)
+
+    def replaced(layer: Spoilt) -> nn.Module:
+        changed = copy.deepcopy(layer)
+        changed.value = other
+        return changed
+
+    model, x = nn.Sequential(Spoilt(7, 3)), torch.randn(4, 7)
+    if same:
+        assert torch.equal(plain_twin(model, x, replace={Spoilt: replaced})(x), model(x)) == (not math.isnan(own))
+    else:
+        with pytest.raises(ValueError, match="gives other logits"):
+            plain_twin(model, x, replace={Spoilt: replaced})
+
+
+def test_logits_of_another_shape_or_dtype_are_others() -> None:
+    model, x = nn.Sequential(nn.Linear(7, 1), nn.Identity()), torch.randn(1, 7)
+    for layer in (nn.Unflatten(1, (1, 1)), _Double()):
+        with pytest.raises(ValueError, match="gives other logits"):
+            plain_twin(model, x, replace={nn.Identity: lambda _, layer=layer: layer})
+
+
+class _Double(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.double()
+
+
+def test_the_class_of_the_whole_model_is_no_layer() -> None:
+    with pytest.raises(ValueError, match="replace names Sequential, the class of the model itself: name its layers"):
+        plain_twin(network(), torch.randn(4, 7), replace={nn.Sequential: lambda layer: layer})
+
+
+def test_own_credit_is_what_the_backward_pass_of_the_model_gives_each_sample() -> None:
+    model, (x, y) = network(depth=2), batches(1, 6)[0]
+    inputs = CreditInputs(x=x, y=y, logits=model(x), error=torch.empty(0), hidden=(), model=model)
+    found = own_credit(model, None, None, None)(inputs)
+    states = [model[0](x)]
+    for block in model[1]:
+        states.append(block(states[-1]))
+    loss = nn.functional.cross_entropy(model[2](states[-1]), y, reduction="sum")
+    true = torch.autograd.grad(loss, states)
+    assert list(found) == ["input of 1.0", "1.0", "1.1"]
+    for (name, credit), gradient in zip(found.items(), true, strict=True):
+        torch.testing.assert_close(credit, gradient, rtol=1e-5, atol=1e-7, check_dtype=False, msg=name)
+    last = own_credit(model, ["1.1"], lambda logits, y: 3 * nn.functional.cross_entropy(logits, y), None)(inputs)
+    assert list(last) == ["input of 1.1.0", "1.1.0"]
+    torch.testing.assert_close(last["1.1.0"], 3 * true[-1], rtol=1e-5, atol=1e-7, check_dtype=False)
+    plain = torch.autograd.grad(nn.functional.cross_entropy(_rest_of(model, states[0]), y, reduction="sum"), states[0])
+    assert not torch.allclose(found["input of 1.0"].float(), plain[0], rtol=1e-2), (
+        "and not the gradient of its forward pass"
+    )
+
+
+def _rest_of(model: nn.Sequential, h: Tensor) -> Tensor:
+    return _rest(plain_twin(model, torch.randn(4, 7)), h)
+
+
+def test_a_forward_learns_which_inputs_need_a_gradient() -> None:
+    seen = []
+
+    class Asking(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, weight: Tensor, factor: float, feedback: Tensor) -> Tensor:
+            seen.append(ctx.needs_input_grad)
+            return x @ weight.T * factor
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Any:
+            return None, None, None, None
+
+    class Layered(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(7, 7))
+            self.register_buffer("feedback", torch.randn(7, 7))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return Asking.apply(x, self.weight, 2.0, self.feedback)  # type: ignore[no-any-return,no-untyped-call]
+
+    model, x = Layered(), torch.randn(4, 7)
+    twin = plain_twin(model, x)
+    seen.clear()
+    model(x.requires_grad_())
+    twin(x)
+    twin(x.detach())
+    assert seen == [(True, True, False, False)] * 2 + [(False, True, False, False)]

@@ -83,6 +83,7 @@ IMPORTED = torch.sqrt  # before any guard
 ROOTS: dict[str, Callable[[Tensor], Tensor]] = {
     "method": lambda x: x.sqrt(),
     "function": lambda x: torch.sqrt(x),
+    "by keyword": lambda x: torch.sqrt(input=x),
     "function in place": lambda x: torch.sqrt_(x * 1),
     "power": lambda x: x**0.5,
     "pow": lambda x: torch.pow(x, 0.5),

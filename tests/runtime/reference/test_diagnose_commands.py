@@ -52,6 +52,14 @@ def regression():
 def broken():
     raise KeyError("no data here")
 
+def leaving(*_):
+    raise SystemExit(0)
+
+def left():
+    model = factory()
+    model.out_head.register_forward_hook(leaving)
+    return model
+
 number = 3
 """
 
@@ -146,6 +154,9 @@ def test_run_refuses_in_one_line(tmp_path: Path, trained: TrainedRun) -> None:
     refused(run(batches="usercode:regression"), "give loss_fn (--loss)")
     refused(run("--layers", "nothing.*"), "nothing.*")
     refused(run("--accuracy", 0.5, model="usercode:rude"), "KeyError: 'no such key'")
+    refused(run(model="usercode:leaving"), "usercode:leaving() failed: SystemExit: 0")
+    refused(run(batches="usercode:leaving"), "usercode:leaving failed: SystemExit: 0")
+    refused(run("--accuracy", 0.5, model="usercode:left"), "SystemExit: 0")
     refused(run("--feedback", "Bs"), "--feedback needs --checkpoint")
     refused(run("--json", tmp_path / "no" / "r.json"), "its folder does not exist")
     (tmp_path / "junk.pt").write_bytes(b"junk")

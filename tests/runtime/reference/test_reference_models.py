@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +140,73 @@ def test_cifar_from_a_folder_needs_no_torchvision(tmp_path: Path, monkeypatch: p
         cifar10(tmp_path)
 
 
+def _by_python_2(images: bytes, labels: Sequence[int], name: bytes) -> bytes:
+    """A batch as its authors wrote it: protocol 2 of Python 2, whose strings are bytes, arrays of an old numpy."""
+
+    def text(value: bytes) -> bytes:
+        return (
+            b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + len(value).to_bytes(4, "little") + value
+        )
+
+    shape = b"(K\x01K" + bytes([len(labels)]) + b"M\x00\x0c\x86"
+    kind = (
+        b"cnumpy\ndtype\n("
+        + text(b"u1")
+        + b"K\x00K\x01tR(K\x03"
+        + text(b"|")
+        + b"NNN"
+        + 2 * b"J\xff\xff\xff\xff"
+        + b"K\x00tb"
+    )
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85" + text(b"b") + b"tR"
+    array += shape + kind + b"\x89" + text(images) + b"tb"
+    numbers = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
+    return b"\x80\x02}(" + text(b"batch_label") + text(name) + text(b"labels") + numbers + text(b"data") + array + b"u."
+
+
+def test_cifar_as_python_2_wrote_it(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    images = torch.randint(0, 256, (6, 2, 3072), dtype=torch.uint8)
+    for number, pair in enumerate(images):
+        name = f"data_batch_{number + 1}" if number < 5 else "test_batch"
+        labels = (number, 9 - number)
+        (folder / name).write_bytes(_by_python_2(pair.numpy().tobytes(), labels, f"batch {number}".encode()))
+    data = cifar10(tmp_path)
+    assert data.train_y.tolist() == [0, 9, 1, 8, 2, 7, 3, 6, 4, 5], "the five batches in their order"
+    assert data.test_y.tolist() == [5, 4]
+    mean, std = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2470, 0.2435, 0.2616])
+    back = (torch.cat([data.train_x, data.test_x]) * std.view(1, 3, 1, 1) + mean.view(1, 3, 1, 1)) * 255
+    assert torch.equal(back.round().to(torch.uint8), images.reshape(12, 3, 32, 32))
+
+
 class _Harmful:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return eval, ("1 / 0",)
 
 
-@pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps({"data": 3}), pickle.dumps(_Harmful())])
+_IMAGES = bytes(2 * 3072)
+
+
+def _batch(labels: list[int]) -> bytes:
+    return pickle.dumps({"data": list(_IMAGES), "labels": labels})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no pickle",
+        pickle.dumps({"data": 3}),
+        pickle.dumps(_Harmful()),
+        pickle.dumps([1, 2]),
+        _batch([1]),
+        _batch([1, 10]),
+        _batch([1, -1]),
+        _batch([1, 2**70]),
+        b"\x80\x02c_codecs\nencode\n(X\x01\x00\x00\x00aX\x02\x00\x00\x00notR.",  # LookupError: no such encoding
+    ],
+)
 def test_a_file_that_is_no_batch_of_cifar_runs_nothing(tmp_path: Path, content: bytes) -> None:
     import numpy as np
 
