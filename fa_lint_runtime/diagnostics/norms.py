@@ -44,8 +44,8 @@ def layer_sizes(stats: Sequence[BatchStatistics]) -> list[LayerSizes]:
     """Of every hidden state. Norms of gradients are of the summed loss: per sample, whatever the batch size.
 
     For a loss that sees h_L through a LayerNorm, ``|g_L| |h_L| / |e|`` does not depend on the scale of h_L
-    (../shared/SCIENCE.md, section 3.3): small gradients there say that h is large, not that credit is gone. At a single
-    position of (B, T, d) it says nothing about the state: the first of a vision transformer starts at 0.
+    (../shared/SCIENCE.md, section 3.3): small gradients there say that h is large, not that credit is gone. A single
+    position of (B, T, d) does not stand for the state: the first of a vision transformer may start at 0.
     """
     hidden, gradient = joined(stats, "hidden_norms"), joined(stats, "gradient_norms")
     error = joined(stats, "error_norms")
