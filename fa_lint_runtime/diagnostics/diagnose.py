@@ -42,6 +42,7 @@ from .taps import make_plan, run
 from .thresholds import DiagnosticThresholds, as_thresholds
 from .tokens import found_token, positions_read
 from .twin import own_credit, plain_twin
+from .wide import FAILURES
 
 __all__ = ["diagnose", "on_device"]
 
@@ -195,7 +196,7 @@ class _Session:
         self.probe = self.batch(0).head(_PROBED)
         try:
             self.plan, self.logits = make_plan(model, layers, self.probe, before_activations=gated)
-        except RuntimeError:  # a state that the model keeps may have the size of a whole batch
+        except FAILURES:  # nodes of a graph, or a state of the size of a whole batch
             self.probe = self.batch(0)
             self.plan, self.logits = make_plan(model, layers, self.probe, before_activations=gated)
         if loss_fn is None and shifts_labels(model, batches[0], self.probe):

@@ -182,6 +182,29 @@ def test_a_loss_of_several_outputs_is_told_what_it_is_given() -> None:
         diagnose(Heads(), [(vectors(16), classes())], loss_fn=loss, progress=False)  # type: ignore[arg-type]
 
 
+def test_samples_that_are_the_nodes_of_a_graph_are_measured_together() -> None:
+    class Graph(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks, self.head = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)]), nn.Linear(8, C)
+
+        def forward(self, x: Tensor, edges: Tensor) -> Tensor:
+            if edges.max() >= len(x):
+                raise IndexError("an edge to a node that does not exist")
+            for block in self.blocks:
+                x = torch.tanh(x + torch.zeros_like(x).index_add(0, edges[1], block(x)[edges[0]]))
+            return self.head(x)  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    given = [((torch.randn(40, 8), torch.randint(0, 40, (2, 90))), classes(40)) for _ in range(3)]
+    report = diagnose(Graph(), given, progress=False)
+    assert report.verdict == "no fault found"
+    assert report.provenance is not None
+    assert report.provenance.caveats == ()
+    assert report.layers[0].precision is not None
+    assert report.layers[0].precision.resolution > 0.999
+
+
 def test_a_state_of_the_size_of_a_batch() -> None:
     class Stateful(nn.Module):
         def __init__(self) -> None:
