@@ -1,10 +1,10 @@
 """``diagnose`` on public architectures, given the model and its batches alone: ``python -m benchmarks.models``.
 
 Weights are random, configurations small where the library takes one, inputs noise, labels random; nothing is
-downloaded. Eight batches; two of them first set running statistics in training mode. "Layers" are those found without
+downloaded. Four batches, which first set running statistics in training mode. "Layers" are those found without
 ``layers=``. "ms" is CPU time of one torch thread for a forward and backward pass (to inputs and parameters) over the
-eight batches in evaluation mode, "time" that of ``diagnose`` over it, the median of three pairs. Every row is a
-process of its own with a limit, so that a crash or a hang is a row, too.
+batches in evaluation mode, "time" that of ``diagnose`` over it, the median of up to three pairs. Every row is a process
+of its own with a limit, so that a crash or a hang is a row, too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from torch import Tensor, nn
 from .diagnose import ResidualMLP
 from .model_nets import AutoEncoder, Encoder, Graph, Last, Mixer, Seq2Seq, Spiking, Unrolled, Variational, plain_mlp
 
-CLASSES, BATCHES, SAMPLES, WORDS, LENGTH, PAIRS = 10, 8, 8, 50, 16, 3
+CLASSES, BATCHES, SAMPLES, WORDS, LENGTH, PAIRS = 10, 4, 8, 50, 16, 3
+LONG = 3_000  # ms of forward and backward passes after which no pair is added
 Loss = Callable[[Any, Any], Tensor]
 
 
@@ -194,8 +195,11 @@ def measured(row: Row) -> dict[str, Any]:
     torch.manual_seed(0)
     model, batches = row.make(), [row.batch() for _ in range(BATCHES)]
     model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # the mean over batches, from the first on
     with torch.no_grad():
-        for item in batches[:2]:
+        for item in batches:
             call(model, to_batch(item, 0).x)
 
     def subject() -> Any:
@@ -214,7 +218,7 @@ def measured(row: Row) -> dict[str, Any]:
     report = subject()
     unit()
     ratios, units = [], []
-    for _ in range(PAIRS):
+    while len(ratios) < PAIRS and sum(units) < LONG / 1e3:
         start = time.process_time()
         subject()
         middle = time.process_time()
