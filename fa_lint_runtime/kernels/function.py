@@ -51,12 +51,12 @@ def _forward(path: ModuleType, a: Tensor, b: Tensor, dtype: torch.dtype, exactly
 class _Cosine(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, dtype: torch.dtype, exactly: bool) -> Tensor:
-        ctx.path = _path(a, b, dtype)
         ctx.save_for_backward(a, b)
         found = _small(a, b, dtype, exactly)
         if found is not None:
-            ctx.kept = [(found[1][[1, 0, 3]], None)]
+            ctx.path, ctx.kept = blocked, [(found[1][[1, 0, 3]], None)]
             return found[0]
+        ctx.path = _path(a, b, dtype)
         out, ctx.kept = _forward(ctx.path, a.detach(), b.detach(), dtype, exactly)
         return out
 
