@@ -32,7 +32,7 @@ from .diagnose import ResidualMLP
 from .model_nets import AutoEncoder, Encoder, Graph, Last, Mixer, Seq2Seq, Spiking, Unrolled, Variational, plain_mlp
 
 CLASSES, BATCHES, SAMPLES, WORDS, LENGTH, PAIRS = 10, 4, 8, 50, 16, 3
-LONG = 3_000  # ms of forward and backward passes after which no pair is added
+LONG = 1_500  # ms of forward and backward passes after which no pair is added
 Loss = Callable[[Any, Any], Tensor]
 
 

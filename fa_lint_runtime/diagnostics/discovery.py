@@ -141,7 +141,8 @@ def _of_mixed_kinds(model: nn.Module) -> list[dict[str, nn.Module]]:
     """A stem, blocks and a last convolution in one Sequential (MobileNet); blocks of one class that are attributes of a
     module, or of sibling modules of one class (GoogLeNet, RegNet). Only what holds a good part of the parameters."""
     rows: dict[tuple[Any, ...], dict[str, nn.Module]] = {}
-    for name, module in model.named_modules():
+    modules = dict(model.named_modules())
+    for name, module in modules.items():
         blocks = {
             f"{name}.{n}" if name else n: m
             for n, m in module.named_children()
@@ -150,7 +151,8 @@ def _of_mixed_kinds(model: nn.Module) -> list[dict[str, nn.Module]]:
         if isinstance(module, nn.Sequential):
             if len({type_before_parametrizations(m) for m in module.children()}) > 1:
                 rows[(name,)] = blocks
-        elif not isinstance(module, nn.ModuleList):
+        elif not any(isinstance(m, nn.ModuleList | nn.Sequential) for m in (module, modules[name.rpartition(".")[0]])):
+            # The children of a block that is in a row itself are parts of it: two attentions of a decoder layer.
             for block_name, block in blocks.items():
                 if not isinstance(block, nn.Sequential):
                     key = name.rpartition(".")[0], type(module), type_before_parametrizations(block)

@@ -115,6 +115,20 @@ def test_experts_are_no_stages() -> None:
     assert "3 × Mixture" in report.provenance.layers
 
 
+def test_parts_of_a_block_are_no_blocks() -> None:
+    class Translator(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.transformer, self.head = nn.Transformer(8, 2, 2, 2, 16, 0.0, batch_first=True), nn.Linear(8, C)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.transformer(x, x)[:, 0])  # type: ignore[no-any-return]
+
+    batches = [(torch.randn(8, 5, 8), torch.randint(0, C, (8,))) for _ in range(2)]
+    names = [x.name for x in diagnose(Translator(), batches, progress=False).layers]
+    assert names[1:] == ["transformer.encoder.layers.0", "transformer.encoder.layers.1"]
+
+
 class Conv(nn.Module):
     def __init__(self, inputs: int = 8) -> None:
         super().__init__()
