@@ -151,8 +151,7 @@ def _of_mixed_kinds(model: nn.Module) -> list[dict[str, nn.Module]]:
         if isinstance(module, nn.Sequential):
             if len({type_before_parametrizations(m) for m in module.children()}) > 1:
                 rows[(name,)] = blocks
-        elif not any(isinstance(m, nn.ModuleList | nn.Sequential) for m in (module, modules[name.rpartition(".")[0]])):
-            # The children of a block that is in a row itself are parts of it: two attentions of a decoder layer.
+        elif not isinstance(module, nn.ModuleList) and not _is_in_a_row(module, modules[name.rpartition(".")[0]]):
             for block_name, block in blocks.items():
                 if not isinstance(block, nn.Sequential):
                     key = name.rpartition(".")[0], type(module), type_before_parametrizations(block)
@@ -161,6 +160,12 @@ def _of_mixed_kinds(model: nn.Module) -> list[dict[str, nn.Module]]:
     return [
         r for r in rows.values() if len(r) > 2 and sum(p.numel() for m in r.values() for p in m.parameters()) > least
     ]
+
+
+def _is_in_a_row(module: nn.Module, parent: nn.Module) -> bool:
+    """It is a block itself, and its children are parts of it: the two attentions of a decoder layer."""
+    alike = [m for m in parent.children() if type(m) is type(module)]
+    return isinstance(parent, nn.ModuleList | nn.Sequential) and len(alike) > 1
 
 
 def _is_leaf(module: nn.Module) -> bool:
