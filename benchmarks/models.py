@@ -199,6 +199,9 @@ def measured(row: Row) -> dict[str, Any]:
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = None  # the mean over batches, from the first on
     with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1 and not parameter.any():  # a head that starts at 0 has no gradient below it
+                parameter.normal_(std=0.02)
         for item in batches:
             call(model, to_batch(item, 0).x)
 

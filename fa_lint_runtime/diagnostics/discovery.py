@@ -59,7 +59,7 @@ def find_blocks(model: nn.Module, layers: Layers | None) -> Blocks:
         TypeError: neither names nor modules.
     """
     if layers is None:
-        return next(rows_of_blocks(model))
+        return next(b for b in rows_of_blocks(model) if len(b.modules) > 1)
     names = {module: name for name, module in model.named_modules()}
     if not isinstance(layers, Sequence) or not all(isinstance(item, str | nn.Module) for item in layers):
         raise TypeError(f"layers takes a glob or a sequence of names and modules, got {layers!r}")
@@ -97,21 +97,33 @@ def _matching(model: nn.Module, pattern: str) -> dict[str, nn.Module]:
 
 
 def rows_of_blocks(model: nn.Module) -> Iterator[Blocks]:
-    """The longest row of like blocks first; every layer with parameters of its own but the last comes at the end.
+    """The longest row of like blocks first; a block in a container of its own, which may be called several times; at
+    the end every layer with parameters of its own but the last.
 
     Whether blocks of a row run one after the other, or are branches, shows when the model runs.
     """
-    uniform = _rows(model)
-    found = sorted([*uniform.values(), *_of_mixed_kinds(model)], key=len, reverse=True)
-    for row in found:
-        if len(row) < 2:
-            continue
-        kinds = {type_before_parametrizations(block) for block in row.values()}
-        own = row in uniform.values()
-        left = [r for (_, kind), r in uniform.items() if own and kind in kinds and r is not row]
-        caveats = tuple(f"not measured: {_described(r)}; name them with layers=…" for r in left)
-        yield Blocks(row, _described(row), own, caveats)
+    uniform = list(_rows(model).values())
+    for row in sorted([*uniform, *_of_mixed_kinds(model)], key=len, reverse=True):
+        own = any(row is other for other in uniform)
+        if len(row) > 1 or not any(_is_leaf(block) for block in row.values()):
+            yield Blocks(row, _described(row), own, _left_out(model, row, uniform) if own else ())
     yield _plain_layers(model)
+
+
+def _left_out(model: nn.Module, row: dict[str, nn.Module], others: list[dict[str, nn.Module]]) -> tuple[str, ...]:
+    """Rows of the same kind, and rows elsewhere that hold a good part of the parameters: a decoder beside an encoder."""
+
+    def size(of: dict[str, nn.Module]) -> int:
+        return sum(p.numel() for block in of.values() for p in block.parameters())
+
+    kinds, least = {type_before_parametrizations(block) for block in row.values()}, size({"": model}) / 10
+    left = []
+    for other in others:
+        same = {type_before_parametrizations(block) for block in other.values()} <= kinds
+        nested = any(f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}.") for a in row for b in other)
+        if other is not row and not nested and (same or (len(other) > 1 and size(other) > least)):
+            left.append(f"not measured: {_described(other)}; name them with layers=…")
+    return tuple(left)
 
 
 def _rows(model: nn.Module) -> dict[tuple[str, type], dict[str, nn.Module]]:
@@ -180,6 +192,7 @@ def _plain_layers(model: nn.Module) -> Blocks:
         if name
         and "parametrizations" not in name.split(".")
         and _is_leaf(module)
+        and not isinstance(module, nn.Embedding | nn.EmbeddingBag)  # takes no hidden state
         and any(p.ndim >= 2 for p in module.parameters())
     }
     if len(leaves) < 2:

@@ -184,7 +184,7 @@ def make_plan(
         return _contract_plan(model, probe)
     for blocks in [find_blocks(model, layers)] if layers is not None else rows_of_blocks(model):
         trace, caveats = _traced(model, blocks, probe), list(blocks.caveats)
-        if not trace.branches():
+        if layers is not None or not (trace.branches() or (len(blocks.modules) == 1 and len(trace.inputs) == 1)):
             break
     if not trace.inputs:
         raise ValueError(f"none of the blocks is called in the forward pass: {blocks.source}")

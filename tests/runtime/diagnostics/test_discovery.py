@@ -125,8 +125,43 @@ def test_parts_of_a_block_are_no_blocks() -> None:
             return self.head(self.transformer(x, x)[:, 0])  # type: ignore[no-any-return]
 
     batches = [(torch.randn(8, 5, 8), torch.randint(0, C, (8,))) for _ in range(2)]
-    names = [x.name for x in diagnose(Translator(), batches, progress=False).layers]
-    assert names[1:] == ["transformer.encoder.layers.0", "transformer.encoder.layers.1"]
+    report = diagnose(Translator(), batches, progress=False)
+    assert [x.name for x in report.layers[1:]] == ["transformer.encoder.layers.0", "transformer.encoder.layers.1"]
+    expected = "not measured: transformer.decoder.layers.0 … transformer.decoder.layers.1 (2 × TransformerDecoderLayer)"
+    assert f"note: {expected}" in " ".join(report.to_text().split())
+
+
+def test_one_block_that_is_called_several_times() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(11, 8), nn.Linear(8, C)
+            self.layers = nn.ModuleList([nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True)])
+
+        def forward(self, ids: Tensor) -> Tensor:
+            h = self.table(ids)
+            for _ in range(3):
+                h = self.layers[0](h)
+            return self.head(h[:, 0])  # type: ignore[no-any-return]
+
+    batches = [(torch.randint(0, 11, (8, 5)), torch.randint(0, C, (8,))) for _ in range(2)]
+    report = diagnose(Shared(), batches, progress=False)
+    assert [x.name for x in report.layers] == ["input of layers.0", "layers.0#0", "layers.0#1", "layers.0#2"]
+
+
+def test_a_recurrent_network_over_a_table() -> None:
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.net, self.head = nn.Embedding(11, 8), nn.GRU(8, 8, batch_first=True), nn.Linear(8, C)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.head(self.net(self.table(ids))[0][:, -1])  # type: ignore[no-any-return]
+
+    batches = [(torch.randint(0, 11, (8, 5)), torch.randint(0, C, (8,))) for _ in range(2)]
+    report = diagnose(Words(), batches, progress=False)
+    assert [x.name for x in report.layers] == ["net"]
+    assert report.verdict == "no fault found"
 
 
 class Conv(nn.Module):
