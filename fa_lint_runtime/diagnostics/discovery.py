@@ -111,7 +111,7 @@ def rows_of_blocks(model: nn.Module) -> Iterator[Blocks]:
 
 
 def _left_out(model: nn.Module, row: dict[str, nn.Module], others: list[dict[str, nn.Module]]) -> tuple[str, ...]:
-    """Rows of the same kind, and rows elsewhere that hold a good part of the parameters: a decoder beside an encoder."""
+    """Rows of the same kind, and others that hold a good part of the parameters: a decoder beside an encoder."""
 
     def size(of: dict[str, nn.Module]) -> int:
         return sum(p.numel() for block in of.values() for p in block.parameters())
