@@ -151,7 +151,7 @@ ROWS = (
     Row("Swin, windows of 2", "timm", timm("swin_tiny_patch4_window7_224", img_size=64, window_size=2, embed_dim=48, num_heads=(2, 2, 4, 4))),
     Row("MLP-Mixer S/32", "timm", timm("mixer_s32_224", img_size=64)),
     Row("ResMLP-12", "timm", timm("resmlp_12_224", img_size=64)),
-    Row("gMLP Ti/16, 8 blocks", "timm", timm("gmlp_ti16_224", img_size=64, num_blocks=8)),
+    Row("gMLP Ti/16", "timm", timm("gmlp_ti16_224", img_size=64)),
     Row("PoolFormer S12", "timm", timm("poolformer_s12")),
     Row("PVTv2 B0", "timm", timm("pvt_v2_b0")),
     Row("XCiT nano", "timm", timm("xcit_nano_12_p16_224", img_size=64)),
