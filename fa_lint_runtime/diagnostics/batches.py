@@ -88,7 +88,8 @@ def to_batch(item: Any, index: int) -> Batch:
         x, y = item
     else:
         what = f"a {type(item).__name__}" + (f" of {len(item)}" if isinstance(item, list | tuple) else "")
-        raise ValueError(f"batch {index} must be a pair (x, y), or a dict with labels, got {what}")
+        hint = "" if not isinstance(item, list | tuple) or len(item) < 3 else ": several inputs are ((a, b), y)"
+        raise ValueError(f"batch {index} must be a pair (x, y), or a dict with labels, got {what}{hint}")
     tensors = [*tensors_of(y), *tensors_of(x)]
     if not tensors or not tensors[0].ndim:
         raise ValueError(f"batch {index} holds no tensor with a batch dimension")
@@ -132,10 +133,11 @@ def call(model: nn.Module, x: Any, **extra: Any) -> Any:
 
 def _takes(model: nn.Module, count: int) -> bool:
     """Return True where the forward pass takes that many arguments by position. A DataLoader makes lists of tuples."""
-    parameters = inspect.signature(model.forward).parameters.values()
+    parameters = inspect.signature(getattr(model, "forward_of_model", model.forward)).parameters.values()
     places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     needed = sum(p.default is p.empty for p in places)
-    return needed <= count <= len(places) and not (count == 1 and needed == 1)
+    any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return needed <= count and (count <= len(places) or any_number) and not (count == 1 and needed == 1)
 
 
 def fingerprints(batch: Batch) -> Tensor:

@@ -69,6 +69,7 @@ class BatchStatistics:
         size: samples.
         hidden_norms, gradient_norms: (L + 1, B) fp64; gradients of the summed loss, that is per sample; NaN where no
             graph leads from the loss to h_l.
+        influences: (L + 1, B) fp64 ``|g||h|``, of (B, T, d) summed over all positions, whichever ``token`` reads.
         error_norms: (B,) fp64.
         gradients: group sums of the gradients; error: of the output error.
         alignments: (l, site) to cosines.
@@ -85,6 +86,7 @@ class BatchStatistics:
     size: int
     hidden_norms: Tensor
     gradient_norms: Tensor
+    influences: Tensor
     error_norms: Tensor
     gradients: tuple[GroupSums, ...]
     error: GroupSums
@@ -157,6 +159,7 @@ class Capture:
         plan = self.plan
         edges: list[GradientEdge | None] = []
         norms: list[Tensor] = []
+        of_positions: list[Tensor | None] = []
         dtypes: list[torch.dtype] = []
         shapes: list[int] = []
         unpooled: list[torch.Size] = []
@@ -172,6 +175,7 @@ class Capture:
             first = samples_first(h.detach(), plan.batch_dims[position])
             vectors = pool(first, self.token)
             norms.append(norms64(vectors))
+            of_positions.append(norms64(first) if first.ndim == 3 and self.token != "all" else None)
             dtypes.append(h.dtype)
             shapes.append(vectors.shape[1])
             unpooled.append(first.shape[1:])
@@ -190,6 +194,13 @@ class Capture:
         for indices, together in stacked(raw, shapes, batch.size, home):
             rows.update(zip(indices, together.each(), strict=True))
             sums.update(zip(indices, group_sums(together, self.groups), strict=True))
+        hidden_norms = torch.stack([own.to(home) for own in norms])
+        gradient_norms = torch.stack([rows[index].norms for index in range(plan.count)])
+        influences = hidden_norms * gradient_norms
+        for position, (own, gradient) in enumerate(zip(of_positions, gradients, strict=True)):
+            if own is not None and gradient is not None:
+                first = samples_first(gradient, plan.batch_dims[position])
+                influences[position] = (own * norms64(first)).sum(1).to(home)
         error_rows = as_rows(error.reshape(1, batch.size, -1))
         alignments: dict[tuple[int, str], Alignments] = {}
         if self.credits is not None:
@@ -200,8 +211,9 @@ class Capture:
         return BatchStatistics(
             index=index,
             size=batch.size,
-            hidden_norms=torch.stack([own.to(home) for own in norms]),
-            gradient_norms=torch.stack([rows[index].norms for index in range(plan.count)]),
+            hidden_norms=hidden_norms,
+            gradient_norms=gradient_norms,
+            influences=influences,
             error_norms=error_rows.norms[0],
             gradients=tuple(sums[index] for index in range(plan.count)),
             error=group_sums(error_rows, self.groups)[0],
@@ -404,7 +416,9 @@ def gradients_at(
     value = loss(logits, batch.y, batch.size)
     try:
         found = list(torch.autograd.grad(value, wanted, allow_unused=True)) if wanted else []
-    except AttributeError as failure:  # of a hook or function of the model's own
+    except (AttributeError, RuntimeError) as failure:  # of a hook or function of the model's own
+        if isinstance(failure, RuntimeError) and "hook '" not in str(failure):
+            raise
         raise ValueError(
             f"the backward pass of the model needs something that only its own training loop sets ({failure}): "
             'diagnose(…, reference="twin") with the feedback= or credit= of the method'
@@ -444,6 +458,7 @@ def to_cpu(stats: BatchStatistics) -> BatchStatistics:
         size=stats.size,
         hidden_norms=stats.hidden_norms.cpu(),
         gradient_norms=stats.gradient_norms.cpu(),
+        influences=stats.influences.cpu(),
         error_norms=stats.error_norms.cpu(),
         gradients=tuple(g.cpu() for g in stats.gradients),
         error=stats.error.cpu(),

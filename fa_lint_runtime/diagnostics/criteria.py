@@ -186,11 +186,12 @@ def credit_size(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outc
     return Outcome(name, title, "information", value, t.min_credit_per_error, text, "")
 
 
-def elasticity(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outcome:
+def elasticity(layers: Sequence[LayerFigures], t: DiagnosticThresholds, unset: str = "") -> Outcome:
     """Judge whether credit vanishes, whatever the scale of h.
 
     Not over the depth: it fades by a constant factor a step in any recurrent network that is not trained. Within one
-    block, where that is dead or overflowed.
+    block, where that is dead or overflowed. ``unset``: running statistics that no batch has set, which let an
+    untrained network fade to nothing; that is no fault of its blocks.
     """
     title = "credit does not vanish in a block"
     known = [x for x in layers if not math.isnan(x.elasticity)]
@@ -200,6 +201,10 @@ def elasticity(layers: Sequence[LayerFigures], t: DiagnosticThresholds) -> Outco
     state: State = "fires" if value < t.min_elasticity else "passes"
     least = min(x.elasticity for x in known)
     text = f"‖g_l‖‖h_l‖/‖e‖ is at least {least:.2g}; block by block it keeps {value:.2g} (layer {known[worst].index})"
+    if unset and state == "fires":
+        text += f"; {unset}"
+        action = "run some batches in training mode first"
+        return Outcome("elasticity", title, "not measured", value, t.min_elasticity, text, action, essential=True)
     action = (
         "a relative change of that state does not move the loss: it is dead or overflowed" if state == "fires" else ""
     )
@@ -299,7 +304,7 @@ def margin(found: Margin | None, t: DiagnosticThresholds) -> Outcome:
         return Outcome("margin", title, "invalid", NAN, t.min_margin_pp, text, action)
     text = f"{pp.value:+.1f} pp over frozen blocks ({found.baseline})"
     if found.identical:
-        text += "; right and wrong on the same samples"
+        text += "; the same accuracy in every seed" if found.of_seeds else "; right and wrong on the same samples"
         action = "the two may be one network: give the predictions of the baseline"
         return Outcome("margin", title, "inconclusive", pp.value, t.min_margin_pp, text, action)
     if not math.isnan(pp.low):

@@ -21,6 +21,7 @@ from .capture import BatchStatistics, Capture, Credits, called, check_widths, to
 from .credits import CreditFunction, CreditInputs, FeedbackSource, as_feedback, effective_matrices, pair
 from .discovery import Layers
 from .distributed import gathered, rank_and_world, share
+from .labels import next_tokens, shifts_labels
 from .losses import LossFunction, SummedLoss, summed_loss
 from .margin import Accuracy, FrozenBaseline, as_accuracy, per_seed
 from .margin import margin as measured_margin
@@ -34,12 +35,14 @@ from .plain import home_of
 from .precision import PRECISE, Precision, measure_precision
 from .report import AlignmentReport, DiagnosticReport, LayerReport, Provenance
 from .restore import is_sharded, measured, random_states, unwrapped
+from .running import unset_statistics
 from .stability import drifts, error_drift
 from .statistics import NAN, median, medians
 from .taps import make_plan, run
 from .thresholds import DiagnosticThresholds, as_thresholds
 from .tokens import found_token, positions_read
 from .twin import own_credit, plain_twin
+from .wide import FAILURES
 
 __all__ = ["diagnose", "on_device"]
 
@@ -188,13 +191,16 @@ class _Session:
         feedback: Feedback | None,
     ) -> None:
         self.model, self.batches, self.device, self.limits = model, batches, device, limits
+        self.shifted = False
         gated = feedback is not None and feedback.derivative
         self.probe = self.batch(0).head(_PROBED)
         try:
             self.plan, self.logits = make_plan(model, layers, self.probe, before_activations=gated)
-        except RuntimeError:  # a state that the model keeps may have the size of a whole batch
+        except FAILURES:  # nodes of a graph, or a state of the size of a whole batch
             self.probe = self.batch(0)
             self.plan, self.logits = make_plan(model, layers, self.probe, before_activations=gated)
+        if loss_fn is None and shifts_labels(model, batches[0], self.probe):
+            self.shifted, self.probe = True, next_tokens(self.probe)
         self.loss: SummedLoss = summed_loss(loss_fn, self.logits, self.probe.y)
         self.read = positions_read(model, self.plan, self.loss, self.probe)
         self.token: Token = found_token(self.read) if token is None else token
@@ -206,12 +212,14 @@ class _Session:
             groups=max(1, _GROUPS // len(batches)),
             rows=PRECISE,
         )
+        self.unset = unset_statistics(model)
         self.kind, self.digest, self.draws = "", "", 0
         self.seed: int | None = None
 
     def batch(self, index: int) -> Batch:
         """Batch ``index`` on the device."""
-        return to_batch(self.batches[index], index).to(self.device)
+        found = to_batch(self.batches[index], index).to(self.device)
+        return next_tokens(found) if self.shifted else found
 
     def take_credits(
         self, stored: Feedback | None, credit: CreditFunction | None, sites: Mapping[str, Any] | None
@@ -433,7 +441,7 @@ class _Builder:
         reference = found.reference(layers, self.precision)
         of_gradients = [
             found.credit_size(layers, t),
-            found.elasticity(layers, t),
+            found.elasticity(layers, t, self.session.unset),
             found.resolution(layers, self.precision, t),
             found.shared_direction(layers, report.error_drift, t) if report.error_drift else None,
             found.alignment(layers, self._broken_credits(aligned), missing, t),
@@ -495,13 +503,15 @@ class _Builder:
             caveats.append(
                 f"token {session.token}: the loss does not read the first position of {session.plan.names[-1]}"
             )
+        if session.unset:
+            caveats.append(session.unset)
         if self.precision.missing:
             caveats.append(f"precision: {self.precision.missing}")
         return Provenance(
             layers=session.plan.source,
             mode=session.plan.mode,
             token=str(session.token),
-            loss=session.loss.name,
+            loss=session.loss.name + (" of the next token" if session.shifted else ""),
             dtype=str(session.logits.dtype).removeprefix("torch."),
             device=str(session.device),
             batches=len(stats),

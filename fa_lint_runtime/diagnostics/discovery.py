@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from torch import nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
-__all__ = ["Blocks", "Layers", "find_blocks", "follows_contract"]
+__all__ = ["Blocks", "Layers", "find_blocks", "follows_contract", "rows_of_blocks"]
 
 Layers = str | Sequence[str | nn.Module]
 
@@ -58,7 +59,7 @@ def find_blocks(model: nn.Module, layers: Layers | None) -> Blocks:
         TypeError: neither names nor modules.
     """
     if layers is None:
-        return _row_of_blocks(model) or _plain_layers(model)
+        return next(b for b in rows_of_blocks(model) if len(b.modules) > 1)
     names = {module: name for name, module in model.named_modules()}
     if not isinstance(layers, Sequence) or not all(isinstance(item, str | nn.Module) for item in layers):
         raise TypeError(f"layers takes a glob or a sequence of names and modules, got {layers!r}")
@@ -95,7 +96,37 @@ def _matching(model: nn.Module, pattern: str) -> dict[str, nn.Module]:
     return found
 
 
-def _row_of_blocks(model: nn.Module) -> Blocks | None:
+def rows_of_blocks(model: nn.Module) -> Iterator[Blocks]:
+    """The longest row of like blocks first; a block in a container of its own, which may be called several times; at
+    the end every layer with parameters of its own but the last.
+
+    Whether blocks of a row run one after the other, or are branches, shows when the model runs.
+    """
+    uniform = list(_rows(model).values())
+    for row in sorted([*uniform, *_of_mixed_kinds(model)], key=len, reverse=True):
+        own = any(row is other for other in uniform)
+        if len(row) > 1 or not any(_is_leaf(block) for block in row.values()):
+            yield Blocks(row, _described(row), own, _left_out(model, row, uniform) if own else ())
+    yield _plain_layers(model)
+
+
+def _left_out(model: nn.Module, row: dict[str, nn.Module], others: list[dict[str, nn.Module]]) -> tuple[str, ...]:
+    """Rows of the same kind, and others that hold a good part of the parameters: a decoder beside an encoder."""
+
+    def size(of: dict[str, nn.Module]) -> int:
+        return sum(p.numel() for block in of.values() for p in block.parameters())
+
+    kinds, least = {type_before_parametrizations(block) for block in row.values()}, size({"": model}) / 10
+    left = []
+    for other in others:
+        same = {type_before_parametrizations(block) for block in other.values()} <= kinds
+        nested = any(f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}.") for a in row for b in other)
+        if other is not row and not nested and (same or (len(other) > 1 and size(other) > least)):
+            left.append(f"not measured: {_described(other)}; name them with layers=…")
+    return tuple(left)
+
+
+def _rows(model: nn.Module) -> dict[tuple[str, type], dict[str, nn.Module]]:
     """Children of one class in a container, or in sibling containers (``layer1`` … ``layer4`` of a ResNet), or in the
     containers of sibling stages, if these run one after the other (``stages.0.blocks`` … of a ConvNeXt)."""
     rows: dict[tuple[str, type], dict[str, nn.Module]] = {}
@@ -115,13 +146,38 @@ def _row_of_blocks(model: nn.Module) -> Blocks | None:
             parent = re.sub(r"(^|\.)\d+$", r"\1*", parent)
         row = rows.setdefault((parent, kind), {})
         row.update({f"{name}.{child}" if name else child: block for child, block in children})
-    best = max(rows.values(), key=len, default={})
-    if len(best) < 2:
-        return None
-    kind = type_before_parametrizations(next(iter(best.values())))
-    left = [row for (_, other), row in rows.items() if other is kind and row is not best]
-    caveats = tuple(f"not measured: {_described(row)}; name them with layers=…" for row in left)
-    return Blocks(best, _described(best), True, caveats)
+    return rows
+
+
+def _of_mixed_kinds(model: nn.Module) -> list[dict[str, nn.Module]]:
+    """A stem, blocks and a last convolution in one Sequential (MobileNet); blocks of one class that are attributes of a
+    module, or of sibling modules of one class (GoogLeNet, RegNet). Only what holds a good part of the parameters."""
+    rows: dict[tuple[Any, ...], dict[str, nn.Module]] = {}
+    modules = dict(model.named_modules())
+    for name, module in modules.items():
+        blocks = {
+            f"{name}.{n}" if name else n: m
+            for n, m in module.named_children()
+            if not _is_leaf(m) and not isinstance(m, nn.ModuleList) and any(True for _ in m.parameters())
+        }
+        if isinstance(module, nn.Sequential):
+            if len({type_before_parametrizations(m) for m in module.children()}) > 1:
+                rows[(name,)] = blocks
+        elif not isinstance(module, nn.ModuleList) and not _is_in_a_row(module, modules[name.rpartition(".")[0]]):
+            for block_name, block in blocks.items():
+                if not isinstance(block, nn.Sequential):
+                    key = name.rpartition(".")[0], type(module), type_before_parametrizations(block)
+                    rows.setdefault(key, {})[block_name] = block
+    least = sum(p.numel() for p in model.parameters()) / 4
+    return [
+        r for r in rows.values() if len(r) > 2 and sum(p.numel() for m in r.values() for p in m.parameters()) > least
+    ]
+
+
+def _is_in_a_row(module: nn.Module, parent: nn.Module) -> bool:
+    """It is a block itself, and its children are parts of it: the two attentions of a decoder layer."""
+    alike = [m for m in parent.children() if type(m) is type(module)]
+    return isinstance(parent, nn.ModuleList | nn.Sequential) and len(alike) > 1
 
 
 def _is_leaf(module: nn.Module) -> bool:
@@ -136,6 +192,7 @@ def _plain_layers(model: nn.Module) -> Blocks:
         if name
         and "parametrizations" not in name.split(".")
         and _is_leaf(module)
+        and not isinstance(module, nn.Embedding | nn.EmbeddingBag)  # takes no hidden state
         and any(p.ndim >= 2 for p in module.parameters())
     }
     if len(leaves) < 2:

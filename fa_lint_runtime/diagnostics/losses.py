@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..output_error import error_of
+from .batches import mapped
 
 __all__ = ["IGNORED", "LossFunction", "SummedLoss", "summed_loss"]
 
@@ -95,12 +96,14 @@ def summed_loss(loss_fn: LossFunction | None, logits: Tensor, y: Any) -> SummedL
         return SummedLoss(loss_fn, declared)
     with torch.no_grad():
         logits = logits.detach()
-        once = loss_fn(logits, y)
+        once = _first_value(loss_fn, logits, y)
         if not isinstance(once, Tensor):
             raise TypeError(f"loss_fn must return a tensor, got {type(once).__name__}")
         if once.ndim:
             return SummedLoss(loss_fn, "none")
-        twice = loss_fn(torch.cat([logits, logits]), torch.cat([y, y]) if isinstance(y, Tensor) else y)
+        size = len(logits)
+        doubled = mapped(y, lambda t: torch.cat([t, t]) if t.ndim and len(t) == size else t)
+        twice = loss_fn(torch.cat([logits, logits]), doubled)
     if torch.isclose(twice, once, rtol=1e-3, atol=0.0) or not torch.isfinite(once):
         return SummedLoss(loss_fn, "mean")
     if torch.isclose(twice, 2 * once, rtol=1e-3, atol=0.0):
@@ -111,3 +114,14 @@ def summed_loss(loss_fn: LossFunction | None, logits: Tensor, y: Any) -> SummedL
         f"loss_fn {name}{f' ({where})' if where else ''} is neither a sum nor a mean over samples: given every sample "
         f"twice it went from {float(once):.6g} to {float(twice):.6g}; return one value a sample instead"
     )
+
+
+def _first_value(loss_fn: LossFunction, logits: Tensor, y: Any) -> Any:
+    try:
+        return loss_fn(logits, y)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"loss_fn fails ({reason}): it is given the logits {tuple(logits.shape)}, which are the first tensor of "
+            "several that a model returns; wrap the model in a module that returns what loss_fn takes as one tensor"
+        ) from error

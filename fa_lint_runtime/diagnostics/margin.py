@@ -81,8 +81,8 @@ class Margin:
 
     @property
     def identical(self) -> bool:
-        """Both sides are right and wrong on the same samples."""
-        return self.method == _PAIRED and self.pp.low == self.pp.high == 0
+        """Both sides are right and wrong on the same samples, or have the same accuracy in every seed."""
+        return "paired" in self.method.split() and self.pp.low == self.pp.high == 0
 
 
 def per_seed(value: Accuracy) -> list[float] | None:

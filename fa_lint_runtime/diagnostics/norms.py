@@ -44,7 +44,8 @@ def layer_sizes(stats: Sequence[BatchStatistics]) -> list[LayerSizes]:
     """Of every hidden state. Norms of gradients are of the summed loss: per sample, whatever the batch size.
 
     For a loss that sees h_L through a LayerNorm, ``|g_L| |h_L| / |e|`` does not depend on the scale of h_L
-    (../shared/SCIENCE.md, section 3.3): small gradients there say that h is large, not that credit is gone.
+    (../shared/SCIENCE.md, section 3.3): small gradients there say that h is large, not that credit is gone. A single
+    position of (B, T, d) does not stand for the state: the first of a vision transformer may start at 0.
     """
     hidden, gradient = joined(stats, "hidden_norms"), joined(stats, "gradient_norms")
     error = joined(stats, "error_norms")
@@ -60,7 +61,7 @@ def layer_sizes(stats: Sequence[BatchStatistics]) -> list[LayerSizes]:
             of_hidden,
             of_gradient,
             medians(per_error, usable),
-            medians(per_error * hidden, usable),
+            medians(torch.where(error > 0, joined(stats, "influences") / error, float("nan")), usable),
             growth,
             [times * unit_roundoff(dtype) for times, dtype in zip(growth, stats[0].hidden_dtypes, strict=True)],
             _shares(infinite | (gradient == 0)),

@@ -110,19 +110,25 @@ def measure_precision(
     if is_sharded(model):
         difference, custom = _in_working_precision(model, plan, loss, [batch], token)
         return Precision((), 0, difference, custom, "parameters are sharded (FSDP2)")
-    try:
-        copies, x = Copies(model), in_fp64(first)
-        fp64, hidden, custom, at_first = _gradients(copies, plan, loss, x, token)
-    except FAILURES as error:
-        return _without_fp64(model, plan, loss, batch, token, working, _first_line(error))
-    layers = _layers(fp64, hidden, working, batch.size)
+    copies, reason = Copies(model), ""
+    for part in [first, batch]:  # nodes of a graph, or a state of the size of a batch: all samples
+        try:
+            x = in_fp64(part)
+            fp64, hidden, custom, at_first = _gradients(copies, plan, loss, x, token)
+            break
+        except FAILURES as error:
+            reason = reason or _first_line(error)
+    else:
+        return _without_fp64(model, plan, loss, batch, token, working, reason)
+    fp64 = [None if g is None else g[:PRECISE] for g in fp64]
+    layers = _layers(fp64, [h[:PRECISE] for h in hidden], working, batch.size)
     difference = error_of_gradient(
         copies, plan, loss, x, lambda at: at_first if at is x else _gradients(copies, plan, loss, at, token)[-1]
     )
     if not (difference.agrees or difference.differs):  # a loss too flat for differences: the logits instead
         difference, _ = _of_logits(copies, plan, loss, x, token)
     doubtful = not difference.agrees or any(layer.resolution < 1 - NEGLIGIBLE for layer in layers)
-    if doubtful and _is_random(model, plan, first):
+    if doubtful and _is_random(model, plan, part):
         layers = tuple(LayerPrecision(NAN, layer.headroom) for layer in layers)
         return Precision(layers, first.size, difference, custom, _RANDOM, random=True)
     return Precision(layers, first.size, difference, custom, difference.missing)

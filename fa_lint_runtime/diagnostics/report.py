@@ -41,7 +41,7 @@ class LayerReport:
         dtype: of the hidden state.
         hidden_norm, gradient_norm: median ``|h_l|`` and ``|g_l|``.
         credit_per_error: median ``|g_l|/|e|``, e the output error.
-        elasticity: median ``|g_l||h_l|/|e|``, dimensionless.
+        elasticity: median ``|g_l||h_l|/|e|``, dimensionless; of (B, T, d) summed over all positions.
         growth: ``median |h_l| / median |h_{l-1}|``; NaN for h_0.
         absorption: unit roundoff of the dtype times growth.
         undefined_share: samples whose gradient is zero or not finite.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .batches import Batch, call, tensors_of
-from .discovery import Blocks, Layers, find_blocks, follows_contract
+from .discovery import Blocks, Layers, find_blocks, follows_contract, rows_of_blocks
 from .outputs import first_hidden, logits_of
 
 __all__ = ["Mode", "Plan", "make_plan", "run"]
@@ -154,6 +154,15 @@ class _Trace:
     after: list[tuple[nn.Module, Tensor]] = field(default_factory=list)
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
 
+    def branches(self) -> bool:
+        """Two blocks take the same tensor, although the first of them made another: they run beside each other."""
+        taken: dict[int, int] = {}
+        for index, x in enumerate(self.inputs):
+            before = taken.setdefault(id(x), index)
+            if self.modules[before] is not self.modules[index] and self.outputs[before] is not x:
+                return True
+        return False
+
     def head(self) -> str | None:
         """The block, called once, whose output is what the model returns."""
         name, made = self.names[-1], self.outputs[-1]
@@ -173,8 +182,10 @@ def make_plan(
     """
     if layers is None and follows_contract(model):
         return _contract_plan(model, probe)
-    blocks = find_blocks(model, layers)
-    trace, caveats = _traced(model, blocks, probe), list(blocks.caveats)
+    for blocks in [find_blocks(model, layers)] if layers is not None else rows_of_blocks(model):
+        trace, caveats = _traced(model, blocks, probe), list(blocks.caveats)
+        if layers is not None or not (trace.branches() or (len(blocks.modules) == 1 and len(trace.inputs) == 1)):
+            break
     if not trace.inputs:
         raise ValueError(f"none of the blocks is called in the forward pass: {blocks.source}")
     head = trace.head()

@@ -16,8 +16,8 @@ from .taps import Plan
 
 __all__ = ["FAILURES", "Copies", "device_of", "in_fp64"]
 
-# What a model may raise that does not run in fp64.
-FAILURES = (RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError)
+# What a model may raise that does not run in fp64, or not on a few samples.
+FAILURES = (RuntimeError, TypeError, ValueError, LookupError, AssertionError, NotImplementedError, AttributeError)
 
 
 class Copies(nn.Module):
@@ -27,11 +27,13 @@ class Copies(nn.Module):
 
     Attributes:
         step: of a central difference, relative to what is moved. In working precision small, for the sake of kinks.
+        forward_of_model: whose signature says which arguments there are; that of the copies takes any.
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype | None = torch.float64) -> None:
         super().__init__()
         self._model = (model,)  # in a tuple: not a submodule
+        self.forward_of_model = model.forward
         self._copies: dict[int, Tensor] = {}
         for value in [*model.parameters(), *model.buffers()] if not is_sharded(model) else []:
             copy = value.detach().to(dtype) if dtype is not None and value.is_floating_point() else value.detach()

@@ -96,14 +96,22 @@ def _is_masked(call: Call) -> bool:
             return True
         statement = below = above
     scope = next((above for above in source.above(statement) if isinstance(above, _SCOPES)), source.tree)
-    return any(_masks_later(scope, name, getattr(statement, "end_lineno", 0)) for name in _names(statement))
+    end = getattr(statement, "end_lineno", 0), getattr(statement, "end_col_offset", 0)
+    return any(_masks_later(scope, name, end) for name in _names(statement))
 
 
 def _masks(node: ast.AST, part: ast.AST) -> bool:
-    """``where(…, part, …)``, ``part.nan_to_num()`` or ``part[condition]``."""
+    """``where(…, part, …)``, ``part.nan_to_num()``, ``part[condition]``, or a comparison in which NaN is expected."""
     if isinstance(node, ast.Call):
-        return _name(node.func) in _MASKING
+        return _name(node.func) in _MASKING or _expects_nan(node)
     return isinstance(node, ast.Subscript) and node.value is part and isinstance(node.slice, _CONDITIONS)
+
+
+def _expects_nan(call: ast.Call) -> bool:
+    """``equal_nan=True``: of ``torch.testing.assert_close``, ``allclose`` and ``isclose``."""
+    return any(
+        k.arg == "equal_nan" and isinstance(k.value, ast.Constant) and bool(k.value.value) for k in call.keywords
+    )
 
 
 def _name(function: ast.expr) -> str:
@@ -120,12 +128,12 @@ def _names(statement: ast.AST) -> list[str]:
     return [ast.unparse(target) for target in targets if isinstance(target, ast.Name | ast.Attribute)]
 
 
-def _masks_later(scope: ast.AST, name: str, line: int) -> bool:
-    """Whether a statement of this scope below that line masks ``name``."""
+def _masks_later(scope: ast.AST, name: str, end: tuple[int, int]) -> bool:
+    """Whether a statement of this scope after that line and column masks ``name``."""
     for node in ast.walk(scope):
-        if getattr(node, "lineno", 0) <= line:
+        if (getattr(node, "lineno", 0), getattr(node, "col_offset", 0)) <= end:
             continue
-        if isinstance(node, ast.Call) and _name(node.func) in _MASKING:
+        if isinstance(node, ast.Call) and (_name(node.func) in _MASKING or _expects_nan(node)):
             if any(_is(part, name) for part in ast.walk(node)):
                 return True
         if isinstance(node, ast.Subscript) and _is(node.value, name) and isinstance(node.slice, _CONDITIONS):

@@ -27,7 +27,7 @@ from . import exact, workers
 from .rounding import doubtful, quotient, store, store_if_certain
 from .workspace import ALIGNED, BLOCK, Floats, Rows, chunks, load, workspace
 
-__all__ = ["cosine", "cosine_backward", "gram", "norm", "portions"]
+__all__ = ["cosine", "cosine_backward", "gram", "norm", "portions", "roundoffs"]
 
 PARALLEL_FROM = 4_194_304  # elements an operand from which more threads pay for the GIL they pass around
 _CERTIFY_FROM = 5e-10  # half the promised 1e-9
@@ -110,7 +110,7 @@ def gram(a: Tensor, b: Tensor | None) -> Floats:
 
 
 @functools.cache
-def _roundoffs(columns: int) -> int:
+def roundoffs(columns: int) -> int:
     """By how many unit roundoffs (2^-53) times |a||b| a Gram number of so many columns can be off, any order."""
     blocks = math.ceil(columns / BLOCK)
     within = math.ceil(columns / max(blocks, 1))
@@ -203,14 +203,14 @@ def cosine(a: Tensor, b: Tensor, out: Tensor, exactly: bool) -> tuple[Floats, Ro
         rescued = _rescue(a, b, numbers)
         c = quotient(numbers)
         rows: Rows | None
-        if out.dtype == torch.float32 and not exactly and store_if_certain(c, out, _roundoffs(a.shape[1])):
+        if out.dtype == torch.float32 and not exactly and store_if_certain(c, out, roundoffs(a.shape[1])):
             return numbers, rescued
         if out.dtype == torch.float64:
             rows = np.flatnonzero(~np.isnan(c)) if exactly else None
             if rows is None and a.shape[1] <= BLOCK:
                 _from_difference(a, b, c)
         else:
-            rows = doubtful(c, out.dtype, _roundoffs(a.shape[1]), 0.0 if exactly else _CERTIFY_FROM)
+            rows = doubtful(c, out.dtype, roundoffs(a.shape[1]), 0.0 if exactly else _CERTIFY_FROM)
         if rows is not None:
             _refine(a, b, c, rows, out.dtype)
         store(c, out)

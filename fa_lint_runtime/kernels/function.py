@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import blocked, compiled, composite
+from . import blocked, compiled, composite, small
 from .slabs import is_transformed, matrices
 from .workspace import Floats, Rows
 
@@ -19,6 +19,17 @@ __all__ = ["cosine"]
 
 def _path(a: Tensor, b: Tensor, dtype: torch.dtype) -> ModuleType:
     return compiled if compiled.usable(a, b, dtype) else blocked
+
+
+def _small(a: Tensor, b: Tensor, dtype: torch.dtype, exactly: bool) -> tuple[Tensor, Floats] | None:
+    """As ``small.cosine``, of detached operands of any shape."""
+    if exactly or not 0 < a.numel() <= small.ELEMENTS:
+        return None
+    if a.ndim == 2:
+        return small.cosine(a, b, dtype)
+    columns = a.shape[-1]
+    found = small.cosine(a.reshape(-1, columns), b.reshape(-1, columns), dtype)
+    return None if found is None else (found[0].view(a.shape[:-1]), found[1])
 
 
 def _forward(path: ModuleType, a: Tensor, b: Tensor, dtype: torch.dtype, exactly: bool) -> tuple[Tensor, list[Any]]:
@@ -40,9 +51,13 @@ def _forward(path: ModuleType, a: Tensor, b: Tensor, dtype: torch.dtype, exactly
 class _Cosine(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, dtype: torch.dtype, exactly: bool) -> Tensor:
+        ctx.save_for_backward(a, b)
+        found = _small(a, b, dtype, exactly)
+        if found is not None:
+            ctx.path, ctx.kept = blocked, [(found[1][[1, 0, 3]], None)]
+            return found[0]
         ctx.path = _path(a, b, dtype)
         out, ctx.kept = _forward(ctx.path, a.detach(), b.detach(), dtype, exactly)
-        ctx.save_for_backward(a, b)
         return out
 
     @staticmethod
@@ -102,4 +117,7 @@ def cosine(a: Tensor, b: Tensor, dtype: torch.dtype, exactly: bool) -> Tensor:
         return result
     if a.requires_grad or b.requires_grad:
         a, b = a.detach(), b.detach()
+    found = _small(a, b, dtype, exactly)
+    if found is not None:
+        return found[0]
     return _forward(_path(a, b, dtype), a, b, dtype, exactly)[0]

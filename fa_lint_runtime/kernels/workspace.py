@@ -37,6 +37,7 @@ class Views:
     arrays: tuple[Floats, Floats]
     partial: Floats | None
     padding: Floats
+    both: Floats
 
 
 class _Workspace(threading.local):
@@ -71,12 +72,12 @@ class _Workspace(threading.local):
             both = padded.numpy()
         arrays = (both[0, :, :columns], both[1, :, :columns])
         if parts == 1:
-            views = Views(x, y, *arrays, pieces, arrays, None, both[:, :, columns:])
+            views = Views(x, y, *arrays, pieces, arrays, None, both[:, :, columns:], both[:, :, :columns])
         else:
             shape = (rows, parts, width)
             partial = np.empty((3, rows, parts))
             p, q = both[0].reshape(shape), both[1].reshape(shape)
-            views = Views(x, y, p, q, pieces, arrays, partial, both[:, :, columns:])
+            views = Views(x, y, p, q, pieces, arrays, partial, both[:, :, columns:], both[:, :, :columns])
         if len(self.views) >= _KEPT_VIEWS:
             self.views.clear()
         self.views[rows, columns] = views

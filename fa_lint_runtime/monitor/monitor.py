@@ -17,6 +17,7 @@ from ..diagnostics.credits import FeedbackSource, Pairing, as_feedback, effectiv
 from ..diagnostics.criteria import collapse
 from ..diagnostics.discovery import Layers
 from ..diagnostics.distributed import rank_and_world
+from ..diagnostics.labels import next_tokens, shifts_labels
 from ..diagnostics.losses import LossFunction, summed_loss
 from ..diagnostics.outputs import Token
 from ..diagnostics.restore import is_sharded, measured, unwrapped
@@ -85,7 +86,7 @@ class Monitor:
             raise ValueError(f"every must be an integer of at least 1, got {every!r}")
         self.model, self.every, self.warn = model, every, warn
         self.thresholds = as_thresholds(thresholds)
-        self._batch = to_batch(batch, 0)
+        self._item, self._batch = batch, to_batch(batch, 0)
         self._sinks = [as_sink(target, prefix) for target in sinks]
         self._feedback = None if feedback is None else as_feedback(feedback)
         self._layers, self._loss_fn, self._token, self._sites = layers, loss_fn, token, sites
@@ -124,7 +125,7 @@ class Monitor:
         with measured(inner, track_parameters=True):
             if self._capture is None or self._capture.model is not inner or self._home != home:
                 self._capture, self._home = self._configured(inner, batch), home
-            found = to_cpu(self._capture(batch, 1))
+            found = to_cpu(self._capture(self._batch, 1))
         reading = self._reading(self.steps if step is None else step, found)
         if rank_and_world()[0] == 0:
             self._publish(reading)
@@ -133,6 +134,9 @@ class Monitor:
     def _configured(self, model: nn.Module, batch: Batch) -> Capture:
         probe = batch.head(3)
         gated = self._feedback.kind if self._feedback is not None and self._feedback.derivative else None
+        if self._loss_fn is None and shifts_labels(model, self._item, probe):
+            self._batch, self._item = next_tokens(batch), None
+            probe = self._batch.head(3)
         plan, logits = make_plan(model, self._layers, probe, before_activations=gated is not None)
         capture = Capture(model, plan, summed_loss(self._loss_fn, logits, probe.y), token=self._token, groups=1)
         if self._feedback is not None:
@@ -145,15 +149,14 @@ class Monitor:
     def _reading(self, step: int, found: BatchStatistics) -> Reading:
         h, g, e = found.hidden_norms, found.gradient_norms, found.error_norms
         hidden, gradient = h.quantile(0.5, dim=1), g.nanquantile(0.5, dim=1)
+        elasticities = (found.influences / e).nanquantile(0.5, dim=1).tolist()
         figures: dict[str, Any] = {
             "hidden_norms": hidden.tolist(),
             "gradient_norms": gradient.tolist(),
             "mean_loss_gradient_norm": float(gradient[-1]) / found.size,
             "growth": float((hidden[1:] / hidden[:-1]).max()) if len(hidden) > 1 else float("nan"),
             "credit_per_error": float((g[-1] / e).nanquantile(0.5)),
-            "elasticity": collapse([v for v in (g * h / e).nanquantile(0.5, dim=1).tolist() if v == v] or [math.inf])[
-                0
-            ],
+            "elasticity": collapse([v for v in elasticities if v == v] or [math.inf])[0],
             "error": float(e.quantile(0.5)),
             "nonfinite": _nonfinite(h, g, e),
         }

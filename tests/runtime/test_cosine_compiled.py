@@ -15,7 +15,7 @@ from test_cosine_properties import bitwise, pairs
 from torch import Tensor
 
 from fa_lint_runtime import safe_cosine
-from fa_lint_runtime.kernels import blocked, compiled
+from fa_lint_runtime.kernels import blocked, compiled, small
 
 numba = pytest.importorskip("numba")
 
@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "FROM", 1)
+    monkeypatch.setattr(small, "ELEMENTS", 0)
 
 
 def by(path: object, a: Tensor, b: Tensor, exactly: bool = False) -> Tensor:

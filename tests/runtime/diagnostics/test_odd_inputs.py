@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from zoo import GPT, C, ResidualMLP, T, tokens, vectors
 
-from fa_lint_runtime import Feedback, diagnose
+from fa_lint_runtime import Feedback, Monitor, diagnose
 
 
 class Pair(NamedTuple):
@@ -22,6 +23,12 @@ class Pair(NamedTuple):
 class Sample(NamedTuple):
     x: Tensor
     y: Tensor
+
+
+@dataclass
+class ModelOutput:
+    logits: Tensor
+    loss: Tensor | None = None
 
 
 class Two(nn.Module):
@@ -40,6 +47,15 @@ class Listed(Two):
 
     def forward(self, both: list[Tensor]) -> Tensor:  # type: ignore[override]
         return super().forward(*both)
+
+
+class Splat(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.net(*inputs)  # type: ignore[no-any-return]
 
 
 def classes(n: int = 16) -> Tensor:
@@ -63,6 +79,8 @@ def test_pairs_of_inputs_however_they_are_held() -> None:
     assert norms(listed, loader) == expected
     assert norms(model, [(Pair(*x), y) for x, y in given]) == expected
     assert norms(model, [Sample(x, y) for x, y in given]) == expected  # type: ignore[arg-type]
+    for net in (model, listed, Splat(model)):
+        assert diagnose(net, loader, progress=False).verdict == "no fault found"  # lists reach the run in fp64, too
 
 
 def test_batches_of_the_trainer() -> None:
@@ -73,8 +91,39 @@ def test_batches_of_the_trainer() -> None:
     assert norms(model, [{"input_ids": x, "labels": y} for x, y in given]) == expected
     with pytest.raises(ValueError, match="without labels"):
         norms(model, [{"input_ids": x} for x, _ in given])
-    with pytest.raises(ValueError, match="a tuple of 3"):
+    with pytest.raises(ValueError, match=r"a tuple of 3: several inputs are \(\(a, b\), y\)"):
         norms(model, [(x, y, y) for x, y in given])
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_labels_that_the_model_itself_shifts(shift: int) -> None:
+    class Language(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = GPT(whole=True)
+
+        def forward(self, input_ids: Tensor, labels: Tensor | None = None) -> Any:
+            logits = self.net(input_ids).logits
+            if labels is None:
+                return ModelOutput(logits)
+            kept = logits[:, : logits.shape[1] - shift]
+            return ModelOutput(logits, F.cross_entropy(kept.flatten(0, 1), labels[:, shift:].flatten()))
+
+    def loss(logits: Tensor, y: Tensor) -> Tensor:
+        kept = logits[:, : logits.shape[1] - shift]
+        return F.cross_entropy(kept.flatten(0, 1), y[:, shift:].flatten(), reduction="sum")
+
+    torch.manual_seed(0)
+    model, given = Language(), [tokens(16) % C for _ in range(2)]
+    batches = [{"input_ids": x, "labels": x} for x in given]
+    expected = norms(model, [({"input_ids": x}, x) for x in given], loss_fn=loss)
+    assert norms(model, batches) == pytest.approx(expected, rel=1e-5)
+    report = diagnose(model, batches, progress=False)
+    assert report.provenance is not None
+    assert report.provenance.loss == "cross-entropy" + " of the next token" * shift
+    reading = Monitor(model, batches[0], every=1).step()
+    assert reading is not None
+    assert reading.gradient_norms == pytest.approx(norms(model, batches[:1]), rel=1e-5)
 
 
 def test_sequences_of_unlike_length() -> None:
@@ -105,6 +154,55 @@ def test_several_outputs_are_named() -> None:
 
     with pytest.raises(TypeError, match=r"several outputs \(kind, size\).*wrap it"):
         diagnose(Heads(), [(vectors(16), classes())], progress=False)
+
+
+def test_several_targets() -> None:
+    def loss(out: Tensor, y: dict[str, Tensor]) -> Tensor:
+        return F.cross_entropy(out[:, :2], y["kind"]) + F.mse_loss(out[:, 2:3], y["size"])
+
+    torch.manual_seed(0)
+    given = [(vectors(16), {"kind": torch.randint(0, 2, (16,)), "size": torch.randn(16, 1)}) for _ in range(3)]
+    assert diagnose(ResidualMLP(), given, loss_fn=loss, progress=False).verdict == "no fault found"
+
+
+def test_a_loss_of_several_outputs_is_told_what_it_is_given() -> None:
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = ResidualMLP()
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            out = self.net(x)
+            return out, out[:, :1]
+
+    def loss(out: tuple[Tensor, Tensor], y: Tensor) -> Tensor:
+        return F.cross_entropy(out[0], y) + out[1].mean()
+
+    with pytest.raises(ValueError, match=r"loss_fn fails.*given the logits \(3, \d+\).*wrap the model"):
+        diagnose(Heads(), [(vectors(16), classes())], loss_fn=loss, progress=False)  # type: ignore[arg-type]
+
+
+def test_samples_that_are_the_nodes_of_a_graph_are_measured_together() -> None:
+    class Graph(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks, self.head = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)]), nn.Linear(8, C)
+
+        def forward(self, x: Tensor, edges: Tensor) -> Tensor:
+            if edges.max() >= len(x):
+                raise IndexError("an edge to a node that does not exist")
+            for block in self.blocks:
+                x = torch.tanh(x + torch.zeros_like(x).index_add(0, edges[1], block(x)[edges[0]]))
+            return self.head(x)  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    given = [((torch.randn(40, 8), torch.randint(0, 40, (2, 90))), classes(40)) for _ in range(3)]
+    report = diagnose(Graph(), given, progress=False)
+    assert report.verdict == "no fault found"
+    assert report.provenance is not None
+    assert report.provenance.caveats == ()
+    assert report.layers[0].precision is not None
+    assert report.layers[0].precision.resolution > 0.999
 
 
 def test_a_state_of_the_size_of_a_batch() -> None:
@@ -201,9 +299,16 @@ def test_a_backward_pass_that_wants_its_own_training_loop_says_so_in_one_line() 
     torch.manual_seed(0)
     model = ResidualMLP()
     model.loss_gradient = None
-    model.blocks[1].register_full_backward_hook(lambda *_: (model.loss_gradient.mm(torch.ones(C, 8)),))  # type: ignore[union-attr]
+
+    def hook(*_: Any) -> tuple[Tensor]:
+        return (model.loss_gradient.mm(torch.ones(C, 8)),)  # type: ignore[union-attr]
+
+    model.blocks[1].register_full_backward_hook(hook)
     with pytest.raises(ValueError, match=r'only its own training loop sets.*reference="twin"'):
         diagnose(model, [(vectors(16), classes()) for _ in range(2)], progress=False)
+    model.loss_gradient = torch.ones(16, C)  # of the last step of training; the first samples are fewer
+    with pytest.raises(ValueError, match=r"only its own training loop sets .*has changed the size of value"):
+        diagnose(model, [(vectors(16), classes()) for _ in range(2)], progress=False, reference="twin")
     feedback = Feedback.dfa([8] * 4, C, seed=0)
     report = diagnose(
         model, [(vectors(16), classes()) for _ in range(2)], progress=False, reference="twin", feedback=feedback

@@ -493,3 +493,16 @@ def test_an_early_reader_behind_an_embedding_is_no_false_alarm() -> None:
 
 def test_honest_networks_pass() -> None:
     assert reference(measured(ResidualMLP()))[0] == "passes"
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_a_network_that_stretches_small_changes_is_verified_with_a_finer_step(honest: bool) -> None:
+    class Stretch(nn.Module):
+        def forward(self, h: Tensor) -> Tensor:
+            wave = torch.sin(3e5 * h)
+            return wave if honest else torch.tanh(h) + (wave - torch.tanh(h)).detach()
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(7, 16), nn.Tanh(), nn.Linear(16, 16), Stretch(), nn.Linear(16, 5))
+    state, text = reference(measured(model))
+    assert state == ("passes" if honest else "not measured"), text

@@ -308,6 +308,9 @@ def test_the_margin_of_several_seeds_has_an_interval_over_seeds() -> None:
         assert "seeds" in text
         assert "two networks" not in text
         assert state == "passes"
+    state, text, _ = margin(seeds, seeds)
+    assert state == "inconclusive"
+    assert "the same accuracy in every seed" in text
 
 
 def test_the_nine_original_fields_come_first_and_thresholds_are_keywords() -> None:

@@ -132,6 +132,25 @@ def test_an_untrained_recurrent_network_is_not_walked_back_for_fading_over_time(
     assert report.verdict == "no fault found"
 
 
+def test_running_statistics_that_no_batch_has_set_are_named_as_the_cause() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Linear(7, 8), *(x for _ in range(6) for x in (nn.BatchNorm1d(8), nn.SiLU(), nn.Linear(8, 8)))]
+    for layer in layers[3::3]:
+        nn.init.normal_(layer.weight, std=0.1)  # type: ignore[arg-type]
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    model = nn.Sequential(*layers, nn.Linear(8, C))
+    data = [(torch.randn(32, 7), classes(32)) for _ in range(3)]
+    report = diagnose(model, data, progress=False)
+    assert report.verdict == "not measurable"
+    expected = "no batch has set the running statistics of 6 layers (1 …)"
+    assert expected in outcome(report, "elasticity")[1]
+    assert f"note: {expected}" in report.to_text()
+    model.train()
+    for _ in range(50):
+        model(data[0][0])
+    assert "running statistics" not in diagnose(model, data, progress=False).to_text()
+
+
 def test_a_block_that_lets_no_credit_through_is_still_walked_back() -> None:
     class Saturated(nn.Module):
         def forward(self, h: Tensor) -> Tensor:
@@ -145,3 +164,26 @@ def test_a_block_that_lets_no_credit_through_is_still_walked_back() -> None:
     model = nn.Sequential(nn.Linear(7, 8), nn.Sequential(*blocks), nn.Linear(8, C))
     report = diagnose(model, [(torch.randn(32, 7), classes(32)) for _ in range(3)], progress=False)
     assert "elasticity" in report.fired or report.verdict == "invalid"
+
+
+@pytest.mark.parametrize("start", [0.0, 1e-6])
+def test_a_class_token_that_starts_at_zero_is_no_dead_state(start: float) -> None:
+    class Vision(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Linear(7, 16), nn.Linear(16, C)
+            self.first = nn.Parameter(torch.full((1, 1, 16), start))
+            self.blocks = nn.ModuleList(
+                nn.TransformerEncoderLayer(16, 2, 32, 0.0, batch_first=True, norm_first=True) for _ in range(3)
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.cat([self.first.expand(len(x), -1, -1), self.embed(x)], 1)
+            for block in self.blocks:
+                h = block(h)
+            return self.head(h[:, 0])  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    report = diagnose(Vision(), [(torch.randn(16, 9, 7), classes()) for _ in range(3)], progress=False)
+    assert outcome(report, "elasticity")[0] == "passes"
+    assert report.layers[0].elasticity > 0.1

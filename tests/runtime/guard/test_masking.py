@@ -29,11 +29,15 @@ MASKED = {
     "tested": "r = a / b\n    return 0.0 if torch.isnan(r).any() else r",
     "cosine": "return F.cosine_similarity(a[None], b[None], eps=0).nan_to_num(0.0)",
     "umlaut": "ä = 'ä'; return torch.where(b > 0, a / b, 0.0)",
+    "one line": "r = a / b; r.masked_fill_(torch.isnan(r), 0.0); return r",
+    "expected": "torch.testing.assert_close(a / b, torch.full((3,), float('nan')), equal_nan=True)",
+    "expected later": "r = a / b\n    return torch.allclose(r, a, equal_nan=True)",
     "np.where": "return numpy.where(b > 0, a / b, 0.0)",
 }
 BARE = {
     "plain": "return a / b",
     "mean": "return (a / b).mean()",
+    "not expected": "return torch.allclose(a / b, a, equal_nan=False)",
     "constant index": "return (a / b)[0]",
     "named index": "i = 1\n    return (a / b)[i]",
     "other name": "r = a / b\n    q = torch.where(b > 0, b, 1.0)\n    return r + q",
