@@ -171,6 +171,9 @@ class Operations:
             return t.single(self._ev.trace(given.frame, given.node))
         if len(given.positional) != 3:
             return ()
+        said = t.one(given.positional[0])
+        if isinstance(said, t.Constant) and isinstance(said.value, str) and not _contracts(said.value):
+            return t.single(self._named(given.frame, given.node))
         left, right = given.positional[1:3]
         return t.unique((self._dot(a, b, given.site, "einsum"), tags) for a, b, tags in t.both(left, right))
 
@@ -555,6 +558,16 @@ class Operations:
 
 def _changed(term: t.Term, change: Callable[[t.Vector], t.Vector]) -> t.Term:
     return t.renamed(term, change) if isinstance(term, t.Vector | t.Monomial) else term
+
+
+def _contracts(formula: str) -> bool:
+    """Return True for an einsum over an index of both operands: ``i,i``, ``bi,ij->bj``; not for ``b,b...->b...``."""
+    inputs, arrow, output = formula.replace(" ", "").partition("->")
+    one, _, other = inputs.partition(",")
+    shared = set(one) & set(other) - {"."}
+    if ("..." in one) != ("..." in other):
+        return False
+    return bool(shared - set(output)) if arrow else bool(shared)
 
 
 def _limit(high: t.Term | None, before: float | None) -> float | None:

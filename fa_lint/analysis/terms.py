@@ -78,6 +78,8 @@ MOST_TURNS = 4
 _DEEPEST = 3
 # Names of vectors that nobody has named: a difference may be small by construction, all layers together rarely are.
 DIFFERENCE = "a difference"
+# A label: its sum is a squared norm, and over another one a share.
+SQUARE = "square"
 ONES = "ones"
 WHOLE = "all layers"
 
@@ -583,7 +585,8 @@ def power(term: Term, exponent: float, site: Site) -> Term:
     if a is None:
         return Unknown()
     if exponent == 2 and len(a.vectors) == 1:
-        return multiply(a, a)
+        squared = multiply(a, a)
+        return replace(squared, label=SQUARE) if isinstance(squared, Monomial) else squared
     if a.vectors:
         return Unknown()
     if exponent == 2 and any(x.ident != y.ident for x, y in a.dots):

@@ -94,6 +94,8 @@ def _quotients(made: Made, values: Values) -> Iterator[_Quotient]:
     term = made.term
     if not isinstance(term, t.Monomial) or not (term.is_cosine or term.is_projection or term.is_component):
         return
+    if term.label == t.SQUARE:
+        return  # the squared norm of a unit vector
     for floor in term.floors_below:
         if floor.kind == "library" or floor.quotient is None:
             continue

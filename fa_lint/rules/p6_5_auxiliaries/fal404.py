@@ -248,7 +248,7 @@ def _cosines(values: Values) -> dict[tuple[int, int], list[t.Monomial]]:
     for made in sorted(values.made_of_anything(), key=lambda made: bool(made.frame.calls)):
         cosine = made.term.cosine if isinstance(made.term, t.Angle) else made.term
         if made.module is values.module and isinstance(cosine, t.Monomial) and cosine.is_cosine:
-            if _is_squared_unit(cosine, made.frame, values):
+            if cosine.label == t.SQUARE or _is_squared_unit(cosine, made.frame, values):
                 continue
             ways = found.setdefault((made.frame.number, made.node.nid), [])
             if isinstance(made.node, ir.Expr) and all(t.key(cosine) != t.key(way) for way in ways):
