@@ -519,7 +519,9 @@ class Evaluator:
             filtered = term.filtered if isinstance(term, t.Sequence) else 0
         if node.kind == "dict":
             return t.single(t.Mapping(ident, element=element, over=over, filtered=filtered))
-        return t.single(t.Sequence(ident, element, over=over, filtered=filtered))
+        whole = node.clause.inner is None and not node.clause.conditions
+        turn = (frame.number, node.clause.nid) if whole else (0, 0)
+        return t.single(t.Sequence(ident, element, over=over, filtered=filtered, turn=turn))
 
     def _turns(self, frame: Frame, node: ir.Comprehension) -> list[Frame]:
         """Return a frame a turn of a comprehension over a few known items; nothing where they are not known."""
@@ -638,6 +640,11 @@ class Evaluator:
     def element(self, term: t.Term, *key: object) -> t.Alternatives:
         """Return one element of a container or an array; equal keys of one container give the same element."""
         match term:
+            case t.Sequence(items=None, turn=(_, place) as turn) if place and key[:1] in (("index",), ("at",)):
+                return t.unique(
+                    (self._in_turn(inner, turn, key), tags) if _is_number(inner) else self.renamed((inner, tags), *key)
+                    for inner, tags in term.element
+                )
             case t.Sequence(items=None) | t.Mapping(items=()):
                 return t.unique(self.renamed(a, *key) for a in term.element)
             case t.Sequence():
@@ -656,6 +663,25 @@ class Evaluator:
             case t.Monomial():
                 return (self.renamed((term, frozenset()), *key),)
         return NOTHING
+
+    def _in_turn(self, term: t.Term, turn: tuple[int, int], key: tuple[object, ...]) -> t.Term:
+        """Return the norm that a loop took of an element as that of the element under an index."""
+        of = self.identities.of
+
+        def at(ident: int) -> int | None:
+            match self.identities.key(ident):
+                case ("element", int() as base, "turn", *place) if tuple(place) == turn:
+                    return of("element", base, *key)
+                case ("element" | "attribute" | "view" | "copied after" | "copy" as kind, int() as base, *rest):
+                    whole = at(base)
+                    return None if whole is None else of(kind, whole, *rest)
+            return None
+
+        def rename(ident: int) -> int:
+            found = at(ident)
+            return of("element", ident, *key) if found is None else found
+
+        return t.relabelled(term, rename)
 
     def renamed(self, value: t.Alternative, *key: object) -> t.Alternative:
         """One of the values that an element stands for: its vectors are others than those of the next one."""
@@ -816,6 +842,10 @@ def _path(target: ir.Expr, name: str) -> tuple[int, ...] | None:
                 if found is not None:
                     return (index, *found)
     return None
+
+
+def _is_number(term: t.Term) -> bool:
+    return isinstance(term, t.Monomial) and bool(term.norms) and not term.vectors
 
 
 def _is_projection(product: t.Term, vector: t.Term) -> bool:

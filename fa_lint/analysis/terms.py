@@ -260,13 +260,17 @@ class Accumulated:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sequence:
-    """A list, tuple or generator; ``items`` where each is known, else ``element`` stands for all."""
+    """A list, tuple or generator; ``items`` where each is known, else ``element`` stands for all.
+
+    ``turn`` are frame and node of the loop that makes one element a turn, none left out.
+    """
 
     ident: int
     element: Alternatives = ()
     items: tuple[Alternatives, ...] | None = None
     over: Over = "unknown"
     filtered: int = 0
+    turn: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -425,8 +425,17 @@ class Variables:
                 over = term.over if term.over != "unknown" else over
             ident = self._ev.identities.of("grown", frame.number, node.nid)
             filtered = self._ev.entries.tested_before(frame, node)
-            found.append((t.Sequence(ident, t.unique((*added, *old)), over=over, filtered=filtered), tags))
+            turn = (0, 0) if filtered or old else self._turn_of(frame, node)
+            found.append((t.Sequence(ident, t.unique((*added, *old)), over=over, filtered=filtered, turn=turn), tags))
         return t.unique(found)
+
+    def _turn_of(self, frame: Frame, node: ir.Node) -> tuple[int, int]:
+        """Return the loop whose every turn adds one element to a list."""
+        names = frame.module.facts.names
+        statement = names.statement(node)
+        block = names.parent(statement) if statement is not None else None
+        loop = names.parent(block) if isinstance(block, ir.Block) else None
+        return (frame.number, loop.nid) if isinstance(loop, ir.For) and loop.body is block else (0, 0)
 
     def _loop_over(self, frame: Frame, node: ir.Node) -> t.Over:
         """What the innermost loop around a node ranges over."""

@@ -101,3 +101,24 @@ def test_the_angles_of_cosines_in_a_list(angle: str) -> None:
     made = "def f(pairs):\n    cs = []\n    for a, b in pairs:\n        c = torch.dot(a, b) / (a.norm() * b.norm())\n        cs.append(c{})\n"
     assert rows("FAL204", HEAD + made.format("") + f"    return {angle}\n") == [9]
     assert rows("FAL204", HEAD + made.format(".clamp(-1, 1)") + f"    return {angle}\n") == []
+
+
+NORMS = [
+    "norms = [g.norm() + 1e-8 for g in grads]",
+    "norms = []\n    for g in grads:\n        norms.append(g.norm() + 1e-8)",
+]
+
+
+@pytest.mark.parametrize("norms", NORMS)
+@pytest.mark.parametrize("pair", [("i", "j"), ("0", "1")])
+def test_norms_that_were_taken_before_in_a_list(norms: str, pair: tuple[str, str]) -> None:
+    head = "def f(losses, w, i, j):\n    grads = [torch.autograd.grad(l, w, retain_graph=True)[0] for l in losses]\n"
+    i, j = pair
+    text = HEAD + head + f"    {norms}\n    return (grads[{i}] * grads[{j}]).sum() / (norms[{i}] * norms[{j}])\n"
+    assert len(rows("FAL203", text)) == 1
+    assert rows("FAL203", text.replace(" + 1e-8", "")) == []
+    assert rows("FAL204", text.replace(" + 1e-8", "").replace("return ", "return torch.acos(").rstrip() + ")\n") == [
+        len(text.splitlines())
+    ]
+    filtered = text.replace("for g in grads]", "for g in grads if g.any()]")
+    assert filtered == text or rows("FAL203", filtered) == [], "the norms are not those of the same gradients"
