@@ -58,19 +58,29 @@ class Changes:
             self._reading[function.nid] = not any(node.nid in numbers or _fills(node) for node in inside)
         return self._reading[function.nid]
 
-    def is_steady(self, place: ir.Node, *, gradients: bool) -> bool:
+    def is_steady(self, place: ir.Node, *, gradients: bool, weights: bool = False) -> bool:
         """Return True where what stands at a place was read at one time, or nothing between the reads changes it.
 
-        ``gradients``: the values are ``.grad`` tensors, which a backward pass adds to and does not replace.
+        ``gradients``: the values are ``.grad`` tensors, which a backward pass adds to and does not replace;
+        ``weights``: parameters, which training moves in place.
         """
         reads = self._reads(place)
         if len(reads) < 2:
             return True
         return all(
-            gradients and isinstance(node, ir.Call) and _last(node.func) in _OF_GRADIENTS - self._defined
+            isinstance(node, ir.Call)
+            and (
+                ((gradients or weights) and _last(node.func) in _OF_GRADIENTS - self._defined)
+                or (weights and self._is_forward(node))
+            )
             for node in self.between(min(reads), max(reads))
             if not self._is_getter(node)
         )
+
+    def _is_forward(self, call: ir.Call) -> bool:
+        """Return True for ``model(x)`` and ``criterion(output, y)``: an object of unknown make that gives a value back."""
+        alone = isinstance(self._facts.names.parent(call), ir.ExprStmt)
+        return isinstance(call.func, ir.Name) and bool(call.args) and not alone and call.func.id not in self._defined
 
     def _is_getter(self, node: ir.Node) -> bool:
         function = self._facts.names.function_called(node) if isinstance(node, ir.Call) else None

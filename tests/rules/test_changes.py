@@ -335,6 +335,27 @@ PROGRAMS = [
         b = m.fc.weight.detach()
         return (a * b).sum() / (a.norm() * b.norm())
     """,
+    """
+    def cloned(layer, loader, crit, opt):
+        start = layer.weight.data.clone()
+        for x, y in loader:
+            crit(layer(x), y).backward()
+            opt.step()
+        return F.cosine_similarity(start.flatten(), layer.weight.data.flatten(), dim=0)
+    """,
+    """
+    def replaced(layer, x, y, crit, opt):
+        start = layer.weight.data
+        crit(layer(x), y).backward()
+        layer.weight = torch.nn.Parameter(layer.weight - layer.weight.grad)
+        return F.cosine_similarity(start.flatten(), layer.weight.data.flatten(), dim=0)
+    """,
+    """
+    def retrained(layer, data, train):
+        start = layer.weight.data
+        train(layer, data)
+        return F.cosine_similarity(start.flatten(), layer.weight.data.flatten(), dim=0)
+    """,
 ]
 SAME = [
     "def f(hook, model, x):\n    model(x)\n    a = hook.features\n    b = hook.features\n    return F.cosine_similarity(a, b, dim=-1)",
@@ -346,6 +367,12 @@ SAME = [
     "        out.table[n] = F.cosine_similarity(p.flatten(), q.flatten(), dim=0, eps=1e-30)\n",
     "def f(model):\n    ref, out = copy.deepcopy(model), {}\n    for (n, p), q in zip(model.named_parameters(), ref.parameters()):\n"
     "        out[n] = F.cosine_similarity(p.flatten(), q.flatten(), dim=0, eps=1e-30)\n    return out",
+    "def f(layer, loader, crit, opt):\n    start = layer.weight.data\n    for x, y in loader:\n        opt.zero_grad()\n"
+    "        crit(layer(x), y).backward()\n        opt.step()\n"
+    "    return F.cosine_similarity(start.flatten(), layer.weight.data.flatten(), dim=0)",
+    "def f(layer, loader, crit, opt):\n    start = layer.weight.detach()\n    for x, y in loader:\n"
+    "        loss = crit(layer(x), y)\n        loss.backward()\n        opt.step()\n"
+    "    return F.cosine_similarity(start.flatten(), layer.weight.flatten(), dim=0)",
 ]
 
 

@@ -324,7 +324,8 @@ def _reason(values: Values, frame: Frame, node: ir.Node, left: t.Vector, right: 
     """Return why two vectors hold the same entries at a place; empty where they may not."""
     members, facts = values.evaluator.members, frame.module.facts
     if members.is_same(frame, node, left, right):
-        if not frame.module.changes.is_steady(node, gradients=left.role.is_gradient):
+        weights = left.role is t.Role.PARAMETER and left.ident == right.ident
+        if not frame.module.changes.is_steady(node, gradients=left.role.is_gradient, weights=weights):
             return ""
         return "both sides are the same value" if left.ident == right.ident else _COPY
     copies = members.deep_copies(left.ident) ^ members.deep_copies(right.ident)
