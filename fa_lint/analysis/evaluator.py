@@ -754,7 +754,7 @@ class Evaluator:
             return t.single(
                 t.Sequence(ident, term.element or t.unique(a for i in term.items or () for a in i), over=term.over)
             )
-        key = self._index_key(frame, index) if index is not None else ("many", node.nid)
+        key = self._index_key(frame, index) if index is not None else self._several_key(frame, node)
         if key is not None and key[0] == "constant":
             found = self.item(term, key[1])
         else:
@@ -772,6 +772,11 @@ class Evaluator:
             or (isinstance(part, ir.Slice) and part.lower is part.upper is part.step is None)
             for part in node.index
         )
+
+    def _several_key(self, frame: Frame, node: ir.Subscript) -> tuple[object, ...]:
+        """What tells ``x[:, k]`` from other parts of ``x``."""
+        keys = [("new",) if _is_new_axis(part) else self._index_key(frame, part) for part in node.index]
+        return ("many", node.nid) if None in keys else ("many", *keys)
 
     def _index_key(self, frame: Frame, index: ir.Expr) -> tuple[object, ...] | None:
         """What tells one index from another: a constant, or the value of a variable."""
@@ -842,6 +847,10 @@ def _path(target: ir.Expr, name: str) -> tuple[int, ...] | None:
                 if found is not None:
                     return (index, *found)
     return None
+
+
+def _is_new_axis(node: ir.Expr) -> bool:
+    return isinstance(node, ir.Const) and node.value in (None, ...)
 
 
 def _is_number(term: t.Term) -> bool:

@@ -384,3 +384,23 @@ def test_what_may_have_changed_is_another_value(program: str) -> None:
 @pytest.mark.parametrize("program", SAME)
 def test_what_nothing_has_changed_is_one_value(program: str) -> None:
     assert len(rows("FAL404", HEAD + program)) == 1
+
+
+PARTS = [
+    ("x[:, i]", "x[:, j]"),
+    ("x[:, 0]", "x[:, 1]"),
+    ("x[:, :-1]", "x[:, 1:]"),
+    ("x[:, :, None]", "x[:, None]"),
+    ("x[:, m]", "x[:, ~m]"),
+    ("x[..., 0]", "x[..., 1]"),
+    ("x[:, rng.permutation(3)]", "x[:, rng.permutation(3)]"),
+    ("x[:, 0]", "x[m, 0]"),
+]
+
+
+@pytest.mark.parametrize(("left", "right"), PARTS)
+def test_parts_of_an_array(left: str, right: str) -> None:
+    text = "def f(x, i, j, m, rng): return F.cosine_similarity({}, {}, dim=-1)\n"
+    assert rows("FAL404", HEAD + text.format(left, right)) == []
+    if "rng" not in left:
+        assert len(rows("FAL404", HEAD + text.format(left, left))) == 1
