@@ -313,6 +313,15 @@ class Names:
             found.append(found[above] or (above if is_loop else 0))
         return found
 
+    @cached_property
+    def _inner_loops(self) -> list[int]:
+        """By number: the innermost loop around the node, or 0."""
+        found = [0]
+        for number in range(1, len(self.nodes)):
+            above = self._parents[number]
+            found.append(above if isinstance(self.nodes[above], ir.For | ir.While) else found[above])
+        return found
+
     def _is_around(self, number: int, node: ir.Node) -> bool:
         return number < node.nid < self._ends[number]
 
@@ -357,12 +366,11 @@ class Names:
         statement = self.statement(name)
         own = statement.nid if statement is not None else name.nid
         loop = self._loops[name.nid]
-        # What is bound later reaches the name only in a loop around it; the statement of the name can bind it, too.
-        last = max(self._ends[loop] if loop else 0, self._ends[own])
+        # The statement of the name can bind it, too.
+        before = bisect_left(found, self._ends[own], key=_number)
         reaching: list[Binding] = []
-        for number in range(bisect_left(found, last, key=_number) - 1, -1, -1):
+        for number in range(before - 1, -1, -1):
             binding = found[number]
-            place = self._parents[binding.node.nid]
             bound_by_loop = isinstance(binding.node, ir.For | ir.Clause | ir.WithItem) and self._is_around(
                 binding.node.nid, name
             )
@@ -373,9 +381,19 @@ class Names:
             reaching.append(binding)
             if binding.how in ("item", "update"):
                 continue
+            place = self._parents[binding.node.nid]
             if bound_by_loop or binding.how == "param" or place <= 0 or self._dominates(place, name):
+                if self._is_of_this_turn(binding, name):
+                    return reaching[::-1]
                 break
-        return reaching[::-1]
+        # What is bound later reaches the name only in a loop around it.
+        later = found[before : bisect_left(found, self._ends[loop], key=_number)] if loop else []
+        return [*reaching[::-1], *(binding for binding in later if self._is_around(loop, binding.node))]
+
+    def _is_of_this_turn(self, binding: Binding, name: ir.Name) -> bool:
+        """Return True for what is bound again in each turn of the innermost loop around a name."""
+        loop = self._inner_loops[name.nid]
+        return loop > 0 and (binding.node.nid == loop or self._is_around(loop, binding.node))
 
     def _dominates(self, place: int, name: ir.Name) -> bool:
         # A statement of a ``with`` or ``try`` body has run when what follows the block runs, as far as names go.
