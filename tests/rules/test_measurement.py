@@ -200,6 +200,97 @@ def test_modes(code: str, expected: list[int]) -> None:
     assert rows("FAL602", NET + code) == [AFTER + row for row in expected]
 
 
+SIAMESE = (
+    "class Siamese(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    "        self.enc = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.1))\n"
+)
+TRAINED_ON = [
+    "def f(x, y):\n    n = Net()\n    loss = 1 - F.cosine_similarity(n(x), n(y)).mean()\n    loss.backward()",
+    "def f(x, y):\n    n = Net()\n    (-F.cosine_similarity(n(x), n(y))).mean().backward()",
+    "def f(x, y):\n    n = Net()\n    a, b = n(x), n(y)\n    s = F.cosine_similarity(a[:, None], b[None], dim=-1) / 0.1\n"
+    "    loss = F.cross_entropy(s, torch.arange(len(x)))\n    loss.backward()",
+    "def f(x, y, z):\n    n = Net()\n    p, q = F.cosine_similarity(n(x), n(y)), F.cosine_similarity(n(x), n(z))\n"
+    "    F.margin_ranking_loss(p, q, torch.ones(8)).backward()",
+    "def f(x, y):\n    n = Net()\n    a, b = n(x), n(y)\n    s = (a * b).sum() / (a.norm() * b.norm())\n    (1 - s).backward()",
+    SIAMESE + "    def forward(self, x, y): return F.cosine_similarity(self.enc(x), self.enc(y))",
+    SIAMESE
+    + "    def forward(self, x, y):\n        s = F.cosine_similarity(self.enc(x), self.enc(y))\n        return {'sim': s}",
+    SIAMESE + "    def sim(self, x, y): return F.cosine_similarity(self.enc(x), self.enc(y))\n"
+    "    def forward(self, x, y): return self.sim(x, y) / 2",
+    "def contrastive_loss(x, y):\n    n = Net()\n    return -F.cosine_similarity(n(x), n(y)).mean()",
+    "def sim(n, x): return F.cosine_similarity(n(x), n(x))\n"
+    "def f(x):\n    n = Net()\n    loss = 1 - sim(n, x)\n    loss.backward()",
+]
+MEASURED_BESIDE = [
+    "def f(x, y):\n    n = Net()\n    s = F.cosine_similarity(n(x), n(y)).mean()\n    n(x).sum().backward()\n    return s",
+    "def f(x, y):\n    n = Net()\n    s = F.cosine_similarity(n(x), n(y)).mean().item()\n    loss = n(x).sum() * s\n    loss.backward()",
+    SIAMESE
+    + "    def forward(self, x, y):\n        self.seen = F.cosine_similarity(self.enc(x), self.enc(y))\n        return x",
+    "def f(x, y, w):\n    n = Net()\n    a, b = (torch.autograd.grad(n(v).sum(), w)[0] for v in (x, y))\n"
+    "    p, q = torch.autograd.grad(n(x).sum(), w)[0], torch.autograd.grad(n(y).sum(), w)[0]\n"
+    "    loss = F.cosine_similarity(p, q)\n    loss.backward()",
+]
+SEEDED = [
+    "    torch.manual_seed(0)\n    a = n(x)\n    torch.manual_seed(0)\n    b = n(y)\n",
+    "    state = torch.get_rng_state()\n    a = n(x)\n    torch.set_rng_state(state)\n    b = n(y)\n",
+    "    with torch.random.fork_rng():\n        a = n(x)\n    with torch.random.fork_rng():\n        b = n(y)\n",
+    "    torch.manual_seed(0); torch.cuda.manual_seed_all(0)\n    a = n(x)\n    torch.manual_seed(0)\n    b = n(y)\n",
+]
+UNSEEDED = [
+    "    torch.manual_seed(0)\n    a = n(x)\n    b = n(y)\n",
+    "    torch.manual_seed(0)\n    a, b = n(x), n(y)\n",
+    "    a = n(x)\n    torch.manual_seed(0)\n    b = n(y)\n",
+]
+
+
+@pytest.mark.parametrize("code", TRAINED_ON)
+def test_what_is_trained_on_is_no_measurement(code: str) -> None:
+    assert rows("FAL602", NET + code) == []
+
+
+@pytest.mark.parametrize("code", MEASURED_BESIDE)
+def test_what_is_measured_beside_a_loss_is_found(code: str) -> None:
+    assert len(rows("FAL602", NET + code)) == 1
+
+
+@pytest.mark.parametrize("code", SEEDED)
+def test_two_passes_from_one_seed_draw_one_mask(code: str) -> None:
+    seeded = f"def f(x, y):\n    n = Net()\n{code}    return F.cosine_similarity(a, b)"
+    assert rows("FAL602", NET + seeded) == []
+    batch_norm = NET.replace("nn.Dropout(0.3)", "nn.BatchNorm1d(8)")
+    assert len(rows("FAL602", batch_norm + seeded)) == 1
+
+
+@pytest.mark.parametrize("code", UNSEEDED)
+def test_one_seed_for_two_passes_is_found(code: str) -> None:
+    assert len(rows("FAL602", f"{NET}def f(x, y):\n    n = Net()\n{code}    return F.cosine_similarity(a, b)")) == 1
+
+
+RATES = [
+    ("nn.Dropout(p)", "p=0.1", "Net(p=0.0)", 0),
+    ("nn.Dropout(p)", "p=0.1", "Net(0.0).cuda()", 0),
+    ("nn.Dropout(p=p)", "p=0.0", "Net()", 0),
+    ("nn.Dropout(p)", "p=0.1", "Net()", 1),
+    ("nn.Dropout(p)", "p=0.0", "Net(p=0.1)", 1),
+    ("lambda t: F.dropout(t, 0.0)", "", "Net()", 0),
+    ("lambda t: F.dropout(t, p=0.0)", "", "Net()", 0),
+    ("lambda t: F.dropout(t, 0.2)", "", "Net()", 1),
+]
+
+
+@pytest.mark.parametrize(("layer", "param", "made", "number"), RATES)
+def test_dropout_with_a_rate_of_zero_draws_nothing(layer: str, param: str, made: str, number: int) -> None:
+    net = NET.replace("nn.Dropout(0.3)", layer).replace("def __init__(self", f"def __init__(self, {param}")
+    code = f"{net}def f(x, y):\n    n = {made}\n    return F.cosine_similarity(n(x), n(y))"
+    assert len(rows("FAL602", code)) == number
+
+
+@pytest.mark.parametrize(("line", "number"), [("m.p = 0.0", 0), ("m.training = False", 0), ("m.p = 0.5", 1)])
+def test_layers_that_are_switched_off_by_hand(line: str, number: int) -> None:
+    code = f"{NET}def f(x, y):\n    n = Net()\n    for m in n.modules():\n        {line}\n    return F.cosine_similarity(n(x), n(y))"
+    assert len(rows("FAL602", code)) == number
+
+
 def test_evidence_points_at_the_layer_and_both_passes() -> None:
     (finding,) = found("FAL602", NET + MODES[0][0])
     assert [r.start.row for r in finding.related] == [8, AFTER + 3, AFTER + 3]
