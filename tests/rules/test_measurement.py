@@ -43,6 +43,52 @@ HALF = [
     ("def f(h, x):\n    j = torch.func.jacrev(h)(x)\n    return torch.log(torch.linalg.det(j).half() + 1e-3)", []),
 ]
 
+NORMALISED = [
+    "g = p.grad.flatten()\n    s = g.abs().max()\n    return (g / s).half(), s",
+    "g = p.grad\n    s = g.abs().amax(1, keepdim=True)\n    q = (g / s).to(torch.float16)\n    return q, s",
+    "g = p.grad.flatten()\n    s = g.abs().max().clamp_min(1e-12)\n    bank['p'] = {'q': (g / s).half(), 's': s}",
+    "g = p.grad.flatten()\n    inverse = 1 / g.abs().max()\n    return (g * inverse).half()",
+    "g = p.grad.flatten()\n    return g.div(g.abs().max()).half()",
+    "return (p.grad / p.grad.abs().max()).half()",
+    "return (p.grad / p.grad.std()).half()",
+    "g = p.grad.clone()\n    g /= g.abs().max()\n    return g.half()",
+    "s = p.grad.abs().max()\n    u = p.grad / s\n    return u.flatten().half()",
+    "return torch.div(p.grad, torch.linalg.vector_norm(p.grad, ord=float('inf'))).half()",
+]
+NOT_NORMALISED = [
+    "g = p.grad.flatten()\n    s = g.abs().max()\n    return g.half(), s",
+    "g = p.grad.flatten()\n    return (g / len(g)).half()",
+    "return (p.grad / p.grad.numel()).half()",
+    "return (p.grad / bank.abs().max()).half()",
+    "g = p.grad.flatten()\n    return (g * g.abs().max()).half()",
+]
+
+
+@pytest.mark.parametrize("body", NORMALISED)
+def test_a_gradient_divided_by_its_own_size_fits_fp16(body: str) -> None:
+    assert rows("FAL302", f"{HEAD}def f(p, bank):\n    {body}") == []
+
+
+@pytest.mark.parametrize("body", NOT_NORMALISED)
+def test_a_gradient_divided_by_anything_else_is_found(body: str) -> None:
+    assert len(rows("FAL302", f"{HEAD}def f(p, bank):\n    {body}")) == 1
+
+
+@pytest.mark.parametrize(
+    "made", ["np.linspace(0, 1, n)", "np.linspace(0, 1, n)[None].repeat(n, 0)", "torch.arange(n) / n", "np.gradient(n)"]
+)
+def test_a_ramp_of_colours_is_no_gradient_of_a_loss(made: str) -> None:
+    assert (
+        rows(
+            "FAL302",
+            f"{HEAD}def f(n):\n    gradient = {made}\n    return np.asarray(gradient, np.float32).astype(np.float16)",
+        )
+        == []
+    )
+    assert rows("FAL302", f"{HEAD}def f(n):\n    gradient = {made}\n    return gradient.astype(np.float16)") == []
+    assert len(rows("FAL302", f"{HEAD}def f(gradient):\n    return gradient.astype(np.float16)")) == 1
+
+
 SCALED = [
     ("def f(s, loss, m):\n    s.scale(loss).backward()\n    return nn.utils.clip_grad_norm_(m.parameters(), 1)", [7]),
     (
