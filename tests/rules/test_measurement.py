@@ -114,6 +114,52 @@ SCALED = [
     ),
 ]
 
+TWO = (
+    "def f(s, la, lb, w, other):\n    a = torch.autograd.grad(s.scale(la), w, retain_graph=True)[0]\n"
+    "    b = torch.autograd.grad({0}.scale(lb), w)[0]\n"
+)
+OF_ONE_SCALE = [
+    "return a.norm() / b.norm()",
+    "return torch.norm(a) / torch.norm(b)",
+    "x, y = a.norm(), b.norm()\n    return x / y",
+    "x = a.norm()\n    y = b.norm()\n    ratio = x / (y + 1e-12)\n    return ratio.clamp(0, 1e4)",
+    "return a.norm() > b.norm()",
+    "x, y = a.norm(), b.norm()\n    return 1 if x < y else 2",
+    "x, y = a.norm(), b.norm()\n    return x / (x + y)",
+]
+ITEMS = [
+    "max(ns, key=ns.get)",
+    "min(ns, key=ns.get)",
+    "sorted(ns, key=ns.get)[:3]",
+    "max(ns, key=lambda n: ns[n])",
+    "max(ns.items(), key=lambda kv: kv[1])[0]",
+]
+
+
+@pytest.mark.parametrize("code", OF_ONE_SCALE)
+def test_a_ratio_of_two_norms_of_one_scale_is_free_of_it(code: str) -> None:
+    assert rows("FAL303", HEAD + TWO.format("s") + "    " + code) == []
+    assert len(rows("FAL303", HEAD + TWO.format("other") + "    " + code)) >= 1
+
+
+@pytest.mark.parametrize("code", ["return a.norm(), b.norm()", "return a.norm() / 2 > 1", "return a.norm() * b.norm()"])
+def test_norms_that_keep_the_scale_are_found(code: str) -> None:
+    assert len(rows("FAL303", HEAD + TWO.format("s") + "    " + code)) >= 1
+
+
+@pytest.mark.parametrize("code", ITEMS)
+def test_which_norm_is_largest_is_free_of_the_scale(code: str) -> None:
+    head = f"{HEAD}def f(s, loss, m, o):\n    s.scale(loss).backward()\n    ns = {{n: p.grad.norm() for n, p in m.named_parameters()}}\n"
+    assert rows("FAL303", f"{head}    return {code}") == []
+    assert len(rows("FAL303", f"{head}    return max(ns.values())")) == 1
+
+
+def test_a_total_norm_that_is_only_tested_for_infinity() -> None:
+    head = f"{HEAD}def f(s, loss, m, o):\n    s.scale(loss).backward()\n    n = nn.utils.get_total_norm([p.grad for p in m.parameters()])\n"
+    assert rows("FAL303", f"{head}    if not torch.isfinite(n):\n        o.zero_grad()") == []
+    assert len(rows("FAL303", f"{head}    return n")) == 1
+
+
 SEVERED = [
     (
         "def f(n, x):\n    l = n(x).sum()\n    x = x.detach()\n    return torch.autograd.grad(l, x, allow_unused=True)",
