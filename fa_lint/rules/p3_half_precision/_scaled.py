@@ -314,7 +314,7 @@ class ScaledUses:
             if isinstance(n, ir.Name)
             and n.id == name
             and any(b.node is binding for b in facts.names.reaching(n))
-            and not _is_target(n, facts.names.parent(n))
+            and not _is_target(n, facts.names.parent(n), binding)
         ]
         return not uses or any(self._matters(use, frame, seen) for use in uses)
 
@@ -405,8 +405,10 @@ def _is_constant_of(node: ir.Expr, root: str) -> bool:
     return all(n.nid in shaped for n in ir.walk(node) if isinstance(n, ir.Name) and n.id == root)
 
 
-def _is_target(node: ir.Name, above: ir.Node | None) -> bool:
-    return (isinstance(above, ir.Assign) and node in above.targets) or (
+def _is_target(node: ir.Name, above: ir.Node | None, binding: ir.Node) -> bool:
+    if isinstance(above, ir.Sequence):
+        above = binding
+    return (isinstance(above, ir.Assign) and any(p is node for t in above.targets for p in ir.walk(t))) or (
         isinstance(above, ir.AugAssign) and above.target is node
     )
 
