@@ -124,7 +124,7 @@ OF_ONE_SCALE = [
     "x, y = a.norm(), b.norm()\n    return x / y",
     "x = a.norm()\n    y = b.norm()\n    ratio = x / (y + 1e-12)\n    return ratio.clamp(0, 1e4)",
     "return a.norm() > b.norm()",
-    "x, y = a.norm(), b.norm()\n    return 1 if x < y else 2",
+    "x, y = a.norm(), b.norm()\n    first = x < y\n    return first",
     "x, y = a.norm(), b.norm()\n    return x / (x + y)",
 ]
 ITEMS = [
