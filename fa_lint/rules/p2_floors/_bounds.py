@@ -40,13 +40,13 @@ class Bounds:
         """Return True where ``value`` cannot be above 1 at a place, as far as the code around it says."""
         if depth > _DEPTH:
             return False
-        conditions = self._conditions(place, value)
+        conditions = self.conditions(place, value)
         return any(self._implies(*condition, value) for condition in conditions) or self._is_made_bounded(value, depth)
 
     # -- what holds at a place ------------------------------------------------------------------------------------
 
-    def _conditions(self, place: ir.Node, value: ir.Expr) -> Iterator[tuple[ir.Expr, bool]]:
-        """The tests that are known at a place, with what they came to."""
+    def conditions(self, place: ir.Node, value: ir.Expr) -> Iterator[tuple[ir.Expr, bool]]:
+        """The tests that are known at a place, with what they came to; a branch that assigns ``value`` has left."""
         if isinstance(place, ir.Call):
             yield from ((a.value, True) for a in place.args if a.keyword == "where")
         inner = place
