@@ -66,6 +66,8 @@ NOT_LEAVING = [
     "if c < 0.9995:\n        return lerp",
     "if c <= -1:\n        return math.pi",
     "if c == 1:\n        return 0.0",
+    "if c > 0.9995:\n        return lerp\n    c = a @ d / (np.linalg.norm(a) * np.linalg.norm(d))",
+    "e = c[c < 0.9]\n    print(e)",
     "if c > 0.9995:\n        print('near')",
     "if c > 0.9995 and flag:\n        return lerp",
     "if flag:\n        pass\n    elif c > 0.9995:\n        return lerp",

@@ -168,7 +168,7 @@ class Bounds:
         if depth > _DEPTH:
             return None
         if ir.same(node, value):
-            return "value"
+            return "value" if self._is_same_variable(node, value) else None
         match node:
             case ir.Binary(op="-", left=left, right=right):
                 if self._form(right, value, depth + 1) in ("value", "magnitude"):
@@ -185,6 +185,13 @@ class Bounds:
             case ir.Name() if (only := self._only_value(node)) is not None:
                 return self._form(only, value, depth + 1)
         return "value" if self._is_same(node, value) else None
+
+    def _is_same_variable(self, node: ir.Expr, value: ir.Expr) -> bool:
+        """Return False for a name that was bound to something else in between."""
+        if not isinstance(node, ir.Name) or not isinstance(value, ir.Name):
+            return True
+        bound = [{b.node.nid for b in self._facts.names.reaching(name)} for name in (node, value)]
+        return not all(bound) or bool(bound[0] & bound[1])
 
     def _is_same(self, node: ir.Expr, value: ir.Expr) -> bool:
         """Return True for a cosine of the same vectors."""
