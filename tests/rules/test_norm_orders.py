@@ -133,6 +133,7 @@ NO_COSINES = [
     "def f(a, b):\n    a = F.normalize(a, 1)\n    b = b / b.norm(dim=1, keepdim=True)\n    return (a * b).sum(1)",
     "def f(a, b):\n    z = F.normalize(a, 1)\n    return torch.mm(z, F.normalize(b, dim=1).t())",
     "def f(a, b):\n    z = F.normalize(a, 1)\n    print(z @ b)\n    return z @ z.T",
+    "def unit(b): return b / b.norm(dim=1, keepdim=True)\ndef f(a, b): return F.normalize(a, 1) @ unit(b).t()",
 ]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.values import values_of
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.slices import slice_of
@@ -57,10 +59,16 @@ def meets_unit_vectors(normalised: ir.Call, factor: ir.Expr, product: ir.Expr, f
         if ir.same(bare, mine):
             # A power of a square matrix is no table of cosines.
             return not (isinstance(product, ir.Binary) and product.op == "@" and ir.same(other, factor))
-        calls = (call for call in slice_of(bare, facts).calls if call is not normalised)
-        if any(_last(call.func) in _UNITS for call in calls):
+        if _is_divided_by_norm(bare, normalised, facts):
             return True
     return False
+
+
+def _is_divided_by_norm(node: ir.Expr, normalised: ir.Call, facts: ModuleFacts) -> bool:
+    for term, _ in values_of(facts).of(node):
+        if isinstance(term, t.Monomial) and any(power < 0 for _, power in term.norms):
+            return True
+    return any(_last(call.func) in _UNITS for call in slice_of(node, facts).calls if call is not normalised)
 
 
 def _factors(product: ir.Expr) -> Iterator[ir.Expr]:
