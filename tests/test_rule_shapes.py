@@ -291,7 +291,7 @@ NORMS = [
     ("FAL101", "F.normalize(x, -1, 0)", Level.WARNING),
     ("FAL102", "F.normalize(x, 0)", Level.WARNING),
     ("FAL102", "F.normalize(x, 1)", Level.HINT),
-    ("FAL102", "torch.mm(F.normalize(x, 1).detach(), y)", Level.WARNING),
+    ("FAL102", "torch.mm(F.normalize(x, 1).detach(), F.normalize(y, dim=0))", Level.WARNING),
     ("FAL102", "x.norm(axis)", Level.WARNING),
     ("FAL103", "torch.norm(x, p=1, keepdim=True)", Level.HINT),
 ]

@@ -7,7 +7,7 @@ wherever it is called from (https://docs.pytorch.org/docs/stable/amp.html).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fa_lint.analysis import terms as t
 from fa_lint.analysis.callers import CallGraph, Function
@@ -16,6 +16,7 @@ from fa_lint.analysis.values import values_of
 from fa_lint.semantics import ir
 from fa_lint.semantics.autocast import Autocast, Autocasts
 from fa_lint.semantics.calls import Calls, argument
+from fa_lint.semantics.chosen import Choice
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.forward import Forwards
 from fa_lint.semantics.gradients import GradientSite, gradient_sites, keyword, read_after, stepped_after
@@ -230,7 +231,20 @@ class Passes:
         trace.open = trace.open or not running
         for other, function in running:
             for value in other.facts.names.returned(function):
-                self._merge(trace, self._trace(other, value), True)
+                inner = self._trace(other, value)
+                if isinstance(node, ir.Call):
+                    inner = replace(inner, contexts=self._on_at(module, node, (other, function), inner.contexts))
+                self._merge(trace, inner, True)
+
+    def _on_at(self, module: Module, call: ir.Call, entered: Function, contexts: _Contexts) -> _Contexts:
+        """Return the contexts of a function that the arguments of a call do not switch off."""
+        other, function = entered
+        choice = Choice(call, module.facts, function, other.facts)
+        return {
+            (number, context): path
+            for (number, context), path in contexts.items()
+            if number != other.number or not choice.switches_off(other.facts.node(context.nid))
+        }
 
     def _returns_scaled(self, module: Module, call: ir.Call) -> bool:
         """Return True for a call of a function of the project that scales what it returns."""

@@ -100,6 +100,8 @@ class Degrees:
                 return joined if joined == "unknown" else 0.0
             case ir.Bool(left=left, right=right) | ir.Conditional(body=left, orelse=right):
                 return self._joined(map(self.of, (left, right)))
+            case ir.Subscript(value=ir.Call() as value, index=[ir.Const(value=0)]) if _gives_items(value):
+                return 0.0
             case ir.Subscript(value=value) | ir.Starred(value=value) | ir.Walrus(value=value):
                 return self.of(value)
             case ir.Sequence(items=items) | ir.Keyed(values=items):
@@ -176,7 +178,7 @@ class Degrees:
             inside = self.entering(node, entered[0])
             return self._joined(inside.of(value) for value in self._facts.names.returned(entered[0]))
         short, parts = short_name(node.func), operands(node, self._calls)
-        if short in _SCALE_FREE or not parts:
+        if short in _SCALE_FREE or not parts or _gives_keys(node, short, parts[0]):
             return 0.0
         if short in _KEEPING:
             return self.of(parts[0])
@@ -199,3 +201,24 @@ def operands(call: ir.Call, calls: Calls) -> list[ir.Expr]:
     if isinstance(call.func, ir.Attr) and calls.facts.qualified(call.func) is None:
         return [call.func.value, *given]
     return given
+
+
+_PICKS = frozenset({"max", "min", "sorted"})
+
+
+def _gives_keys(call: ir.Call, short: str, first: ir.Expr) -> bool:
+    """``max(norms, key=norms.get)``, ``min(norms, key=lambda n: norms[n])``: which one it is, not how large."""
+    order = next((arg.value for arg in call.args if arg.keyword == "key"), None)
+    if short not in _PICKS or order is None:
+        return False
+    return any(
+        ir.same(part.value, first) for part in ir.walk(order) if isinstance(part, ir.Attr | ir.Subscript)
+    ) and isinstance(first, ir.Name | ir.Attr)
+
+
+def _gives_items(call: ir.Call) -> bool:
+    """``max(norms.items(), key=...)``, whose first item is a key."""
+    match call:
+        case ir.Call(func=ir.Name(id="max" | "min"), args=[ir.Arg(value=ir.Call(func=ir.Attr(attr="items"))), *_]):
+            return True
+    return False

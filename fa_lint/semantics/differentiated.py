@@ -44,6 +44,7 @@ _NUMBERS = frozenset("float int bool str len print repr round format isinstance 
 _JOINS = frozenset("stack cat concat concatenate hstack vstack sum mean asarray array".split())
 _GROWTH = frozenset({"append", "add", "insert", "extend", "appendleft", "update"})
 _ATTRIBUTES = frozenset("data shape dtype device requires_grad grad_fn grad is_cuda ndim".split())
+_PLAIN = frozenset("zip enumerate list tuple iter reversed sorted map".split())
 # A key that the code does not show.
 _ANY = "*any*"
 
@@ -63,8 +64,11 @@ class Differentiated:
         self._variables: dict[str, dict[int, list[ir.Name]]] = {}
         self._dead: set[tuple[int, _Path, bool]] = set()
 
-    def by(self, node: ir.Expr) -> ir.Node | None:
-        """Return the call, or the function named after a loss, that differentiates a value; None for none in sight."""
+    def by(self, node: ir.Expr, *, through_models: bool = True) -> ir.Node | None:
+        """Return the call, or the function named after a loss, that differentiates a value; None for none in sight.
+
+        Not ``through_models``, the walk stops where the value is given to what may be a model.
+        """
         seen: set[tuple[int, _Path, bool]] = set()
         waiting: list[_Place] = [(node, (), True)]
         while waiting:
@@ -75,11 +79,13 @@ class Differentiated:
             seen.add(key)
             if carries_no_gradient(place[0], self._facts):
                 continue
+            if not through_models and self._is_given_to_model(place[0]):
+                continue
             for found in self._steps(*place):
                 if not isinstance(found, tuple):
                     return found
                 waiting.append(found)
-        if len(seen) <= _MOST:
+        if len(seen) <= _MOST and through_models:
             self._dead |= seen
         return None
 
@@ -98,6 +104,34 @@ class Differentiated:
                 case ir.Arg(keyword="requires_grad") | ir.Call(func=ir.Attr(attr="Parameter")):
                     return True
         return any(not set(words(name)) & _KNOWN for name in sources)
+
+    def is_made_to_have_graph(self, node: ir.Expr) -> bool:
+        """Return True for what a model or another call out of sight gives, or where gradients are asked for by name."""
+        home = self._names.enclosing_function(node)
+        if home is not None and "requires_grad" in self._facts.source(home):
+            return True
+        for part in slice_of(node, self._facts, carries_no_gradient).nodes:
+            match part:
+                case ir.Attr(value=ir.Name(id="self")):
+                    return True
+                case ir.Call(func=ir.Name(id=name) as func) if name not in _PLAIN and self._names.bindings(func):
+                    return True
+                case ir.Call(func=ir.Attr(attr="forward" | "Parameter")):
+                    return True
+        return False
+
+    def _is_given_to_model(self, node: ir.Expr) -> bool:
+        """Return True for an argument of a callable that is a parameter or an attribute, and not named after a loss."""
+        above = self._names.parent(node)
+        call = self._names.parent(above) if isinstance(above, ir.Arg) else None
+        if not isinstance(call, ir.Call) or self._facts.qualified(call.func) is not None or self._calls.entered(call):
+            return False
+        match call.func:
+            case ir.Name(id=name) if self._names.bindings(call.func):
+                return not set(words(name)) & _LOSS
+            case ir.Attr(value=ir.Name(id="self"), attr=name) if name not in _BACKWARD:
+                return not set(words(name)) & _LOSS
+        return False
 
     # -- one step -------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fa_lint.semantics import ir
-from fa_lint.semantics.calls import Calls
+from fa_lint.semantics.calls import Calls, argument
 from fa_lint.semantics.slices import function_of
 
 __all__ = ["active_layer", "may_be_in_eval_mode"]
@@ -20,16 +20,12 @@ def active_layer(model: ir.Expr, calls: Calls) -> ir.Node | None:
     owner = calls.class_of(model)
     if owner is not None:
         for part in (node for c in calls.lineage(owner) for node in ir.walk(c.body)):
-            if isinstance(part, ir.Call) and _is_modal(part, calls):
+            if isinstance(part, ir.Call) and _is_modal(part, calls) and not _is_built_without(part, model, calls):
                 return part
         return None
     for leaf in calls.sources(model):
-        made: ir.Expr | None = leaf
-        while (
-            isinstance(made, ir.Call) and isinstance(made.func, ir.Attr) and made.func.attr in ("to", "cuda", "train")
-        ):
-            made = made.func.value
-        if not isinstance(made, ir.Call):
+        made = _construction(leaf)
+        if made is None:
             continue
         name = calls.facts.qualified(made.func) or ""
         if name.startswith("torchvision.models.") and name.rpartition(".")[2].startswith(_TORCHVISION):
@@ -43,19 +39,54 @@ def active_layer(model: ir.Expr, calls: Calls) -> ir.Node | None:
     return None
 
 
+def _is_built_without(layer: ir.Call, model: ir.Expr, calls: Calls) -> bool:
+    """Return True for dropout whose rate is a parameter of the class that the model is built with as 0."""
+    rate = _rate(layer)
+    bindings = calls.facts.names.reaching(rate) if isinstance(rate, ir.Name) else []
+    param = bindings[0].node if len(bindings) == 1 else None
+    function = calls.facts.names.parent(param) if isinstance(param, ir.Param) else None
+    if not isinstance(param, ir.Param) or not isinstance(function, ir.FunctionDef) or function.name != "__init__":
+        return False
+    built = [made for leaf in calls.sources(model) if (made := _construction(leaf)) is not None]
+    rates = [argument(made, function, param) or param.default for made in built] or [param.default]
+    return all(calls.facts.values.number(rate) == 0 for rate in rates)
+
+
+def _construction(leaf: ir.Expr | None) -> ir.Call | None:
+    """``Net()`` of ``Net().to(device)``."""
+    while isinstance(leaf, ir.Call) and isinstance(leaf.func, ir.Attr) and leaf.func.attr in ("to", "cuda", "train"):
+        leaf = leaf.func.value
+    return leaf if isinstance(leaf, ir.Call) else None
+
+
+def _is_rate_zero(layer: ir.Call, calls: Calls) -> bool:
+    """Return True for a rate that is written as 0; what a parameter is, the calls say."""
+    rate = _rate(layer)
+    bindings = calls.facts.names.reaching(rate) if isinstance(rate, ir.Name) else []
+    if any(isinstance(binding.node, ir.Param) for binding in bindings):
+        return False
+    return calls.facts.values.number(rate) == 0
+
+
+def _rate(layer: ir.Call) -> ir.Expr | None:
+    given = layer.args[1:] if "dropout" in _written(layer) else layer.args
+    named = next((arg.value for arg in layer.args if arg.keyword == "p"), None)
+    return named or next((arg.value for arg in given if arg.keyword is None), None)
+
+
+def _written(call: ir.Call) -> str:
+    return call.func.attr if isinstance(call.func, ir.Attr) else call.func.id if isinstance(call.func, ir.Name) else ""
+
+
 def _is_modal(call: ir.Call, calls: Calls) -> bool:
     name = calls.facts.qualified(call.func) or ""
-    written = (
-        call.func.attr if isinstance(call.func, ir.Attr) else call.func.id if isinstance(call.func, ir.Name) else ""
-    )
-    if not name.endswith(f".{written}"):
+    if not name.endswith(f".{_written(call)}"):
         return False  # under another name here: the gate of the rules does not see it
+    if "ropout" in name and _is_rate_zero(call, calls):
+        return False
     if name in _MODAL_FUNCTIONS:
         return not any(arg.keyword == "training" and _is_false(arg.value) for arg in call.args)
-    if not name.startswith("torch.nn.") or not name.rpartition(".")[2].startswith(_MODAL):
-        return False
-    rate = next((arg.value for arg in call.args if arg.keyword in (None, "p")), None)
-    return not ("Dropout" in name and calls.facts.values.number(rate) == 0)
+    return name.startswith("torch.nn.") and name.rpartition(".")[2].startswith(_MODAL)
 
 
 def _is_false(node: ir.Expr) -> bool:
@@ -67,6 +98,10 @@ def may_be_in_eval_mode(node: ir.Node, calls: Calls, depth: int = 0) -> bool:
     home = function_of(node, calls.facts)
     if depth > _DEPTH:
         return True
+    for statement in calls.facts.nodes_of(ir.Assign):
+        if isinstance(statement, ir.Assign) and _sets_mode(statement, calls):
+            if function_of(statement, calls.facts) is home:
+                return True
     for call in calls.facts.calls:
         if function_of(call, calls.facts) is not home:
             continue
@@ -80,6 +115,16 @@ def may_be_in_eval_mode(node: ir.Node, calls: Calls, depth: int = 0) -> bool:
     return any(
         may_be_in_eval_mode(call, calls, depth + 1) for call in callers if function_of(call, calls.facts) is not home
     )
+
+
+def _sets_mode(node: ir.Assign, calls: Calls) -> bool:
+    """``layer.training = False`` and ``layer.p = 0``."""
+    match node.targets:
+        case [ir.Attr(attr="training")]:
+            return _is_false(node.value)
+        case [ir.Attr(attr="p", value=ir.Name() as layer)] if layer.id != "self":
+            return calls.facts.values.number(node.value) == 0
+    return False
 
 
 def _switches(node: ir.Node) -> bool:

@@ -14,6 +14,8 @@ __all__ = ["Scaling"]
 
 _SCALERS = ("GradScaler", "ShardedGradScaler")
 _SCALE_WORDS = frozenset({"scale", "scaler", "scaling", "scaled", "multiplier"})
+# No weight of a loss is as large.
+_LARGE = 128
 _LINEAR = frozenset("mean sum float squeeze view reshape item to double neg backward contiguous cuda".split())
 _PRODUCTS = frozenset({"mul", "mul_", "multiply"})
 
@@ -107,8 +109,15 @@ class Scaling:
             return value > 1
         match node:
             case ir.Name(id=name) | ir.Attr(attr=name) | ir.Call(func=ir.Attr(attr=name) | ir.Name(id=name)):
-                return bool(set(words(name)) & _SCALE_WORDS)
+                return bool(set(words(name)) & _SCALE_WORDS) or self._is_built_large(node)
         return False
+
+    def _is_built_large(self, node: ir.Expr) -> bool:
+        """Return True for an attribute that is a large number wherever an object is made in this module."""
+        if not isinstance(node, ir.Attr) or not self._facts.names.self_attribute(node):
+            return False
+        numbers = [self._facts.values.number(leaf) for leaf in self._calls.sources(node)]
+        return bool(numbers) and all(number is not None and number >= _LARGE for number in numbers)
 
     def scaled(self, loss: ir.Expr) -> bool:
         """True if a loss is scaled in its own function."""

@@ -48,6 +48,9 @@ INSIDE = [
     "loss = torch.acos(cos.clamp(-1, 1) * (1 - 1e-6)).mean()",
     "loss = torch.acos(cos.clamp(-1, 1) / 1.00001).mean()",
     "loss = torch.acos(cos.clamp(-1, 1).clamp(max=1 - 1e-6)).mean()",
+    "loss = torch.acos((cos * (1 - 1e-6)).clamp(-1, 1)).mean()",
+    "cos = cos * (1 - cfg.eps)\n    loss = torch.acos(torch.clamp(cos, -1, 1)).mean()",
+    "loss = torch.acos((cos / 1.00001).clamp(-1, 1)).mean()",
     "loss = torch.acos(torch.clamp(0.99999 * cos, -1 + 1e-6, 1 - 1e-6)).mean()",
     "loss = (1 - cos.clamp(-1, 1)).mean()",
     "c = cos.clamp(-1, 1)\n    loss = torch.acos(c[c < 0.9999]).mean()",
@@ -152,6 +155,25 @@ def test_elsewhere_the_clamp_stays_the_advice() -> None:
     (finding,) = found("FAL204", HEAD + "def angle(a, b):\n    return torch.acos(F.cosine_similarity(a, b))")
     assert finding.message.endswith("use `safe_angle`, or clamp to [-1, 1]")
     assert finding.torch_fix is not None
+
+
+FED = [
+    "def step(model, pairs, opt):\n    feats = [{angle} for a, b in pairs]\n    loss = model(torch.stack(feats)[:, None]).mean()",
+    "def step(model, pairs, opt):\n    feats = []\n    for a, b in pairs:\n        feats.append({angle})\n    loss = model(torch.stack(feats)).mean()",
+    "def step(model, a, b, opt):\n    loss = F.mse_loss(model({angle}), b)",
+    "def step(model, a, b, opt):\n    x = {angle}\n    out = model(x)\n    loss = out.mean()",
+]
+
+
+@pytest.mark.parametrize("code", FED)
+def test_angles_of_data_that_a_model_is_given_are_silent(code: str) -> None:
+    end = "\n    loss.backward()\n    opt.step()"
+    given = HEAD + code.format(angle=ANGLE) + end
+    assert rows("FAL206", given) == []
+    assert len(rows("FAL206", HEAD + code.format(angle=ANGLE.replace("(a, b", "(model(a), b")) + end)) == 1
+    assert (
+        len(rows("FAL206", HEAD + code.format(angle=f"{ANGLE.replace('(a, b', '(a.requires_grad_(), b')}") + end)) == 1
+    )
 
 
 def test_many_angles_in_one_function_are_answered_in_time() -> None:

@@ -136,6 +136,91 @@ def test_handled_errors_are_left_alone(code: str) -> None:
     assert findings(code, "FAL502") == []
 
 
+TRIED = (
+    "def f(layers, credit):\n    {before}\n    for n, l in layers.items():\n{each}        try:\n            {body}\n"
+    "        except AttributeError:\n            {handler}\n{after}    return out"
+)
+BODY = "out[n] = torch.cosine_similarity(l.weight.grad, credit[n], dim=0)"
+RECORDED = [
+    "out = {n: math.nan for n in layers}",
+    "out = {n: None for n in layers}",
+    "out = dict.fromkeys(layers, float('nan'))",
+    "out = dict.fromkeys(layers)",
+    "out = torch.full((len(layers),), math.nan)",
+    "out = np.full(len(layers), np.nan)",
+    "out = [math.nan] * len(layers)",
+    "out = np.nan * np.ones(len(layers))",
+    "out = np.empty(len(layers))\n    out[:] = np.nan",
+    "out = torch.empty(len(layers)).fill_(math.nan)",
+    "out = np.zeros(len(layers))\n    out.fill(np.nan)",
+    "out = collections.defaultdict(lambda: math.nan)",
+]
+ACCOUNTED = [
+    "    missing = set(layers) - set(out)\n    print(missing)\n",
+    "    missing = layers.keys() - out.keys()\n    print(missing)\n",
+    "    if len(out) != len(layers):\n        raise RuntimeError\n",
+    "    assert len(out) == len(layers)\n",
+    "    missing = [n for n in layers if n not in out]\n    print(missing)\n",
+    "    out = {n: out.get(n, math.nan) for n in layers}\n",
+    "    for n in layers:\n        out.setdefault(n, math.nan)\n",
+    "    missing = set(layers).difference(out)\n    print(missing)\n",
+    "    print(f'{len(out)} of {len(layers)} layers')\n",
+]
+
+
+def tried(before: str = "out = {}", each: str = "", body: str = BODY, handler: str = "pass", after: str = "") -> str:
+    return (
+        HEAD
+        + "import collections\nimport math\n"
+        + TRIED.format(before=before, each=each, body=body, handler=handler, after=after)
+    )
+
+
+@pytest.mark.parametrize("before", RECORDED)
+@pytest.mark.parametrize("handler", ["pass", "continue"])
+def test_a_value_that_is_missing_before_the_attempt_stays_marked(before: str, handler: str) -> None:
+    assert findings(tried(before, handler=handler), "FAL502") == []
+
+
+@pytest.mark.parametrize("after", ACCOUNTED)
+def test_a_missing_value_that_is_looked_for_is_accounted_for(after: str) -> None:
+    assert findings(tried(after=after), "FAL502") == []
+
+
+def test_an_item_that_is_missing_before_the_attempt_stays_marked() -> None:
+    assert findings(tried(each="        out[n] = math.nan\n"), "FAL502") == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        tried(),
+        tried("out = {n: 0.0 for n in layers}"),
+        tried("out = torch.zeros(len(layers))"),
+        tried("out = np.full(len(layers), 1.0)"),
+        tried(after="    mean = sum(out.values()) / len(out)\n    print(mean)\n"),
+        tried(after="    print(out)\n"),
+        tried("out = []", body="out.append(torch.cosine_similarity(l.weight.grad, credit[n], dim=0))"),
+        tried("other = {n: math.nan for n in layers}\n    out = {}"),
+    ],
+)
+def test_a_value_that_nothing_marks_is_found(code: str) -> None:
+    assert len(findings(code, "FAL502")) == 1
+
+
+RETRY = (
+    "def f(p, c):\n    for dev in ('cuda', 'cpu'):\n        try:\n"
+    "            return torch.cosine_similarity(p.grad.to(dev), c.to(dev), dim=0)\n        except RuntimeError:\n"
+    "            continue\n    {0}"
+)
+
+
+def test_an_attempt_that_is_repeated_until_it_succeeds() -> None:
+    assert findings(HEAD + RETRY.format("raise RuntimeError"), "FAL502") == []
+    assert findings(HEAD + RETRY.format("return float('nan')"), "FAL502") == []
+    assert len(findings(HEAD + RETRY.format("return 0.0"), "FAL502")) == 1
+
+
 def test_the_opt_in_rule_is_off_until_it_is_named() -> None:
     assert registry()["FAL503"].level is Level.HINT
     assert "FAL503" not in Settings().codes

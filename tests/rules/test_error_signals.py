@@ -91,3 +91,83 @@ def test_a_model_kept_in_an_attribute_and_moved_later() -> None:
         "        net = self.net\n        net = net.to(d)\n        return F.cross_entropy(net(x), y)"
     )
     assert rows("FAL604", HEAD + code) == [12]
+
+
+APART = [
+    'if kind == "ce":\n        loss = F.cross_entropy(z, y)\n        e = z.softmax(1) - t\n    else:\n        loss = F.mse_loss(z, t)\n        e = z - t',
+    'if kind == "ce":\n        loss = F.cross_entropy(z, y)\n        e = z.softmax(1) - t\n    elif kind == "mse":\n        loss = F.mse_loss(z, t)\n        e = z - t',
+    'if kind == "ce":\n        return F.cross_entropy(z, y), (z.softmax(1) - t) @ B\n    loss, e = F.mse_loss(z, t), z - t\n    e = z - t',
+    'if kind == "ce":\n        loss = F.cross_entropy(z, y)\n    if kind == "mse":\n        loss, e = F.mse_loss(z, t), 0\n        e = z - t',
+    "if ce:\n        loss = F.cross_entropy(z, y)\n    else:\n        loss = F.mse_loss(z, t)\n    if not ce:\n        e = z - t",
+    "loss = F.cross_entropy(z, y) if ce else F.mse_loss(z, t)\n    if not ce:\n        e = z - t",
+    'match kind:\n        case "ce":\n            loss, e = F.cross_entropy(z, y), z.softmax(1) - t\n        case "mse":\n            loss = F.mse_loss(z, t)\n            e = z - t',
+]
+TOGETHER = [
+    'if kind == "ce":\n        loss = F.cross_entropy(z, y)\n        e = z - t\n    else:\n        loss = F.mse_loss(z, t)\n        e = z - t',
+    'if kind == "ce":\n        loss = F.cross_entropy(z, y)\n    else:\n        loss = F.mse_loss(z, t)\n    e = z - t',
+    "if ce:\n        loss = F.cross_entropy(z, y)\n    if ce:\n        e = z - t",
+    "if ce:\n        loss = F.cross_entropy(z, y)\n    if kind:\n        e = z - t",
+    "if ce:\n        z = model(2 * x)\n    loss = F.cross_entropy(z, y)\n    e = z - t",
+]
+CHOOSE = "def f(model, x, y, B, kind, ce):\n    z = model(x)\n    t = F.one_hot(y, 10)\n    {0}\n    return loss, e @ B"
+
+
+@pytest.mark.parametrize("body", APART)
+def test_branches_of_which_only_one_runs_are_no_pair(body: str) -> None:
+    assert rows("FAL604", HEAD + CHOOSE.format(body)) == []
+
+
+@pytest.mark.parametrize("body", TOGETHER)
+def test_an_error_that_runs_with_the_loss_is_found(body: str) -> None:
+    assert len(rows("FAL604", HEAD + CHOOSE.format(body))) == 1
+
+
+METRICS = [
+    "loss = 0.5 * (e**2).sum(1).mean()\n    with torch.no_grad():\n        ce = F.cross_entropy(z, y).item()",
+    "loss = F.mse_loss(z, t)\n    loss.backward()\n    ce = F.cross_entropy(z, y).item()",
+    "loss = e.pow(2).mean()\n    ce = float(F.cross_entropy(z, y))",
+    "crit = nn.MSELoss()\n    loss = crit(z, t)\n    ce = F.cross_entropy(z, y).detach()",
+    "loss = (e * e).sum()\n    with torch.inference_mode():\n        ce = F.cross_entropy(z, y)",
+]
+OBJECTIVES = [
+    "loss = ce = F.cross_entropy(z, y)\n    print((e**2).mean().item())",
+    "loss = (e**2).mean().item()\n    ce = F.cross_entropy(z, y)",
+    "with torch.no_grad():\n        loss = ce = F.cross_entropy(z, y)",
+    "loss = ce = F.cross_entropy(z, y).item()",
+    "loss = ce = F.cross_entropy(z, y).item()\n    with torch.no_grad():\n        mse = (e**2).mean()",
+]
+BESIDE = "def f(model, x, y, B):\n    z = model(x)\n    t = F.one_hot(y, 10)\n    e = z - t\n    {0}\n    return loss, ce, e @ B"
+
+
+@pytest.mark.parametrize("body", METRICS)
+def test_a_metric_beside_training_on_squared_error_is_silent(body: str) -> None:
+    assert rows("FAL604", HEAD + BESIDE.format(body)) == []
+
+
+@pytest.mark.parametrize("body", OBJECTIVES)
+def test_the_only_loss_is_the_objective(body: str) -> None:
+    assert len(rows("FAL604", HEAD + BESIDE.format(body))) == 1
+
+
+BODY = (
+    "class Body(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc, self.last = nn.Linear(4, 3), nn.Softmax(1)\n"
+    "    def forward(self, x): return self.{0}(self.fc(x))\n    def act(self, z): return z.softmax(1)\n"
+)
+USE = "def f(x, y): return F.cross_entropy({0}()(x), y)\n"
+DERIVED = [
+    ("act", "class Raw(Body):\n    def act(self, z): return z\n"),
+    (
+        "last",
+        "class Raw(Body):\n    def __init__(self):\n        super().__init__()\n        self.last = nn.Identity()\n",
+    ),
+    ("act", "class Raw(Body):\n    def forward(self, x): return self.fc(x)\n"),
+]
+
+
+@pytest.mark.parametrize(("last", "derived"), DERIVED)
+def test_a_derived_class_that_gives_logits(last: str, derived: str) -> None:
+    code = HEAD + BODY.format(last)
+    assert rows("FAL604", code + derived + USE.format("Raw")) == []
+    assert len(rows("FAL604", code + USE.format("Body"))) == 1
+    softer = "class Raw(Body):\n    def act(self, z): return (z / 2).softmax(1)\n"
+    assert len(rows("FAL604", code + softer + USE.format("Raw"))) == 1

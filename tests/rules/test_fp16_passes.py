@@ -240,3 +240,54 @@ def test_a_pass_of_any_name(code: str) -> None:
 @pytest.mark.parametrize("code", SILENT)
 def test_look_alikes_of_a_pass(code: str) -> None:
     assert rows("FAL301", IMPORTS + code) == []
+
+
+SWITCH = """
+class T:
+    def loss(self, x, y, {param}):
+        {context}
+            return self.crit(self.model(x), y)
+    def train(self, x, y):
+        self.scaler.scale(self.loss(x, y, {on})).backward()
+    def fisher(self, x, y):
+        return torch.autograd.grad(self.loss(x, y{off}), list(self.model.parameters()))
+"""
+AMP = 'with torch.autocast("cuda", dtype=torch.float16, enabled=amp):'
+SWITCHES = [
+    ("amp=True", AMP, "True", ", amp=False"),
+    ("amp=True", AMP, "True", ", False"),
+    ("amp=False", AMP, "True", ""),
+    ("amp", AMP, "True", ", amp=0"),
+    ("amp", AMP.replace("amp)", "self.half and amp)"), "True", ", False"),
+    ("full=False", AMP.replace("amp)", "not full)"), "False", ", full=True"),
+    ("amp=True", 'with torch.autocast("cuda") if amp else contextlib.nullcontext():', "True", ", amp=False"),
+    ("dtype", 'with torch.autocast("cuda", dtype=dtype):', "torch.float16", ", torch.bfloat16"),
+    ("dtype", 'with torch.autocast("cuda", dtype=dtype):', "torch.float16", ", dtype=torch.float32"),
+]
+
+
+@pytest.mark.parametrize(("param", "context", "on", "off"), SWITCHES)
+def test_a_call_that_switches_autocast_off(param: str, context: str, on: str, off: str) -> None:
+    def code(given: str) -> str:
+        return IMPORTS + SWITCH.format(param=param, context=context, on=on, off=given)
+
+    assert rows("FAL301", code(off)) == []
+    assert len(rows("FAL301", code(f", {on}"))) == 1
+
+
+@pytest.mark.parametrize(("made", "number"), [("2.0**16", 0), ("65536", 0), ("0.5", 1), ("args.s", 1), ("2.0", 1)])
+def test_a_loss_module_that_multiplies_by_a_large_number(made: str, number: int) -> None:
+    code = f"""
+class Scaled(nn.Module):
+    def __init__(self, crit, s):
+        super().__init__()
+        self.crit, self.s = crit, s
+    def forward(self, o, y):
+        return self.s * self.crit(o, y)
+def f(model, x, y, crit, args):
+    c = Scaled(crit, {made})
+    with torch.autocast("cuda", dtype=torch.float16):
+        loss = c(model(x), y)
+    return torch.autograd.grad(loss, list(model.parameters()))
+"""
+    assert len(rows("FAL301", IMPORTS + code)) == number

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from fa_lint.rules import registry
 from fa_lint.rules.p7_other_computation._legacy_hooks import _SINGLE
 from tests.rules.shapes import found, rows
 
@@ -70,7 +71,27 @@ SINGLE = [
     "def f(m):\n    assert isinstance(m, nn.LayerNorm)\n    m.register_backward_hook(hook)",
     "def f(m):\n    match m:\n        case nn.ReLU():\n            m.register_backward_hook(hook)",
 ]
+NET = (
+    "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.relu, self.fc = nn.ReLU(), nn.Linear(2, 2)\n"
+    "        self.act = nn.Sequential(nn.Linear(2, 2), nn.ReLU())\n"
+)
+BUILT_SINGLE = [
+    NET + "def f():\n    net = Net()\n    net.{relu}.register_backward_hook(hook)",
+    NET + "def f(): Net().{relu}.register_backward_hook(hook)",
+    NET + "def f():\n    net = Net().cuda()\n    getattr(net, '{relu}').register_backward_hook(hook)",
+    NET + "class Deep(Net): pass\ndef f():\n    net = Deep()\n    net.{relu}.register_backward_hook(hook)",
+    NET + "def attach(net): net.{relu}.register_backward_hook(hook)\nattach(Net())",
+    NET + "def f():\n    net = Net()\n    net.act[{one}].register_backward_hook(hook)",
+    "def f():\n    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())\n    net[{one}].register_backward_hook(hook)",
+    "def f():\n    net = nn.ModuleList([nn.Linear(2, 2), nn.ReLU()])\n    net[{one}].register_backward_hook(hook)",
+    "class T(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())\n"
+    "        self.net[{one}].register_backward_hook(hook)",
+]
 NOT_SINGLE = [
+    "def f(layers):\n    net = nn.Sequential(*layers, nn.ReLU())\n    net[1].register_backward_hook(hook)",
+    "def f():\n    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())\n    net[:1].register_backward_hook(hook)",
+    "def f(net): net.relu.register_backward_hook(hook)",
+    "def f(net): net[1].register_backward_hook(hook)",
     "def f(net):\n    for m in net.modules():\n        if isinstance(m, (nn.ReLU, nn.Linear)):\n"
     "            m.register_backward_hook(hook)",
     "def f(net):\n    for m in net.modules():\n        if not isinstance(m, nn.ReLU):\n            m.register_backward_hook(hook)",
@@ -116,6 +137,50 @@ def test_every_other_registration_is_found(code: str) -> None:
 @pytest.mark.parametrize("code", SINGLE)
 def test_a_module_of_one_operation_is_silent(code: str) -> None:
     assert rows("FAL603", HEAD + code) == []
+
+
+@pytest.mark.parametrize("code", BUILT_SINGLE)
+def test_a_module_that_is_built_in_sight_is_known(code: str) -> None:
+    assert rows("FAL603", HEAD + code.format(relu="relu", one="1")) == []
+    assert rows("FAL603", HEAD + code.format(relu="relu", one="-1")) == []
+    assert len(rows("FAL603", HEAD + code.format(relu="fc", one="0"))) == 1
+
+
+def test_a_method_of_that_name_of_another_class() -> None:
+    remote = "class Remote{0}:\n    def register_backward_hook(self, hook): self.hooks.append(hook)\ndef f():\n    r = Remote()\n    r.{1}(hook)"
+    assert rows("FAL603", HEAD + remote.format("", "register_backward_hook")) == []
+    plain = "class Remote(nn.Module): pass\ndef f():\n    r = Remote()\n    r.register_backward_hook(hook)"
+    assert len(rows("FAL603", HEAD + plain)) == 1
+
+
+def test_a_parameter_that_is_thrown_away_is_not_read() -> None:
+    code = "def take(m, gi, go):\n    {0} = gi\ndef f(m): m.register_backward_hook(take)"
+    assert rows("FAL603", HEAD + code.format("_")) == []
+    assert len(rows("FAL603", HEAD + code.format("x, y, z"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "fixed"),
+    [
+        ("kept.setdefault(m, gi[0])", False),
+        ("gi[0].norm()", False),
+        ("kept[m].copy_(gi[0])", False),
+        ("kept[m].append(gi[0])", True),
+        ("print(gi[0].norm())", True),
+    ],
+)
+def test_no_fix_for_a_lambda_that_returns_a_value(body: str, fixed: bool) -> None:
+    (finding,) = found("FAL603", f"{HEAD}def f(m): m.register_backward_hook(lambda m, gi, go: {body})")
+    assert (finding.fix is not None) is fixed
+
+
+def test_the_page_says_that_a_full_hook_raises_behind_an_operation_in_place() -> None:
+    assert "inplace=True" in registry()["FAL603"].documentation().partition("Fix safety")[2]
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 1))
+    for module in net:
+        module.register_full_backward_hook(lambda _module, _in, _out: None)
+    with pytest.raises(RuntimeError, match="inplace"):
+        net(torch.randn(2, 3)).sum().backward()
 
 
 @pytest.mark.parametrize("code", UNFIXED)

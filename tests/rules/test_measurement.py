@@ -43,6 +43,52 @@ HALF = [
     ("def f(h, x):\n    j = torch.func.jacrev(h)(x)\n    return torch.log(torch.linalg.det(j).half() + 1e-3)", []),
 ]
 
+NORMALISED = [
+    "g = p.grad.flatten()\n    s = g.abs().max()\n    return (g / s).half(), s",
+    "g = p.grad\n    s = g.abs().amax(1, keepdim=True)\n    q = (g / s).to(torch.float16)\n    return q, s",
+    "g = p.grad.flatten()\n    s = g.abs().max().clamp_min(1e-12)\n    bank['p'] = {'q': (g / s).half(), 's': s}",
+    "g = p.grad.flatten()\n    inverse = 1 / g.abs().max()\n    return (g * inverse).half()",
+    "g = p.grad.flatten()\n    return g.div(g.abs().max()).half()",
+    "return (p.grad / p.grad.abs().max()).half()",
+    "return (p.grad / p.grad.std()).half()",
+    "g = p.grad.clone()\n    g /= g.abs().max()\n    return g.half()",
+    "s = p.grad.abs().max()\n    u = p.grad / s\n    return u.flatten().half()",
+    "return torch.div(p.grad, torch.linalg.vector_norm(p.grad, ord=float('inf'))).half()",
+]
+NOT_NORMALISED = [
+    "g = p.grad.flatten()\n    s = g.abs().max()\n    return g.half(), s",
+    "g = p.grad.flatten()\n    return (g / len(g)).half()",
+    "return (p.grad / p.grad.numel()).half()",
+    "return (p.grad / bank.abs().max()).half()",
+    "g = p.grad.flatten()\n    return (g * g.abs().max()).half()",
+]
+
+
+@pytest.mark.parametrize("body", NORMALISED)
+def test_a_gradient_divided_by_its_own_size_fits_fp16(body: str) -> None:
+    assert rows("FAL302", f"{HEAD}def f(p, bank):\n    {body}") == []
+
+
+@pytest.mark.parametrize("body", NOT_NORMALISED)
+def test_a_gradient_divided_by_anything_else_is_found(body: str) -> None:
+    assert len(rows("FAL302", f"{HEAD}def f(p, bank):\n    {body}")) == 1
+
+
+@pytest.mark.parametrize(
+    "made", ["np.linspace(0, 1, n)", "np.linspace(0, 1, n)[None].repeat(n, 0)", "torch.arange(n) / n", "np.gradient(n)"]
+)
+def test_a_ramp_of_colours_is_no_gradient_of_a_loss(made: str) -> None:
+    assert (
+        rows(
+            "FAL302",
+            f"{HEAD}def f(n):\n    gradient = {made}\n    return np.asarray(gradient, np.float32).astype(np.float16)",
+        )
+        == []
+    )
+    assert rows("FAL302", f"{HEAD}def f(n):\n    gradient = {made}\n    return gradient.astype(np.float16)") == []
+    assert len(rows("FAL302", f"{HEAD}def f(gradient):\n    return gradient.astype(np.float16)")) == 1
+
+
 SCALED = [
     ("def f(s, loss, m):\n    s.scale(loss).backward()\n    return nn.utils.clip_grad_norm_(m.parameters(), 1)", [7]),
     (
@@ -67,6 +113,52 @@ SCALED = [
         [],
     ),
 ]
+
+TWO = (
+    "def f(s, la, lb, w, other):\n    a = torch.autograd.grad(s.scale(la), w, retain_graph=True)[0]\n"
+    "    b = torch.autograd.grad({0}.scale(lb), w)[0]\n"
+)
+OF_ONE_SCALE = [
+    "return a.norm() / b.norm()",
+    "return torch.norm(a) / torch.norm(b)",
+    "x, y = a.norm(), b.norm()\n    return x / y",
+    "x = a.norm()\n    y = b.norm()\n    ratio = x / (y + 1e-12)\n    return ratio.clamp(0, 1e4)",
+    "return a.norm() > b.norm()",
+    "x, y = a.norm(), b.norm()\n    first = x < y\n    return first",
+    "x, y = a.norm(), b.norm()\n    return x / (x + y)",
+]
+ITEMS = [
+    "max(ns, key=ns.get)",
+    "min(ns, key=ns.get)",
+    "sorted(ns, key=ns.get)[:3]",
+    "max(ns, key=lambda n: ns[n])",
+    "max(ns.items(), key=lambda kv: kv[1])[0]",
+]
+
+
+@pytest.mark.parametrize("code", OF_ONE_SCALE)
+def test_a_ratio_of_two_norms_of_one_scale_is_free_of_it(code: str) -> None:
+    assert rows("FAL303", HEAD + TWO.format("s") + "    " + code) == []
+    assert len(rows("FAL303", HEAD + TWO.format("other") + "    " + code)) >= 1
+
+
+@pytest.mark.parametrize("code", ["return a.norm(), b.norm()", "return a.norm() / 2 > 1", "return a.norm() * b.norm()"])
+def test_norms_that_keep_the_scale_are_found(code: str) -> None:
+    assert len(rows("FAL303", HEAD + TWO.format("s") + "    " + code)) >= 1
+
+
+@pytest.mark.parametrize("code", ITEMS)
+def test_which_norm_is_largest_is_free_of_the_scale(code: str) -> None:
+    head = f"{HEAD}def f(s, loss, m, o):\n    s.scale(loss).backward()\n    ns = {{n: p.grad.norm() for n, p in m.named_parameters()}}\n"
+    assert rows("FAL303", f"{head}    return {code}") == []
+    assert len(rows("FAL303", f"{head}    return max(ns.values())")) == 1
+
+
+def test_a_total_norm_that_is_only_tested_for_infinity() -> None:
+    head = f"{HEAD}def f(s, loss, m, o):\n    s.scale(loss).backward()\n    n = nn.utils.get_total_norm([p.grad for p in m.parameters()])\n"
+    assert rows("FAL303", f"{head}    if not torch.isfinite(n):\n        o.zero_grad()") == []
+    assert len(rows("FAL303", f"{head}    return n")) == 1
+
 
 SEVERED = [
     (
@@ -198,6 +290,97 @@ MODES = [
 @pytest.mark.parametrize(("code", "expected"), MODES)
 def test_modes(code: str, expected: list[int]) -> None:
     assert rows("FAL602", NET + code) == [AFTER + row for row in expected]
+
+
+SIAMESE = (
+    "class Siamese(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    "        self.enc = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.1))\n"
+)
+TRAINED_ON = [
+    "def f(x, y):\n    n = Net()\n    loss = 1 - F.cosine_similarity(n(x), n(y)).mean()\n    loss.backward()",
+    "def f(x, y):\n    n = Net()\n    (-F.cosine_similarity(n(x), n(y))).mean().backward()",
+    "def f(x, y):\n    n = Net()\n    a, b = n(x), n(y)\n    s = F.cosine_similarity(a[:, None], b[None], dim=-1) / 0.1\n"
+    "    loss = F.cross_entropy(s, torch.arange(len(x)))\n    loss.backward()",
+    "def f(x, y, z):\n    n = Net()\n    p, q = F.cosine_similarity(n(x), n(y)), F.cosine_similarity(n(x), n(z))\n"
+    "    F.margin_ranking_loss(p, q, torch.ones(8)).backward()",
+    "def f(x, y):\n    n = Net()\n    a, b = n(x), n(y)\n    s = (a * b).sum() / (a.norm() * b.norm())\n    (1 - s).backward()",
+    SIAMESE + "    def forward(self, x, y): return F.cosine_similarity(self.enc(x), self.enc(y))",
+    SIAMESE
+    + "    def forward(self, x, y):\n        s = F.cosine_similarity(self.enc(x), self.enc(y))\n        return {'sim': s}",
+    SIAMESE + "    def sim(self, x, y): return F.cosine_similarity(self.enc(x), self.enc(y))\n"
+    "    def forward(self, x, y): return self.sim(x, y) / 2",
+    "def contrastive_loss(x, y):\n    n = Net()\n    return -F.cosine_similarity(n(x), n(y)).mean()",
+    "def sim(n, x): return F.cosine_similarity(n(x), n(x))\n"
+    "def f(x):\n    n = Net()\n    loss = 1 - sim(n, x)\n    loss.backward()",
+]
+MEASURED_BESIDE = [
+    "def f(x, y):\n    n = Net()\n    s = F.cosine_similarity(n(x), n(y)).mean()\n    n(x).sum().backward()\n    return s",
+    "def f(x, y):\n    n = Net()\n    s = F.cosine_similarity(n(x), n(y)).mean().item()\n    loss = n(x).sum() * s\n    loss.backward()",
+    SIAMESE
+    + "    def forward(self, x, y):\n        self.seen = F.cosine_similarity(self.enc(x), self.enc(y))\n        return x",
+    "def f(x, y, w):\n    n = Net()\n    a, b = (torch.autograd.grad(n(v).sum(), w)[0] for v in (x, y))\n"
+    "    p, q = torch.autograd.grad(n(x).sum(), w)[0], torch.autograd.grad(n(y).sum(), w)[0]\n"
+    "    loss = F.cosine_similarity(p, q)\n    loss.backward()",
+]
+SEEDED = [
+    "    torch.manual_seed(0)\n    a = n(x)\n    torch.manual_seed(0)\n    b = n(y)\n",
+    "    state = torch.get_rng_state()\n    a = n(x)\n    torch.set_rng_state(state)\n    b = n(y)\n",
+    "    with torch.random.fork_rng():\n        a = n(x)\n    with torch.random.fork_rng():\n        b = n(y)\n",
+    "    torch.manual_seed(0); torch.cuda.manual_seed_all(0)\n    a = n(x)\n    torch.manual_seed(0)\n    b = n(y)\n",
+]
+UNSEEDED = [
+    "    torch.manual_seed(0)\n    a = n(x)\n    b = n(y)\n",
+    "    torch.manual_seed(0)\n    a, b = n(x), n(y)\n",
+    "    a = n(x)\n    torch.manual_seed(0)\n    b = n(y)\n",
+]
+
+
+@pytest.mark.parametrize("code", TRAINED_ON)
+def test_what_is_trained_on_is_no_measurement(code: str) -> None:
+    assert rows("FAL602", NET + code) == []
+
+
+@pytest.mark.parametrize("code", MEASURED_BESIDE)
+def test_what_is_measured_beside_a_loss_is_found(code: str) -> None:
+    assert len(rows("FAL602", NET + code)) == 1
+
+
+@pytest.mark.parametrize("code", SEEDED)
+def test_two_passes_from_one_seed_draw_one_mask(code: str) -> None:
+    seeded = f"def f(x, y):\n    n = Net()\n{code}    return F.cosine_similarity(a, b)"
+    assert rows("FAL602", NET + seeded) == []
+    batch_norm = NET.replace("nn.Dropout(0.3)", "nn.BatchNorm1d(8)")
+    assert len(rows("FAL602", batch_norm + seeded)) == 1
+
+
+@pytest.mark.parametrize("code", UNSEEDED)
+def test_one_seed_for_two_passes_is_found(code: str) -> None:
+    assert len(rows("FAL602", f"{NET}def f(x, y):\n    n = Net()\n{code}    return F.cosine_similarity(a, b)")) == 1
+
+
+RATES = [
+    ("nn.Dropout(p)", "p=0.1", "Net(p=0.0)", 0),
+    ("nn.Dropout(p)", "p=0.1", "Net(0.0).cuda()", 0),
+    ("nn.Dropout(p=p)", "p=0.0", "Net()", 0),
+    ("nn.Dropout(p)", "p=0.1", "Net()", 1),
+    ("nn.Dropout(p)", "p=0.0", "Net(p=0.1)", 1),
+    ("lambda t: F.dropout(t, 0.0)", "", "Net()", 0),
+    ("lambda t: F.dropout(t, p=0.0)", "", "Net()", 0),
+    ("lambda t: F.dropout(t, 0.2)", "", "Net()", 1),
+]
+
+
+@pytest.mark.parametrize(("layer", "param", "made", "number"), RATES)
+def test_dropout_with_a_rate_of_zero_draws_nothing(layer: str, param: str, made: str, number: int) -> None:
+    net = NET.replace("nn.Dropout(0.3)", layer).replace("def __init__(self", f"def __init__(self, {param}")
+    code = f"{net}def f(x, y):\n    n = {made}\n    return F.cosine_similarity(n(x), n(y))"
+    assert len(rows("FAL602", code)) == number
+
+
+@pytest.mark.parametrize(("line", "number"), [("m.p = 0.0", 0), ("m.training = False", 0), ("m.p = 0.5", 1)])
+def test_layers_that_are_switched_off_by_hand(line: str, number: int) -> None:
+    code = f"{NET}def f(x, y):\n    n = Net()\n    for m in n.modules():\n        {line}\n    return F.cosine_similarity(n(x), n(y))"
+    assert len(rows("FAL602", code)) == number
 
 
 def test_evidence_points_at_the_layer_and_both_passes() -> None:

@@ -181,6 +181,82 @@ UNFILTERED = [
 ]
 
 
+PS = "ps = list(model.parameters())\n"
+JOINED = "a = torch.cat([g.flatten() for g in ga if g is not None])\nb = torch.cat([g.flatten() for g in gb if g is not None])\n"
+BOTH = f"ga = torch.autograd.grad(la, ps{{0}})\ngb = torch.autograd.grad(lb, ps{{1}})\n{JOINED}return cos(a, b)"
+UNUSED = ", allow_unused=True"
+RAISING = ["", ", retain_graph=True", ", allow_unused=False", ", allow_unused=True, materialize_grads=True"]
+PARTS = [
+    "list(model.encoder.parameters())",
+    "list(model.layers.parameters())",
+    "[p for p in model.backbone.parameters() if p.requires_grad]",
+    "list(self.net.encoder.parameters())",
+    "list(self.shared.parameters())",
+    "list(encoder.parameters())",
+    "[p for n, p in model.named_parameters() if 'head' not in n]",
+    "[p for n, p in model.named_parameters() if n.startswith('encoder')]",
+]
+WHOLES = [
+    "list(model.parameters())",
+    "[p for p in model.parameters() if p.requires_grad]",
+    "list(self.model.parameters())",
+    "list(model.module.parameters())",
+    "[p for n, p in model.named_parameters() if 'bias' not in n]",
+]
+
+
+@pytest.mark.parametrize("given", RAISING)
+def test_where_a_missing_gradient_raises_nothing_is_filtered(given: str) -> None:
+    assert rows("FAL409", body(PS + BOTH.format(given, given))) == []
+    assert len(rows("FAL409", body(PS + BOTH.format(given, UNUSED)))) == 1
+    assert len(rows("FAL409", body(PS + BOTH.format(UNUSED, UNUSED)))) == 1
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_shared_part_has_all_gradients_of_either_loss(part: str) -> None:
+    code = body(f"ps = {part}\n{BOTH.format(UNUSED, UNUSED)}").replace("def f(", "def f(self, encoder, ")
+    assert rows("FAL409", code) == []
+
+
+@pytest.mark.parametrize("whole", WHOLES)
+def test_a_whole_model_has_heads(whole: str) -> None:
+    code = body(f"ps = {whole}\n{BOTH.format(UNUSED, UNUSED)}").replace("def f(", "def f(self, ")
+    assert len(rows("FAL409", code)) == 1
+
+
+@pytest.mark.parametrize("read", ["model.encoder.parameters()", "model.trunk.parameters()"])
+def test_a_shared_part_after_a_backward_pass(read: str) -> None:
+    rest = "rows = []\nfor l in losses:\n    model.zero_grad()\n    l.backward()\n"
+    row = f"    rows.append({FLAT})\nreturn cos(rows[0], rows[1])"
+    assert rows("FAL409", body(rest + row.replace("model.parameters()", read))) == []
+    assert len(rows("FAL409", body(rest + row))) == 1
+
+
+CHECKS = [
+    "if rows[0].keys() != rows[1].keys():\n    raise ValueError",
+    "assert rows[0].keys() == rows[1].keys()",
+    "assert set(rows[0]) == set(rows[1])",
+    "if list(rows[0]) != list(rows[1]):\n    return None",
+]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_keys_that_are_compared(check: str) -> None:
+    rest = "rows = []\nfor l in losses:\n    model.zero_grad()\n    l.backward()\n"
+    rest += "    rows.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})\n"
+    end = "\na = torch.cat([g.flatten() for g in rows[0].values()])\nb = torch.cat([g.flatten() for g in rows[1].values()])\nreturn cos(a, b)"
+    assert rows("FAL409", body(f"{rest}{check}{end}")) == []
+    assert len(rows("FAL409", body(f"{rest}print(rows){end}"))) == 1
+
+
+def test_gradients_that_are_reset_to_zeros_are_not_filtered() -> None:
+    loop = "rows = []\nfor l in losses:\n    model.zero_grad({0})\n    l.backward()\n    rows.append({1})\nreturn cos(rows[0], rows[1])"
+    head = "import torch\ndef cos(a, b): return torch.dot(a, b) / (a.norm() * b.norm())\ndef f(model, losses):\n"
+    for reset, number in (("set_to_none=False", 0), ("set_to_none=True", 1), ("", 1)):
+        text = "".join(f"    {line}\n" for line in loop.format(reset, FLAT).split("\n"))
+        assert len(rows("FAL409", head + text)) == number
+
+
 @pytest.mark.parametrize("text", FILTERED)
 def test_two_losses_without_what_is_none(text: str) -> None:
     assert [d.level for d in found("FAL409", body(text))] == [Level.WARNING]

@@ -52,9 +52,9 @@ DIMENSIONS = [
     "def f(x): return torch.mean(x.norm(1))",
     "def f(x): return torch.norm(x, 1).mean()",
     "def f(x): return x.norm(0).max()",
-    "def f(a, b): return (F.normalize(a, 1) * b).sum(1)",
-    "def f(a, b): return torch.sum(F.normalize(a, 1) * b, 1)",
-    "from torch import einsum\ndef f(a, b): return einsum('id,jd->ij', F.normalize(a, 1), b)",
+    "def f(a, b): return (F.normalize(a, 1) * F.normalize(b, dim=1)).sum(1)",
+    "def f(a, b): return torch.sum(F.normalize(a, 1) * (b / b.norm(dim=1, keepdim=True)), 1)",
+    "from torch import einsum\ndef f(a, b): return einsum('id,jd->ij', F.normalize(a, 1), F.normalize(b, dim=1))",
 ]
 ORDERS = [
     "def f(x, p): return x.norm(p)",
@@ -107,3 +107,47 @@ def test_a_named_negative_order_of_normalize_without_a_dimension_is_a_warning(ca
 @pytest.mark.parametrize("call", ["F.normalize(x, p=-1, dim=-1)", "F.normalize(x, p=1)", "torch.norm(x, p=-1)"])
 def test_a_named_order_is_meant_elsewhere(call: str) -> None:
     assert rows("FAL101", f"{HEAD}def f(x): return {call}") == []
+
+
+ROWS_THAT_SUM = [
+    "def f(adj, x): return F.normalize(adj, 1) @ x",
+    "def f(adj, r):\n    P = F.normalize(adj, 1)\n    for _ in range(9):\n        r = 0.85 * r @ P + 0.15 / len(r)\n    return r",
+    "def f(A, h, w): return F.normalize(A, 1) @ h @ w",
+    "def f(adj): return F.normalize(adj, 1) @ F.normalize(adj, 1)",
+    "def f(x):\n    p = F.normalize(x, 1)\n    return p @ p",
+    "def f(x, h): return torch.matmul(F.normalize(x, 1), h)",
+    "def f(x, h): return torch.mm(F.normalize(x, 1).t(), h)",
+    "def f(x, h): return (F.normalize(x, 1)[..., None] * h).sum(1)",
+    "def f(x, h): return (F.normalize(x, 1) * h).sum(1)",
+    "def f(W, H): return F.normalize(W, 1) @ F.normalize(H, 1)",
+    "def f(s, v): return F.normalize(s.exp(), 1, -1) @ v",
+    "def f(counts, idf): return F.normalize(counts, 1) * idf",
+    "def f(counts): return F.normalize(counts.float(), 1)",
+    "def f(rows):\n    h = torch.stack([torch.histc(r, 9, 0, 1) for r in rows])\n    return F.normalize(h, 1)",
+    "def f(x): return F.normalize(torch.relu(x), 1)",
+    "def f(weights, xs): return (F.normalize(weights.abs(), 1) * xs).sum(1)",
+]
+NO_COSINES = [
+    "def f(a, b): return F.normalize(a, 1) @ F.normalize(b, dim=1).t()",
+    "def f(a): \n    z = F.normalize(a, 1)\n    return z @ z.t()",
+    "def f(a, b):\n    a = F.normalize(a, 1)\n    b = b / b.norm(dim=1, keepdim=True)\n    return (a * b).sum(1)",
+    "def f(a, b):\n    z = F.normalize(a, 1)\n    return torch.mm(z, F.normalize(b, dim=1).t())",
+    "def f(a, b):\n    z = F.normalize(a, 1)\n    print(z @ b)\n    return z @ z.T",
+    "def unit(b): return b / b.norm(dim=1, keepdim=True)\ndef f(a, b): return F.normalize(a, 1) @ unit(b).t()",
+]
+
+
+@pytest.mark.parametrize("code", ROWS_THAT_SUM)
+def test_rows_that_sum_to_one_are_meant(code: str) -> None:
+    assert rows("FAL102", HEAD + code) == []
+
+
+@pytest.mark.parametrize("code", NO_COSINES)
+def test_one_norm_of_each_side_in_a_product_is_found(code: str) -> None:
+    (finding,) = found("FAL102", HEAD + code)
+    assert finding.level.name == "WARNING"
+
+
+def test_features_that_go_nowhere_in_sight_are_a_hint() -> None:
+    (finding,) = found("FAL102", f"{HEAD}def f(feats): return F.normalize(feats, 1)")
+    assert finding.level.name == "HINT"

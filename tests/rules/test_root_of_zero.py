@@ -143,3 +143,72 @@ def test_what_a_loss_is_computed_from_alone_requires_a_gradient() -> None:
     assert rows("FAL207", IMPORTS + ONLY.format(more=".mul(q)").replace("labels)", "labels, q)", 1)) == []
     assert rows("FAL207", IMPORTS + ONLY.format(more=" * self.scale").replace("fit(", "fit(self, ")) == []
     assert rows("FAL207", IMPORTS + ONLY.format(more=".mul(q(c))").replace("labels)", "labels, q)", 1)) == []
+
+
+SUMS = ["s = ((model(x) - y) ** 2).sum(1)"]
+PAIRS = ["z = model(x)", "s = (z[:, None] - z[None]).pow(2).sum(-1)"]
+ROOT = ["loss = s.sqrt().mean()", BACKWARD]
+FILLED = [
+    "s.fill_diagonal_(1.0)",
+    "s.diagonal().fill_(1)",
+    "s[torch.eye(len(x)).bool()] = 1.0",
+    "s.masked_fill_(s == 0, 1.0)",
+    "s = s.fill_diagonal_(1.0)",
+    "s.clamp_(min=1e-9)",
+    "s.add_(1e-9)",
+]
+TESTED = [
+    ["if (s == 0).any():", "    return s.sum()"],
+    ["if torch.any(s == 0):", "    raise ValueError"],
+    ["if s.eq(0).any():", "    return s.sum()"],
+    ["if s.min() < 1e-9:", "    return s.sum()"],
+    ["if not (s > 0).all():", "    return s.sum()"],
+    ["zero = s == 0", "if zero.any():", "    return s.sum()"],
+    ["assert (s > 0).all()"],
+    ["assert s.min() > 0"],
+    ["if 0 == s.min():", "    return s.sum()"],
+]
+UNTESTED = [
+    ["if (s == 0).all():", "    return s.sum()"],
+    ["if (s > 0).any():", "    return s.sum()"],
+    ["if s.max() > 100:", "    return s.sum()"],
+    ["if (s == 0).any():", "    print('zero')"],
+    ["if (y == 0).any():", "    return s.sum()"],
+    ["assert s.max() < 9"],
+    ["t = s.clone()", "t.fill_diagonal_(1.0)"],
+]
+
+
+@pytest.mark.parametrize("fill", FILLED)
+def test_zeros_that_are_overwritten_before_the_root(fill: str) -> None:
+    assert rows("FAL207", step(*PAIRS, fill, *ROOT)) == []
+    assert len(rows("FAL207", step(*PAIRS, *ROOT[:1], "s.detach()", BACKWARD))) == 1
+
+
+@pytest.mark.parametrize("test", TESTED)
+def test_zeros_that_are_tested_for_before_the_root(test: list[str]) -> None:
+    assert rows("FAL207", step(*SUMS, *test, *ROOT)) == []
+
+
+@pytest.mark.parametrize("test", UNTESTED)
+def test_a_test_that_lets_zeros_through(test: list[str]) -> None:
+    assert len(rows("FAL207", step(*SUMS, *test, *ROOT))) == 1
+
+
+def test_a_step_of_a_loop_that_is_skipped() -> None:
+    loop = [
+        "for x, y in opt.data:",
+        "    s = ((model(x) - y) ** 2).sum(1)",
+        "    {0}",
+        "    loss = s.sqrt().mean()",
+        "    loss.backward()",
+    ]
+    skipping = [line.format("if (s == 0).any(): continue") for line in loop]
+    assert rows("FAL207", step(*skipping)) == []
+    assert len(rows("FAL207", step(*(line.format("pass") for line in loop)))) == 1
+
+
+def test_a_branch_on_the_distance() -> None:
+    branch = ["s = ((model(x) - y) ** 2).sum()", "if s {0} 0:", "    loss = s.sqrt()", "    loss.backward()"]
+    assert rows("FAL207", step(*(line.format(">") for line in branch))) == []
+    assert len(rows("FAL207", step(*(line.format(">=") for line in branch)))) == 1

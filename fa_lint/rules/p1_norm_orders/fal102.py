@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from fa_lint.findings import Finding, Level
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.rules.p1_norm_orders._norms import NORM_GATE, NormCall, dim_fix, norm_calls
+from fa_lint.rules.p1_norm_orders._row_sums import has_rows_that_sum, meets_unit_vectors
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.uses import Uses
@@ -26,8 +27,9 @@ class DimAsNormOrder(Rule):
     ## What it does
     Flags a value that is called `dim`, `dims` or `axis` in the order slot of a norm (`x.norm(dim)`,
     `torch.norm(x, axis)`, `F.normalize(x, self.dim)`), and a literal 0 or 1 that cannot be an order where it stands:
-    `F.normalize(x, 0)`, `F.normalize(x, 1)` whose result goes into a product, `x.norm(1).mean()` (the mean of one
-    number).
+    `F.normalize(x, 0)`, `F.normalize(x, 1)` whose result meets another normalised value in a product, `x.norm(1).mean()`
+    (the mean of one number). Silent on L1 rows that are weights: a transition matrix, counts, a product with what is not
+    normalised.
 
     ## Why is this bad
     The slot is the order p. `v.norm(dim, keepdim=True)` with `dim = 1` is one L1 norm of the whole tensor: for a
@@ -165,7 +167,12 @@ class DimAsNormOrder(Rule):
         if norm.family == "normalize":
             if value == 0:
                 return "`0` is the order p of `F.normalize` (it divides by the count of non-zeros)", Level.WARNING
-            if self._in_product(norm.call, facts):
+            if norm.call.args and has_rows_that_sum(norm.call.args[0].value, facts):
+                return None
+            products = list(self._products(norm.call, facts))
+            if products and not any(meets_unit_vectors(norm.call, *pair, facts) for pair in products):
+                return None  # weights that sum to 1
+            if products:
                 return (
                     "`1` is the order p of `F.normalize`: L1-normalised vectors in a product are no cosine",
                     Level.WARNING,
@@ -190,20 +197,23 @@ class DimAsNormOrder(Rule):
             return last if library in ("torch", "numpy") and last in _CONSUMED_AS_SCALAR else None
         return None
 
-    def _in_product(self, call: ir.Call, facts: ModuleFacts) -> bool:
-        """True if the normalised value, directly or through the name it is bound to, enters an inner product."""
-        if self._is_factor(call, facts):
-            return True
+    def _products(self, call: ir.Call, facts: ModuleFacts) -> Iterator[tuple[ir.Expr, ir.Expr]]:
+        """The inner products that the normalised value enters, directly or through its name: the factor, the product."""
+        product = self._product_of(call, facts)
+        if product is not None:
+            yield call, product
+            return
         statement = facts.names.statement(call)
         if not isinstance(statement, ir.Assign) or statement.value is not call:
-            return False
+            return
         bound = {t.id for t in statement.targets if isinstance(t, ir.Name)}
         scope = facts.names.scope_of(statement)
-        return any(
-            use.nid > call.nid and facts.names.scope_of(use) is scope and self._is_factor(use, facts)
-            for name in bound
-            for use in facts.derived(Uses).of(name)
-        )
+        for name in sorted(bound):
+            for use in facts.derived(Uses).of(name):
+                if use.nid > call.nid and facts.names.scope_of(use) is scope:
+                    product = self._product_of(use, facts)
+                    if product is not None:
+                        yield use, product
 
     def _is_summed(self, product: ir.Expr, facts: ModuleFacts) -> bool:
         """``(a * b).sum(1)`` or ``torch.sum(a * b, 1)``."""
@@ -215,21 +225,22 @@ class DimAsNormOrder(Rule):
                 return isinstance(outer, ir.Call) and facts.qualified(outer.func) in ("torch.sum", "numpy.sum")
         return False
 
-    def _is_factor(self, node: ir.Expr, facts: ModuleFacts) -> bool:
+    def _product_of(self, node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
+        """The inner product that an expression is a factor of."""
         inner: ir.Node = node
         for outer in facts.names.ancestors(node):
             match outer:
                 case ir.Binary(op="@"):
-                    return True
+                    return outer
                 case ir.Binary(op="*"):
-                    return self._is_summed(outer, facts)
+                    return outer if self._is_summed(outer, facts) else None
                 case ir.Call(func=ir.Attr(attr=attr) | ir.Name(id=attr)) if attr in _PRODUCTS:
-                    return True
-                case ir.Attr(attr="t" | "T" | "mT" | "transpose" | "permute" | "detach") | ir.Arg():
+                    return outer
+                case ir.Attr(attr="t" | "T" | "mT" | "transpose" | "permute" | "detach") | ir.Arg() | ir.Subscript():
                     pass
                 case ir.Call(func=func) if func is inner:
                     pass
                 case _:
-                    return False
+                    return None
             inner = outer
-        return False
+        return None

@@ -8,6 +8,7 @@ from fa_lint.analysis.values import values_of
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.rules.p2_floors._arccosines import ARCCOSINES, arc_argument, safe_angle_fix, ways
+from fa_lint.rules.p2_floors._bounds import Bounds
 from fa_lint.semantics import ir
 from fa_lint.semantics.differentiated import Differentiated
 from fa_lint.semantics.facts import ModuleFacts
@@ -104,17 +105,21 @@ class UnclampedAcos(Rule):
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
-        values = values_of(facts)
+        values, bounds = values_of(facts), facts.derived(Bounds)
         for call in facts.calls:
             found = arc_argument(call, facts)
             if found is not None and any(_is_unclamped(terms) for terms in ways(call, found[0], values)):
                 argument, library = found
-                if self._clamped_in_place(argument, call, facts) or self._bounded_by_branch(call, argument, facts):
+                if self._clamped_in_place(argument, call, facts) or bounds.hold(call, argument):
+                    continue
+                if bounds.is_handled(call, library):
                     continue
                 yield self._finding(call, argument, library, facts)
         for node in facts.nodes_of(ir.Call, ir.Binary):
             root = _under_root(node, facts)
             if isinstance(node, ir.Expr) and root is not None and _is_unclamped(values.of(root), squared=True):
+                if bounds.hold(node, root) or any(bounds.hold(node, side) for side in _squared(root)):
+                    continue
                 yield self.find(
                     facts,
                     node,
@@ -157,17 +162,6 @@ class UnclampedAcos(Rule):
                     return True
         return False
 
-    def _bounded_by_branch(self, call: ir.Call, argument: ir.Expr, facts: ModuleFacts) -> bool:
-        """True if the call is under a comparison of its argument with ±1."""
-        for outer in facts.names.ancestors(call):
-            if isinstance(outer, ir.If | ir.Conditional):
-                for part in ir.walk(outer.test):
-                    if isinstance(part, ir.Compare) and any(
-                        ir.same(_without_sign(side), argument) for side in (part.left, *part.comparators)
-                    ):
-                        return True
-        return False
-
     def _clamp(self, call: ir.Call, argument: ir.Expr, library: str, facts: ModuleFacts) -> Fix | None:
         start, end = facts.span(argument)
         text = facts.text[start:end]
@@ -182,16 +176,6 @@ class UnclampedAcos(Rule):
         if content is None:
             return None
         return Fix(Applicability.UNSAFE, "Clamp the cosine to [-1, 1]", (Edit(start, end, content),))
-
-
-def _without_sign(node: ir.Expr) -> ir.Expr:
-    """``c`` of ``abs(c)``, ``c.abs()`` and ``torch.abs(c)``."""
-    match node:
-        case ir.Call(func=ir.Name(id="abs" | "fabs") | ir.Attr(attr="abs" | "fabs"), args=[ir.Arg(value=value)]):
-            return value
-        case ir.Call(func=ir.Attr(attr="abs", value=value), args=[]):
-            return value
-    return node
 
 
 def _is_unclamped(values: t.Alternatives, *, squared: bool = False) -> bool:
@@ -213,6 +197,16 @@ def _can_exceed(term: t.Term, squared: bool) -> bool:
     if any(floor.size is None and floor.kind == "add" for floor in term.floors_below):
         return False
     return term.is_squared_cosine if squared else term.is_cosine
+
+
+def _squared(node: ir.Expr) -> list[ir.Expr]:
+    """``c`` of ``c ** 2``, ``c * c`` and ``c.pow(2)``."""
+    match node:
+        case ir.Binary(op="**" | "*", left=left):
+            return [left]
+        case ir.Call(func=ir.Attr(attr="pow" | "square", value=value)):
+            return [value]
+    return []
 
 
 def _under_root(node: ir.Node, facts: ModuleFacts) -> ir.Expr | None:

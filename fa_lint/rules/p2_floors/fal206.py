@@ -8,6 +8,7 @@ from fa_lint.analysis.values import Values, values_of
 from fa_lint.findings import Applicability, Edit, Finding, Fix, Level, Related
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.rules.p2_floors._arccosines import ARCCOSINES, arc_argument, safe_angle_fix, ways
+from fa_lint.rules.p2_floors._bounds import is_shrunk
 from fa_lint.semantics import ir
 from fa_lint.semantics.differentiated import Differentiated
 from fa_lint.semantics.facts import ModuleFacts
@@ -132,9 +133,10 @@ class AcosAtTheBoundary(Rule):
             if not any(_reaches_one(terms) for terms in ways(call, argument, values)):
                 continue
             flow = facts.derived(Differentiated)
-            if _is_apart(argument, values, facts) or not flow.may_have_graph(argument):
+            if _is_apart(argument, values, facts) or is_shrunk(argument, facts) or not flow.may_have_graph(argument):
                 continue
-            by = flow.by(call)
+            # What a model is given is data, unless its vectors are computed or marked to be differentiated.
+            by = flow.by(call, through_models=flow.is_made_to_have_graph(argument))
             if by is not None:
                 yield self._finding(call, argument, library, by, facts)
 

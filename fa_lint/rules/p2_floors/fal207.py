@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.rules.p2_floors._differences import Difference, differences, may_be_trained
+from fa_lint.rules.p2_floors._zero_tests import is_kept_from_zero
 from fa_lint.semantics import ir
 from fa_lint.semantics.backpropagated import Backpropagated
 from fa_lint.semantics.facts import ModuleFacts
@@ -115,7 +116,9 @@ class RootOfZero(Rule):
                 continue
             found = differences(under, facts)
             in_loss = node.nid in flows.returned
-            if found and all(may_be_trained(difference, facts, in_loss) for difference in found):
+            if not found or not all(may_be_trained(difference, facts, in_loss) for difference in found):
+                continue
+            if not is_kept_from_zero(node, under, found, facts):
                 yield self._finding(node, found, facts)
 
     def _finding(self, node: ir.Expr, found: list[Difference], facts: ModuleFacts) -> Finding:

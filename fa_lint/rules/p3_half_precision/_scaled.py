@@ -30,6 +30,8 @@ class _Frame:
     """A function under the scale: ``site`` is the call in ``caller`` that entered it."""
 
     degrees: Degrees
+    # The same where every gradient of this scale counts, not only those of the site.
+    together: Degrees
     caller: _Frame | None = None
     site: ir.Call | None = None
     depth: int = 0
@@ -54,7 +56,11 @@ class ScaledUses:
         facts = self.calls.facts
         home = function_of(self.site.call, facts)
         if self.site.how == "grad":
-            frame = _Frame(Degrees(self.calls, home, lambda node: node is self.site.call))
+            together = self._of_one_scale(home)
+            frame = _Frame(
+                Degrees(self.calls, home, lambda node: node is self.site.call),
+                Degrees(self.calls, home, lambda node: node.nid in together),
+            )
             yield from ((node, what) for node, what, ended in self._scan(frame, 0) if not ended)
             return
         reads = {read.nid for read in facts.derived(grad_reads)}
@@ -69,7 +75,8 @@ class ScaledUses:
         def fresh(node: ir.Expr) -> bool:
             return node.nid in reads and (function_of(node, facts) is not home or node.nid > start.nid)
 
-        frame = _Frame(Degrees(self.calls, home, fresh))
+        degrees = Degrees(self.calls, home, fresh)
+        frame = _Frame(degrees, degrees)
         for node, what, ended in self._scan(frame, start.nid):
             if ended:
                 return
@@ -78,6 +85,17 @@ class ScaledUses:
             return
         for call in self.calls.callers(home):
             yield from self._backward(function_of(call, facts), call, reads, depth + 1, seen | {home.nid})
+
+    def _of_one_scale(self, home: ir.FunctionDef | None) -> set[int]:
+        """The calls of ``autograd.grad`` in a function whose losses are multiplied by the same scaler."""
+        facts = self.calls.facts
+        found = {self.site.call.nid}
+        for call in facts.calls:
+            if facts.qualified(call.func) == "torch.autograd.grad" and function_of(call, facts) is home and call.args:
+                scales = (c for c in slice_of(call.args[0].value, facts).calls if c is not call)
+                if any(ir.same(c.func, self.scale.func) for c in scales):
+                    found.add(call.nid)
+        return found
 
     def _context(self) -> ir.With | None:
         """The ``with scale_loss(…)`` of apex, which takes the scale out where it ends."""
@@ -109,7 +127,8 @@ class ScaledUses:
             for function in self.calls.entered(call) if call is not None else ():
                 if call is None or frame.depth >= _DEPTH or function is home:
                     continue
-                inner = _Frame(frame.degrees.entering(call, function), frame, call, frame.depth + 1)
+                together = frame.together.entering(call, function)
+                inner = _Frame(frame.degrees.entering(call, function), together, frame, call, frame.depth + 1)
                 for found in self._scan(inner, 0):
                     if self.site.how == "grad" and found[2]:
                         break
@@ -180,7 +199,11 @@ class ScaledUses:
                 short, parts = short_name(func), operands(node, self.calls)
                 if short in _CLIPS:
                     framework = isinstance(func, ir.Attr) and set(words(short_name(func.value))) & FRAMEWORK_WORDS
-                    return "" if self.site.how == "grad" or framework else "a clip" if "clip" in short else "a norm"
+                    if self.site.how == "grad" or framework:
+                        return ""
+                    if short == "get_total_norm":
+                        return "a norm" if self._matters(node, frame, set()) else ""
+                    return "a clip" if "clip" in short else "a norm"
                 if short in ("clamp_", "clip_") and self._is_gradient(parts[0], degrees):
                     limits = [self.calls.facts.values.number(arg.value) for arg in node.args]
                     return "" if all(limit == 0 for limit in limits) else "a clip"
@@ -194,7 +217,9 @@ class ScaledUses:
             case ir.Assign(targets=[target], value=ir.Binary(op="+" | "-", left=left, right=right)):
                 if isinstance(target, ir.Attr) and target.attr == "grad" and self._is_gradient(left, degrees):
                     return self._added(left, right, degrees)
-            case ir.Binary(op="+" | "-", left=left, right=right) if degrees.of(node) == "unknown":
+            case ir.Binary(op="+" | "-", left=left, right=right) if (
+                degrees.of(node) == frame.together.of(node) == "unknown"
+            ):
                 return self._step(node, left, right, frame)
         return ""
 
@@ -258,12 +283,19 @@ class ScaledUses:
         for above in names.ancestors(node):
             match above:
                 case ir.Expr() if not isinstance(above, ir.Attr):
-                    if frame.degrees.of(above) == 0.0:
+                    if 0.0 in (frame.degrees.of(above), frame.together.of(above)):
                         return False
                     if isinstance(above, ir.Call) and short_name(above.func) == "append":
                         return self._any_use(above, short_name(_receiver(above)), frame, seen)
                 case ir.Assign(targets=[ir.Name(id=name)]) | ir.AugAssign(target=ir.Name(id=name)):
                     return self._any_use(above, name, frame, seen)
+                case ir.Assign(targets=[ir.Sequence(items=items)], value=ir.Sequence(items=values)) if len(
+                    items
+                ) == len(values):
+                    for item, value in zip(items, values, strict=True):
+                        if isinstance(item, ir.Name) and any(part is node for part in ir.walk(value)):
+                            return self._any_use(above, item.id, frame, seen)
+                    return True
                 case ir.Return() if frame.caller is not None and frame.site is not None:
                     return self._matters(frame.site, frame.caller, seen)
                 case ir.Stmt():
@@ -282,7 +314,7 @@ class ScaledUses:
             if isinstance(n, ir.Name)
             and n.id == name
             and any(b.node is binding for b in facts.names.reaching(n))
-            and not _is_target(n, facts.names.parent(n))
+            and not _is_target(n, facts.names.parent(n), binding)
         ]
         return not uses or any(self._matters(use, frame, seen) for use in uses)
 
@@ -373,8 +405,10 @@ def _is_constant_of(node: ir.Expr, root: str) -> bool:
     return all(n.nid in shaped for n in ir.walk(node) if isinstance(n, ir.Name) and n.id == root)
 
 
-def _is_target(node: ir.Name, above: ir.Node | None) -> bool:
-    return (isinstance(above, ir.Assign) and node in above.targets) or (
+def _is_target(node: ir.Name, above: ir.Node | None, binding: ir.Node) -> bool:
+    if isinstance(above, ir.Sequence):
+        above = binding
+    return (isinstance(above, ir.Assign) and any(p is node for t in above.targets for p in ir.walk(t))) or (
         isinstance(above, ir.AugAssign) and above.target is node
     )
 

@@ -8,6 +8,7 @@ from fa_lint.findings import Finding, Level
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.rules.common.elsewhere import related_steps
 from fa_lint.rules.p3_half_precision._halves import SUBNORMAL, half_operand, is_upcast
+from fa_lint.rules.p3_half_precision._normalised import is_drawn, is_normalised
 from fa_lint.rules.p3_half_precision._rounded import (
     changes_parameters,
     half_models,
@@ -41,7 +42,7 @@ class HalfGradientCast(Rule):
     Flags a cast to fp16 (`.half()`, `.to(torch.float16)`, `.type(...)`, `.astype(np.float16)`) of a gradient, of a
     credit signal, of feedback or of a change of parameters; a model cast to fp16 whose unscaled gradients are then
     looked at; and an fp16 value that is compared with a number below 6e-8. Silent on bf16, on models cast for
-    inference, on values scaled before the cast, on a cast that is taken back at once (rounding emulated on purpose) or
+    inference, on values scaled before the cast or divided by their own largest entry, on a cast that is taken back at once (rounding emulated on purpose) or
     compared with the value before it (rounding measured), in a custom `backward`, and on communication and optimiser
     code.
 
@@ -174,7 +175,9 @@ class HalfGradientCast(Rule):
             said = values.vector(operand)
             change = changes_parameters(said, values)
             vector = None if change else self._vector(said, operand, call, facts)
-            if (vector is None and not change) or scaling.factor(operand):
+            if (vector is None and not change) or scaling.factor(operand) or is_normalised(operand, facts):
+                continue
+            if vector is not None and not vector.computed and is_drawn(operand, facts):
                 continue
             if measures_rounding(call, operand, facts) or (not change and is_updated_parameter(said)):
                 continue

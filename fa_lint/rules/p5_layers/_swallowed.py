@@ -9,6 +9,7 @@ from fa_lint.analysis.values import values_of
 from fa_lint.rules.common.alignments import SHOWN, alignments, last_name
 from fa_lint.rules.common.fabricated import literal
 from fa_lint.rules.common.products import norm_operand
+from fa_lint.rules.p5_layers._accounted import is_accounted, is_retried, starts_missing
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -49,6 +50,8 @@ def swallowed(facts: ModuleFacts) -> Iterator[Swallowed]:
                 if facts.qualified(call.func) == "contextlib.suppress":
                     found = _metric(body, facts)
                     if found is not None and not all(last_name(a.value) in _OTHER_ERRORS for a in call.args):
+                        if _is_marked(body, facts):
+                            continue
                         yield Swallowed(call, *found, "dropped")
 
 
@@ -129,28 +132,10 @@ def _how(handler: ir.Handler, attempt: ir.Try, facts: ModuleFacts) -> str:
                 return ""
     if made_up:
         return "replaced by a number"
-    return "" if logged or _starts_missing(attempt, facts) else "dropped"
+    if logged or is_retried(attempt, attempt.body, facts):
+        return ""
+    return "" if _is_marked(attempt.body, facts) else "dropped"
 
 
-def _starts_missing(attempt: ir.Try, facts: ModuleFacts) -> bool:
-    """True if every name that the block binds held None or NaN before, so that an error leaves the value marked."""
-    targets = [t for s in attempt.body.body if isinstance(s, ir.Assign) for t in s.targets]
-    names = [t for t in targets if isinstance(t, ir.Name)]
-    if not names or len(names) < len(targets):
-        return False
-    for name in names:
-        before = [b for b in facts.names.bindings(name) if b.node.nid < attempt.nid and b.how == "value"]
-        if not before or not _is_missing(before[-1].value, facts):
-            return False
-    return True
-
-
-def _is_missing(node: ir.Expr | None, facts: ModuleFacts) -> bool:
-    match node:
-        case ir.Const(value=None):
-            return True
-        case ir.Call(func=ir.Name(id="float"), args=[ir.Arg(value=ir.Const(value=str() as text))]):
-            return "nan" in text.lower()
-        case ir.Attr(attr="nan") | ir.Name(id="nan" | "NaN"):
-            return True
-    return False
+def _is_marked(body: ir.Block, facts: ModuleFacts) -> bool:
+    return starts_missing(body, facts) or is_accounted(body, facts)

@@ -269,8 +269,54 @@ def _is_built(module: ir.Expr, calls: Calls, depth: int) -> bool:
         items = [b for b in bindings if b.how == "iterate" and b.value is not None]
         if items and len(items) == len(bindings):
             return all(_holds_single(b.value, calls, depth + 1) for b in items if b.value is not None)
-    leaves = list(calls.sources(module))
+    leaves = [inner for leaf in calls.sources(module) for inner in _parts(leaf, calls, depth)]
     return bool(leaves) and all(isinstance(leaf, ir.Call) and _is_single_class(leaf.func, calls) for leaf in leaves)
+
+
+def _parts(leaf: ir.Expr | None, calls: Calls, depth: int) -> list[ir.Expr | None]:
+    """What ``net.relu`` is in the class of ``net``, and ``net[1]`` in a ``Sequential`` that is written out."""
+    match leaf:
+        case ir.Attr(value=owner, attr=attr):
+            model = calls.class_of(owner)
+            for each in calls.lineage(model) if model is not None else ():
+                bound = calls.facts.names.attributes.get((each.nid, attr))
+                if bound:
+                    return [inner for b in bound for inner in _sources(b.value if b.how == "value" else None, calls)]
+        case ir.Subscript(value=collection, index=[place]) if depth <= _DEPTH:
+            index = calls.facts.values.number(place)
+            if index is None or index != int(index):
+                return [leaf]
+            found: list[ir.Expr | None] = []
+            for made in calls.sources(collection):
+                for inner in _parts(made, calls, depth + 1):
+                    found += _sources(_item(inner, int(index), calls), calls)
+            return found
+        case ir.Call(
+            func=ir.Name(id="getattr"), args=[ir.Arg(value=owner), ir.Arg(value=ir.Const(value=str() as attr))]
+        ):
+            return _parts(ir.Attr(leaf.nid, owner, attr), calls, depth + 1)
+    return [leaf]
+
+
+def _sources(node: ir.Expr | None, calls: Calls) -> list[ir.Expr | None]:
+    return list(calls.sources(node))
+
+
+def _item(collection: ir.Expr | None, index: int, calls: Calls) -> ir.Expr | None:
+    """A module of ``nn.Sequential(…)``, ``nn.ModuleList([…])`` or a list, all of whose modules are in sight."""
+    items: list[ir.Expr] = []
+    match collection:
+        case ir.Call(func=func, args=args) if calls.facts.qualified(func) == "torch.nn.Sequential":
+            if any(arg.star or arg.keyword for arg in args):
+                return None
+            items = [arg.value for arg in args]
+        case ir.Call(func=func, args=[ir.Arg(value=ir.Sequence(items=parts))]):
+            items = parts if calls.facts.qualified(func) == "torch.nn.ModuleList" else []
+        case ir.Sequence(items=parts):
+            items = parts
+    if any(isinstance(item, ir.Starred) for item in items):
+        return None
+    return items[index] if -len(items) <= index < len(items) else None
 
 
 def _is_own_single(module: ir.Name, calls: Calls) -> bool:

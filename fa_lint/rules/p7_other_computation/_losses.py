@@ -120,12 +120,44 @@ def _probability(leaf: ir.Expr, link: str, calls: Calls, depth: int) -> ir.Expr 
             return leaf
         if leaf.func.attr in _SHAPING:
             return probability(leaf.func.value, link, calls, depth + 1)
+    if _is_rebound_below(leaf.func, calls):
+        return None
     layers = [_last_layer(made, link, calls) for made in objects(leaf.func, calls)]
     if layers and all(layers):
         return leaf
-    values = [value for function in calls.entered(leaf) for value in facts.names.returned(function)]
+    functions = [*calls.entered(leaf), *_overriding(leaf.func, calls)]
+    values = [value for function in functions for value in facts.names.returned(function)]
     inner = [probability(value, link, calls, depth + 1) for value in values]
     return inner[0] if inner and all(i is not None for i in inner) else None
+
+
+def _overriding(func: ir.Expr, calls: Calls) -> list[ir.FunctionDef]:
+    """The methods by which classes of this module replace the one that ``self.method`` is."""
+    if not isinstance(func, ir.Attr):
+        return []
+    return [m for c in _derived(func, calls) if (m := calls.facts.names.method(c, func.attr)) is not None]
+
+
+def _is_rebound_below(func: ir.Expr, calls: Calls) -> bool:
+    """Return True if a derived class sets the attribute that ``self.layer`` is."""
+    if not isinstance(func, ir.Attr):
+        return False
+    own = calls.facts.names
+    targets = [
+        node.targets[0]
+        for owner in _derived(func, calls)
+        for node in ir.walk(owner.body)
+        if isinstance(node, ir.Assign)
+    ]
+    return any(ir.same(target, func) and own.enclosing_function(target) is not None for target in targets)
+
+
+def _derived(func: ir.Attr, calls: Calls) -> list[ir.ClassDef]:
+    """The classes of this module below the class around ``self.name``."""
+    owner = calls.facts.names.enclosing_class(func) if _is_self(func.value) else None
+    if owner is None:
+        return []
+    return [c for c in calls.facts.names.classes if c is not owner and any(b is owner for b in calls.lineage(c))]
 
 
 def _is_self(node: ir.Expr) -> bool:

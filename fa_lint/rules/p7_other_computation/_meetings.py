@@ -17,7 +17,7 @@ __all__ = ["Pairs", "meetings", "places", "raises_on_lengths"]
 _CUTS = re.compile(r"\bmin\(|minimum\(|\bpad\(|zeros\(|is not None|is None|:\s*len\(|numel|shape|size")
 _PRODUCTS = frozenset("dot vdot inner matmul sum cosine_similarity vecdot".split())
 _DISTANCES = frozenset({"mse_loss", "dist", "l1_loss", "pairwise_distance"})
-_LENGTH = re.compile(r"\blen\(|numel|shape|size|nelement")
+_LENGTH = re.compile(r"\blen\(|numel|shape|size|nelement|\bkeys\(\)|\bset\(|\blist\(|\bsorted\(|names|keys")
 _MOST_PLACES = 16
 Pairs = list[tuple[t.Vector, t.Vector]]
 
@@ -100,13 +100,21 @@ def _holds(held: t.Alternatives, idents: frozenset[int], values: Values, depth: 
 
 
 def raises_on_lengths(node: ir.Node, facts: ModuleFacts) -> bool:
-    """Return True in a function that raises where two lengths differ."""
+    """Return True in a function that stops where two lengths, or two sets of names, differ."""
     home = facts.names.enclosing_function(node)
     for part in ir.walk(home.body) if home is not None else ():
         match part:
-            case ir.Assert(test=test) | ir.If(test=test, body=ir.Block(body=[*_, ir.Raise()])):
+            case ir.Assert() | ir.If() if isinstance(part, ir.Assert) or _leaves(part.body):
+                test = part.test
                 for compare in ir.walk(test):
                     if isinstance(compare, ir.Compare) and compare.ops in (["=="], ["!="]):
                         if all(_LENGTH.search(facts.source(s)) for s in (compare.left, *compare.comparators)):
                             return True
+    return False
+
+
+def _leaves(block: ir.Block) -> bool:
+    match block.body:
+        case [*_, ir.Return() | ir.Raise() | ir.Simple(kind="continue")]:
+            return True
     return False

@@ -8,6 +8,7 @@ from fa_lint.analysis.values import Values, values_of
 from fa_lint.findings import Finding, Level
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.rules.common.elsewhere import related_steps
+from fa_lint.rules.p7_other_computation._always_present import is_of_shared_part, is_whole
 from fa_lint.rules.p7_other_computation._losses_behind import chain, of_different_losses, parameters_of
 from fa_lint.rules.p7_other_computation._meetings import Pairs, meetings, places, raises_on_lengths
 from fa_lint.semantics.facts import ModuleFacts
@@ -39,7 +40,8 @@ class MisalignedGradients(Rule):
     ## What it does
     Flags gradient vectors that are cut (or padded with zeros) to a common length before they are compared, and gradients of two
     losses that are each collected without the parameters whose gradient is `None`. Silent where a missing gradient becomes
-    zeros, where both sides are filtered by one set of names, where other lengths raise, and on one loss on two batches.
+    zeros, where both sides are filtered by one set of names, where other lengths or keys raise, where no gradient can be
+    missing (`autograd.grad` without `allow_unused`, a shared encoder), and on one loss on two batches.
 
     ## Why is this bad
     Entry i of one vector belongs to another weight than entry i of the other. Measured on two losses with a head of their own
@@ -223,7 +225,10 @@ def _filtered(a: t.Vector, b: t.Vector, values: Values) -> _Found | None:
     """Gradients of two losses towards the same parameters, each without those that are None."""
     if not a.filtered or not b.filtered or a.filtered == b.filtered:
         return None
-    if parameters_of(a, values) != parameters_of(b, values) or not of_different_losses(a, b, values):
+    towards = parameters_of(a, values)
+    if towards != parameters_of(b, values) or not of_different_losses(a, b, values):
+        return None
+    if is_of_shared_part(towards, values) or (is_whole(a, values) and is_whole(b, values)):
         return None
     text = "gradients of two losses are compared, each without the parameters whose gradient is None"
     return _Found(text, Level.WARNING, frozenset({a.filtered, b.filtered}))

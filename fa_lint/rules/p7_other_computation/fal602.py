@@ -7,6 +7,7 @@ from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.rules.common.products import division, inner_product, read_denominator
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls, argument
+from fa_lint.semantics.differentiated import Differentiated
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.modes import active_layer, may_be_in_eval_mode
 from fa_lint.semantics.slices import slice_of
@@ -17,6 +18,10 @@ _COSINES = frozenset(
     "torch.nn.functional.cosine_similarity fa_lint_runtime.safe_cosine fa_lint_runtime.safe_angle".split()
 )
 # The layers and functions that act otherwise in train mode, under their own names; an alias of one is not followed.
+_SEEDS = frozenset(
+    "manual_seed manual_seed_all seed_everything set_seed seed_all get_rng_state set_rng_state fork_rng".split()
+)
+_DEPTH = 4
 _MODAL = tuple(
     "Dropout AlphaDropout FeatureAlphaDropout BatchNorm SyncBatchNorm LazyBatchNorm RReLU dropout batch_norm".split()
 )
@@ -27,7 +32,8 @@ class TrainModeMeasurement(Rule):
     ## What it does
     Flags a cosine or an angle between gradients or hidden states of two forward passes, where the model has dropout or
     BatchNorm and nothing on the way calls `eval()`. Silent where both sides come from one pass, where the model has no
-    such layer or comes from another file, and where `eval()` or `train(False)` is called in the function, in one that it
+    such layer or comes from another file, on what is trained on (a cosine that flows into a loss or that `forward` returns),
+    where the same seed is set before each pass through dropout, and where `eval()` or `train(False)` is called in the function, in one that it
     calls, or in a caller.
 
     ## Why is this bad
@@ -144,7 +150,9 @@ class TrainModeMeasurement(Rule):
             if not first or not second or set(first) & set(second):
                 continue
             layer = next(iter(first.values()))
-            if may_be_in_eval_mode(node, calls):
+            if may_be_in_eval_mode(node, calls) or _is_objective(node, (left, right), calls):
+                continue
+            if not _acts_on_batch(layer) and _are_seeded({*first, *second}, calls):
                 continue
             one, other = facts.node(next(iter(first))), facts.node(next(iter(second)))
             yield self.find(
@@ -192,3 +200,64 @@ class TrainModeMeasurement(Rule):
                     if isinstance(part, ir.Call) and isinstance(part.func, ir.Name) and part.func.id == param.name:
                         return layer
         return None
+
+
+def _is_objective(node: ir.Expr, sides: tuple[ir.Expr, ir.Expr], calls: Calls) -> bool:
+    """Return True for a cosine that is trained on: it is differentiated, or what a forward pass returns."""
+    facts = calls.facts
+    if any(_is_finished_gradient(part, facts) for side in sides for part in slice_of(side, facts).nodes):
+        return False
+    return _is_returned_by_forward(node, calls, 0) or facts.derived(Differentiated).by(node) is not None
+
+
+def _is_finished_gradient(node: ir.Node, facts: ModuleFacts) -> bool:
+    """Return True for a gradient that has no graph of its own."""
+    match node:
+        case ir.Attr(attr="grad"):
+            return facts.qualified(node) is None
+        case ir.Call(func=func, args=args) if facts.qualified(func) == "torch.autograd.grad":
+            return not any(arg.keyword == "create_graph" for arg in args)
+    return False
+
+
+def _is_returned_by_forward(node: ir.Expr, calls: Calls, depth: int) -> bool:
+    facts = calls.facts
+    function = facts.names.enclosing_function(node)
+    if function is None or depth > _DEPTH:
+        return False
+    if not any(part is node for value in facts.names.returned(function) for part in slice_of(value, facts).nodes):
+        return False
+    if function.name in ("forward", "training_step"):
+        return True
+    return any(_is_returned_by_forward(call, calls, depth + 1) for call in calls.callers(function))
+
+
+def _acts_on_batch(layer: ir.Node) -> bool:
+    """Return True for a layer that acts on the batch and draws nothing, so that no seed makes two passes alike."""
+    return any(
+        "norm" in part.lower()
+        for node in ir.walk(layer)
+        if (part := node.attr if isinstance(node, ir.Attr) else node.id if isinstance(node, ir.Name) else "")
+    )
+
+
+def _are_seeded(passes: set[int], calls: Calls) -> bool:
+    """Return True if a seed is set between any two passes, and before the first or in the function that makes each."""
+    facts = calls.facts
+    before: list[bool] = []
+    for nid in sorted(passes):
+        call = facts.node(nid)
+        entered = calls.entered(call) if isinstance(call, ir.Call) else []
+        inside = any(_is_seed(part) for function in entered for part in ir.walk(function.body))
+        home = facts.names.enclosing_function(call)
+        events = [c for c in facts.calls if c.nid < nid and facts.names.enclosing_function(c) is home]
+        events = [c for c in events if c.nid in passes or _is_seed(c)]
+        before.append(inside or (bool(events) and _is_seed(max(events, key=lambda c: c.nid))))
+    return all(before)
+
+
+def _is_seed(node: ir.Node) -> bool:
+    match node:
+        case ir.Call(func=ir.Attr(attr=name) | ir.Name(id=name)):
+            return name in _SEEDS
+    return False

@@ -15,6 +15,7 @@ from fa_lint.semantics.words import words
 __all__ = ["LegacyBackwardHook"]
 
 _METHOD = "register_backward_hook"
+_RETURN_NONE = frozenset("append extend insert add update print __setitem__ setattr info debug warning".split())
 # What a bias or a weight is called where its gradient is taken from a legacy hook: a full hook has none of them.
 _PARAMETER_WORDS = frozenset("weight weights bias biases w b gw gb dw db param params parameter".split())
 
@@ -56,9 +57,11 @@ class LegacyBackwardHook(Rule):
     ```
 
     ## Fix safety
-    Unsafe, and offered only where the hook reads `grad_input[0]` and replaces nothing: the full hook gives the gradient of
-    the module's first input there, None where that input needs no gradient. Hooks that use other positions must be rewritten: a full hook has one entry for each
-    input of the module and none for its parameters.
+    Unsafe, and offered only where the hook reads `grad_input[0]` and returns nothing: the full hook gives the gradient of
+    the module's first input there, None where that input needs no gradient. A full hook raises at run time where an
+    operation in place changes the input or the output of its module (`nn.ReLU(inplace=True)` behind it, or the module
+    itself), so a model whose modules are all hooked needs activations that are not in place. Hooks that use other positions
+    must be rewritten: a full hook has one entry for each input of the module and none for its parameters.
 
     ## References
     - [Module.register_full_backward_hook](https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.register_full_backward_hook)
@@ -141,6 +144,8 @@ class LegacyBackwardHook(Rule):
             registered = self._registered(call, facts)
             if registered is None or is_single_operation(call, calls) or is_fallback(call, calls):
                 continue
+            if calls.entered(call):
+                continue  # a method of that name of a class of this module
             for hook in hooks(registered, calls):
                 found = self._judge(call, hook, calls)
                 if found is not None:
@@ -173,7 +178,7 @@ class LegacyBackwardHook(Rule):
         if len(hook.params) < 2:
             return None
         facts = calls.facts
-        reads = uses(hook, hook.params[1], calls)
+        reads = [read for read in uses(hook, hook.params[1], calls) if not _is_thrown_away(read, facts)]
         replaced = replaces(hook, calls)
         if not reads and replaced is None:
             return None
@@ -187,7 +192,7 @@ class LegacyBackwardHook(Rule):
             f"the legacy hook {what} `{hook.params[1].name}` of the module's last operation, not of the module; "
             "use `register_full_backward_hook`",
             computes="its entries and their order depend on the bias, the rank of the input and the last operation",
-            fix=self._fix(call, reads, facts) if replaced is None else None,
+            fix=self._fix(call, reads, facts) if replaced is None and _returns_nothing(hook) else None,
             related=tuple(Related(*facts.span(node), text) for node, text in places),
         )
 
@@ -211,6 +216,24 @@ class LegacyBackwardHook(Rule):
         targets = statement.targets if isinstance(statement, ir.Assign) else []
         said = (text for target in targets for part in ir.walk(target) if (text := _said(part)))
         return any(set(words(text)) & _PARAMETER_WORDS for text in said)
+
+
+def _is_thrown_away(read: ir.Name, facts: ModuleFacts) -> bool:
+    """``_ = grad_input``"""
+    match facts.names.parent(read):
+        case ir.Assign(targets=[ir.Name(id="_")]):
+            return True
+    return False
+
+
+def _returns_nothing(hook: Hook) -> bool:
+    """False for a lambda that may return a value, which a full hook takes for a gradient."""
+    if not isinstance(hook.function, ir.Lambda):
+        return True
+    match hook.function.body:
+        case ir.Call(func=ir.Attr(attr=name) | ir.Name(id=name)):
+            return name in _RETURN_NONE
+    return False
 
 
 def _said(node: ir.Node) -> str:

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.rules.base import Invalid, Rule, occurs
+from fa_lint.rules.p7_other_computation._exclusive import never_both
 from fa_lint.rules.p7_other_computation._losses import LogitLoss, logit_losses, probability
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.severed import carries_no_gradient
 from fa_lint.semantics.slices import function_of, slice_of
 from fa_lint.semantics.words import words
 
@@ -193,7 +195,11 @@ class MismatchedErrorSignal(Rule):
             for left, right in _difference(node, facts):
                 if not self._is_same(_origin(left, facts), logits, facts) or not self._is_target(right, loss, calls):
                     continue
-                if isinstance(node, ir.Expr) and function_of(node, facts) is home and self._is_error(node, facts):
+                if not isinstance(node, ir.Expr) or function_of(node, facts) is not home:
+                    continue
+                if never_both(loss.call, node, facts) or not self._is_error(node, facts):
+                    continue
+                if not (_is_metric(loss.call, facts) and _is_trained_on_square(node, home, facts)):
                     yield node
 
     def _is_same(self, left: ir.Expr, logits: ir.Expr, facts: ModuleFacts) -> bool:
@@ -251,6 +257,59 @@ class MismatchedErrorSignal(Rule):
                     return False
             below = above
         return False
+
+
+def _is_metric(loss: ir.Call, facts: ModuleFacts) -> bool:
+    """Return True for a loss that is only looked at: without a graph, or made a number at once."""
+    if carries_no_gradient(loss, facts):
+        return True
+    above = facts.names.parent(loss)
+    match above:
+        case ir.Attr(attr="item" | "detach" | "data" | "tolist"):
+            return True
+        case ir.Arg() if isinstance(call := facts.names.parent(above), ir.Call):
+            return isinstance(call.func, ir.Name) and call.func.id in ("float", "print")
+    return False
+
+
+def _is_trained_on_square(error: ir.Expr, home: ir.FunctionDef | None, facts: ModuleFacts) -> bool:
+    """Return True if a squared error stands beside an error that is its gradient, and is no metric itself."""
+    for node in ir.walk(home.body if home is not None else facts.module.body):
+        match node:
+            case ir.Binary(op="**", left=base):
+                is_square = True
+            case ir.Binary(op="*", left=base, right=right) if ir.same(base, right):
+                is_square = True
+            case ir.Call(func=ir.Attr(attr="pow" | "square", value=base)) if facts.qualified(node.func) is None:
+                is_square = True
+            case ir.Call(func=func) if _is_squared_error(func, facts):
+                base, is_square = func, False
+            case _:
+                continue
+        if isinstance(node, ir.Expr) and not _is_looked_at(node, facts):
+            if not is_square or any(part is error or ir.same(part, error) for part in slice_of(base, facts).nodes):
+                return True
+    return False
+
+
+def _is_squared_error(func: ir.Expr, facts: ModuleFacts) -> bool:
+    """Return True for ``F.mse_loss``, and for what is called after it or made as ``nn.MSELoss()``."""
+    if "mse" in facts.source(func).lower():
+        return True
+    return any(facts.qualified(call.func) == "torch.nn.MSELoss" for call in slice_of(func, facts).calls)
+
+
+def _is_looked_at(node: ir.Expr, facts: ModuleFacts) -> bool:
+    if carries_no_gradient(node, facts):
+        return True
+    for above in facts.names.ancestors(node):
+        if isinstance(above, ir.Attr) and above.attr in ("item", "detach"):
+            return True
+        if isinstance(above, ir.Call) and isinstance(above.func, ir.Name) and above.func.id in ("float", "print"):
+            return True
+        if isinstance(above, ir.Stmt):
+            break
+    return False
 
 
 def _origin(node: ir.Expr, facts: ModuleFacts) -> ir.Expr:
