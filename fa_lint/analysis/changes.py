@@ -78,7 +78,7 @@ class Changes:
         )
 
     def _is_forward(self, call: ir.Call) -> bool:
-        """Return True for ``model(x)`` and ``criterion(output, y)``: an object of unknown make that gives a value back."""
+        """Return True for ``model(x)`` and ``criterion(output, y)``: an object of unknown make that gives a value."""
         alone = isinstance(self._facts.names.parent(call), ir.ExprStmt)
         return isinstance(call.func, ir.Name) and bool(call.args) and not alone and call.func.id not in self._defined
 
