@@ -489,6 +489,25 @@ DEFECTS = {
             super().__init__()
             self.feedback_matrix = torch.randn(k, n, generator=generator)  #! FAL402
     """,
+    "weights are filled, buffers are not": """
+    class FALinear(nn.Linear):
+        def __init__(self, n, k):
+            super().__init__(n, k)
+            self.register_buffer("feedback_matrix", torch.empty(k, n))  #! FAL406
+            for module in self.modules():
+                nn.init.normal_(module.weight)
+            for t in [self.weight, self.bias]:
+                t.data.zero_()
+    """,
+    "allocated by the constructor, under a base of another file": """
+    from base import Base
+    class FALinear(Base):
+        def __init__(self, n, k):
+            super().__init__(n, k)
+            self.build(n, k)
+        def build(self, n, k):
+            self.register_buffer("feedback_matrix", torch.empty(k, n))  #! FAL406
+    """,
     "measured by a class": """
     class Probe:
         def __init__(self, net, path):
@@ -1090,6 +1109,46 @@ LOOKALIKES = {
             super().__init__()
             g = torch.Generator().manual_seed(seed)
             self.feedback_matrix = torch.randn(k, n, generator=g)
+    """,
+    "filled by a base class after it was built": """
+    class Base(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.build()
+            for t in list(self.parameters()) + list(self.buffers()):
+                nn.init.xavier_uniform_(t)
+    class FALinear(Base):
+        def build(self):
+            self.register_buffer("feedback_matrix", torch.empty(10, 20))
+    """,
+    "filled by names": """
+    class FALinear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("feedback_matrix", torch.empty(10, 20))
+            for name, t in self.named_buffers():
+                t.normal_()
+    """,
+    "filled through the state dict": """
+    class FALinear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("feedback_matrix", torch.empty(10, 20))
+            for t in self.state_dict().values():
+                t.normal_()
+    """,
+    "filled in a comprehension": """
+    class FALinear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("feedback_matrix", torch.empty(10, 20))
+            [nn.init.normal_(t) for t in (*self.parameters(), *self.buffers())]
+    """,
+    "built when a base of another file asks for it": """
+    from base import Base
+    class FALinear(Base):
+        def build(self, n, k):
+            self.register_buffer("feedback_matrix", torch.empty(k, n))
     """,
     "an attribute of another class": """
     class Basis(nn.Module):
