@@ -278,6 +278,8 @@ BELOW = "import torch\nfrom torch import nn\nfrom base import Base\n\nclass FANe
         ("self.weight_fa = nn.ParameterList([torch.randn(4, 4) for _ in range(3)])", True),
         ("self.register_parameter('weight_fa', nn.Parameter(torch.randn(4, 4)))", True),
         ("self.register_buffer('weight_fa', torch.randn(4, 4), persistent=False)", False),
+        ("setattr(self, 'weight_fa', nn.Parameter(torch.randn(4, 4)))", True),
+        ("setattr(self, 'weight_fa', torch.randn(4, 4))", False),
         ("self.weight_fa = torch.randn(4, 4)", False),
         ("self.weight_fa = [nn.Parameter(torch.randn(4, 4))]", False),
     ],
@@ -286,8 +288,9 @@ def test_a_base_in_another_file_saves_what_is_registered(codes: Codes, statement
     write("base.py", MODULE_BASE)
     write("net.py", BELOW.format(statement))
     assert lost(codes) == ([] if kept else ["base.py:13:9 FAL401"])
-    # A class between the two, and a base of it that is out of sight.
-    write("base.py", "class Base(Root):\n    pass\n")
+    write("net.py", BELOW.replace("(Base)", "(Base[int])").format(statement))
+    assert lost(codes) == ([] if kept else ["base.py:13:9 FAL401"])
+    # A class between it and the torch module.
     write("base.py", MODULE_BASE.replace("nn.Module", "Root").replace("from torch import nn", "from root import Root"))
     write("root.py", "from torch import nn\n\nclass Root(nn.Module):\n    pass\n")
     assert lost(codes) == ([] if kept else ["base.py:13:9 FAL401"])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from fa_lint.semantics import ir
-from fa_lint.semantics.classes import chain, is_module, methods, owner_of, reached, unknown_bases
+from fa_lint.semantics.classes import chain, family, is_module, methods, owner_of, reached, unknown_bases
 from fa_lint.semantics.draws import Draw, draw_of
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback_errors import Signal
@@ -354,7 +354,9 @@ def _owner(facts: ModuleFacts, key: Key) -> tuple[int, str, str]:
         return 0, name.partition(".")[0], "foreign"
     if where == "self":
         owner = _class(facts, key)
-        return number, owner.name, "module" if is_module(facts, owner) else "object"
+        # A class that is mixed into a torch module is a part of it.
+        modules = any(is_module(facts, here) for here in family(facts, owner))
+        return number, owner.name, "module" if modules else "object"
     node = facts.node(number) if number else None
     return number, node.name if isinstance(node, ir.FunctionDef | ir.ClassDef) else "", "local"
 

@@ -173,6 +173,8 @@ def collect_mentions(facts: ModuleFacts, node: ir.Node, found: set[str], depth: 
                 found.add(text)
             case ir.Call():
                 function = facts.names.function_called(part)
+                if facts.source(part) == "vars(self)":
+                    found.add("__dict__")
                 if function is not None and depth < 4 and function.name not in found:
                     found.add(function.name)
                     collect_mentions(facts, function.body, found, depth + 2)

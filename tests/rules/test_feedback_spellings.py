@@ -489,6 +489,30 @@ DEFECTS = {
             super().__init__()
             self.feedback_matrix = torch.randn(k, n, generator=generator)  #! FAL402
     """,
+    "mixed into a torch module as a plain tensor": """
+    class FAMixin:
+        def setup(self):
+            self.weight_fa = torch.randn(4, 4)  #! FAL402
+    class Net(FAMixin, nn.Module):
+        def save(self, path):
+            torch.save(self.state_dict(), path)  #! FAL401
+    """,
+    "set by setattr": """
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            setattr(self, "weight_fa", torch.randn(4, 4))  #! FAL402
+    """,
+    "told to a method by another name": """
+    from trainers import Base
+    class DFATrainer(Base):
+        def __init__(self, net):
+            super().__init__(net)
+            self.feedback_matrix = torch.randn(3, 20)
+            self.keep("step", self.step)
+        def save(self, path):
+            torch.save({"net": self.net.state_dict(), **vars(self.cfg)}, path)  #! FAL401
+    """,
     "weights are filled, buffers are not": """
     class FALinear(nn.Linear):
         def __init__(self, n, k):
@@ -1109,6 +1133,67 @@ LOOKALIKES = {
             super().__init__()
             g = torch.Generator().manual_seed(seed)
             self.feedback_matrix = torch.randn(k, n, generator=g)
+    """,
+    "mixed into a torch module": """
+    class FAMixin:
+        def setup(self):
+            self.weight_fa = nn.Parameter(torch.randn(4, 4), requires_grad=False)
+    class Net(FAMixin, nn.Module):
+        def save(self, path):
+            torch.save(self.state_dict(), path)
+    """,
+    "set by setattr, a parameter": """
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            setattr(self, "weight_fa", nn.Parameter(torch.randn(4, 4)))
+        def save(self, path):
+            torch.save(self.state_dict(), path)
+    """,
+    "named by the class": """
+    class Base:
+        saved = ()
+        def save(self, path):
+            out = {"net": self.net.state_dict()}
+            for n in self.saved:
+                out[n] = getattr(self, n)
+            torch.save(out, path)
+    class DFATrainer(Base):
+        saved = ("feedback_matrix",)
+        def __init__(self, net):
+            self.net = net
+            self.feedback_matrix = torch.randn(3, 20)
+    """,
+    "kept in a dict of what is saved": """
+    class Base:
+        def save(self, path):
+            torch.save({k: v.state_dict() for k, v in self.parts.items()}, path)
+    class DFATrainer(Base):
+        def __init__(self, net):
+            self.feedback = nn.Linear(10, 20, bias=False)
+            self.parts = {"net": net, "feedback": self.feedback}
+        def credit(self, error):
+            self.net.h.backward(self.feedback(error))
+    """,
+    "told to a method of a base elsewhere": """
+    from trainers import Base
+    class DFATrainer(Base):
+        def __init__(self, net):
+            super().__init__(net)
+            self.feedback_matrix = torch.randn(3, 20)
+            self.keep("feedback_matrix", self.feedback_matrix)
+        def save(self, path):
+            torch.save({"net": self.net.state_dict(), **self.kept}, path)
+    """,
+    "all attributes are saved": """
+    class DFATrainer:
+        def __init__(self, net):
+            self.net = net
+            self.feedback_matrix = torch.randn(3, 20)
+        def save(self, path):
+            state = {k: v for k, v in vars(self).items() if torch.is_tensor(v)}
+            state["net"] = self.net.state_dict()
+            torch.save(state, path)
     """,
     "filled by a base class after it was built": """
     class Base(nn.Module):

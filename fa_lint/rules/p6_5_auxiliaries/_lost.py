@@ -21,6 +21,7 @@ _PRODUCTS = frozenset("mm matmul bmm mv dot linear einsum addmm conv2d".split())
 _ATTACHES = frozenset("set register attach add init".split())
 # ``seen.add(self.B)``: a container keeps nothing in a state.
 _PUTS = frozenset({"add", "add_"})
+_REGISTERS = frozenset({"register_buffer", "register_parameter"})
 _REGISTERING = frozenset(f"torch.nn.{name}" for name in ("Parameter", "Buffer", "ParameterList", "ParameterDict"))
 _WRITES = frozenset("save dump write export store serialize tofile checkpoint savetxt".split())
 
@@ -58,17 +59,23 @@ def names_seed(mentions: Iterable[str]) -> bool:
 
 
 def handed_out_by(facts: ModuleFacts, site: FeedbackSite) -> tuple[str, ...]:
-    """The methods of its owner and of the relatives that return the feedback, or put it into a container."""
+    """What gives a caller the feedback: methods of its owner or relatives that return it, attributes that hold it."""
     if site.owner_kind not in ("module", "object"):
         return ()
     owner = facts.node(site.owner_nid)
     assert isinstance(owner, ir.ClassDef)
-    return tuple(
-        function.name
-        for here in family(facts, owner)
-        for function in here.body.body
-        if isinstance(function, ir.FunctionDef) and any(_carries(value, site.name) for value in _outputs(function))
-    )
+    found = {"__dict__": None}
+    for here in family(facts, owner):
+        for part in ir.walk(here.body):
+            match part:
+                case ir.FunctionDef(name=name) if any(_carries(value, site.name) for value in _outputs(part)):
+                    found[name] = None
+                case ir.Assign(
+                    targets=[ir.Name(id=name) | ir.Attr(value=ir.Name(id="self"), attr=name)],
+                    value=ir.Keyed() | ir.Sequence() as value,
+                ) if name != site.name and _carries(value, site.name):
+                    found[name] = None
+    return tuple(found)
 
 
 def _outputs(function: ir.FunctionDef) -> Iterator[ir.Expr]:
@@ -112,6 +119,11 @@ def _is_given_away(facts: ModuleFacts, site: FeedbackSite) -> bool:
             case ir.Call(func=ir.Attr(value=receiver, attr=attr), args=args) if set(words(attr)) & _ATTACHES:
                 other = not (isinstance(receiver, ir.Name) and receiver.id in ("self", "cls"))
                 given = args if other and attr not in _PUTS else []
+            case ir.Call(func=ir.Attr(value=ir.Name(id="self"), attr=attr), args=args) if attr not in _REGISTERS:
+                # ``self.keep("B", self.B)``: a base class of another file writes what it is told to.
+                if any(isinstance(arg.value, ir.Const) and arg.value.value == site.name for arg in args):
+                    return True
+                continue
             case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name), args=args) if name[:1].isupper():
                 given = args if _may_register(facts, node) else []
             case ir.Assign(targets=[ir.Attr(value=receiver)], value=ir.Call(func=func, args=args)):
@@ -132,8 +144,7 @@ def _may_register(facts: ModuleFacts, made: ir.Call) -> bool:
         return bool(name) and not name.startswith(("torch.", "numpy."))
     calls = [call for here in chain(facts, owner) for call in ir.walk(here.body) if isinstance(call, ir.Call)]
     return bool(unknown_bases(facts, owner)) or any(
-        facts.qualified(call.func) in _REGISTERING
-        or (isinstance(call.func, ir.Attr) and call.func.attr in ("register_buffer", "register_parameter"))
+        facts.qualified(call.func) in _REGISTERING or (isinstance(call.func, ir.Attr) and call.func.attr in _REGISTERS)
         for call in calls
     )
 

@@ -48,7 +48,7 @@ class KeptFeedback(Fact):
 
     ``makers`` are the classes whose instances hold it and the functions that return one; ``bases`` those of the owner
     that other files define (dotted names). ``registered``: it is in the state of its owner if one of them is a torch
-    module. ``outputs`` are the methods that give it to a caller, ``seeded`` says that a seed repeats the draw.
+    module. ``outputs`` are the methods and attributes that give it, ``seeded`` says that a seed repeats the draw.
     """
 
     name: str
