@@ -1206,6 +1206,15 @@ LOOKALIKES = {
         def build(self):
             self.register_buffer("feedback_matrix", torch.empty(10, 20))
     """,
+    "filled in a loop over a list of all": """
+    class FALinear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("feedback_matrix", torch.empty(10, 20))
+            tensors = list(self.parameters()) + list(self.buffers())
+            for t in tensors:
+                nn.init.normal_(t)
+    """,
     "filled by names": """
     class FALinear(nn.Module):
         def __init__(self):

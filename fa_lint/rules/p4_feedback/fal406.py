@@ -171,10 +171,10 @@ def _is_swept(facts: ModuleFacts, site: FeedbackSite) -> bool:
     for node in facts.nodes_of(ir.For, ir.Comprehension, ir.Call):
         match node:
             case ir.For(iter=iterated, body=body):
-                if _takes_all(iterated) and _fills(facts, body):
+                if _takes_all(facts, iterated) and _fills(facts, body):
                     return True
             case ir.Comprehension(elements=elements, clause=clause):
-                if _takes_all(clause.iter) and _fills(facts, elements[-1]):
+                if _takes_all(facts, clause.iter) and _fills(facts, elements[-1]):
                     return True
             case ir.Call(func=ir.Attr(attr="apply", value=receiver), args=[ir.Arg(value=ir.Name() | ir.Attr())]):
                 if facts.names.class_named(receiver) is None if isinstance(receiver, ir.Name) else True:
@@ -200,11 +200,14 @@ def _is_swept(facts: ModuleFacts, site: FeedbackSite) -> bool:
     return False
 
 
-def _takes_all(iterated: ir.Expr) -> bool:
+def _takes_all(facts: ModuleFacts, iterated: ir.Expr) -> bool:
     """``self.parameters()``, ``list(self.parameters()) + list(self.buffers())``, ``self.state_dict().values()``."""
+    values = [b.value for b in facts.names.reaching(iterated)] if isinstance(iterated, ir.Name) else [iterated]
     return any(
         isinstance(part, ir.Call) and isinstance(part.func, ir.Attr) and part.func.attr in _ALL
-        for part in ir.walk(iterated)
+        for value in values
+        if value is not None
+        for part in ir.walk(value)
     )
 
 
