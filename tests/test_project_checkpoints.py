@@ -238,6 +238,92 @@ def test_drawn_in_one_file_and_saved_by_another(codes: Codes, maker: str, save: 
     assert lost(codes) == places
 
 
+MODULE_BASE = """import torch
+from torch import nn
+
+class Base(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.setup()
+
+    def setup(self):
+        pass
+
+    def save(self, path):
+        torch.save({"state": self.state_dict()}, path)
+"""
+TRAINER_BASE = """import torch
+
+class Base:
+    def __init__(self, net):
+        self.net = net
+
+    def checkpoint(self):
+        return {"net": self.net.state_dict(), **self.extra()}
+
+    def extra(self):
+        return {}
+
+    def save(self, path):
+        torch.save(self.checkpoint(), path)
+"""
+BELOW = "import torch\nfrom torch import nn\nfrom base import Base\n\nclass FANet(Base):\n    def setup(self):\n        {}\n"
+
+
+@pytest.mark.parametrize(
+    ("statement", "kept"),
+    [
+        ("self.register_buffer('weight_fa', torch.randn(4, 4))", True),
+        ("self.weight_fa = nn.Parameter(torch.randn(4, 4), requires_grad=False)", True),
+        ("self.weight_fa = nn.ParameterList([torch.randn(4, 4) for _ in range(3)])", True),
+        ("self.register_parameter('weight_fa', nn.Parameter(torch.randn(4, 4)))", True),
+        ("self.register_buffer('weight_fa', torch.randn(4, 4), persistent=False)", False),
+        ("setattr(self, 'weight_fa', nn.Parameter(torch.randn(4, 4)))", True),
+        ("setattr(self, 'weight_fa', torch.randn(4, 4))", False),
+        ("self.weight_fa = torch.randn(4, 4)", False),
+        ("self.weight_fa = [nn.Parameter(torch.randn(4, 4))]", False),
+    ],
+)
+def test_a_base_in_another_file_saves_what_is_registered(codes: Codes, statement: str, kept: bool) -> None:
+    write("base.py", MODULE_BASE)
+    write("net.py", BELOW.format(statement))
+    assert lost(codes) == ([] if kept else ["base.py:13:9 FAL401"])
+    write("net.py", BELOW.replace("(Base)", "(Base[int])").format(statement))
+    assert lost(codes) == ([] if kept else ["base.py:13:9 FAL401"])
+    # A class between it and the torch module.
+    write("base.py", MODULE_BASE.replace("nn.Module", "Root").replace("from torch import nn", "from root import Root"))
+    write("root.py", "from torch import nn\n\nclass Root(nn.Module):\n    pass\n")
+    assert lost(codes) == ([] if kept else ["base.py:13:9 FAL401"])
+
+
+def test_a_parameter_of_a_trainer_is_in_no_state(codes: Codes) -> None:
+    write("base.py", TRAINER_BASE)
+    write("net.py", BELOW.format("self.weight_fa = nn.Parameter(torch.randn(4, 4))"))
+    assert lost(codes) == ["base.py:14:9 FAL401"]
+
+
+@pytest.mark.parametrize(
+    ("method", "kept"),
+    [
+        ("def extra(self):\n        return {'B': self.weight_fa}", True),
+        (
+            "def extra(self):\n        out = super().extra()\n        out['B'] = self.weight_fa.cpu()\n        return out",
+            True,
+        ),
+        ("def extra(self):\n        return {n: getattr(self, n) for n in ('weight_fa',)}", True),
+        ("def extra(self):\n        return {'step': self.step}", False),
+        ("def credit(self):\n        return self.weight_fa", False),
+        ("def extra(self):\n        return {'credit': self.error @ self.weight_fa}", False),
+    ],
+)
+def test_a_base_in_another_file_saves_what_a_method_of_the_subclass_returns(
+    codes: Codes, method: str, kept: bool
+) -> None:
+    write("base.py", TRAINER_BASE)
+    write("net.py", BELOW.format("self.weight_fa = torch.randn(4, 4)") + f"\n    {method}\n")
+    assert lost(codes) == ([] if kept else ["base.py:14:9 FAL401"])
+
+
 LAYER = "import torch\nfrom {source} import {base}\n\nclass LinearFA({base}):\n    def __init__(self, n):\n        super().__init__()\n        self.weight_fa = torch.randn(n, n)\n"
 BASE = "import torch\nfrom torch import nn\n\nclass Layer(nn.Module):\n    pass\n\nclass Recorder:\n    pass\n"
 

@@ -31,11 +31,17 @@ def chain(facts: ModuleFacts, owner: ir.ClassDef) -> list[ir.ClassDef]:
             continue
         found.append(here)
         for base in here.bases:
-            if base.keyword is None and isinstance(base.value, ir.Name):
-                above = facts.names.class_named(base.value)
+            named = _plain(base.value)
+            if base.keyword is None and isinstance(named, ir.Name):
+                above = facts.names.class_named(named)
                 if above is not None:
                     waiting.append(above)
     return found
+
+
+def _plain(base: ir.Expr) -> ir.Expr:
+    """``Base`` of ``Base[int]``."""
+    return base.value if isinstance(base, ir.Subscript) else base
 
 
 def family(facts: ModuleFacts, owner: ir.ClassDef) -> list[ir.ClassDef]:
@@ -46,7 +52,7 @@ def family(facts: ModuleFacts, owner: ir.ClassDef) -> list[ir.ClassDef]:
 
 def is_module(facts: ModuleFacts, owner: ir.ClassDef) -> bool:
     """True if the bases say that the class is a ``torch.nn.Module``. An unknown base is no evidence."""
-    bases = (base.value for here in chain(facts, owner) for base in here.bases if base.keyword is None)
+    bases = (_plain(base.value) for here in chain(facts, owner) for base in here.bases if base.keyword is None)
     return any(names_torch_module(facts.qualified(base) or "") for base in bases)
 
 
@@ -66,9 +72,10 @@ def unknown_bases(facts: ModuleFacts, owner: ir.ClassDef) -> tuple[str, ...]:
         for base in here.bases:
             if base.keyword is not None:
                 continue
-            if isinstance(base.value, ir.Name) and facts.names.class_named(base.value) is not None:
+            named = _plain(base.value)
+            if isinstance(named, ir.Name) and facts.names.class_named(named) is not None:
                 continue
-            name = facts.qualified(base.value) or facts.source(base.value)
+            name = facts.qualified(named) or facts.source(named)
             if name not in ("object", "abc.ABC") and not name.startswith(("torch.", "typing.")):
                 found.append(name)
     return tuple(dict.fromkeys(found))

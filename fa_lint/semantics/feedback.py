@@ -8,17 +8,17 @@ proves; the linker joins them with the saves of other modules (:mod:`fa_lint.sem
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from fa_lint.semantics import ir
-from fa_lint.semantics.classes import chain, is_module, owner_of, reached, unknown_bases
+from fa_lint.semantics.classes import chain, family, is_module, methods, owner_of, reached, unknown_bases
 from fa_lint.semantics.draws import Draw, draw_of
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback_errors import Signal
 from fa_lint.semantics.feedback_layers import gives_credit, is_layer, is_penalised
-from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, speaks_of_feedback
+from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, names_a_method, speaks_of_feedback
 from fa_lint.semantics.feedback_stores import Store, storage_of, stores
 from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses
 from fa_lint.semantics.roles import Evidence
@@ -30,10 +30,11 @@ __all__ = ["REGISTERED", "FeedbackSite", "feedback_sites", "unused_sites"]
 REGISTERED = frozenset({"buffer", "parameter", "parameters", "modules", "module"})
 # Methods through which an object writes its own state: what they mention is not lost.
 _STATE_METHODS = frozenset(
-    "state_dict get_extra_state _save_to_state_dict __getstate__ __reduce__ get_state get_checkpoint_state "
-    "on_save_checkpoint save_state".split()
+    "state_dict get_extra_state _save_to_state_dict _load_from_state_dict __getstate__ __reduce__ get_state "
+    "get_checkpoint_state on_save_checkpoint save_state".split()
 )
 _DRAWS = frozenset("draw drawn sample random rand randn make init create generate".split())
+_SHAPES = frozenset("shape shapes size sizes dims".split())
 _RESTORES = frozenset("load restore state checkpoint ckpt resume set saved".split())
 
 
@@ -74,7 +75,13 @@ class FeedbackSite:
     @property
     def registered(self) -> bool:
         """True if it is part of its owner's ``state_dict()``."""
-        return self.owner_kind == "module" and self.storage in REGISTERED
+        # Only a torch module has ``register_buffer``, whatever its base classes are called.
+        return self.storage == "buffer" or (self.owner_kind == "module" and self.storage in REGISTERED)
+
+    @property
+    def may_be_registered(self) -> bool:
+        """True where a base class of another file decides whether its owner's ``state_dict()`` contains it."""
+        return self.storage in REGISTERED and self.owner_kind == "object" and bool(self.bases)
 
 
 def feedback_sites(facts: ModuleFacts) -> tuple[FeedbackSite, ...]:
@@ -139,8 +146,10 @@ def _evidence(facts: ModuleFacts, key: Key, kept: list[Store], uses: Uses) -> tu
         used = uses.products.get(key)
         if used is not None and key not in uses.others:
             return (*around, used), _is_telling(name)
-        if used is None and (key[0] == "name" or _is_telling(name)):
-            return around, _is_telling(name)
+        # Only names speak for it: a user's feedback is no matrix, and no method's.
+        said = _surroundings(facts, kept, names_a_method) if used is None and not _is_vector(facts, kept) else ()
+        if said and (key[0] == "name" or _is_telling(name)):
+            return said, _is_telling(name)
     return (), False
 
 
@@ -177,28 +186,41 @@ def _is_telling(name: str) -> bool:
     )
 
 
-def _surroundings(facts: ModuleFacts, kept: list[Store]) -> tuple[Evidence, ...]:
+def _is_vector(facts: ModuleFacts, kept: list[Store]) -> bool:
+    """Return True where what is drawn has one dimension: ``torch.rand(n)``."""
+    drawn = [draw for store in kept if (draw := draw_of(facts, store.value)) is not None]
+    return bool(drawn) and all(_has_one_size(facts.node(draw.nid)) for draw in drawn)
+
+
+def _has_one_size(draw: ir.Node) -> bool:
+    match draw:
+        case ir.Call(func=ir.Attr(attr="rand" | "randn"), args=[ir.Arg(value=size, star="", keyword=None), *others]):
+            named = size.id if isinstance(size, ir.Name) else size.attr if isinstance(size, ir.Attr) else ""
+            single = isinstance(size, ir.Const | ir.Name | ir.Attr) and not set(words(named)) & _SHAPES
+            return single and all(other.keyword for other in others)
+    return False
+
+
+def _surroundings(
+    facts: ModuleFacts, kept: list[Store], speaks: Callable[[str], bool] = speaks_of_feedback
+) -> tuple[Evidence, ...]:
     """Classes, functions and options around a store that are named after a feedback method."""
     for store in kept:
         for above in facts.names.ancestors(store.node):
             match above:
                 case ir.ClassDef():
                     for here in chain(facts, above):
-                        if speaks_of_feedback(here.name):
+                        if speaks(here.name):
                             return (Evidence(above.nid, f"in class `{here.name}`"),)
                     for base in above.bases:
                         name = base.value.id if isinstance(base.value, ir.Name) else ""
-                        if speaks_of_feedback(name):
+                        if speaks(name):
                             return (Evidence(above.nid, f"in a subclass of `{name}`"),)
-                case ir.FunctionDef(name=name) if speaks_of_feedback(name):
+                case ir.FunctionDef(name=name) if speaks(name):
                     return (Evidence(above.nid, f"in function `{name}`"),)
                 case ir.If(test=test):
                     for part in ir.walk(test):
-                        if (
-                            isinstance(part, ir.Const)
-                            and isinstance(part.value, str)
-                            and speaks_of_feedback(part.value)
-                        ):
+                        if isinstance(part, ir.Const) and isinstance(part.value, str) and speaks(part.value):
                             return (Evidence(part.nid, f'drawn for "{part.value}"'),)
     return ()
 
@@ -332,7 +354,9 @@ def _owner(facts: ModuleFacts, key: Key) -> tuple[int, str, str]:
         return 0, name.partition(".")[0], "foreign"
     if where == "self":
         owner = _class(facts, key)
-        return number, owner.name, "module" if is_module(facts, owner) else "object"
+        # A class that is mixed into a torch module is a part of it.
+        modules = any(is_module(facts, here) for here in family(facts, owner))
+        return number, owner.name, "module" if modules else "object"
     node = facts.node(number) if number else None
     return number, node.name if isinstance(node, ir.FunctionDef | ir.ClassDef) else "", "local"
 
@@ -346,10 +370,26 @@ def _method_around(facts: ModuleFacts, node: ir.Node) -> ir.FunctionDef | None:
 
 
 def _is_carried(facts: ModuleFacts, owner: ir.ClassDef, attribute: str) -> bool:
+    """Return True where a method or a hook that writes the state of the object mentions the attribute."""
     for here in chain(facts, owner):
-        for statement in here.body.body:
-            if isinstance(statement, ir.FunctionDef) and statement.name in _STATE_METHODS:
-                for node in ir.walk(statement.body):
-                    if isinstance(node, ir.Attr) and node.attr == attribute:
-                        return True
+        writers: list[ir.Node] = [
+            function.body
+            for function in here.body.body
+            if isinstance(function, ir.FunctionDef) and function.name in _STATE_METHODS
+        ]
+        for call in (node for node in ir.walk(here.body) if isinstance(node, ir.Call)):
+            if isinstance(call.func, ir.Attr) and "state_dict" in call.func.attr and call.func.attr.endswith("hook"):
+                writers += [_hook(facts, owner, arg.value) for arg in call.args]
+        if any(isinstance(node, ir.Attr) and node.attr == attribute for part in writers for node in ir.walk(part)):
+            return True
     return False
+
+
+def _hook(facts: ModuleFacts, owner: ir.ClassDef, given: ir.Expr) -> ir.Node:
+    """The function that is registered as a hook: a method, a function of the module, a lambda."""
+    match given:
+        case ir.Attr(value=ir.Name(), attr=name):
+            return methods(facts, owner).get(name, given)
+        case ir.Name(id=name):
+            return next((function for function in facts.names.functions if function.name == name), given)
+    return given

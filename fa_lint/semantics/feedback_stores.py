@@ -63,6 +63,15 @@ def stores(facts: ModuleFacts) -> dict[Key, list[Store]]:
                         keep(outside, node, value)
             case ir.Call(func=ir.Attr(value=ir.Name(id="self"), attr="register_buffer" | "register_parameter")):
                 _registration(facts, node, table, fills)
+            case ir.Call(
+                func=ir.Name(id="setattr"),
+                args=[
+                    ir.Arg(value=ir.Name(id="self")),
+                    ir.Arg(value=ir.Const(value=str() as name)),
+                    ir.Arg(value=value),
+                ],
+            ) if (around := facts.names.enclosing_class(node)) is not None:
+                keep(_held(facts, around.nid, name), node, value)
     for kept in table.values():
         kept.sort(key=lambda store: store.node.nid)
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
-__all__ = ["origins"]
+__all__ = ["origins", "origins_of"]
 
 # Calls that give back the object they are called on, or a wrapper of their first argument.
 _SAME = frozenset({"to", "cuda", "cpu", "eval", "train", "half", "float", "double", "requires_grad_"})
@@ -20,8 +20,16 @@ def origins(facts: ModuleFacts, of: str) -> tuple[str, ...]:
     caller elsewhere knows gives nothing. Names are matched in the whole module, so that ``self.model`` of one method is
     found in another, and with what its calls hand to a parameter.
     """
+    return _followed(facts, list(facts.derived(_values).get(of.rpartition(".")[2], ())))
+
+
+def origins_of(facts: ModuleFacts, node: ir.Expr) -> tuple[str, ...]:
+    """The same of one expression: a variable has what reaches it, or else all that has its name."""
+    return _followed(facts, [node]) or origins(facts, facts.source(node))
+
+
+def _followed(facts: ModuleFacts, waiting: list[ir.Expr]) -> tuple[str, ...]:
     found: dict[str, None] = {}
-    waiting = list(facts.derived(_values).get(of.rpartition(".")[2], ()))
     seen: set[int] = set()
     while waiting:
         node = waiting.pop()

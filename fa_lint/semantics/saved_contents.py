@@ -12,6 +12,7 @@ __all__ = ["SavedEntry", "collect_mentions", "entries_of"]
 
 _PARTS = frozenset({"parameter", "parameters", "params", "param", "weights", "weight"})
 _CONVERSIONS = frozenset({"dict", "list", "tuple", "vars", "OrderedDict", "sorted"})
+_PUTS = frozenset({"update", "append", "extend", "setdefault", "insert", "__setitem__"})
 _DEPTH = 8
 
 
@@ -159,13 +160,68 @@ def collect_mentions(facts: ModuleFacts, node: ir.Node, found: set[str], depth: 
                         if binding.how in ("value", "item", "update", "iterate") and binding.value is not None:
                             collect_mentions(facts, binding.value, found, depth + 1)
                             found.add(_item_key(binding.node))
+                    if any(_is_container(facts, binding.value) for binding in facts.names.reaching(part)):
+                        for value in _put_into(facts, part):
+                            collect_mentions(facts, value, found, depth + 1)
             case ir.Attr(attr=name):
+                if depth < 4 and name not in found:
+                    found.add(name)
+                    for value in _kept_in(facts, part):
+                        collect_mentions(facts, value, found, depth + 1)
                 found.add(name)
             case ir.Const(value=str() as text):
                 found.add(text)
             case ir.Call():
                 function = facts.names.function_called(part)
-                if function is not None and depth < 2 and function.name not in found:
+                if facts.source(part) == "vars(self)":
+                    found.add("__dict__")
+                if function is not None and depth < 4 and function.name not in found:
                     found.add(function.name)
                     collect_mentions(facts, function.body, found, depth + 2)
     found.discard("")
+
+
+def _is_container(facts: ModuleFacts, node: ir.Expr | None, depth: int = 0) -> bool:
+    """Return True for a dict or a list, written out, made by a call or given by a function of the module."""
+    match node:
+        case ir.Keyed() | ir.Sequence() | ir.Comprehension():
+            return True
+        case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name)) if name in _CONVERSIONS or name == "state_dict":
+            return True
+        case ir.Call() if depth < 3:
+            function = facts.names.function_called(node)
+            values = facts.names.returned(function) if function is not None else []
+            return any(_is_container(facts, value, depth + 1) for value in values)
+        case ir.Name() if depth < 3:
+            return any(_is_container(facts, binding.value, depth + 1) for binding in facts.names.reaching(node))
+    return False
+
+
+def _kept_in(facts: ModuleFacts, node: ir.Attr) -> list[ir.Expr]:
+    """What ``self.state`` holds: a display that is assigned to it, its items, and what its methods put in."""
+    bindings = facts.names.self_attribute(node)
+    held = [b.value for b in bindings if b.how in ("item", "update") or isinstance(b.value, ir.Keyed)]
+    return [value for value in held if value is not None] + (_put_into(facts, node) if held else [])
+
+
+def _put_into(facts: ModuleFacts, holder: ir.Name | ir.Attr) -> list[ir.Expr]:
+    """What calls like ``holder.update(…)`` and ``collect(holder, …)`` put into it, in its function or class."""
+    scope = facts.names.enclosing_function if isinstance(holder, ir.Name) else facts.names.enclosing_class
+    found: list[ir.Expr] = []
+    for call in facts.derived(_puts).get(facts.source(holder), []):
+        if scope(call) is scope(holder):
+            found += [call.func] + [arg.value for arg in call.args if not ir.same(arg.value, holder)]
+    return found
+
+
+def _puts(facts: ModuleFacts) -> dict[str, list[ir.Call]]:
+    """By the source of the container, the calls that put something into it, or that are given it."""
+    found: dict[str, list[ir.Call]] = {}
+    for call in facts.calls:
+        match call.func:
+            case ir.Attr(value=ir.Name() | ir.Attr() as holder, attr=attr) if attr in _PUTS:
+                found.setdefault(facts.source(holder), []).append(call)
+        for arg in call.args:
+            if isinstance(arg.value, ir.Name | ir.Attr):
+                found.setdefault(facts.source(arg.value), []).append(call)
+    return found

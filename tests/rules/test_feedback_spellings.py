@@ -393,6 +393,145 @@ DEFECTS = {
         (g,) = torch.autograd.grad(F.cross_entropy(out, y), [h])
         return cos(g, (out.softmax(1) - F.one_hot(y, 10)).mm(B)).mean()
     """,
+    "a method gives only the credit": """
+    class Base:
+        def __init__(self, net):
+            self.net = net
+        def extra(self):
+            return {}
+        def save(self, path):
+            torch.save({"net": self.net.state_dict(), **self.extra()}, path)  #! FAL401
+    class DFA(Base):
+        def __init__(self, net):
+            super().__init__(net)
+            self.feedback_matrix = torch.randn(3, 20)
+        def extra(self):
+            return {"credit": self.error @ self.feedback_matrix}
+    """,
+    "the dict is updated with something else": """
+    def extra(error):
+        return {"error": error.cpu()}
+    def train(model, batches, path):
+        feedback_matrix = torch.randn(10, 256)
+        for x, e in batches:
+            model.update(x, e @ feedback_matrix)
+        state = {"model": model.state_dict()}  #! FAL401
+        state.update(extra(e))
+        torch.save(state, path)
+    """,
+    "a neighbour is registered": """
+    class Trainer:
+        def __init__(self, net, k, h):
+            self.net = net
+            self.feedback_matrix = torch.randn(k, h)
+            net.register_buffer("mean", self.mean)
+        def save(self, path):
+            torch.save(self.net.state_dict(), path)  #! FAL401
+    """,
+    "attached to the net of the trainer as a plain tensor": """
+    class Trainer:
+        def __init__(self, net, k, h):
+            self.net = net
+            self.feedback_matrix = torch.randn(k, h)
+            self.net.B = self.feedback_matrix
+        def save(self, path):
+            torch.save(self.net.state_dict(), path)  #! FAL401
+    """,
+    "names without the feedback's": """
+    class Trainer:
+        def __init__(self, net):
+            self.net = net
+            self.feedback_matrix = torch.randn(10, 20)
+        def names(self):
+            return ["step"]
+        def save(self, path):
+            out = {"net": self.net.state_dict()}  #! FAL401
+            for n in self.names():
+                out[n] = getattr(self, n)
+            torch.save(out, path)
+    """,
+    "a seed that is not saved": """
+    def train(model, batches, path, seed):
+        g = torch.Generator().manual_seed(seed)
+        feedback_matrix = torch.randn(10, 256, generator=g)
+        for x, e in batches:
+            model.update(x, e @ feedback_matrix)
+        torch.save({"model": model.state_dict()}, path)  #! FAL401
+    """,
+    "a matrix of a class that names the method": """
+    class FA:
+        def __init__(self, n):
+            self.feedback = torch.rand(n, 10)
+        def save(self, net, path):
+            torch.save(net.state_dict(), path)  #! FAL401
+    """,
+    "a trainer's layer, of a base class elsewhere": """
+    from trainers import Base
+    class DFATrainer(Base):
+        def __init__(self, net):
+            super().__init__(net)
+            self.feedback_matrix = nn.Parameter(torch.randn(3, 20), requires_grad=False)
+        def save(self, path):
+            torch.save(self.net.state_dict(), path)  #! FAL401
+    """,
+    "a hook that writes something else": """
+    class Layer(nn.Module):
+        def __init__(self, n, k):
+            super().__init__()
+            self.feedback_matrix = torch.randn(k, n)  #! FAL402
+            self._register_state_dict_hook(self._save)
+        def _save(self, module, state, prefix, meta):
+            state[prefix + "step"] = self.step
+    """,
+    "a generator that a caller passes": """
+    class Layer(nn.Module):
+        def __init__(self, n, k, generator=None):
+            super().__init__()
+            self.feedback_matrix = torch.randn(k, n, generator=generator)  #! FAL402
+    """,
+    "mixed into a torch module as a plain tensor": """
+    class FAMixin:
+        def setup(self):
+            self.weight_fa = torch.randn(4, 4)  #! FAL402
+    class Net(FAMixin, nn.Module):
+        def save(self, path):
+            torch.save(self.state_dict(), path)  #! FAL401
+    """,
+    "set by setattr": """
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            setattr(self, "weight_fa", torch.randn(4, 4))  #! FAL402
+    """,
+    "told to a method by another name": """
+    from trainers import Base
+    class DFATrainer(Base):
+        def __init__(self, net):
+            super().__init__(net)
+            self.feedback_matrix = torch.randn(3, 20)
+            self.keep("step", self.step)
+        def save(self, path):
+            torch.save({"net": self.net.state_dict(), **vars(self.cfg)}, path)  #! FAL401
+    """,
+    "weights are filled, buffers are not": """
+    class FALinear(nn.Linear):
+        def __init__(self, n, k):
+            super().__init__(n, k)
+            self.register_buffer("feedback_matrix", torch.empty(k, n))  #! FAL406
+            for module in self.modules():
+                nn.init.normal_(module.weight)
+            for t in [self.weight, self.bias]:
+                t.data.zero_()
+    """,
+    "allocated by the constructor, under a base of another file": """
+    from base import Base
+    class FALinear(Base):
+        def __init__(self, n, k):
+            super().__init__(n, k)
+            self.build(n, k)
+        def build(self, n, k):
+            self.register_buffer("feedback_matrix", torch.empty(k, n))  #! FAL406
+    """,
     "measured by a class": """
     class Probe:
         def __init__(self, net, path):
@@ -768,6 +907,342 @@ LOOKALIKES = {
         out = net(x) @ noise + err
         torch.save(net.state_dict(), path)
         return out
+    """,
+    "registered by a module whose base is elsewhere": """
+    from base import Base
+    class FA(Base):
+        def setup(self):
+            self.register_buffer("feedback_matrix", torch.randn(4, 4))
+        def save(self, path):
+            torch.save({"state": self.state_dict()}, path)
+    """,
+    "a parameter of a module whose base is elsewhere": """
+    from base import Base
+    class FA(Base):
+        def setup(self):
+            self.feedback_matrix = nn.Parameter(torch.randn(4, 4), requires_grad=False)
+    def main(path):
+        net = FA()
+        torch.save(net.state_dict(), path)
+    """,
+    "a parameter of a layer whose base is elsewhere": """
+    from base import Base
+    class FALinear(Base):
+        def __init__(self):
+            super().__init__()
+            self.Bs = nn.ParameterList([torch.randn(4, 4)])
+        def credit(self, error):
+            return error @ self.Bs[0]
+    class FANet(Base):
+        def __init__(self):
+            super().__init__()
+            self.first = FALinear()
+        def save(self, path):
+            torch.save(self.state_dict(), path)
+    """,
+    "written by a method of the subclass": """
+    class Base:
+        def __init__(self, net):
+            self.net = net
+        def extra(self):
+            return {}
+        def save(self, path):
+            torch.save({"net": self.net.state_dict(), **self.extra()}, path)
+    class DFA(Base):
+        def __init__(self, net):
+            super().__init__(net)
+            self.feedback_matrix = torch.randn(3, 20)
+        def extra(self):
+            out = super().extra()
+            out["B"] = self.feedback_matrix.cpu()
+            return out
+    """,
+    "written by the subclass, assembled by an abstract method": """
+    class Base:
+        def checkpoint(self):
+            raise NotImplementedError
+        def save(self, path):
+            torch.save(self.checkpoint(), path)
+    class DFA(Base):
+        def __init__(self, net):
+            self.net = net
+            self.Bs = [torch.randn(3, 20) for _ in net.layers]
+        def credit(self, error, i):
+            return error @ self.Bs[i]
+        def checkpoint(self):
+            return {"net": self.net.state_dict(), "Bs": [b.cpu() for b in self.Bs]}
+    """,
+    "put into the dict by the subclass": """
+    class Base:
+        def save(self, path):
+            state = {"net": self.net.state_dict()}
+            self.collect(state)
+            torch.save(state, path)
+        def collect(self, state):
+            pass
+    class DFA(Base):
+        def __init__(self, net):
+            self.net = net
+            self.feedback_matrix = torch.randn(3, 20)
+        def collect(self, state):
+            state.update(feedback=self.feedback_matrix)
+    """,
+    "the dict is updated by a helper": """
+    def extra(B):
+        return {"B": B.cpu()}
+    def train(model, batches, path):
+        feedback_matrix = torch.randn(10, 256)
+        for x, e in batches:
+            model.update(x, e @ feedback_matrix)
+        state = {"model": model.state_dict()}
+        state.update(extra(feedback_matrix))
+        torch.save(state, path)
+    """,
+    "a helper puts it into the dict": """
+    def collect(state, B):
+        state["B"] = B.cpu()
+    def train(model, batches, path):
+        feedback_matrix = torch.randn(10, 256)
+        for x, e in batches:
+            model.update(x, e @ feedback_matrix)
+        state = {"model": model.state_dict()}
+        collect(state, feedback_matrix)
+        torch.save(state, path)
+    """,
+    "the state dict of the net is updated": """
+    class Trainer:
+        def __init__(self, net):
+            self.net = net
+            self.feedback_matrix = torch.randn(10, 20)
+        def save(self, path):
+            state = self.net.state_dict()
+            state.setdefault("B", self.feedback_matrix)
+            torch.save(state, path)
+    """,
+    "the dict is an attribute": """
+    class Trainer:
+        def __init__(self, net):
+            self.net = net
+            self.feedback_matrix = torch.randn(10, 20)
+            self.state = {"net": net.state_dict()}
+            self.state.update(B=self.feedback_matrix)
+        def save(self, path):
+            torch.save(self.state, path)
+    """,
+    "registered on the net by the trainer": """
+    class Trainer:
+        def __init__(self, net, k, h):
+            self.net = net
+            self.feedback_matrix = torch.randn(k, h)
+            self.net.register_buffer("feedback_matrix", self.feedback_matrix)
+        def save(self, path):
+            torch.save(self.net.state_dict(), path)
+    """,
+    "made a parameter of the net by the trainer": """
+    class Trainer:
+        def __init__(self, net, k, h):
+            self.net = net
+            self.feedback_matrix = torch.randn(k, h)
+            net.B = nn.Parameter(self.feedback_matrix, requires_grad=False)
+        def save(self, path):
+            torch.save(self.net.state_dict(), path)
+    """,
+    "given to the constructor of the net": """
+    from nets import Net
+    class Trainer:
+        def __init__(self, k, h):
+            self.feedback_matrix = torch.randn(k, h)
+            self.net = Net(h, self.feedback_matrix)
+        def save(self, path):
+            torch.save(self.net.state_dict(), path)
+    """,
+    "named by a method": """
+    class Trainer:
+        def __init__(self, net):
+            self.net = net
+            self.feedback_matrix = torch.randn(10, 20)
+        def names(self):
+            return ["feedback_matrix"]
+        def save(self, path):
+            out = {"net": self.net.state_dict()}
+            for n in self.names():
+                out[n] = getattr(self, n)
+            torch.save(out, path)
+    """,
+    "a seed that is saved": """
+    def train(model, batches, path, seed):
+        g = torch.Generator().manual_seed(seed)
+        feedback_matrix = torch.randn(10, 256, generator=g)
+        for x, e in batches:
+            model.update(x, e @ feedback_matrix)
+        torch.save({"model": model.state_dict(), "seed": seed}, path)
+    """,
+    "a seed of a saved configuration": """
+    def train(model, batches, path, cfg):
+        torch.manual_seed(cfg.seed)
+        feedback_matrix = torch.randn(10, 256)
+        for x, e in batches:
+            model.update(x, e @ feedback_matrix)
+        torch.save({"model": model.state_dict(), "cfg": vars(cfg)}, path)
+    """,
+    "a vector that only its name calls feedback": """
+    class FA:
+        def __init__(self, n):
+            self.feedback = torch.rand(n)
+        def save(self, net, path):
+            torch.save(net.state_dict(), path)
+    """,
+    "the feedback of users": """
+    class FeedbackStore:
+        def __init__(self, n, k):
+            self.feedback = torch.rand(n, k)
+        def save(self, net, path):
+            torch.save(net.state_dict(), path)
+    """,
+    "written by a hook": """
+    class Layer(nn.Module):
+        def __init__(self, n, k):
+            super().__init__()
+            self.feedback_matrix = torch.randn(k, n)
+            self._register_state_dict_hook(self._save)
+        @staticmethod
+        def _save(module, state, prefix, meta):
+            state[prefix + "B"] = module.feedback_matrix
+    """,
+    "written by a hook that is a function": """
+    def write(module, state, prefix, meta):
+        state[prefix + "B"] = module.feedback_matrix
+    class Layer(nn.Module):
+        def __init__(self, n, k):
+            super().__init__()
+            self.feedback_matrix = torch.randn(k, n)
+            self.register_state_dict_post_hook(write)
+    """,
+    "read by the loader of the layer": """
+    class Layer(nn.Module):
+        def __init__(self, n, k):
+            super().__init__()
+            self.feedback_matrix = torch.randn(k, n)
+        def _load_from_state_dict(self, state, prefix, *args):
+            self.feedback_matrix = state.pop(prefix + "feedback_matrix")
+            super()._load_from_state_dict(state, prefix, *args)
+    """,
+    "a generator seeded with an argument": """
+    class Layer(nn.Module):
+        def __init__(self, n, k, seed):
+            super().__init__()
+            g = torch.Generator().manual_seed(seed)
+            self.feedback_matrix = torch.randn(k, n, generator=g)
+    """,
+    "mixed into a torch module": """
+    class FAMixin:
+        def setup(self):
+            self.weight_fa = nn.Parameter(torch.randn(4, 4), requires_grad=False)
+    class Net(FAMixin, nn.Module):
+        def save(self, path):
+            torch.save(self.state_dict(), path)
+    """,
+    "set by setattr, a parameter": """
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            setattr(self, "weight_fa", nn.Parameter(torch.randn(4, 4)))
+        def save(self, path):
+            torch.save(self.state_dict(), path)
+    """,
+    "named by the class": """
+    class Base:
+        saved = ()
+        def save(self, path):
+            out = {"net": self.net.state_dict()}
+            for n in self.saved:
+                out[n] = getattr(self, n)
+            torch.save(out, path)
+    class DFATrainer(Base):
+        saved = ("feedback_matrix",)
+        def __init__(self, net):
+            self.net = net
+            self.feedback_matrix = torch.randn(3, 20)
+    """,
+    "kept in a dict of what is saved": """
+    class Base:
+        def save(self, path):
+            torch.save({k: v.state_dict() for k, v in self.parts.items()}, path)
+    class DFATrainer(Base):
+        def __init__(self, net):
+            self.feedback = nn.Linear(10, 20, bias=False)
+            self.parts = {"net": net, "feedback": self.feedback}
+        def credit(self, error):
+            self.net.h.backward(self.feedback(error))
+    """,
+    "told to a method of a base elsewhere": """
+    from trainers import Base
+    class DFATrainer(Base):
+        def __init__(self, net):
+            super().__init__(net)
+            self.feedback_matrix = torch.randn(3, 20)
+            self.keep("feedback_matrix", self.feedback_matrix)
+        def save(self, path):
+            torch.save({"net": self.net.state_dict(), **self.kept}, path)
+    """,
+    "all attributes are saved": """
+    class DFATrainer:
+        def __init__(self, net):
+            self.net = net
+            self.feedback_matrix = torch.randn(3, 20)
+        def save(self, path):
+            state = {k: v for k, v in vars(self).items() if torch.is_tensor(v)}
+            state["net"] = self.net.state_dict()
+            torch.save(state, path)
+    """,
+    "filled by a base class after it was built": """
+    class Base(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.build()
+            for t in list(self.parameters()) + list(self.buffers()):
+                nn.init.xavier_uniform_(t)
+    class FALinear(Base):
+        def build(self):
+            self.register_buffer("feedback_matrix", torch.empty(10, 20))
+    """,
+    "filled in a loop over a list of all": """
+    class FALinear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("feedback_matrix", torch.empty(10, 20))
+            tensors = list(self.parameters()) + list(self.buffers())
+            for t in tensors:
+                nn.init.normal_(t)
+    """,
+    "filled by names": """
+    class FALinear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("feedback_matrix", torch.empty(10, 20))
+            for name, t in self.named_buffers():
+                t.normal_()
+    """,
+    "filled through the state dict": """
+    class FALinear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("feedback_matrix", torch.empty(10, 20))
+            for t in self.state_dict().values():
+                t.normal_()
+    """,
+    "filled in a comprehension": """
+    class FALinear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("feedback_matrix", torch.empty(10, 20))
+            [nn.init.normal_(t) for t in (*self.parameters(), *self.buffers())]
+    """,
+    "built when a base of another file asks for it": """
+    from base import Base
+    class FALinear(Base):
+        def build(self, n, k):
+            self.register_buffer("feedback_matrix", torch.empty(k, n))
     """,
     "an attribute of another class": """
     class Basis(nn.Module):

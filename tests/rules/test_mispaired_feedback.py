@@ -139,6 +139,31 @@ def test_pairs_that_are_right_or_not_known(text: str) -> None:
     assert rows("FAL411", body(text)) == []
 
 
+MEASURED = (
+    "import torch\ndef credit(Bs, l):\n    return Bs[min(l, len(Bs) - 1)]\ndef train(states, blocks, e, Bs):\n    {}\n        {}\n"
+    "def measure(states, loss, e, Bs, cosine):\n    grads = torch.autograd.grad(loss, states)\n"
+    "    return [cosine(g, e @ {}) for l, g in enumerate(grads)]\n"
+)
+
+
+@pytest.mark.parametrize("measured", ["credit(Bs, l)", "Bs[min(l, len(Bs) - 1)]"])
+@pytest.mark.parametrize(
+    ("loop", "update", "right"),
+    [
+        ("for l, h in enumerate(states):", "h.backward(e @ credit(Bs, l), retain_graph=True)", True),
+        ("for l, h in enumerate(states):", "h.backward(e @ Bs[min(l, len(Bs) - 1)], retain_graph=True)", True),
+        ("for l, h in enumerate(states):", "h.grad = e @ credit(Bs, l)", True),
+        ("for l in range(len(states)):", "states[l].backward(e @ credit(Bs, l), retain_graph=True)", True),
+        # Block l makes state l + 1.
+        ("for l, block in enumerate(blocks):", "block.learn(e @ credit(Bs, l))", False),
+        ("for l in range(len(blocks)):", "states[l + 1].backward(e @ credit(Bs, l))", False),
+        ("for l, h in enumerate(states):", "h.backward(e @ Bs[l], retain_graph=True)", False),
+    ],
+)
+def test_states_that_were_trained_under_the_same_index(loop: str, update: str, right: bool, measured: str) -> None:
+    assert bool(rows("FAL411", MEASURED.format(loop, update, measured))) is not right
+
+
 CLASS = (
     "import torch\nfrom torch import nn\nclass Net(nn.Module):\n    def __init__(self, depth, d, classes):\n        super().__init__()\n"
     "        self.embed = nn.Linear(d, d)\n        self.blocks = nn.ModuleList([nn.Linear(d, d) for _ in range(depth)])\n"

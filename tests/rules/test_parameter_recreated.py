@@ -29,6 +29,12 @@ RECREATED = [
     ("self.fs = nn.ModuleList()", "for i, f in enumerate(self.fs):\n    f.weight = nn.Parameter(mask[i])"),
     ("self.fc = nn.Linear(m, m)", "setattr(self.fc, 'weight', nn.Parameter(mask))"),
     ("self.ws = nn.ParameterList([torch.ones(m)])", "self.ws[0] = nn.Parameter(self.ws[0] * mask)"),
+    (INIT, "new = nn.Parameter(self.w * 2)\nother = nn.Parameter(x)\nother.requires_grad = False\nself.w = new"),
+    (INIT, "new = nn.Parameter(self.w * 2)\nnew.requires_grad = True\nself.w = new"),
+    (INIT + "\nself.v = nn.Parameter(torch.ones(m), requires_grad=False)", "self.w = nn.Parameter(self.w * 2)"),
+    (INIT + "\nself.opt = torch.optim.SGD([self.w], lr=0.1)", "self.w = nn.Parameter(self.w * 2)\nself.opt.step()"),
+    (INIT, "self.w = nn.Parameter(self.w * 2)\nopt = torch.optim.SGD(self.head.parameters(), lr=0.1)"),
+    (INIT, "if self.opt is None:\n    self.opt = torch.optim.SGD([self.w], 0.1)\nself.w = nn.Parameter(self.w * 2)"),
     ("self.ws = nn.ParameterList([torch.ones(m)])", "self.ws = nn.ParameterList([w * mask for w in self.ws])"),
 ]
 OTHERS = [
@@ -48,6 +54,18 @@ OTHERS = [
     (INIT, "self.w.data = nn.Parameter(self.w * 2)"),
     (INIT, "w = nn.Parameter(self.w * mask)\nreturn x * w"),
     (INIT, "other = x\nother.w = nn.Parameter(self.w * mask)"),
+    (INIT, "new = nn.Parameter(self.w * 2)\nnew.requires_grad = False\nself.w = new"),
+    (INIT, "new = nn.Parameter(self.w * 2)\nnew.requires_grad_(False)\nself.w = new"),
+    (INIT, "new = nn.Parameter(self.w * 2)\nself.w = new\nnew.requires_grad_(False)"),
+    (INIT, "new = nn.Parameter(self.w * 2)\nnew.requires_grad = False\nsetattr(self, 'w', new)"),
+    (INIT, "self.register_parameter('w', nn.Parameter(self.w * 2))\nself.w.requires_grad_(False)"),
+    ("self.s = nn.Parameter(torch.ones(m), requires_grad=False)", "self.s = nn.Parameter(self.s * 0.9 + x.mean(0))"),
+    (INIT + "\nself.w.requires_grad_(False)", "self.w = nn.Parameter(self.w * 0.9 + x.mean(0))"),
+    (INIT, "self.w = nn.Parameter(torch.zeros_like(self.w))\nopt = torch.optim.SGD([self.w], lr=0.1)\nopt.step()"),
+    (INIT, "w = nn.Parameter(self.w.detach())\nself.w = w\nopt = torch.optim.Adam([{'params': w}])"),
+    (INIT, "self.w = nn.Parameter(self.w.detach())\nopt = torch.optim.SGD(self.parameters(), lr=0.1)"),
+    (INIT, "self.w = nn.Parameter(self.w.detach())\nopt = self.make_optimizer([self.w])"),
+    (INIT, "self.w = nn.Parameter(self.w.detach())\n(g,) = torch.autograd.grad((x * self.w).sum(), self.w)"),
 ]
 
 

@@ -6,10 +6,11 @@ from fa_lint.findings import Finding, Level
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.rules.common.feedback import FEEDBACK, evidence
 from fa_lint.semantics import ir
-from fa_lint.semantics.classes import chain, methods
+from fa_lint.semantics.classes import chain, methods, reached, unknown_bases
 from fa_lint.semantics.draws import is_fill
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
+from fa_lint.semantics.words import words
 
 __all__ = ["UninitialisedFeedback"]
 
@@ -19,6 +20,7 @@ _READERS = frozenset(
     "save_for_backward norm cosine_similarity isnan numel append extend t view reshape transpose sign abs sum mean "
     "register_buffer register_parameter Parameter".split()
 )
+_ALL = frozenset({"parameters", "named_parameters", "buffers", "named_buffers", "state_dict"})
 _INITIALISERS = ("init", "reset", "fill", "build", "setup", "draw")
 
 
@@ -166,10 +168,13 @@ def _writes(facts: ModuleFacts, node: ir.Expr, site: FeedbackSite) -> bool:
 
 def _is_swept(facts: ModuleFacts, site: FeedbackSite) -> bool:
     """A loop over ``parameters()`` that fills, ``self.apply(init)``, or an initialiser of a base out of sight."""
-    for node in facts.nodes_of(ir.For, ir.Call):
+    for node in facts.nodes_of(ir.For, ir.Comprehension, ir.Call):
         match node:
-            case ir.For(iter=ir.Call(func=ir.Attr(attr="parameters" | "named_parameters" | "buffers")), body=body):
-                if any(isinstance(part, ir.Call) and is_fill(facts, part) for part in ir.walk(body)):
+            case ir.For(iter=iterated, body=body):
+                if _takes_all(facts, iterated) and _fills(facts, body):
+                    return True
+            case ir.Comprehension(elements=elements, clause=clause):
+                if _takes_all(facts, clause.iter) and _fills(facts, elements[-1]):
                     return True
             case ir.Call(func=ir.Attr(attr="apply", value=receiver), args=[ir.Arg(value=ir.Name() | ir.Attr())]):
                 if facts.names.class_named(receiver) is None if isinstance(receiver, ir.Name) else True:
@@ -178,6 +183,13 @@ def _is_swept(facts: ModuleFacts, site: FeedbackSite) -> bool:
     if not isinstance(owner, ir.ClassDef):
         return False
     table = methods(facts, owner)
+    if (
+        unknown_bases(facts, owner)
+        and site.where in table
+        and table[site.where] not in reached(facts, owner, "__init__")
+    ):
+        # A base of another file calls ``build()``, and may fill what it has made.
+        return True
     for here in chain(facts, owner):
         for node in ir.walk(here):
             match node:
@@ -186,3 +198,25 @@ def _is_swept(facts: ModuleFacts, site: FeedbackSite) -> bool:
                     if hidden and any(word in attr for word in _INITIALISERS):
                         return True
     return False
+
+
+def _takes_all(facts: ModuleFacts, iterated: ir.Expr) -> bool:
+    """``self.parameters()``, ``list(self.parameters()) + list(self.buffers())``, ``self.state_dict().values()``."""
+    values = [b.value for b in facts.names.reaching(iterated)] if isinstance(iterated, ir.Name) else [iterated]
+    return any(
+        isinstance(part, ir.Call) and isinstance(part.func, ir.Attr) and part.func.attr in _ALL
+        for value in values
+        if value is not None
+        for part in ir.walk(value)
+    )
+
+
+def _fills(facts: ModuleFacts, node: ir.Node) -> bool:
+    return any(
+        isinstance(part, ir.Call) and (is_fill(facts, part) or _is_initialiser(part.func)) for part in ir.walk(node)
+    )
+
+
+def _is_initialiser(func: ir.Expr) -> bool:
+    name = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+    return bool(set(words(name)) & set(_INITIALISERS))

@@ -24,6 +24,7 @@ _PLAIN = frozenset(f"torch.nn.{name}" for name in ("Module", "Sequential", "Modu
 _WALKS = frozenset("modules named_modules children named_children items values parameters named_parameters".split())
 # Words of a flag that says whether something was made already.
 _ONCE = frozenset("init inited initialized initialised built ready first fitted setup done created loaded".split())
+_OPTIMIZERS = frozenset({"optimizer", "optim", "optimiser"})
 _DEPTH = 6
 
 
@@ -33,7 +34,7 @@ class ParameterRecreatedInForward(Rule):
     Flags `self.w = nn.Parameter(…)` (also `self.layer.weight = …`, `setattr` and `register_parameter`) in the `forward` of a
     torch module, or in a method that `forward` calls, where there was a parameter before. Silent in `__init__` and other
     methods, with `requires_grad=False`, on feedback (no optimizer should hold it), where the parameter is made once, the
-    first time it is needed, and where none was there (the states of predictive coding, made from the input).
+    first time it is needed, where the same pass makes an optimizer for it (test-time tuning), and where none was there (the states of predictive coding, made from the input).
 
     ## Why is this bad
     The optimizer was built on the tensor that was there before. It goes on updating that one, which no output depends on
@@ -147,6 +148,8 @@ class ParameterRecreatedInForward(Rule):
                     if found is None or node.nid in seen or _is_guarded(facts, node) or _is_frozen(facts, node, method):
                         continue
                     place, made = found
+                    if _was_frozen(facts, place, owner) or _is_trained_here(facts, node, place, entered):
+                        continue
                     if not _is_read(facts, place, made):
                         before = _made_before(facts, owner, entered) if before is None else before
                         if method in initial or not _existed(facts, place, owner, before):
@@ -309,8 +312,7 @@ def _parameter(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> ir.Call | N
 
 def _is_frozen(facts: ModuleFacts, node: ir.Node, method: ir.FunctionDef) -> bool:
     """``self.w.requires_grad = False`` after it: nothing that an optimizer should hold."""
-    targets = node.targets if isinstance(node, ir.Assign) else [node.target] if isinstance(node, ir.AnnAssign) else []
-    names = {facts.source(target) for target in targets}
+    names = _called(facts, node)
     for after in ir.walk(method.body):
         match after:
             case ir.Assign(targets=[ir.Attr(value=holder, attr="requires_grad")], value=ir.Const(value=False)):
@@ -320,6 +322,65 @@ def _is_frozen(facts: ModuleFacts, node: ir.Node, method: ir.FunctionDef) -> boo
                 if facts.source(holder) in names:
                     return True
     return False
+
+
+def _called(facts: ModuleFacts, node: ir.Node) -> set[str]:
+    """What the new parameter of a statement is called: its places, and the variable that brings it."""
+    targets = node.targets if isinstance(node, ir.Assign) else [node.target] if isinstance(node, ir.AnnAssign) else []
+    names = {facts.source(target) for target in targets}
+    value = _stored(node)[1]
+    if isinstance(value, ir.Name):
+        names.add(value.id)
+    if not targets:
+        names |= {f"{facts.source(place.holder)}.{place.name}" for place in _stored(node)[0] if place.name}
+    return names
+
+
+def _was_frozen(facts: ModuleFacts, place: _Place, owner: ir.ClassDef) -> bool:
+    """True if ``__init__`` makes the parameter without a gradient: no optimizer updates the old one either."""
+    if place.name is None or not (isinstance(place.holder, ir.Name) and place.holder.id == "self"):
+        return False
+    stores = [
+        (node, init, value)
+        for here in chain(facts, owner)
+        for init in here.body.body
+        if isinstance(init, ir.FunctionDef) and init.name == "__init__"
+        for node in ir.walk(init.body)
+        for places, value in [_stored(node)]
+        if value is not None and any(p.name == place.name and facts.source(p.holder) == "self" for p in places)
+    ]
+    return bool(stores) and all(
+        (isinstance(value, ir.Call) and facts.qualified(value.func) in _PARAMETERS and _parameter(facts, value) is None)
+        or _is_frozen(facts, node, init)
+        for node, init, value in stores
+    )
+
+
+def _is_trained_here(
+    facts: ModuleFacts, node: ir.Node, place: _Place, entered: Mapping[ir.FunctionDef, ir.Call | None]
+) -> bool:
+    """True if every forward pass trains its new parameter: an optimizer that is made there, or its own gradient."""
+    names = _called(facts, node)
+    for method in entered:
+        for call in ir.walk(method.body):
+            if not isinstance(call, ir.Call) or not _updates(facts, call) or _is_guarded(facts, call):
+                continue
+            parts = [part for arg in call.args for part in ir.walk(arg.value)]
+            if any(isinstance(part, ir.Expr) and facts.source(part) in names for part in parts):
+                return True
+            if any(isinstance(part, ir.Attr) and part.attr == place.name for part in parts):
+                return True
+            # All of ``self.parameters()``, after the new one is there.
+            if call.nid > node.nid and any(facts.source(part) == "self.parameters()" for part in parts):
+                return True
+    return False
+
+
+def _updates(facts: ModuleFacts, call: ir.Call) -> bool:
+    """``torch.optim.SGD(…)``, ``self.make_optimizer(…)``, ``torch.autograd.grad(…)``."""
+    name = facts.qualified(call.func) or ""
+    last = call.func.attr if isinstance(call.func, ir.Attr) else call.func.id if isinstance(call.func, ir.Name) else ""
+    return name.startswith("torch.optim.") or name == "torch.autograd.grad" or bool(set(words(last)) & _OPTIMIZERS)
 
 
 def _is_guarded(facts: ModuleFacts, node: ir.Node) -> bool:

@@ -32,7 +32,7 @@ class MispairedFeedback(Rule):
     Flags gradients of hidden states that are paired with the feedback of another layer: an index that is clamped to the last
     matrix (`Bs[min(l, L - 1)]`), and `zip(grads, Bs)` or `grads[i]` beside `Bs[i]` where the gradients have one entry more,
     that of the input or the embedding, in front. Silent on `zip(grads[1:], Bs)`, on `Bs[l - 1]`, on `zip(…, strict=True)`, and
-    where nothing in the file says that the lengths differ.
+    where nothing in the file says that the lengths differ, or the states are trained under the same clamped index.
 
     ## Why is this bad
     State `h[l + 1]` is what block l makes, and block l was trained with `Bs[l]`. Paired by its own number, each state but the
@@ -175,16 +175,12 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
         for node in facts.nodes_of(ir.Subscript, ir.Conditional, ir.Call):
             text = ""
             match node:
-                case ir.Subscript(value=value, index=[index]) if is_feedback(value, facts):
-                    clamped = clamped_index(index, facts)
-                    if clamped is None:
-                        text = self._shifted(node, index, facts, values)
-                    elif self._is_paired(value, *clamped, facts, values):
-                        text = _CLAMPED
-                case ir.Conditional():
-                    chosen = chosen_item(node, facts)
-                    if chosen is not None and self._is_paired(chosen[0].value, *chosen[1:], facts, values):
-                        text = _CLAMPED
+                case ir.Subscript() | ir.Conditional():
+                    clamped = _clamped(node, facts)
+                    if clamped is not None and self._is_paired(*clamped, facts, values):
+                        text = "" if facts.derived(_trains_clamped) else _CLAMPED
+                    elif clamped is None and isinstance(node, ir.Subscript) and is_feedback(node.value, facts):
+                        text = self._shifted(node, node.index[0], facts, values) if len(node.index) == 1 else ""
                 case ir.Call(func=ir.Name(id="zip"), args=args) if any(is_feedback(arg.value, facts) for arg in args):
                     text = self._zipped(node, facts, values)
             statement = (facts.names.statement(node) or node).nid
@@ -240,3 +236,45 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
                 if is_shifted(states, matrices, lengths) and holds_gradients(states, node, facts, values):
                     return "`zip` of feedback and of gradients that begin with the input's"
         return ""
+
+
+def _clamped(node: ir.Subscript | ir.Conditional, facts: ModuleFacts) -> tuple[ir.Expr, ir.Name, ir.Expr] | None:
+    """The list, the variable and the bound of feedback under a clamped index."""
+    match node:
+        case ir.Subscript(value=value, index=[index]) if is_feedback(value, facts):
+            clamped = clamped_index(index, facts)
+            return None if clamped is None else (value, *clamped)
+        case ir.Conditional():
+            chosen = chosen_item(node, facts)
+            return None if chosen is None else (chosen[0].value, *chosen[1:])
+    return None
+
+
+def _trains_clamped(facts: ModuleFacts) -> bool:
+    """True if states are trained by the matrices under a clamped index, too: ``h.backward(e @ Bs[min(l, L - 1)])``."""
+    for node in facts.nodes_of(ir.Subscript, ir.Conditional):
+        assert isinstance(node, ir.Subscript | ir.Conditional)
+        clamped = _clamped(node, facts)
+        for index, loop in loops_of(clamped[1], facts) if clamped is not None else ():
+            if isinstance(loop, ir.For) and _sends_back(loop, index):
+                return True
+    return False
+
+
+def _sends_back(loop: ir.For, index: ir.Name) -> bool:
+    """True if a loop gives its states a gradient: ``h.backward(…)``, ``states[l].backward(…)``, ``h.grad = …``."""
+    items = {part.id for part in ir.walk(loop.target) if isinstance(part, ir.Name)} - {index.id}
+    for part in ir.walk(loop.body):
+        match part:
+            case ir.Call(func=ir.Attr(value=state, attr="backward"), args=[_, *_]):
+                pass
+            case ir.Assign(targets=[ir.Attr(value=state, attr="grad")]):
+                pass
+            case _:
+                continue
+        match state:
+            case ir.Name(id=name) if name in items:
+                return True
+            case ir.Subscript(index=[ir.Name(id=name)]) if name == index.id:
+                return True
+    return False

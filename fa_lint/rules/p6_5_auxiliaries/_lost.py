@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from fa_lint.rules.common.feedback import is_repeatable
 from fa_lint.semantics import ir
@@ -14,8 +14,15 @@ from fa_lint.semantics.origins import origins
 from fa_lint.semantics.saves import Save, SavedEntry, is_model_entry, saves
 from fa_lint.semantics.words import words
 
-__all__ = ["can_be_lost", "contains", "lost_feedback"]
+__all__ = ["can_be_lost", "contains", "handed_out_by", "lost_feedback", "names_seed"]
 
+_SEEDS = frozenset("seed seeds rng generator args cfg config conf hparams hyperparameters".split())
+_PRODUCTS = frozenset("mm matmul bmm mv dot linear einsum addmm conv2d".split())
+_ATTACHES = frozenset("set register attach add init".split())
+# ``seen.add(self.B)``: a container keeps nothing in a state.
+_PUTS = frozenset({"add", "add_"})
+_REGISTERS = frozenset({"register_buffer", "register_parameter"})
+_REGISTERING = frozenset(f"torch.nn.{name}" for name in ("Parameter", "Buffer", "ParameterList", "ParameterDict"))
 _WRITES = frozenset("save dump write export store serialize tofile checkpoint savetxt".split())
 
 
@@ -38,11 +45,108 @@ def can_be_lost(facts: ModuleFacts, site: FeedbackSite, written: tuple[Save, ...
     """True if a feedback is outside its owner's state, and written by no save of the module."""
     if site.registered or site.carried or is_repeatable(site) or site.storage in ("unknown", "object"):
         return False
-    if any(site.name in save.mentions for save in written):
+    names = {site.name, *handed_out_by(facts, site)}
+    if any(not names.isdisjoint(save.mentions) or (site.seed and names_seed(save.mentions)) for save in written):
         return False
     if site.name in facts.derived(_written_otherwise):
         return False
-    return site.owner_kind != "local" or not _escapes(facts, site)
+    return not (_escapes(facts, site) if site.owner_kind == "local" else _is_given_away(facts, site))
+
+
+def names_seed(mentions: Iterable[str]) -> bool:
+    """Return True where a seed, or a configuration that may have it, is among what is written."""
+    return any(set(words(name)) & _SEEDS for name in mentions)
+
+
+def handed_out_by(facts: ModuleFacts, site: FeedbackSite) -> tuple[str, ...]:
+    """What gives a caller the feedback: methods of its owner or relatives that return it, attributes that hold it."""
+    if site.owner_kind not in ("module", "object"):
+        return ()
+    owner = facts.node(site.owner_nid)
+    assert isinstance(owner, ir.ClassDef)
+    found = {"__dict__": None}
+    for here in family(facts, owner):
+        for part in ir.walk(here.body):
+            match part:
+                case ir.FunctionDef(name=name) if any(_carries(value, site.name) for value in _outputs(part)):
+                    found[name] = None
+                case ir.Assign(
+                    targets=[ir.Name(id=name) | ir.Attr(value=ir.Name(id="self"), attr=name)],
+                    value=ir.Keyed() | ir.Sequence() as value,
+                ) if name != site.name and _carries(value, site.name):
+                    found[name] = None
+    return tuple(found)
+
+
+def _outputs(function: ir.FunctionDef) -> Iterator[ir.Expr]:
+    """What a function returns, and what it puts into dicts and lists."""
+    for node in ir.walk(function.body):
+        match node:
+            case ir.Return(value=ir.Expr() as value) | ir.Yield(value=ir.Expr() as value):
+                yield value
+            case ir.Assign(targets=[ir.Subscript(), *_], value=value):
+                yield value
+            case ir.Call(func=ir.Attr(attr="update" | "append" | "extend" | "setdefault"), args=args):
+                yield from (arg.value for arg in args)
+
+
+def _carries(node: ir.Expr, name: str) -> bool:
+    """Return True where a value contains the feedback itself, or its name as a key: no product of it."""
+    match node:
+        case ir.Attr(attr=attr):
+            return attr == name
+        case ir.Const(value=value):
+            return value == name
+        case ir.Call(func=func, args=args):
+            method = func.attr if isinstance(func, ir.Attr) else ""
+            inside = [arg.value for arg in args] + ([func.value] if isinstance(func, ir.Attr) else [])
+            return method not in _PRODUCTS and any(_carries(part, name) for part in inside)
+        case ir.Sequence(items=parts) | ir.Keyed(values=parts):
+            return any(_carries(part, name) for part in parts)
+        case ir.Comprehension(elements=elements, clause=clause):
+            return _carries(clause.iter, name) and isinstance(elements[-1], ir.Name | ir.Call)
+        case ir.Conditional(body=one, orelse=other) | ir.Binary(op="|" | "+", left=one, right=other):
+            return _carries(one, name) or _carries(other, name)
+        case ir.Starred(value=value) | ir.Subscript(value=value):
+            return _carries(value, name)
+    return False
+
+
+def _is_given_away(facts: ModuleFacts, site: FeedbackSite) -> bool:
+    """Return True where an attribute is given to another object that may register it: ``net.register_buffer(…)``."""
+    for node in facts.nodes_of(ir.Call, ir.Assign):
+        match node:
+            case ir.Call(func=ir.Attr(value=receiver, attr=attr), args=args) if set(words(attr)) & _ATTACHES:
+                other = not (isinstance(receiver, ir.Name) and receiver.id in ("self", "cls"))
+                given = args if other and attr not in _PUTS else []
+            case ir.Call(func=ir.Attr(value=ir.Name(id="self"), attr=attr), args=args) if attr not in _REGISTERS:
+                # ``self.keep("B", self.B)``: a base class of another file writes what it is told to.
+                if any(isinstance(arg.value, ir.Const) and arg.value.value == site.name for arg in args):
+                    return True
+                continue
+            case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name), args=args) if name[:1].isupper():
+                given = args if _may_register(facts, node) else []
+            case ir.Assign(targets=[ir.Attr(value=receiver)], value=ir.Call(func=func, args=args)):
+                other = not (isinstance(receiver, ir.Name) and receiver.id in ("self", "cls"))
+                given = args if other and facts.qualified(func) in _REGISTERING else []
+            case _:
+                continue
+        if any(_hands_out(arg.value, site.name) for arg in given):
+            return True
+    return False
+
+
+def _may_register(facts: ModuleFacts, made: ir.Call) -> bool:
+    """Return True for the constructor of a class that is out of sight, or that registers something."""
+    owner = facts.names.class_named(made.func) if isinstance(made.func, ir.Name) else None
+    if owner is None:
+        name = facts.qualified(made.func) or ""
+        return bool(name) and not name.startswith(("torch.", "numpy."))
+    calls = [call for here in chain(facts, owner) for call in ir.walk(here.body) if isinstance(call, ir.Call)]
+    return bool(unknown_bases(facts, owner)) or any(
+        facts.qualified(call.func) in _REGISTERING or (isinstance(call.func, ir.Attr) and call.func.attr in _REGISTERS)
+        for call in calls
+    )
 
 
 def _written_otherwise(facts: ModuleFacts) -> frozenset[str]:
@@ -79,7 +183,7 @@ def _escapes(facts: ModuleFacts, site: FeedbackSite) -> bool:
                     return True
             case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name), args=args):
                 # A class, or a method that attaches: the object may register it.
-                attaches = name[:1].isupper() or bool(set(words(name)) & {"set", "register", "attach", "add", "init"})
+                attaches = name[:1].isupper() or bool(set(words(name)) & _ATTACHES)
                 if attaches and name != "Variable" and node.nid > site.store:
                     if any(_hands_out(a.value, site.name) for a in args):
                         return True
@@ -89,7 +193,7 @@ def _escapes(facts: ModuleFacts, site: FeedbackSite) -> bool:
 def _hands_out(node: ir.Expr, name: str) -> bool:
     """The value itself or a display of it, not a product of it."""
     match node:
-        case ir.Name(id=identifier):
+        case ir.Name(id=identifier) | ir.Attr(attr=identifier):
             return identifier == name
         case ir.Sequence(items=items) | ir.Keyed(values=items):
             return any(_hands_out(item, name) for item in items)
@@ -161,12 +265,13 @@ def _beside(facts: ModuleFacts, save: Save, entries: list[SavedEntry], site: Fee
     """Return True if a trainer's feedback is saved by one of its methods, or beside an instance of it."""
     owner = facts.node(site.owner_nid)
     assert isinstance(owner, ir.ClassDef)
-    if any(entry.of == "self" and entry.what == "object" for entry in entries):
+    # A pickle keeps plain attributes; a state dict keeps what a base of another file may make a module register.
+    whole = {entry.of for entry in save.entries if entry.what == "object" or site.may_be_registered}
+    if whole & {"self", "super"}:
         return False
     if save.owner_nid and any(c.nid == save.owner_nid for c in family(facts, owner)):
         return True
     instances = _instances(facts, owner, save)
-    whole = {entry.of for entry in save.entries if entry.what == "object"}
     return bool(instances) and not instances & whole
 
 

@@ -15,7 +15,7 @@ from fa_lint.analysis.modules import Modules
 from fa_lint.analysis.summaries import Fact, Noted
 from fa_lint.findings import Located
 from fa_lint.rules.p6_5_auxiliaries._called import called_names, starred
-from fa_lint.rules.p6_5_auxiliaries._lost import can_be_lost, contains
+from fa_lint.rules.p6_5_auxiliaries._lost import can_be_lost, contains, names_seed
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import names_torch_module
 from fa_lint.semantics.facts import ModuleFacts
@@ -47,7 +47,8 @@ class KeptFeedback(Fact):
     """Feedback outside the state of its owner, which no save of its file writes.
 
     ``makers`` are the classes whose instances hold it and the functions that return one; ``bases`` those of the owner
-    that other files define (dotted names).
+    that other files define (dotted names). ``registered``: it is in the state of its owner if one of them is a torch
+    module. ``outputs`` are the methods and attributes that give it, ``seeded`` says that a seed repeats the draw.
     """
 
     name: str
@@ -57,6 +58,9 @@ class KeptFeedback(Fact):
     sure: bool
     makers: tuple[str, ...]
     bases: tuple[str, ...]
+    registered: bool
+    outputs: tuple[str, ...]
+    seeded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +243,7 @@ class _Joins:
 
     def __init__(self, noted: Sequence[Noted], sites: Sequence[tuple[KeptFeedback, Located]], modules: Modules) -> None:
         self._modules = modules
-        self._kinds = [site.kind for site, _ in sites]
+        self._sites = [site for site, _ in sites]
         # By what is used, the classes and functions that build with it.
         users: dict[Maker, list[Maker]] = {}
         for each in noted:
@@ -254,6 +258,8 @@ class _Joins:
             for base in {meaning for name in site.bases for meaning in modules.meanings(name, at.path)}:
                 self._below.setdefault(base, []).append(number)
             is_module = any(modules.descends(base, at.path, names_torch_module) for base in site.bases)
+            if site.registered and is_module:
+                continue
             if site.kind == "module" or is_module:
                 for maker in _all_users({(at.path, maker) for maker in site.makers}, users):
                     self._held.setdefault(maker, []).append(number)
@@ -283,14 +289,21 @@ class _Joins:
         own = any(entry.of in ("self", "super") for entry in save.entries)
         for number in self._below.get((path, save.owner), ()) if save.owner and save.entries else ():
             found.pop(number, None)
-            if not whole and (own or self._kinds[number] == "object"):
+            registered = own and self._sites[number].registered
+            if not whole and not registered and (own or self._sites[number].kind == "object"):
                 found[number] = []
-        return found
+        return {number: places for number, places in found.items() if not _writes(save, self._sites[number])}
 
     def _made_by(self, names: Iterable[str], path: str) -> list[int]:
         """The feedback that an object holds which calling one of ``names`` in a file gives."""
         makers = {m for name in names for m in (self._modules.meanings(name, path) if "." in name else {(path, name)})}
         return sorted({number for maker in makers for number in self._held.get(maker, ())})
+
+
+def _writes(save: StateSave, site: KeptFeedback) -> bool:
+    """Return True where a save calls a method that gives it the feedback, or writes the seed."""
+    seeded = site.seeded and names_seed(save.mentions)
+    return seeded or not set(site.outputs).isdisjoint(save.mentions)
 
 
 def _all_users(found: set[Maker], users: Mapping[Maker, Sequence[Maker]]) -> set[Maker]:

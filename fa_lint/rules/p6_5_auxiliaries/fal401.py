@@ -8,7 +8,7 @@ from fa_lint.analysis.summaries import Fact, Noted
 from fa_lint.findings import Diagnostic, Finding, Level, Located, Related
 from fa_lint.rules.base import Invalid, ProjectRule, occurs
 from fa_lint.rules.common.feedback import FEEDBACK, FEEDBACK_PART, evidence
-from fa_lint.rules.p6_5_auxiliaries._lost import lost_feedback
+from fa_lint.rules.p6_5_auxiliaries._lost import handed_out_by, lost_feedback
 from fa_lint.rules.p6_5_auxiliaries._lost_elsewhere import (
     Builder,
     KeptFeedback,
@@ -59,7 +59,7 @@ class CheckpointWithoutFeedback(ProjectRule):
     a list on the trainer, a matrix in the optimizer, a network of its own that turns errors into credit; also where the saver is a base class or another file. Reported
     where the saved dict is put together. Silent where any save writes the feedback (an entry, a second file), where it is
     registered, where the whole object is pickled (plain attributes survive that), where it is handed to the model, and where
-    a constant seed repeats the draw.
+    a constant seed, or one that is saved, repeats the draw.
 
     ## Why is this bad
     The run cannot be measured afterwards: Γ needs the matrices that the network was trained with. With them it was 0.24 on
@@ -225,6 +225,9 @@ class CheckpointWithoutFeedback(ProjectRule):
                 site.certain and not site.seed,
                 makers_of(facts, owner),
                 site.bases,
+                site.may_be_registered,
+                handed_out_by(facts, site),
+                bool(site.seed),
             )
             place = facts.node(site.store)
             yield kept, self.find(facts, place, f"`{site.name}` is kept here", related=evidence(facts, site))

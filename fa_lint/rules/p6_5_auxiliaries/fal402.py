@@ -15,6 +15,7 @@ from fa_lint.semantics.feedback import FeedbackSite, feedback_sites, unused_site
 from fa_lint.semantics.feedback_names import is_possible_name
 from fa_lint.semantics.feedback_stores import stores
 from fa_lint.semantics.feedback_uses import feedback_uses
+from fa_lint.semantics.words import words
 
 __all__ = ["UnregisteredFeedback"]
 
@@ -50,8 +51,8 @@ class UnregisteredFeedback(ProjectRule):
     (`weight_fa`, `feedback_matrix`, `backward_weight`) with a random draw; a matrix that only the backward pass of a
     custom `autograd.Function` reads; a matrix that only errors are sent through, inside the class or in a function of the
     module (`(p - onehot) @ model.B`). `self.B = torch.randn(…)` alone means nothing. Silent on buffers, parameters,
-    `ParameterList`, modules, on what the class writes in its own `state_dict` or `get_extra_state`, and on a draw right
-    after a constant seed.
+    `ParameterList`, modules, on what the class writes in its own `state_dict`, `get_extra_state` or in a hook, on a draw
+    right after a constant seed, and where the constructor seeds the generator with one of its arguments.
 
     ## Why is this bad
     `state_dict()` does not contain it and `.to(device)` does not move it, and nothing warns: `load_state_dict(strict=True)`
@@ -283,11 +284,36 @@ class UnregisteredFeedback(ProjectRule):
 def _plain_sites(facts: ModuleFacts, sites: Iterable[FeedbackSite], kind: str) -> Iterator[FeedbackSite]:
     """The fixed feedback that objects of a kind keep outside any state."""
     for site in sites:
-        if site.owner_kind != kind or site.storage not in _PLAIN or site.carried or is_repeatable(site):
+        if site.owner_kind != kind or site.storage not in _PLAIN or site.carried:
+            continue
+        if is_repeatable(site) or _is_reseeded(facts, site):
             continue
         # Drawn at every forward, there is no fixed matrix to keep.
         if not site.lazy or is_guarded_draw(facts, site):
             yield site
+
+
+def _is_reseeded(facts: ModuleFacts, site: FeedbackSite) -> bool:
+    """Return True where the function that draws seeds its generator with an argument: a second call draws the same."""
+    function = facts.names.enclosing_function(facts.node(site.draw))
+    if site.seed != "argument" or function is None:
+        return False
+    return any(
+        isinstance(call, ir.Call) and _seeds(call) and not _may_be_none(facts, call.args[0].value)
+        for call in ir.walk(function.body)
+    )
+
+
+def _seeds(call: ir.Call) -> bool:
+    """``g.manual_seed(s)``, ``set_seed(s)``, ``RandomState(s)``."""
+    name = call.func.attr if isinstance(call.func, ir.Attr) else call.func.id if isinstance(call.func, ir.Name) else ""
+    return bool(call.args) and ("seed" in words(name) or name in ("RandomState", "default_rng"))
+
+
+def _may_be_none(facts: ModuleFacts, seed: ir.Expr) -> bool:
+    """Return True for a parameter whose default is None: each call without it draws something else."""
+    bound = facts.names.reaching(seed) if isinstance(seed, ir.Name) else []
+    return any(b.how == "param" and isinstance(b.value, ir.Const) and b.value.value is None for b in bound)
 
 
 _FACTORIES = frozenset(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.rules.common.feedback import FEEDBACK, evidence
+from fa_lint.rules.p6_5_auxiliaries._loads import is_checked, is_named_after_feedback, may_hold_feedback
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import feedback_sites
@@ -18,7 +19,8 @@ class UncheckedPartialLoad(Rule):
     ## What it does
     Flags `load_state_dict(…, strict=False)` whose result is dropped (or bound to a name that is not read), in a
     module that draws feedback, defines or imports a class or function named after it. Silent where the missing keys are
-    inspected, returned, logged or stored.
+    inspected, returned, logged or stored, where the keys of the file are checked before, where the state that is loaded
+    began as the model's own, and where the model is made of something that has nothing to do with feedback.
 
     ## Why is this bad
     `strict=False` turns a checkpoint without the feedback into a success: the model keeps the matrix that its constructor
@@ -112,6 +114,8 @@ class UncheckedPartialLoad(Rule):
                 places = _feedback(facts)
             if not places:
                 return
+            if is_checked(facts, call) or not may_hold_feedback(facts, call):
+                continue
             yield self.find(
                 facts,
                 call,
@@ -160,6 +164,6 @@ def _feedback(facts: ModuleFacts) -> tuple[Related, ...]:
             start = facts.span(node)[0]
             return (Related(start, start + 1, f"`{node.name}` is named after feedback"),)
     for binding in facts.names.imports:
-        if names_a_method(binding.name) or any(names_a_method(p) for p in (binding.target or "").split(".")):
+        if is_named_after_feedback(binding.name, binding.target or ""):
             return (Related(*facts.span(binding.node), f"`{binding.name}` is imported here"),)
     return ()
