@@ -40,6 +40,10 @@ SPELLINGS = [
     "def f(net):\n    t = [p.grad.sum() for p in net.parameters()]\n    return [i for i, v in enumerate(t) if not v]",
 ]
 OTHER_SPELLINGS = [
+    "def f(p, v): return (p.grad * v.data).sum() == 0",
+    "def f(p, v):\n    dot = sum((g * x).sum() for g, x in zip(torch.autograd.grad(p, v), v))\n    if not dot:\n        return v",
+    "def f(p): return (p.weight * p.weight.grad).sum() == 0",
+    "def f(p, v): return (p.grad @ v).sum() == 0",
     "def f(p):\n    if p.grad.abs().sum():\n        return p",
     "def f(p):\n    if p.grad is not None and (p.grad != 0).sum():\n        return p",
     "def f(mask):\n    if not mask.sum():\n        return mask",

@@ -37,7 +37,7 @@ class SumAsZeroTest(Rule):
     Flags `v.sum() == 0` (also `!= 0`, `.eq(0)`, `not v.sum()`, `if v.sum():`, `abs(v.sum()) == 0`) as a test that a signed
     vector is zero, where `v` is a gradient, a credit, a weight, or the difference of two such values; of a difference also
     `abs((a - b).sum()) < 1e-6`. Silent on masks, counts, probabilities and absolute values, where the sum is a sound test,
-    and where the sum is divided by.
+    on inner products, and where the sum is divided by.
 
     ## Why is this bad
     Signed entries cancel: `torch.tensor([1., -1.]).sum() == 0` is True for a vector of norm 1.414, and `(a - b).sum() == 0`
@@ -198,7 +198,7 @@ def _stored(container: ir.Name, facts: ModuleFacts, kind: str = "") -> list[ir.E
 
 def _signed(node: ir.Expr, facts: ModuleFacts) -> _Sum | None:
     """Return a summed value that is a signed vector; None where it may be a mask, a count or unsigned."""
-    if _may_be_unsigned(node, facts):
+    if _may_be_unsigned(node, facts) or _is_product(node, facts):
         return None
     vector = values_of(facts).vector(node)
     sides = _sides(node, vector, facts)
@@ -208,6 +208,15 @@ def _signed(node: ir.Expr, facts: ModuleFacts) -> _Sum | None:
         return _Sum(vector, sides is not None)
     signed = (side for side in sides or () if side.role in _SIGNED and side.computed)
     return next((_Sum(side, True) for side in signed), None)
+
+
+def _is_product(node: ir.Expr, facts: ModuleFacts) -> bool:
+    """Return True for a product of arrays: its sum is an inner product, which may be asked for zero."""
+    return any(t.factors(term) > 1 or _has_dots(term) for term, _ in values_of(facts).of(node))
+
+
+def _has_dots(term: t.Term) -> bool:
+    return isinstance(term, t.Monomial) and bool(term.dots)
 
 
 def _sides(node: ir.Expr, vector: t.Vector, facts: ModuleFacts) -> tuple[t.Vector, t.Vector] | None:

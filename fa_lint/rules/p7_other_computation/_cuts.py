@@ -66,7 +66,7 @@ def _only(target: ir.Name, facts: ModuleFacts) -> Binding | None:
 
 
 def _last(target: ir.Attr, facts: ModuleFacts) -> Binding | None:
-    """The binding before a read that always runs before it; None where a method in between may bind it anew."""
+    """The binding before a read that always runs before it; None where a method in between may bind it again."""
     home = function_of(target, facts)
     bound = [b for b in facts.names.self_attribute(target) if function_of(b.node, facts) is home]
     before = [b for b in bound if b.node.nid < target.nid]
@@ -114,7 +114,7 @@ def _taken_out(value: ir.Expr, facts: ModuleFacts, depth: int = 0) -> tuple[ir.E
 
 
 def _returned(call: ir.Call, facts: ModuleFacts, depth: int) -> tuple[ir.Expr, str] | None:
-    """``h`` of ``leaf(h)``, where the function gives back its argument cut off."""
+    """``h`` of ``leaf(h)``, where the function returns its argument cut off."""
     function = facts.names.function_called(call)
     returned = facts.names.returned(function) if function is not None else []
     if function is None or len(returned) != 1:
