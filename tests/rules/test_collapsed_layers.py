@@ -206,3 +206,31 @@ def test_a_norm_beside_the_alignment_is_enough(code: str) -> None:
 )
 def test_a_norm_that_only_divides_is_not(code: str) -> None:
     assert len(findings(code, "FAL503")) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def f(p, c):\n    g = p.grad.flatten()\n    return torch.dot(g, c) / (g.norm() * c.norm())",
+        "def f(p, c):\n    g = p.grad.flatten()\n    v = torch.dot(g, c) / (g.norm() * c.norm())\n    return v.item()",
+        "def f(p, c):\n    g = p.grad.flatten()\n    a, b = g.norm(), c.norm()\n    return (g @ c) / (a * b)",
+        "def f(p, c):\n    g = p.grad.flatten()\n    return (g * c).sum() / torch.sqrt((g * g).sum() * (c * c).sum())",
+        "def f(p, c):\n    u, v = p.grad.flatten(), c.flatten()\n    return (u / u.norm()) @ (v / v.norm())",
+        "def f(x, y, z):\n    (g,) = torch.autograd.grad(x, y)\n    return torch.vdot(g, z) / (torch.norm(g) * torch.norm(z))",
+    ],
+)
+def test_the_formula_counts_and_not_the_name(body: str) -> None:
+    assert len(findings(f"import torch\n{body}\n", "FAL503")) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def f(p, c):\n    g = p.flatten()\n    return torch.dot(g, c) / (g.norm() * c.norm())",
+        "def f(p, c):\n    g = p.grad.flatten()\n    return torch.dot(g, c) / (g.norm() * c.norm()), g.norm()",
+        "def f(p, c):\n    g = p.grad.flatten()\n    return torch.dot(g, c) / c.norm()",
+        "def f(p, c):\n    g = p.grad.flatten()\n    return g * torch.dot(g, c) / (g @ g)",
+    ],
+)
+def test_other_quotients_of_gradients_are_no_alignment(body: str) -> None:
+    assert findings(f"import torch\n{body}\n", "FAL503") == []
