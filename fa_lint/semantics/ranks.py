@@ -46,8 +46,10 @@ class Ranks:
         self._memory: Memory[int | None] = Memory(None)
         # Sizes that are read of a name: function and name → the greatest number of dimensions that is spoken of.
         self._read: dict[tuple[int, str], int] = defaultdict(int)
-        for node in facts.nodes_of(ir.Assign, ir.Call, ir.Subscript):
+        for node in facts.nodes_of(ir.Assert, ir.Assign, ir.Call, ir.Subscript):
             match node:
+                case ir.Assert(test=ir.Compare(left=left, ops=["=="], comparators=[ir.Const(value=int() as rank)])):
+                    self._note(node, _counted(left), rank)
                 case ir.Assign(targets=[ir.Sequence(items=items)], value=value):
                     if not any(isinstance(item, ir.Starred) for item in items):
                         self._note(node, _shape_of(value), len(items))
@@ -265,6 +267,16 @@ def _shape_of(node: ir.Expr) -> ir.Expr | None:
     match node:
         case ir.Attr(attr="shape", value=value) | ir.Call(func=ir.Attr(attr="size", value=value), args=[]):
             return value
+    return None
+
+
+def _counted(node: ir.Expr) -> ir.Expr | None:
+    """``x`` of ``x.ndim``, ``x.dim()`` and ``len(x.shape)``."""
+    match node:
+        case ir.Attr(attr="ndim", value=value) | ir.Call(func=ir.Attr(attr="dim", value=value), args=[]):
+            return value
+        case ir.Call(func=ir.Name(id="len"), args=[ir.Arg(value=value)]):
+            return _shape_of(value)
     return None
 
 

@@ -27,6 +27,8 @@ IMAGES = [
     "a = torch.zeros(len(real), 1, 1, 1).uniform_().expand_as(real)",
     "a = real.new_tensor(torch.rand(len(real), 1, 1, 1))",
     "side = real.size(3); a = torch.rand(len(real), 1)",
+    "assert real.ndim == 4; a = torch.rand(len(real), 1)",
+    "assert len(real.shape) == 4; a = torch.rand(len(real), 1)",
 ]
 NORMS = [
     ALONG,
@@ -108,7 +110,7 @@ def test_the_norm_of_the_whole_batch(line: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["a = torch.rand(real.size(0), 1)", "a = torch.rand_like(real)", "a = 0.5", "a = torch.rand(real.size(0), *[1] * (real.dim() - 1))"],
+    ["a = torch.rand(real.size(0), 1)", "assert real.ndim == 2; a = torch.rand(len(real), 1)", "a = torch.rand_like(real)", "a = 0.5", "a = torch.rand(real.size(0), *[1] * (real.dim() - 1))"],
 )  # fmt: skip
 def test_no_evidence_of_images_is_silent(line: str) -> None:
     assert rows("FAL104", penalty(line, MIX, GRAD, ALONG)) == []
