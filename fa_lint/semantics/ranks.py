@@ -17,6 +17,8 @@ __all__ = ["Ranks", "transformed"]
 _SIZED = frozenset(
     f"torch.{name}" for name in "rand randn zeros ones empty Tensor FloatTensor cuda.FloatTensor DoubleTensor".split()
 )
+# Draws of JAX are given a key first.
+_SIZED_SECOND = frozenset({"jax.random.uniform", "jax.random.normal"})
 _SIZED_FIRST = frozenset({"torch.full", "torch.normal"})
 _RESHAPED = frozenset("view reshape expand repeat new_empty new_zeros new_ones".split())
 _SAME = frozenset(
@@ -44,8 +46,10 @@ class Ranks:
         self._memory: Memory[int | None] = Memory(None)
         # Sizes that are read of a name: function and name → the greatest number of dimensions that is spoken of.
         self._read: dict[tuple[int, str], int] = defaultdict(int)
-        for node in facts.nodes_of(ir.Assign, ir.Call, ir.Subscript):
+        for node in facts.nodes_of(ir.Assert, ir.Assign, ir.Call, ir.Subscript):
             match node:
+                case ir.Assert(test=ir.Compare(left=left, ops=["=="], comparators=[ir.Const(value=int() as rank)])):
+                    self._note(node, _counted(left), rank)
                 case ir.Assign(targets=[ir.Sequence(items=items)], value=value):
                     if not any(isinstance(item, ir.Starred) for item in items):
                         self._note(node, _shape_of(value), len(items))
@@ -180,6 +184,9 @@ class Ranks:
             return self._size(
                 [a.value for a in node.args if a.keyword in (None, "size")][: 1 if name in _SIZED_FIRST else None]
             )
+        if name in _SIZED_SECOND:
+            size = keyword(node, "shape", 1)
+            return self._size([size]) if size is not None else None
         if name in _SAME_CALLS:
             first = node.args[0].value if node.args else None
             if isinstance(first, ir.Sequence):
@@ -236,7 +243,7 @@ class Ranks:
 
 
 def transformed(call: ir.Call, facts: ModuleFacts) -> ir.Expr | None:
-    """Return ``f`` of ``torch.func.grad(f)(x)``, also under ``vmap`` and behind a name."""
+    """Return ``f`` of ``torch.func.grad(f)(x)`` and ``jax.grad(f)(x)``, also under ``vmap`` and behind a name."""
     made: ir.Expr | None = call.func
     for _ in range(4):
         if isinstance(made, ir.Name):
@@ -245,9 +252,13 @@ def transformed(call: ir.Call, facts: ModuleFacts) -> ir.Expr | None:
         if not isinstance(made, ir.Call) or not made.args:
             return None
         name = facts.qualified(made.func)
-        if name == "torch.func.grad":
-            return made.args[0].value
-        made = made.args[0].value if name == "torch.func.vmap" else None
+        if name in ("torch.func.grad", "jax.grad"):
+            # The others differentiate by another argument than the first.
+            other = any(
+                number == 1 if arg.keyword is None else arg.keyword == "argnums" for number, arg in enumerate(made.args)
+            )
+            return None if other else made.args[0].value
+        made = made.args[0].value if name in ("torch.func.vmap", "jax.vmap") else None
     return None
 
 
@@ -256,6 +267,16 @@ def _shape_of(node: ir.Expr) -> ir.Expr | None:
     match node:
         case ir.Attr(attr="shape", value=value) | ir.Call(func=ir.Attr(attr="size", value=value), args=[]):
             return value
+    return None
+
+
+def _counted(node: ir.Expr) -> ir.Expr | None:
+    """``x`` of ``x.ndim``, ``x.dim()`` and ``len(x.shape)``."""
+    match node:
+        case ir.Attr(attr="ndim", value=value) | ir.Call(func=ir.Attr(attr="dim", value=value), args=[]):
+            return value
+        case ir.Call(func=ir.Name(id="len"), args=[ir.Arg(value=value)]):
+            return _shape_of(value)
     return None
 
 

@@ -15,7 +15,30 @@ HEAD = (
 )
 LOOP = "def f(model, c):\n    found = []\n    for n, p in model.named_parameters():\n        x = cosine(p.grad, c[n])\n"
 FILL = LOOP + "        found.append(x)\n"
+BY = "def by(model, c): return [cosine(p.grad, c[n]) for n, p in model.named_parameters()]\n"
+FILLED_BY = LOOP.replace("f(", "by(") + "        found.append(x)\n    return found\n"
+YIELDED = "def by(model, c):\n    for n, p in model.named_parameters():\n        yield cosine(p.grad, c[n]).item()\n"
+METER = (
+    "def f(layers, c, meter):\n    meter.reset()\n    for layer in layers:\n        x = cosine(layer.weight.grad, c)\n"
+)
 COLLAPSED = [
+    BY + "def f(model, c): return torch.stack(by(model, c)).mean()",
+    BY + "def f(model, c): return sum(by(model, c)) / len(c)",
+    FILLED_BY + "def f(model, c): return torch.stack(by(model, c)).mean()",
+    FILLED_BY + "def f(model, c): return float(np.median(by(model, c)))",
+    YIELDED + "def f(model, c): return np.mean(list(by(model, c)))",
+    YIELDED + "def f(model, c): return statistics.fmean(by(model, c))",
+    "class E:\n    def by(self, model, c):\n        return {n: cosine(p.grad, c[n]) for n, p in model.named_parameters()}\n"
+    "    def f(self, model, c):\n        return np.mean(list(self.by(model, c).values()))",
+    METER + "        meter.update(x.item())\n    return meter.avg",
+    METER + "        meter.update(x.item(), 1)\n    log('cos', meter.avg)\n    return meter.avg",
+    "def f(hiddens, grads, c):\n    meter = Meter()\n    for h, g in zip(hiddens, grads):\n        meter.update(cosine(g, c))\n"
+    "    return meter.mean",
+    LOOP + "        found.append(x)\n    v = torch.tensor(found)\n    return v.sum() / v.numel()",
+    "def f(model, c):\n    v = torch.stack([cosine(p.grad, c[n]) for n, p in model.named_parameters()])\n"
+    "    return v.sum() / v.shape[0]",
+    "def f(model, c):\n    v = torch.stack([cosine(p.grad, c[n]) for n, p in model.named_parameters()])\n"
+    "    return v.sum().item() / v.size(0)",
     FILL + "    return np.mean([a for a in found if a == a])",
     "def f(model, c): return sum(cosine(p.grad, c[n]) for n, p in model.named_parameters()) / model.depth",
     "def f(model, c):\n    total, size = 0, 0\n    for n, p in model.named_parameters():\n"
@@ -45,6 +68,22 @@ COLLAPSED = [
     "    return np.mean(v)",
 ]
 ALIVE = [
+    BY + "def f(model, c): return torch.stack(by(model, c)).mean()\ndef g(model, c): print(by(model, c))",
+    YIELDED + "def f(model, c): return np.mean(list(by(model, c)))\ndef g(model, c): print(list(by(model, c)))",
+    "def by(loader, c): return [cosine(x.grad, c) for x in loader]\ndef f(loader, c): return np.mean(by(loader, c))",
+    "def by(xs, c):\n    for x in xs:\n        yield cosine(x.grad, c)\ndef f(xs, c): return np.mean(list(by(xs, c)))",
+    LOOP.replace("f(", "by(") + "        print(n, x)\n        found.append(x)\n    return found\n"
+    "def f(model, c): return np.mean(by(model, c))",
+    METER + "        meter.update(x.item())\n        print(meter.val)\n    return meter.avg",
+    METER + "        print(x)\n        meter.update(x.item())\n    return meter.avg",
+    METER + "        meter.update(x.item())\n    return meter.avg, meter.std",
+    METER.replace("layer", "batch") + "        meter.update(x.item())\n    return meter.avg",
+    FILL + "    v = torch.tensor(found)\n    return v.mean(), found",
+    "def f(layers, c, out):\n    for layer in layers:\n        meter = Meter()\n"
+    "        meter.update(cosine(layer.weight.grad, c))\n        out[layer] = meter.avg",
+    "def f(model, c):\n    v = torch.stack([cosine(p.grad, c[n]) for n, p in model.named_parameters()])\n"
+    "    return v, v.sum() / v.numel()",
+    "def f(losses, c):\n    v = torch.stack(losses)\n    return v.sum() / v.numel()  # cosine of p.grad",
     "def f(sample_weights, c): return np.mean([cosine(s.grad, c) for s in sample_weights])",
     FILL + "    return found, np.mean([a for a in found if a == a])",
     FILL + "    return np.mean(found), found",
@@ -252,3 +291,31 @@ def test_a_norm_beside_the_alignment_is_enough(code: str) -> None:
 )
 def test_a_norm_that_only_divides_is_not(code: str) -> None:
     assert len(findings(code, "FAL503")) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def f(p, c):\n    g = p.grad.flatten()\n    return torch.dot(g, c) / (g.norm() * c.norm())",
+        "def f(p, c):\n    g = p.grad.flatten()\n    v = torch.dot(g, c) / (g.norm() * c.norm())\n    return v.item()",
+        "def f(p, c):\n    g = p.grad.flatten()\n    a, b = g.norm(), c.norm()\n    return (g @ c) / (a * b)",
+        "def f(p, c):\n    g = p.grad.flatten()\n    return (g * c).sum() / torch.sqrt((g * g).sum() * (c * c).sum())",
+        "def f(p, c):\n    u, v = p.grad.flatten(), c.flatten()\n    return (u / u.norm()) @ (v / v.norm())",
+        "def f(x, y, z):\n    (g,) = torch.autograd.grad(x, y)\n    return torch.vdot(g, z) / (torch.norm(g) * torch.norm(z))",
+    ],
+)
+def test_the_formula_counts_and_not_the_name(body: str) -> None:
+    assert len(findings(f"import torch\n{body}\n", "FAL503")) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def f(p, c):\n    g = p.flatten()\n    return torch.dot(g, c) / (g.norm() * c.norm())",
+        "def f(p, c):\n    g = p.grad.flatten()\n    return torch.dot(g, c) / (g.norm() * c.norm()), g.norm()",
+        "def f(p, c):\n    g = p.grad.flatten()\n    return torch.dot(g, c) / c.norm()",
+        "def f(p, c):\n    g = p.grad.flatten()\n    return g * torch.dot(g, c) / (g @ g)",
+    ],
+)
+def test_other_quotients_of_gradients_are_no_alignment(body: str) -> None:
+    assert findings(f"import torch\n{body}\n", "FAL503") == []

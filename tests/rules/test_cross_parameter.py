@@ -38,6 +38,12 @@ LOOPS = [
     "return [cosine(a, b) for a, b in itertools.product(grads, grads)]",
     "return cosine(grads[0], grads[1])",
     "return pairwise(grads)",
+    "return [cosine(a, b) for a, b in zip(grads, grads[1:])]",
+    "for a, b in zip(grads[:-1], grads[1:]):\n        out.append(cosine(a, b))",
+    "for i, (a, b) in enumerate(zip(grads, grads[1:])):\n        out[i] = cosine(a, b)",
+    "return [cosine(grads[i], grads[i + 1]) for i in range(len(grads) - 1)]",
+    "for i in range(1, len(grads)):\n        out.append(cosine(grads[i - 1], grads[i]))",
+    "first, *rest = grads\n    return [cosine(first, g) for g in rest]",
 ]
 COLLECT = "def collect(model):\n    return [p.grad.flatten() for p in model.parameters()]\n"
 PAIRWISE = "def pairwise(vectors):\n    return [[cosine(a, b) for a in vectors] for b in vectors]\n"
@@ -74,6 +80,18 @@ PARAMETERS = [
     "loss.backward()\n    G = torch.stack([p.grad.flatten() for p in model.parameters()])\n    G = F.normalize(G, dim=1)\n    return G @ G.T",
     "G = torch.stack([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])\n"
     "    G = G / G.norm(dim=1, keepdim=True)\n    return torch.mm(G, G.t())",
+    "loss.backward()\n    G = torch.stack([p.grad.flatten() for p in model.parameters()])\n"
+    "    return F.cosine_similarity(G[:, None], G[None], dim=-1)",
+    "loss.backward()\n    G = torch.stack([p.grad.flatten() for p in model.parameters()])\n    return torch.corrcoef(G)",
+    "G = np.stack([p.grad.cpu().numpy().ravel() for p in model.parameters()])\n    return np.corrcoef(G)",
+    "grads = torch.autograd.grad(loss, [b.weight for b in model.blocks])\n    G = torch.stack([g.flatten() for g in grads])\n"
+    "    G = G / G.norm(dim=1, keepdim=True)\n    return G @ G.T",
+    "loss.backward()\n    gs = [b.attn.proj.weight.grad.flatten() for b in model.layers]\n"
+    "    return [cosine(u, v) for u, v in zip(gs, gs[1:])]",
+    "loss.backward()\n    gs = [m.weight.grad.flatten() for m in model.modules() if isinstance(m, torch.nn.Linear)]\n"
+    "    return [cosine(u, v) for u, v in combinations(gs, 2)]",
+    "loss.backward()\n    for a in model.blocks:\n        for b in model.blocks:\n"
+    "            out.append(cosine(a.fc.weight.grad.flatten(), b.fc.weight.grad.flatten()))",
     "loss.backward()\n    named = dict(model.named_parameters())\n    for (n, p), (m, q) in combinations(named.items(), 2):\n"
     "        out.append(cosine(p.grad.flatten(), q.grad.flatten()))",
 ]
@@ -109,6 +127,23 @@ def test_one_entry_a_task_sample_or_row_is_silent(make: str, compare: str) -> No
 
 
 SAME = [
+    "loss.backward()\n    grads = [p.grad.flatten() for p in params]\n    return [cosine(a, b) for a, b in zip(grads, grads[:])]",
+    "first = torch.autograd.grad(losses[0], params)\n    second = torch.autograd.grad(losses[1], params)\n"
+    "    return [cosine(a, b) for a, b in zip(first[1:], second[1:])]",
+    "first = torch.autograd.grad(losses[0], params)\n    second = torch.autograd.grad(losses[1], params)\n"
+    "    return [cosine(a, b) for a, b in zip(first, second[1:])]",
+    "for b in model.blocks:\n        for x in losses:\n            g = torch.autograd.grad(x, b.weight)[0]\n"
+    "            out.append(cosine(g.flatten(), b.weight.grad.flatten()))",
+    "loss.backward()\n    for a, b in zip(model.blocks, ks.blocks):\n"
+    "        out.append(cosine(a.weight.grad.flatten(), b.weight.grad.flatten()))",
+    "rows = []\n    for x in losses:\n        x.backward()\n        rows.append(model.blocks[0].weight.grad.flatten().clone())\n"
+    "    return [cosine(u, v) for u, v in zip(rows, rows[1:])]",
+    "G = torch.stack([torch.cat([g.flatten() for g in torch.autograd.grad(x, params)]) for x in losses])\n"
+    "    return F.cosine_similarity(G[:, None], G[None], dim=-1), torch.corrcoef(G)",
+    "loss.backward()\n    G = torch.stack([p.grad.flatten() for p in params])\n    return F.cosine_similarity(G, G, dim=-1)",
+    "loss.backward()\n    G = torch.stack([p.data.flatten() for p in params])\n    return torch.corrcoef(G)",
+    "loss.backward()\n    acts = [b.out.grad.flatten() for b in model.blocks]\n"
+    "    return [cosine(u, v) for u, v in zip(acts, acts[1:])]",
     "grads = {}\n    for n, x in losses.items():\n        x.backward()\n        grads[n] = torch.cat([p.grad.flatten() for p in params])\n"
     "    return {(x, y): cosine(grads[x], grads[y]) for x, y in combinations(grads, 2)}",
     "task = {}\n    for n, x in losses.items():\n        x.backward()\n        task[n] = {m: p.grad.clone() for m, p in model.named_parameters()}\n"

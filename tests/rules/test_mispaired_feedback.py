@@ -73,7 +73,35 @@ SHIFTED = [
     "for block, B in zip(blocks, Bs):\n    block.learn(e @ B)\n" + HS + TAKEN + ZIPPED,
     "assert len(hiddens) == len(Bs) + 1\n" + GRADS + ZIPPED,
 ]
+SHIFTED += [
+    EQUAL + HS + TAKEN + "for i, B in enumerate(Bs):\n    print(cos(grads[i], e @ B))",
+    EQUAL + HS + TAKEN + "return {i: cos(grads[i], e @ B) for i, B in enumerate(Bs)}",
+    "Bs = [block.B for block in blocks]\n" + HS + TAKEN + "return [cos(grads[i], e @ B) for i, B in enumerate(Bs)]",
+    EQUAL + HS + TAKEN + "for i, B in enumerate(Bs):\n    credit = e @ B\n    g = grads[i]\n    print(cos(g, credit))",
+    HS + TAKEN + "return [cos(g, e @ block.B) for g, block in zip(grads, blocks)]",
+    HS + TAKEN + "for block, g in zip(blocks, grads):\n    print(cos(g, torch.matmul(e, block.feedback_weight)))",
+    HS + TAKEN + "for i, (g, block) in enumerate(zip(grads, blocks)):\n    print(i, cos(g, e @ block.feedback))",
+    "h = model.embed(x)\nhs = []\nhs.append(h)\nfor block in blocks:\n    h = block(h)\n    hs.append(h)\n"
+    + TAKEN
+    + "for n, (block, g, B) in enumerate(zip(blocks, grads, Bs)):\n    print(n, cos(g, e @ B))",
+]
 RIGHT = [
+    EQUAL + HS + TAKEN + "for i, B in enumerate(Bs):\n    print(cos(grads[i + 1], e @ B))",
+    EQUAL + HS + TAKEN + "for i, B in enumerate(Bs):\n    print(grads[i].norm(), B.norm())",
+    EQUAL + HS + TAKEN + "for i, B in enumerate(Bs):\n    print(grads[i].norm(), cos(grads[i + 1], e @ B))",
+    EQUAL + HS + TAKEN + "for i, B in enumerate(Bs, 1):\n    print(cos(grads[i], e @ B))",
+    EQUAL + HS + TAKEN + "for i, B in enumerate(Bs):\n    print(cos(hiddens[i], e @ B))",
+    "Bs = [block.B for block in blocks]\nhs = [block(x) for block in blocks]\n"
+    + TAKEN
+    + "return [cos(grads[i], e @ B) for i, B in enumerate(Bs)]",
+    HS + TAKEN + "return [cos(g, e @ block.B) for g, block in zip(grads[1:], blocks)]",
+    HS + TAKEN + "return [cos(g, block.weight) for g, block in zip(grads, blocks)]",
+    HS + TAKEN + "return [cos(g, e @ block.B) for g, block in zip(grads, blocks, strict=True)]",
+    "hs = [block(x) for block in blocks]\n" + TAKEN + "return [cos(g, e @ b.B) for g, b in zip(grads, blocks)]",
+    "Bs = [torch.randn(10, 8) for _ in range(len(blocks) + 1)]\n"
+    + HS
+    + TAKEN
+    + "for block, g, B in zip(blocks, grads, Bs):\n    print(block, cos(g, e @ B))",
     GRADS + ZIPPED,
     GRADS + "for l in range(1, len(grads)):\n    print(cos(grads[l], e @ Bs[l - 1]))",
     GRADS + "for l in range(len(grads)):\n    print(cos(grads[l], e @ Bs[l]))",

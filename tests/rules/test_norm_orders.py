@@ -151,3 +151,42 @@ def test_one_norm_of_each_side_in_a_product_is_found(code: str) -> None:
 def test_features_that_go_nowhere_in_sight_are_a_hint() -> None:
     (finding,) = found("FAL102", f"{HEAD}def f(feats): return F.normalize(feats, 1)")
     assert finding.level.name == "HINT"
+
+
+@pytest.mark.parametrize(
+    ("code", "count"),
+    [
+        ("distance = nn.PairwiseDistance(-1)", 1),
+        ("from torch.nn import PairwiseDistance as D\ndistance = D(-2, 1e-6)", 1),
+        (
+            "class M(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.d = nn.PairwiseDistance(-1)",
+            1,
+        ),
+        ("distance = nn.PairwiseDistance()", 0),
+        ("distance = nn.PairwiseDistance(2)", 0),
+        ("distance = nn.PairwiseDistance(p=-1)", 0),
+        ("distance = nn.PairwiseDistance(float('-inf'))", 0),
+        ("distance = nn.CosineSimilarity(-1)", 0),
+    ],
+)
+def test_distances_that_are_modules(code: str, count: int) -> None:
+    assert len(rows("FAL101", HEAD + code)) == count
+
+
+@pytest.mark.parametrize(
+    ("code", "count"),
+    [
+        ("def f(x): return x / x.norm(p=2, dim=None, keepdim=True)", 1),
+        ("def f(x): return x / x.norm(2, None, True)", 1),
+        ("def f(x): return x / torch.norm(x, 2, None, True)", 1),
+        ("def f(x): return x / np.linalg.norm(x, 2, axis=None, keepdims=True)", 1),
+        ("def f(x): return x / x.norm(p=2, dim=1, keepdim=True)", 0),
+        ("def f(x): return x / x.norm(2, 1, True)", 0),
+        ("def f(x): return x / x.norm(2, None, False)", 0),
+        ("def f(x): return x / x.norm(2, None)", 0),
+        ("def f(x, dim): return x / x.norm(2, dim, True)", 0),
+        ("def f(w): return w.norm(1, None, True).div(w.numel())", 0),
+    ],
+)
+def test_a_dimension_that_is_none_is_no_dimension(code: str, count: int) -> None:
+    assert len(rows("FAL103", HEAD + code)) == count

@@ -27,6 +27,8 @@ IMAGES = [
     "a = torch.zeros(len(real), 1, 1, 1).uniform_().expand_as(real)",
     "a = real.new_tensor(torch.rand(len(real), 1, 1, 1))",
     "side = real.size(3); a = torch.rand(len(real), 1)",
+    "assert real.ndim == 4; a = torch.rand(len(real), 1)",
+    "assert len(real.shape) == 4; a = torch.rand(len(real), 1)",
 ]
 NORMS = [
     ALONG,
@@ -56,6 +58,23 @@ FINE = [
     "return g.norm(2, dim=1).mean()",
     "return ((g.norm(2, dim=0) - 1) ** 2).mean()",
     "return ((g.norm(1, dim=1) - 1) ** 2).mean()",
+]
+NORMS += [
+    "return ((g.norm(2, dim=(2, 3)) - 1) ** 2).mean()",
+    "return ((g.norm(2, dim=(-2, -1)) - 1) ** 2).mean()",
+    "return ((torch.linalg.vector_norm(g, dim=[1, 2]) - 1) ** 2).mean()",
+    "n = torch.sqrt((g ** 2).sum(dim=(2, 3)) + 1e-12)\n    return ((n - 1) ** 2).mean()",
+    "return (g.norm(2, dim=1).mean() - 1) ** 2",
+    "return (torch.mean(g.norm(2, dim=1)) - 1).pow(2)",
+    "n = g.norm(2, dim=(2, 3)).mean()\n    return (n - 1) ** 2",
+]
+FINE += [
+    "return (g.flatten(1).norm(2, dim=1).mean() - 1) ** 2",
+    "return (g.norm(2, dim=1).mean(dim=(1, 2)) - 1).pow(2).mean()",
+    "return ((g.norm(2, dim=(0, 1)) - 1) ** 2).mean()",
+    "return ((g.norm(2, dim=(-1, -2, -3)) - 1) ** 2).mean()",
+    "return g.norm(2, dim=(2, 3)).mean()",
+    "return (g.norm(2).mean() - real.mean()) ** 2",
 ]
 BATCH = [
     "return ((g.norm(2) - 1) ** 2).mean()",
@@ -91,7 +110,7 @@ def test_the_norm_of_the_whole_batch(line: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["a = torch.rand(real.size(0), 1)", "a = torch.rand_like(real)", "a = 0.5", "a = torch.rand(real.size(0), *[1] * (real.dim() - 1))"],
+    ["a = torch.rand(real.size(0), 1)", "assert real.ndim == 2; a = torch.rand(len(real), 1)", "a = torch.rand_like(real)", "a = 0.5", "a = torch.rand(real.size(0), *[1] * (real.dim() - 1))"],
 )  # fmt: skip
 def test_no_evidence_of_images_is_silent(line: str) -> None:
     assert rows("FAL104", penalty(line, MIX, GRAD, ALONG)) == []
@@ -168,3 +187,48 @@ OTHERS = [
 @pytest.mark.parametrize("code", OTHERS)
 def test_other_norms_are_silent(code: str) -> None:
     assert rows("FAL104", HEAD + code) == []
+
+
+JAX = "import jax\nimport jax.numpy as jnp\n"
+JAX_MIX = (
+    "def gp(params, critic, real, fake, key):\n    eps = jax.random.uniform(key, (real.shape[0], {ones}))\n"
+    "    x = eps * real + (1 - eps) * fake\n    g = jax.grad(lambda z: critic(params, z).sum())(x)\n    return {loss}\n"
+)
+JAX_NORMS = [
+    "((jnp.linalg.norm(g, axis=1) - 1.0) ** 2).mean()",
+    "jnp.mean((jnp.linalg.norm(g, axis=-1) - 1.0) ** 2)",
+    "jnp.mean(jnp.square(jnp.sqrt((g ** 2).sum(axis=-1) + 1e-12) - 1.0))",
+    "((jnp.linalg.norm(g) - 1.0) ** 2).mean()",
+    "((jnp.linalg.norm(g, axis=(1, 2)) - 1.0) ** 2).mean()",
+]
+JAX_FINE = [
+    "((jnp.linalg.norm(g.reshape(g.shape[0], -1), axis=1) - 1.0) ** 2).mean()",
+    "((jnp.sqrt((g ** 2).sum(axis=(1, 2, 3))) - 1.0) ** 2).mean()",
+    "jnp.linalg.norm(g, axis=1).mean()",
+]
+
+
+@pytest.mark.parametrize("loss", JAX_NORMS)
+def test_the_spellings_in_jax(loss: str) -> None:
+    assert rows("FAL104", JAX + JAX_MIX.format(ones="1, 1, 1", loss=loss)) == [7]
+
+
+@pytest.mark.parametrize("loss", JAX_FINE)
+def test_one_norm_for_each_sample_in_jax_is_silent(loss: str) -> None:
+    assert rows("FAL104", JAX + JAX_MIX.format(ones="1, 1, 1", loss=loss)) == []
+
+
+def test_one_sample_under_vmap_is_silent() -> None:
+    one = JAX_MIX.format(ones="1", loss=JAX_NORMS[3])
+    assert rows("FAL104", f"{JAX}@jax.vmap\n{one}") == []
+    assert rows("FAL104", f"{JAX}{one}def all(ps, c, rs, fs, ks): return jax.vmap(gp)(ps, c, rs, fs, ks)\n") == []
+    assert (
+        rows(
+            "FAL104",
+            JAX
+            + JAX_MIX.replace("critic(params, z).sum())", "critic(params, z), 1)").format(
+                ones="1, 1, 1", loss=JAX_NORMS[0]
+            ),
+        )
+        == []
+    )

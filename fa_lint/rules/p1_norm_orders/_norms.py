@@ -15,6 +15,7 @@ from fa_lint.semantics.uses import Uses
 __all__ = [
     "NORM_GATE",
     "NORM_NAMES",
+    "NORM_PATTERNS",
     "NormCall",
     "dim_fix",
     "norm_calls",
@@ -23,12 +24,8 @@ __all__ = [
 ]
 
 # Starts with a literal, so that it runs at memory speed: ``norm`` and ``normalize`` as words, and ``vector_norm``.
-NORM_GATE = (
-    occurs(
-        *(b"norm", b"pairwise_distance"),
-        patterns=(rb"norm(?:(?<!\wnorm)|(?<=vector_norm))(?:alize)?\b", rb"pairwise_distance"),
-    ),
-)
+NORM_PATTERNS = (rb"norm(?:(?<!\wnorm)|(?<=vector_norm))(?:alize)?\b", rb"pairwise_distance")
+NORM_GATE = (occurs(b"norm", b"pairwise_distance", patterns=NORM_PATTERNS),)
 _POWERS = frozenset(
     "torch.pow torch.float_power numpy.power numpy.float_power jax.numpy.power jax.numpy.float_power math.pow".split()
 )
@@ -64,7 +61,8 @@ class NormCall:
     """A call that is a norm of an array, by evidence.
 
     ``order`` is the positional argument in the order slot; ``family`` is torch (L_p of all entries), linalg (a
-    matrix norm in 2-D), normalize or pairwise; ``has_dim`` says that a dimension is given.
+    matrix norm in 2-D), normalize or pairwise; ``has_dim`` says that a dimension is given, ``dim_is_none`` that
+    it is None.
     """
 
     call: ir.Call
@@ -76,6 +74,7 @@ class NormCall:
     dim_keyword: str
     keepdim: bool
     trailing: bool
+    dim_is_none: bool = False
 
     @property
     def receiver(self) -> ir.Expr | None:
@@ -91,18 +90,22 @@ def _read(call: ir.Call, signature: _Signature, label: str, facts: ModuleFacts) 
     positional = [arg for arg in call.args if arg.keyword is None]
     keywords = {arg.keyword: arg for arg in call.args if arg.keyword is not None}
     order = positional[signature.order] if len(positional) > signature.order else None
-    has_dim = bool(keywords.keys() & {"dim", "axis"}) or (signature.dim is not None and len(positional) > signature.dim)
+    dim = next((keywords[k] for k in ("dim", "axis") if k in keywords), None)
     keepdim = next((keywords[k] for k in ("keepdim", "keepdims") if k in keywords), None)
+    if signature.dim is not None:
+        dim = dim or next(iter(positional[signature.dim :]), None)
+        keepdim = keepdim or next(iter(positional[signature.dim + 1 :]), None)
     return NormCall(
         call=call,
         family=signature.family,
         label=label,
         order=order,
         order_keyword=keywords.get(signature.order_keyword),
-        has_dim=has_dim,
+        has_dim=dim is not None,
         dim_keyword=signature.dim_keyword,
         keepdim=keepdim is not None and facts.values.constant(keepdim.value) is True,
         trailing=len(positional) > signature.order + 1,
+        dim_is_none=dim is not None and isinstance(dim.value, ir.Const) and dim.value.value is None,
     )
 
 

@@ -17,7 +17,12 @@ from fa_lint.semantics.words import words
 
 __all__ = ["Penalty", "penalties"]
 
-_NORMS = {"torch.norm": "p", "torch.linalg.norm": "ord", "torch.linalg.vector_norm": "ord"}
+_NORMS = {
+    "torch.norm": "p",
+    "torch.linalg.norm": "ord",
+    "torch.linalg.vector_norm": "ord",
+    "jax.numpy.linalg.norm": "ord",
+}
 _BOUNDS = frozenset("relu clamp clamp_min clip maximum max abs".split())
 _SHAPING = frozenset("view reshape squeeze unsqueeze flatten float to contiguous".split())
 _RESHAPING = frozenset(
@@ -35,8 +40,8 @@ _DEEPEST = 8
 class _Norm:
     node: ir.Call
     of: ir.Expr
-    # None for the norm of all entries.
-    axis: int | None
+    # Empty for the norm of all entries.
+    axes: tuple[int, ...]
     keepdim: bool
     plain: bool
 
@@ -57,17 +62,22 @@ class Penalty:
     square: ir.Expr
     norm: ir.Call
     of: ir.Expr
-    axis: int | None
+    axes: tuple[int, ...]
     keepdim: bool
-    # A call of a norm, not a root of a sum.
+    # A call of a norm of torch, not a root of a sum.
     plain: bool
     differentiated: _Pass
+
+    @property
+    def axis(self) -> int | None:
+        """The one axis of the norm; None where it is taken along several, or of all entries."""
+        return self.axes[0] if len(self.axes) == 1 else None
 
     def rank(self, facts: ModuleFacts) -> int | None:
         """Return how many dimensions the gradient has at least, also where a container holds it on its way."""
         ranks, made = facts.derived(Ranks), self.differentiated.node
         found = ranks.of(self.of)
-        if found is None and self.axis is not None:
+        if found is None and self.axes:
             way = list(computed_from([self.of], facts.derived(Calls), frozenset({made.nid}), 400))
             if not any(isinstance(n, ir.Call) and n is not made and _last(n.func) in _RESHAPING for n in way):
                 return ranks.of(made)
@@ -112,6 +122,8 @@ class Penalty:
         if any(_is_single(call, facts) for call in mixed.calls):
             return True
         home = facts.names.enclosing_function(self.norm)
+        if home is not None and any("vmap" in facts.source(decorator) for decorator in home.decorators):
+            return True
         if home is not None and any(
             _last_call(call) in ("vmap", "vjp", "jacrev") and home.name in {_last(arg.value) for arg in call.args}
             for call in facts.calls
@@ -160,7 +172,7 @@ def penalties(facts: ModuleFacts) -> Iterator[Penalty]:
                 seen.add(norm.node.nid)
                 made = _pass_behind(norm.of, facts)
                 if made is not None:
-                    yield Penalty(node, norm.node, norm.of, norm.axis, norm.keepdim, norm.plain, made)
+                    yield Penalty(node, norm.node, norm.of, norm.axes, norm.keepdim, norm.plain, made)
 
 
 def _pass_behind(gradient: ir.Expr, facts: ModuleFacts) -> _Pass | None:
@@ -288,11 +300,18 @@ def _read_norm(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> _Norm | Non
                 order = keyword(node, _NORMS.get(name or "", "p"), shift)
                 if order is not None and facts.values.number(order) != 2:
                     return None
-                return _reduced(node, _operand(node, facts), shift + 1, facts, plain=True)
+                plain = name is None or name.startswith("torch.")
+                return _reduced(node, _operand(node, facts), shift + 1, facts, plain=plain)
             if _last(func) == "sqrt":
                 return _root(_operand(node, facts), facts)
             if _last(func) == "pow" and node.args and facts.values.number(node.args[-1].value) == 0.5:
                 return _root(_operand(node, facts), facts)
+            if _last(func) == "mean" and len(node.args) <= 1:
+                # Of norms along an axis: a mean of one norm of the whole batch is that norm.
+                averaged = _operand(node, facts)
+                whole = averaged is not None and len(node.args) == int(facts.qualified(func) is not None)
+                found = _read_norm(averaged, facts, depth + 1) if averaged is not None and whole else None
+                return found if found is not None and found.axes else None
             for entered in facts.derived(Calls).entered(node):
                 returned = facts.names.returned(entered)
                 return _read_norm(returned[0], facts, depth + 1) if len(returned) == 1 else None
@@ -329,10 +348,11 @@ def _reduced(node: ir.Call, of: ir.Expr | None, position: int, facts: ModuleFact
     if of is None or any(arg.star for arg in node.args):
         return None
     dim = keyword(node, "dim", position) or keyword(node, "axis")
-    axis = facts.values.number(dim) if dim is not None else None
-    if isinstance(dim, ir.Sequence) and len(dim.items) == 1:
-        axis = facts.values.number(dim.items[0])
-    if dim is not None and axis is None and not (isinstance(dim, ir.Const) and dim.value is None):
-        return None
+    axes: tuple[int, ...] = ()
+    if dim is not None and not (isinstance(dim, ir.Const) and dim.value is None):
+        found = [facts.values.number(item) for item in (dim.items if isinstance(dim, ir.Sequence) else [dim])]
+        if not found or None in found:
+            return None
+        axes = tuple(int(axis) for axis in found if axis is not None)
     keepdim = any(arg.keyword in ("keepdim", "keepdims") for arg in node.args)
-    return _Norm(node, of, None if axis is None else int(axis), keepdim, plain)
+    return _Norm(node, of, axes, keepdim, plain)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from fa_lint.findings import Finding, Level
-from fa_lint.rules.base import Demonstration, Invalid, Rule
-from fa_lint.rules.p1_norm_orders._norms import NORM_GATE, NormCall, dim_fix, norm_calls, pairwise_fix, powers_of
+from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
+from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
+from fa_lint.rules.p1_norm_orders._norms import NORM_PATTERNS, NormCall, dim_fix, norm_calls, pairwise_fix, powers_of
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -13,6 +13,7 @@ __all__ = ["NegativeNormOrder"]
 
 # No tensor has more.
 _MOST_DIMENSIONS = 64
+_DISTANCES = frozenset({"torch.nn.PairwiseDistance", "torch.nn.modules.distance.PairwiseDistance"})
 _COMPUTES = {
     "torch": 'the L_{p} "norm" of all entries at once, (Σ|xᵢ|^{p})^(1/{p}): one number, 0 as soon as one entry is 0',
     "linalg": 'of a vector the L_{p} "norm" of all entries; of a matrix {matrix}; beyond 2-D it raises',
@@ -25,8 +26,8 @@ class NegativeNormOrder(Rule):
     """
     ## What it does
     Flags a negative number in the *positional order slot* of a norm: `x.norm(-1)`, `torch.norm(x, -1)`,
-    `torch.linalg.norm(x, -1)`, `np.linalg.norm(x, -1)`, `F.normalize(x, -1)`, `F.pairwise_distance(a, b, -1)`, also
-    through a name bound to it. A keyword (`p=-1`, `ord=-1`) is read as intent and passes (but for `F.normalize(x, p=-1)`
+    `torch.linalg.norm(x, -1)`, `np.linalg.norm(x, -1)`, `F.normalize(x, -1)`, `F.pairwise_distance(a, b, -1)`,
+    `nn.PairwiseDistance(-1)`, also through a name bound to it. A keyword (`p=-1`, `ord=-1`) is read as intent and passes (but for `F.normalize(x, p=-1)`
     without a `dim`), as do `-inf`, a norm raised to the power of its own order (`r.norm(-2) ** -2` is `Σ 1/rᵢ²`) and a
     function that takes norms of infinite or named order as well.
 
@@ -72,7 +73,12 @@ class NegativeNormOrder(Rule):
     pitfall = "P1"
     runtime = "fa_lint_runtime.safe_norm"
     fixable = "unsafe"
-    gate = NORM_GATE
+    gate = (
+        occurs(
+            *(b"norm", b"pairwise_distance", b"PairwiseDistance"),
+            patterns=(*NORM_PATTERNS, rb"PairwiseDistance"),
+        ),
+    )
 
     demonstration = Demonstration(
         setup="import torch\nx = torch.ones(4, 3)",
@@ -127,6 +133,11 @@ class NegativeNormOrder(Rule):
             lines=(2,),
             fixed="import torch.nn.functional as F\ndef f(a, b): return F.pairwise_distance(a, b)",
         ),
+        Invalid(
+            "from torch import nn\ndistance = nn.PairwiseDistance(-1)",
+            lines=(2,),
+            fixed="from torch import nn\ndistance = nn.PairwiseDistance()",
+        ),
     )
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
@@ -147,6 +158,28 @@ class NegativeNormOrder(Rule):
             if facts.names.enclosing_function(norm.call) in sweeps:
                 continue
             yield self._finding(facts, norm, int(order))
+
+        yield from self._modules(facts)
+
+    def _modules(self, facts: ModuleFacts) -> Iterator[Finding]:
+        """``nn.PairwiseDistance(-1)``, whose first argument is its order."""
+        for call in facts.calls:
+            if facts.qualified(call.func) not in _DISTANCES or not call.args:
+                continue
+            first = call.args[0]
+            order = facts.values.number(first.value) if first.keyword is None and not first.star else None
+            if order is None or not order.is_integer() or not -_MOST_DIMENSIONS <= order < 0:
+                continue
+            edit = Edit(*facts.span(first), "")
+            fix = Fix(Applicability.UNSAFE, "Drop the order: it already works along the last dimension", (edit,))
+            yield self.find(
+                facts,
+                call,
+                f"`{order:g}` in `nn.PairwiseDistance` is the order of the norm, not a dimension; "
+                "it already reduces the last dimension: leave the order out",
+                computes=_COMPUTES["pairwise"].format(p=int(order)),
+                fix=fix if len(call.args) == 1 else None,
+            )
 
     def _finding(self, facts: ModuleFacts, norm: NormCall, order: int) -> Finding:
         matrix = "the smallest absolute column sum"

@@ -16,8 +16,8 @@ _DIVIDES = frozenset({"div", "div_", "true_divide", "divide", "mul", "mul_", "mu
 class NormKeepdimWithoutDim(Rule):
     """
     ## What it does
-    Flags `keepdim=True` on a norm with an order and no dimension: `x.norm(1, keepdim=True)`,
-    `torch.norm(x, 2, keepdim=True)`. It stays silent where the result is at once scaled by a count
+    Flags `keepdim=True` on a norm with an order and no dimension, or `None` for it: `x.norm(1, keepdim=True)`,
+    `torch.norm(x, 2, keepdim=True)`, `x.norm(2, None, True)`. It stays silent where the result is at once scaled by a count
     (`w.norm(1, keepdim=True).div(n)`, the mean magnitude of binary networks).
 
     ## Why is this bad
@@ -54,7 +54,7 @@ class NormKeepdimWithoutDim(Rule):
     level = Level.HINT
     pitfall = "P1"
     runtime = "fa_lint_runtime.safe_norm"
-    gate = (occurs(b"keepdim"), occurs(b"norm"))
+    gate = (occurs(b"keepdim", b"None"), occurs(b"norm"))
 
     VALID = (
         "import torch\ndef f(x): return x / x.norm(1, 1, keepdim=True)",
@@ -70,7 +70,8 @@ class NormKeepdimWithoutDim(Rule):
 
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for norm in norm_calls(facts):
-            if not norm.keepdim or norm.has_dim or norm.family in ("normalize", "pairwise"):
+            has_dim = norm.has_dim and not norm.dim_is_none
+            if not norm.keepdim or has_dim or norm.family in ("normalize", "pairwise"):
                 continue
             order = norm.order or norm.order_keyword
             value = facts.values.number(order.value) if order is not None else None

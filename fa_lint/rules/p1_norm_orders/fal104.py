@@ -18,7 +18,7 @@ class GradientPenaltyAxis(Rule):
     """
     ## What it does
     Flags the norm in a gradient penalty `(‖g‖ − 1)²` of a critic's input gradient that is taken along one axis of an image
-    (`g.norm(2, dim=1)` of a `(B, C, H, W)` gradient), or over the whole batch at once with a mean of that one number
+    (`g.norm(2, dim=1)` of a `(B, C, H, W)` gradient; along `dim=(2, 3)` it is one for each channel), or over the whole batch at once with a mean of that one number
     (`((g.norm() - 1) ** 2).mean()`). Silent where the code does not show that the input has more than two dimensions,
     on flattened gradients, `dim=(1, 2, 3)`, the gradient of one sample, eikonal losses and R1 penalties.
 
@@ -65,7 +65,7 @@ class GradientPenaltyAxis(Rule):
     pitfall = "P1"
     runtime = "fa_lint_runtime.safe_norm"
     fixable = "unsafe"
-    gate = (occurs(b"grad"), occurs(b"norm", b"sqrt", b".5", b"/ 2", b"/2"), occurs(b"torch"))
+    gate = (occurs(b"grad"), occurs(b"norm", b"sqrt", b".5", b"/ 2", b"/2"), occurs(b"torch", b"jax"))
 
     demonstration = Demonstration(
         setup="import torch\ng = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0)) / (3 * 32 * 32) ** 0.5",
@@ -115,13 +115,15 @@ class GradientPenaltyAxis(Rule):
             rank = penalty.rank(facts)
             message = self._message(penalty, rank, facts)
             if message is not None:
+                jax = (facts.qualified(penalty.norm.func) or "").startswith(
+                    "jax."
+                ) or b"torch" not in facts.text.encode()
+                meant = "jnp.linalg.norm(g.reshape(len(g), -1), axis=1)" if jax else "g.flatten(1).norm(2, dim=1)"
                 yield self.find(
                     facts,
                     penalty.norm,
-                    f"{message}; write `g.flatten(1).norm(2, dim=1)`",
-                    computes="one norm for each position"
-                    if penalty.axis is not None and rank != 1
-                    else "one norm for the batch",
+                    f"{message}; write `{meant}`",
+                    computes="one norm for each position" if penalty.axes and rank != 1 else "one norm for the batch",
                     fix=_fix(penalty, rank, facts),
                     related=related_steps(values_of(facts), vector.evidence),
                 )
@@ -130,6 +132,8 @@ class GradientPenaltyAxis(Rule):
         inputs = values_of(facts).vector(penalty.differentiated.inputs)
         if penalty.is_of_field(facts) or inputs.role is t.Role.PARAMETER:
             return None
+        if len(penalty.axes) > 1:
+            return self._several(penalty, rank, facts)
         if penalty.axis is None or (rank == 1 and penalty.axis in (0, -1)):
             if penalty.is_of_one_sample(facts) or not (penalty.is_averaged(facts) or penalty.is_of_batch(facts)):
                 return None
@@ -143,12 +147,24 @@ class GradientPenaltyAxis(Rule):
             "one norm for each position, not for each sample"
         )
 
+    def _several(self, penalty: Penalty, rank: int | None, facts: ModuleFacts) -> str | None:
+        """A norm along ``(2, 3)`` of an image is one for each channel."""
+        if rank is None or not all(-rank <= axis < rank for axis in penalty.axes) or not penalty.is_of_critic(facts):
+            return None
+        axes = {axis % rank for axis in penalty.axes}
+        if 0 in axes or axes >= set(range(1, rank)):
+            return None
+        return (
+            f"the gradient penalty takes the norm along dimensions {penalty.axes} of a gradient of {rank} dimensions: "
+            "several norms for each sample"
+        )
+
 
 def _fix(penalty: Penalty, rank: int | None, facts: ModuleFacts) -> Fix | None:
     """Flatten each sample before a plain call of a norm."""
     if not penalty.plain or penalty.keepdim or rank == 1 or "#" in facts.source(penalty.norm):
         return None
-    if not isinstance(penalty.of, ir.Name | ir.Attr | ir.Subscript | ir.Call) or penalty.axis not in (None, 1, -1):
+    if not isinstance(penalty.of, ir.Name | ir.Attr | ir.Subscript | ir.Call) or penalty.axes not in ((), (1,), (-1,)):
         return None
     behind, end = facts.span(penalty.of)[1], facts.span(penalty.norm)[1] - 1
     edits = [Edit(behind, behind, ".flatten(1)")]

@@ -1,135 +1,129 @@
-"""Whether zeros are kept from a root: a branch or an assertion before it, or a change of the values in place."""
+"""Tests for zero in any spelling: ``x == 0``, ``x.eq(0)``, ``not x``, ``if x:``, ``case 0:``, ``abs(x) < 1e-9``."""
 
 from __future__ import annotations
 
-from fa_lint.rules.p2_floors._bounds import Bounds
-from fa_lint.rules.p2_floors._differences import Difference
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.slices import slice_of
 
-__all__ = ["is_kept_from_zero"]
+__all__ = ["ZeroTest", "bare", "is_zero", "zero_tests"]
 
-_FILLS = frozenset(
-    "fill_diagonal_ clamp_ clamp_min_ clip_ masked_fill_ index_fill_ add_ relu_ fill_ copy_ index_put_ masked_scatter_ "
-    "maximum_ put_".split()
-)
-_DEPTH = 6
-
-
-def is_kept_from_zero(root: ir.Expr, under: ir.Expr, found: list[Difference], facts: ModuleFacts) -> bool:
-    """Return True where the code before a root tests what is under it for zero, or overwrites the zeros.
-
-    What is under it are the differences ``found`` and what is computed of them, not the two sides of a difference.
-    """
-    made = {difference.node.nid for difference in found}
-    named = [node for node in slice_of(under, facts).nodes if isinstance(node, ir.Name)]
-    values: list[ir.Expr] = [n for n in named if any(part.nid in made for part in slice_of(n, facts).nodes)]
-    tests = facts.derived(Bounds).conditions(root, under)
-    return any(_keeps(*test, values, facts, 0) for test in tests) or _is_changed(root, values, facts)
+_EQUAL = frozenset({"eq", "ne", "equal", "not_equal"})
+_CLOSE = frozenset({"isclose", "allclose"})
+_LIBRARIES = ("torch.", "numpy.", "jax.numpy.", "math.")
+_SHAPING = frozenset("item cpu to view reshape detach flatten contiguous numpy clone abs float double int".split())
+# Below this a comparison asks for zero.
+_TINY = 1e-4
 
 
-def _is_changed(root: ir.Expr, values: list[ir.Expr], facts: ModuleFacts) -> bool:
-    """``d2.fill_diagonal_(1.0)``, ``d2[mask] = 1``, ``d2.diagonal().fill_(1)`` before the root."""
-    names = [value for value in values if isinstance(value, ir.Name)]
-    for node in ir.walk(facts.names.scope_of(root).node):
-        if node.nid >= root.nid:
-            break
+@dataclass(frozen=True, slots=True)
+class ZeroTest:
+    """``tested`` is asked at ``node`` whether it is zero; ``how`` is equal, truth, or close (within a tolerance)."""
+
+    node: ir.Node
+    tested: ir.Expr
+    how: str
+
+
+def is_zero(node: ir.Expr | None) -> bool:
+    return isinstance(node, ir.Const) and not isinstance(node.value, bool) and node.value == 0
+
+
+def zero_tests(facts: ModuleFacts) -> Iterator[ZeroTest]:
+    """The tests for zero of a module, in source order."""
+    kinds = (ir.Compare, ir.Call, ir.Unary, ir.If, ir.While, ir.Assert, ir.Conditional, ir.Clause, ir.Match)
+    for node in facts.nodes_of(*kinds):
         match node:
-            case ir.Call(func=ir.Attr(attr=attr, value=value)) if attr in _FILLS:
-                changed: ir.Expr = value
-            case ir.Assign(targets=[ir.Subscript(value=value)]):
-                changed = value
-            case _:
-                continue
-        base = _base(changed)
-        if isinstance(base, ir.Name) and any(_is_same_variable(base, name, facts) for name in names):
-            return True
-    return False
+            case ir.Compare(ops=[op], left=left, comparators=[right]):
+                yield from _compared(node, op, left, right)
+            case ir.Call():
+                yield from _called(node, facts)
+            case ir.Unary(op="not", operand=operand):
+                yield from (ZeroTest(node, part, "truth") for part in _truths(operand))
+            case ir.If(test=test) | ir.While(test=test) | ir.Assert(test=test) | ir.Conditional(test=test):
+                yield from (ZeroTest(part, part, "truth") for part in _truths(test))
+            case ir.Clause(conditions=conditions):
+                yield from (ZeroTest(part, part, "truth") for test in conditions for part in _truths(test))
+            case ir.Match(subject=subject, cases=cases):
+                yield from (ZeroTest(c.pattern, subject, "equal") for c in cases if _is_zero_pattern(c.pattern))
 
 
-def _base(node: ir.Expr) -> ir.Expr:
-    """``d2`` of ``d2.diagonal()`` and ``d2[mask]``."""
-    while True:
-        match node:
-            case ir.Call(func=ir.Attr(value=value)) | ir.Subscript(value=value):
-                node = value
-            case _:
-                return node
-
-
-def _is_same_variable(one: ir.Name, other: ir.Name, facts: ModuleFacts) -> bool:
-    if one.id != other.id or other.nid < one.nid:
-        return False
-    bound = [{b.node.nid for b in facts.names.reaching(name) if b.how != "item"} for name in (one, other)]
-    return bool(bound[0] & bound[1])
-
-
-def _keeps(test: ir.Expr, truth: bool, values: list[ir.Expr], facts: ModuleFacts, depth: int) -> bool:
-    """Return True if a test that came to ``truth`` says that a value is not zero."""
-    if depth > _DEPTH:
-        return False
-    match test:
-        case ir.Unary(op="not" | "~", operand=operand):
-            return _keeps(operand, not truth, values, facts, depth + 1)
-        case ir.Bool(op=op, left=left, right=right) | ir.Binary(op="&" | "|" as op, left=left, right=right):
-            parts = [_keeps(part, truth, values, facts, depth + 1) for part in (left, right)]
-            return any(parts) if (op in ("and", "&")) == truth else all(parts)
-        case ir.Compare(left=left, ops=[op], comparators=[right]):
-            return _compares(left, op, right, truth, values, facts)
-        case ir.Name():
-            bound = facts.names.reaching(test)
-            if len(bound) == 1 and bound[0].how == "value" and bound[0].value is not None:
-                return _keeps(bound[0].value, truth, values, facts, depth + 1)
-        case ir.Call(func=func, args=args):
-            given = [arg.value for arg in args if arg.keyword is None]
-            if isinstance(func, ir.Attr) and facts.qualified(func) is None:
-                given.insert(0, func.value)
-            return bool(given) and _call_keeps(_last(func), given, truth, values, facts, depth)
-    return False
-
-
-def _call_keeps(
-    name: str, given: list[ir.Expr], truth: bool, values: list[ir.Expr], facts: ModuleFacts, depth: int
-) -> bool:
-    if name in ("any", "all"):
-        return truth == (name == "all") and _keeps(given[0], truth, values, facts, depth + 1)
-    if name in ("bool", "item"):
-        return _keeps(given[0], truth, values, facts, depth + 1)
-    if name in ("eq", "ne") and len(given) == 2:
-        return _compares(given[0], "==" if name == "eq" else "!=", given[1], truth, values, facts)
-    return False
-
-
-def _compares(left: ir.Expr, op: str, right: ir.Expr, truth: bool, values: list[ir.Expr], facts: ModuleFacts) -> bool:
-    """``err == 0`` that is false, ``err > 0`` that is true, ``err < eps`` that is false."""
-    for value, limit, way in ((left, right, op), (right, left, _TURNED.get(op, op))):
-        if _is_of(value, values, facts) and _is_limit(limit, way, facts):
-            return way in (("!=", ">", ">=") if truth else ("==", "<", "<="))
-    return False
-
-
-_TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-
-
-def _is_limit(node: ir.Expr, op: str, facts: ModuleFacts) -> bool:
-    number = facts.values.number(node)
-    if number is None:
-        return op not in ("==", "!=")
+def _compared(node: ir.Compare, op: str, left: ir.Expr, right: ir.Expr) -> Iterator[ZeroTest]:
     if op in ("==", "!="):
-        return number == 0
-    return number > 0 or (number == 0 and op in (">", "<="))
+        if is_zero(right):
+            yield ZeroTest(node, left, "equal")
+        elif is_zero(left):
+            yield ZeroTest(node, right, "equal")
+    for small, tested in ((right, left), (left, right)):
+        asks = op in ("<", "<=", ">", ">=") and isinstance(small, ir.Const) and isinstance(small.value, float)
+        if asks and _is_tiny(small) and _is_absolute(tested):
+            yield ZeroTest(node, tested, "close")
 
 
-def _is_of(node: ir.Expr, values: list[ir.Expr], facts: ModuleFacts) -> bool:
-    """Return True for one of the values, or what is computed of it alone: ``err.min()``, ``diff.abs()``."""
-    if facts.values.number(node) is not None:
-        return False
-    base = _base(node)
-    if isinstance(base, ir.Call) and base.args:
-        base = _base(base.args[0].value)
-    return isinstance(base, ir.Name) and any(ir.same(base, value) for value in values)
+def _is_tiny(node: ir.Expr) -> bool:
+    return isinstance(node, ir.Const) and isinstance(node.value, float) and 0 < node.value <= _TINY
 
 
-def _last(func: ir.Expr) -> str:
-    return func.id if isinstance(func, ir.Name) else func.attr if isinstance(func, ir.Attr) else ""
+def _is_absolute(node: ir.Expr) -> bool:
+    """``abs(x)``, ``torch.abs(x)``, ``x.abs().item()``."""
+    return any(_last(part.func) in ("abs", "fabs") for part in ir.walk(node) if isinstance(part, ir.Call))
+
+
+def _called(node: ir.Call, facts: ModuleFacts) -> Iterator[ZeroTest]:
+    """``torch.eq(x, 0)``, ``x.ne(0)``, ``math.isclose(x, 0)``, ``bool(x)``."""
+    values = [arg.value for arg in node.args if arg.keyword is None and not arg.star]
+    name = facts.qualified(node.func)
+    last = _last(node.func)
+    if isinstance(node.func, ir.Name) and name is None:
+        if last == "bool" and len(values) == 1 and not facts.names.bindings(node.func):
+            yield from (ZeroTest(node, part, "truth") for part in _truths(values[0]))
+        return
+    if last not in _EQUAL | _CLOSE or (name is not None and not name.startswith(_LIBRARIES)):
+        return
+    if name is None and isinstance(node.func, ir.Attr):
+        values = [node.func.value, *values]
+    if len(values) >= 2:
+        how = "equal" if last in _EQUAL else "close"
+        for tested, other in ((values[0], values[1]), (values[1], values[0])):
+            if is_zero(other):
+                yield ZeroTest(node, tested, how)
+
+
+def _truths(node: ir.Expr) -> Iterator[ir.Expr]:
+    """What the truth of an expression asks the truth of; comparisons and ``not`` are tests of their own."""
+    match node:
+        case ir.Bool(left=left, right=right):
+            yield from _truths(left)
+            yield from _truths(right)
+        case ir.Name() | ir.Call() | ir.Subscript() | ir.Binary():
+            yield node
+
+
+def _is_zero_pattern(pattern: ir.Node) -> bool:
+    parts = pattern.parts if isinstance(pattern, ir.Opaque) else [pattern]
+    return len(parts) == 1 and isinstance(parts[0], ir.Const) and is_zero(parts[0])
+
+
+def bare(node: ir.Expr, facts: ModuleFacts) -> ir.Expr:
+    """Return ``x`` of ``abs(x)``, ``float(x)``, ``x.item()``, ``torch.abs(x)``: zero exactly where ``x`` is."""
+    for _ in range(8):
+        match node:
+            case ir.Call(func=ir.Name(id="abs" | "float" | "int" | "round"), args=[ir.Arg(value=inner)]):
+                node = inner
+            case ir.Call(func=func, args=[ir.Arg(value=inner)]) if facts.qualified(func) in (
+                *("torch.abs", "numpy.abs", "jax.numpy.abs", "math.fabs"),
+            ):
+                node = inner
+            case ir.Call(func=ir.Attr(attr=attr, value=inner) as func) if attr in _SHAPING:
+                if facts.qualified(func) is not None:
+                    break
+                node = inner
+            case _:
+                break
+    return node
+
+
+def _last(node: ir.Expr) -> str:
+    return node.attr if isinstance(node, ir.Attr) else node.id if isinstance(node, ir.Name) else ""

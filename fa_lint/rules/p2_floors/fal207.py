@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.rules.p2_floors._differences import Difference, differences, may_be_trained
-from fa_lint.rules.p2_floors._zero_tests import is_kept_from_zero
+from fa_lint.rules.p2_floors._kept_from_zero import is_kept_from_zero
 from fa_lint.semantics import ir
 from fa_lint.semantics.backpropagated import Backpropagated
 from fa_lint.semantics.facts import ModuleFacts

@@ -14,9 +14,11 @@ from fa_lint.semantics.uses import Uses
 from fa_lint.semantics.words import suggests, words
 
 __all__ = [
+    "carries_feedback",
     "chosen_item",
     "clamped_index",
     "holds_gradients",
+    "enumerated_feedback",
     "is_feedback",
     "is_shifted",
     "is_states",
@@ -163,12 +165,54 @@ def loop_of(index: ir.Name, facts: ModuleFacts) -> ir.For | ir.Clause | None:
     return loop if isinstance(loop, ir.For | ir.Clause) else None
 
 
-def items_with(index: ir.Name, loop: ir.For | ir.Clause, facts: ModuleFacts) -> Iterator[ir.Subscript]:
-    """What a loop takes from lists under an index, or one that is made of it."""
+def enumerated_feedback(loop: ir.For | ir.Clause, facts: ModuleFacts) -> ir.Expr | None:
+    """``Bs`` of ``for i, B in enumerate(Bs)``, where the loop multiplies by ``B`` or passes it on."""
+    match loop.target, loop.iter:
+        case ir.Sequence(items=[_, ir.Name(id=name)]), ir.Call(func=ir.Name(id="enumerate"), args=[ir.Arg(value=over)]):
+            if is_feedback(over, facts) and any(
+                isinstance(part, ir.Name) and part.id == name and _is_taken(part, facts)
+                for part in ir.walk(_whole(loop, facts))
+            ):
+                return over
+    return None
+
+
+def carries_feedback(side: ir.Expr, call: ir.Call, facts: ModuleFacts) -> bool:
+    """Return True for ``blocks`` of ``for g, b in zip(grads, blocks)``, where the loop multiplies by ``b.B``."""
+    loop = facts.names.parent(call)
+    while isinstance(loop, ir.Arg | ir.Call):  # `enumerate(zip(…))`
+        loop = facts.names.parent(loop)
+    if not isinstance(loop, ir.For | ir.Clause):
+        return False
+    target = loop.target
+    if isinstance(target, ir.Sequence) and len(target.items) == 2 and loop.iter is not call:
+        target = target.items[1]
+    position = next((number for number, arg in enumerate(call.args) if arg.value is side), 0)
+    if not isinstance(target, ir.Sequence) or position >= len(target.items):
+        return False
+    item = target.items[position]
+    return isinstance(item, ir.Name) and any(
+        isinstance(part, ir.Attr) and isinstance(part.value, ir.Name) and part.value.id == item.id
+        and (is_feedback_name(part.attr) or is_possible_name(part.attr)) and _is_taken(part, facts)
+        for part in ir.walk(_whole(loop, facts))
+    )  # fmt: skip
+
+
+def _is_taken(node: ir.Node, facts: ModuleFacts) -> bool:
+    return isinstance(facts.names.parent(node), ir.Binary | ir.Arg)
+
+
+def _whole(loop: ir.For | ir.Clause, facts: ModuleFacts) -> ir.Node:
+    """The loop, or the comprehension that a clause belongs to."""
     whole: ir.Node | None = loop
     while isinstance(whole, ir.Clause):
         whole = facts.names.parent(whole)
-    for part in ir.walk(whole or loop):
+    return whole or loop
+
+
+def items_with(index: ir.Name, loop: ir.For | ir.Clause, facts: ModuleFacts) -> Iterator[ir.Subscript]:
+    """What a loop takes from lists under an index, or one that is made of it."""
+    for part in ir.walk(_whole(loop, facts)):
         match part:
             case ir.Subscript(index=[ir.Name(id=name)]) if name == index.id:
                 yield part

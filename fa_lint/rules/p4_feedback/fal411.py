@@ -6,8 +6,10 @@ from fa_lint.analysis.values import Values, values_of
 from fa_lint.findings import Finding, Level
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
 from fa_lint.rules.p4_feedback._list_pairs import (
+    carries_feedback,
     chosen_item,
     clamped_index,
+    enumerated_feedback,
     holds_gradients,
     is_feedback,
     is_shifted,
@@ -23,6 +25,7 @@ from fa_lint.semantics.list_lengths import ListLengths
 __all__ = ["MispairedFeedback"]
 
 _CLAMPED = "feedback under an index that is clamped to the last matrix"
+_INDEXED = "gradients that begin with the input's, indexed like the feedback"
 _ADVICE = "pair block l's output with the feedback of block l (`zip(grads[1:], Bs, strict=True)`)"
 
 
@@ -179,9 +182,12 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
                     clamped = _clamped(node, facts)
                     if clamped is not None and self._is_paired(*clamped, facts, values):
                         text = "" if facts.derived(_trains_clamped) else _CLAMPED
-                    elif clamped is None and isinstance(node, ir.Subscript) and is_feedback(node.value, facts):
-                        text = self._shifted(node, node.index[0], facts, values) if len(node.index) == 1 else ""
-                case ir.Call(func=ir.Name(id="zip"), args=args) if any(is_feedback(arg.value, facts) for arg in args):
+                    elif clamped is None and isinstance(node, ir.Subscript) and len(node.index) == 1:
+                        if is_feedback(node.value, facts):
+                            text = self._shifted(node, node.index[0], facts, values)
+                        elif isinstance(node.index[0], ir.Name):
+                            text = self._beside_enumerated(node.value, node.index[0], facts, values)
+                case ir.Call(func=ir.Name(id="zip")):
                     text = self._zipped(node, facts, values)
             statement = (facts.names.statement(node) or node).nid
             if text and statement not in reported:
@@ -223,17 +229,33 @@ def gamma(g, B): return torch.cosine_similarity(g * 1e6, error @ B, dim=1).mean(
             case ir.Sequence(items=[_, _]), ir.Call(func=ir.Name(id="enumerate"), args=[ir.Arg(value=value), *_]):
                 beside += [value] if is_states(value, values, sure=True) and not is_feedback(value, facts) else []
         if any(is_shifted(value, node.value, lengths) for value in beside):
-            return "gradients that begin with the input's, indexed like the feedback"
+            return _INDEXED
         return ""
+
+    def _beside_enumerated(self, states: ir.Expr, index: ir.Name, facts: ModuleFacts, values: Values) -> str:
+        """``grads[i]`` in ``for i, B in enumerate(Bs)``, and no ``grads[i + 1]``."""
+        loop = loop_of(index, facts)
+        matrices = enumerated_feedback(loop, facts) if loop is not None else None
+        if loop is None or matrices is None or not is_shifted(states, matrices, facts.derived(ListLengths)):
+            return ""
+        if any(not isinstance(part.index[0], ir.Name) for part in items_with(index, loop, facts)):
+            return ""
+        return _INDEXED if is_states(states, values, sure=True) else ""
 
     def _zipped(self, node: ir.Call, facts: ModuleFacts, values: Values) -> str:
         if any(arg.keyword == "strict" and facts.values.constant(arg.value) is not False for arg in node.args):
             return ""
         sides = [arg.value for arg in node.args if arg.keyword is None and not arg.star]
+        lists = [side for side in sides if is_feedback(side, facts)]
+        # A list that is zipped with feedback has an entry for each matrix, and so have blocks that carry theirs.
+        beside = [side for side in sides if lists or carries_feedback(side, node, facts)]
         lengths = facts.derived(ListLengths)
-        for matrices in (side for side in sides if is_feedback(side, facts)):
-            for states in (side for side in sides if side is not matrices and not is_feedback(side, facts)):
-                if is_shifted(states, matrices, lengths) and holds_gradients(states, node, facts, values):
+        for states in (side for side in sides if side not in lists):
+            length = lengths.of(states)
+            if length is not None and any(lengths.of(side) == length for side in lists):
+                continue
+            if any(is_shifted(states, side, lengths) for side in (*lists, *beside) if side is not states):
+                if holds_gradients(states, node, facts, values):
                     return "`zip` of feedback and of gradients that begin with the input's"
         return ""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fa_lint.rules.common.alignments import Alignment, alignments, last_name, passed
 from fa_lint.rules.p5_layers._layers import Layers, uses_of
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.names import Binding
 
@@ -15,6 +16,10 @@ __all__ = ["Collapse", "collapses"]
 
 _MEANS = frozenset({"mean", "median", "nanmean", "nanmedian", "average", "fmean"})
 _WRAPPERS = frozenset("stack cat tensor as_tensor array asarray list float concatenate".split())
+_COUNTS = frozenset({"len", "numel", "nelement"})
+# What meters of values call their mean.
+_METER_MEANS = frozenset({"avg", "mean", "average", "global_avg"})
+_METER_UPDATES = frozenset({"update", "reset", "sum", "count"})
 _MOST_CALLS = 4
 # One of these beside the mean tells of the spread over layers.
 _SPREADS = frozenset("min max std var quantile percentile amin amax histogram hist sorted argmin argmax".split())
@@ -38,6 +43,7 @@ def collapses(facts: ModuleFacts) -> Iterator[Collapse]:
             yield from finder.mean(node)
         if isinstance(node, ir.For):
             yield from finder.running_sum(node)
+            yield from finder.metered(node)
             yield from finder.first_found(node)
             yield from finder.last_one(node)
 
@@ -61,6 +67,8 @@ class _Finder:
             if found.is_measured and self._layers.runs_over_layers(operand.clause):
                 yield Collapse(node, operand, found, "their mean")
             return
+        if isinstance(operand, ir.Call):
+            yield from self._mean_of_returned(node, operand)
         if not isinstance(operand, ir.Name):
             return
         found = self._known.of(operand)
@@ -77,6 +85,15 @@ class _Finder:
         self._reported.add(key)
         yield Collapse(node, filled, found, "their mean")
 
+    def _mean_of_returned(self, node: ir.Call | ir.Binary, call: ir.Call) -> Iterator[Collapse]:
+        """``np.mean(by_layer(model))``: what a function gives by layer is reduced where it is called."""
+        entered = self._facts.derived(Calls).entered(call)
+        found = self._known.of(call)
+        if not entered or not found.is_measured:
+            return
+        if self._is_only_call(call, entered[0]) and self._returns_layers(entered[0]):
+            yield Collapse(node, call, found, "their mean")
+
     def _mean_operand(self, node: ir.Call | ir.Binary) -> ir.Expr | None:
         """What a mean or ``sum / len`` is taken of, unwrapped to the container; None for a mean along one dim."""
         if isinstance(node, ir.Binary):
@@ -84,7 +101,8 @@ class _Finder:
             weighted = self._weighted(left, self._summed(node.right)) if left is not None else None
             if weighted is not None:
                 return self._unwrapped(weighted)
-            counts = any(isinstance(p, ir.Call) and last_name(p.func) == "len" for p in ir.walk(node.right))
+            counts = any(isinstance(p, ir.Call) and last_name(p.func) in _COUNTS for p in ir.walk(node.right))
+            counts = counts or _is_first_size(node.right)
             return (
                 self._unwrapped(left)
                 if left is not None and (counts or isinstance(node.right, ir.Name | ir.Attr))
@@ -190,6 +208,8 @@ class _Finder:
             inner = self._unwrapped(binding.value)
             if isinstance(inner, ir.Comprehension):
                 return binding.node if self._layers.runs_over_layers(inner.clause) else None
+            if isinstance(inner, ir.Name):
+                return self._moved(inner, binding.value)
         match binding:
             case Binding(how="value", value=ir.Comprehension() as made):
                 return binding.node if self._layers.runs_over_layers(made.clause) else None
@@ -203,15 +223,24 @@ class _Finder:
             ) else None  # fmt: skip
         return None
 
+    def _moved(self, name: ir.Name, call: ir.Call) -> ir.Node | None:
+        """Where the container behind ``v = torch.tensor(found)`` was filled; None where more is done with it."""
+        if self._layers.container_lives(name.id, self._region(name), {call.nid}):
+            return None
+        return self._filled_by_layer(name)
+
     def _is_only_call(self, call: ir.Call, function: ir.FunctionDef) -> bool:
-        return sum(self._names.function_called(other) is function for other in self._names.calls) == 1
+        return len(self._facts.derived(Calls).callers(function)) == 1
 
     def _returns_layers(self, function: ir.FunctionDef) -> bool:
         for value in self._names.returned(function):
-            if isinstance(value, ir.Comprehension):
-                return self._layers.runs_over_layers(value.clause)
-            if isinstance(value, ir.Name):
-                return self._filled_by_layer(value) is not None
+            if isinstance(self._names.parent(value), ir.Yield):
+                return self._layers.loop(value) is not None
+            made = self._unwrapped(value)
+            if isinstance(made, ir.Comprehension):
+                return self._layers.runs_over_layers(made.clause)
+            if isinstance(made, ir.Name):
+                return self._filled_by_layer(made) is not None
         return False
 
     def _allowed(self, binding: Binding) -> set[int]:
@@ -272,6 +301,40 @@ class _Finder:
                 if subtracted == name and found.is_measured and self._layers.loop(node) is loop:
                     if not self._layers.element_lives(value, loop, {node.nid}):
                         yield Collapse(node, node, found, "a running mean")
+
+    def metered(self, loop: ir.For) -> Iterator[Collapse]:
+        """``meter.update(value)`` a layer, and ``meter.avg`` behind the loop."""
+        if not self._layers.runs_over_layers(loop):
+            return
+        for node in ir.walk(loop.body):
+            match node:
+                case ir.Call(func=ir.Attr(value=ir.Name() as meter, attr="update"), args=[ir.Arg(value=value), *_]):
+                    pass
+                case _:
+                    continue
+            found, statement = self._known.of(value), self._names.statement(node)
+            if not found.is_measured or statement is None or self._layers.loop(node) is not loop:
+                continue
+            read = self._read_of_meter(meter, loop)
+            if read is not None and not self._layers.element_lives(value, loop, {statement.nid}):
+                yield Collapse(read, node, found, "the mean of a meter")
+
+    def _read_of_meter(self, meter: ir.Name, loop: ir.For) -> ir.Expr | None:
+        """The first mean that is read of a meter behind a loop; None where the loop makes it, or more of it is used."""
+        inside = {part.nid for part in ir.walk(loop)}
+        if any(b.node.nid in inside for b in self._names.bindings(meter)):
+            return None
+        read: ir.Expr | None = None
+        for use in uses_of(meter.id, self._region(loop)):
+            above = self._names.parent(use)
+            if isinstance(above, ir.Assign):
+                continue
+            allowed = _METER_UPDATES if use.nid in inside else _METER_UPDATES | _METER_MEANS
+            if not isinstance(above, ir.Attr) or above.attr not in allowed:
+                return None
+            if above.attr in _METER_MEANS and use.nid > loop.nid and read is None:
+                read = above
+        return read
 
     def last_one(self, loop: ir.For) -> Iterator[Collapse]:
         """Each turn overwrites the value of the one before, and the last is used behind the loop."""
@@ -353,3 +416,13 @@ class _Finder:
             ):
                 return True
         return False
+
+
+def _is_first_size(node: ir.Expr) -> bool:
+    """``x.size(0)``, ``x.shape[0]``."""
+    match node:
+        case ir.Call(func=ir.Attr(attr="size"), args=[ir.Arg(value=ir.Const(value=0))]):
+            return True
+        case ir.Subscript(value=ir.Attr(attr="shape"), index=[ir.Const(value=0)]):
+            return True
+    return False

@@ -17,7 +17,8 @@ _WALKS = frozenset(
     "parameters named_parameters modules named_modules children named_children trainable_variables param_groups".split()
 )
 _LAYERS = frozenset(
-    "layer layers layerwise param params parameter parameters module modules block blocks weights biases depth".split()
+    "layer layers layerwise param params parameter parameters module modules block blocks weights biases depth "
+    "hiddens".split()
 )
 # Several hidden states; one of them is called "hidden" or "h".
 _HIDDEN = frozenset("hiddens hs activations acts states".split())

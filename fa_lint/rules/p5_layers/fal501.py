@@ -61,7 +61,7 @@ class CollapsedLayers(Rule):
     pitfall = "P5"
     runtime = "fa_lint_runtime.safe_cosine"
     across = "cosines"
-    gate = (*GRADIENT_FORMULA_GATE, occurs(b"mean", b"median", b"sum(", b"+=", b"average", b"break"))
+    gate = (*GRADIENT_FORMULA_GATE, occurs(b"mean", b"median", b"sum(", b"+=", b"average", b"avg", b"break"))
 
     VALID = (
         "import torch\ndef f(model, credit):\n    found = []\n    for n, p in model.named_parameters():\n"

@@ -16,6 +16,9 @@ from fa_lint.semantics.words import words
 __all__ = ["Pick", "Picks", "is_given_gradients", "pairing", "mentions_gradients"]
 
 _PARAMETERS = frozenset("param params parameter parameters heads".split())
+# Their weights are a model's parameters, an entry each.
+_BLOCKS = frozenset("blocks layers modules stages convs".split())
+_WALKS = frozenset({"modules", "children"})
 _SHALLOW = 12
 _PAIRS = frozenset({"combinations", "permutations", "product"})
 
@@ -42,8 +45,10 @@ class Picks:
 
     def of(self, ident: int, frame: Frame) -> Pick | None:
         """Return which parameter, or gradient of one, a vector is in a frame; None where that is not in sight."""
+        weight = False
         for _ in range(_SHALLOW):
             key = self._key(ident)
+            weight = weight or (key[:1] == ("attribute",) and key[2] in ("weight", "bias"))
             match key:
                 case ("element", int(base), "turn", int(number), int(place)):
                     inner = self._key(base)
@@ -52,9 +57,11 @@ class Picks:
                         continue
                     home = self._ev.frames[number]
                     node = home.module.facts.node(place)
-                    if not isinstance(node, ir.For | ir.Clause):
-                        return None
-                    return self._taken(home, self._ev.of(home, node.iter), base, key[2:], node.iter)
+                    return (
+                        self._turned(home, node, base, key[2:], weight)
+                        if isinstance(node, ir.For | ir.Clause)
+                        else None
+                    )
                 case ("element", int(base), "pick", int(which), int(number), int(place)):
                     home = self._ev.frames[number]
                     call = home.module.facts.node(place)
@@ -76,18 +83,36 @@ class Picks:
                         if found is not None:
                             return found
                     return None
-                case ("attribute", int(base), "grad" | "weight" | "bias", *_) | ("running", _, _, _, int(base)):
+                case ("attribute", int(base), *_) | ("running", _, _, _, int(base)):
                     ident = base
                 case _:
                     return None
+        return None
+
+    def _turned(
+        self, home: Frame, loop: ir.For | ir.Clause, base: int, key: tuple[object, ...], weight: bool
+    ) -> Pick | None:
+        """Return what a loop takes of a list, also of one that is zipped with its own later entries."""
+        for taken in _lists_of(loop.iter, home.module.facts):
+            of, place = base, key
+            match self._key(base):
+                case ("element", int(inner), "later", *_):
+                    of, place = inner, (*key, "later")
+                case ("element", int(inner), "at", int()) if (whole := _unpacked(taken, home.module.facts)) is not None:
+                    of, place, taken = inner, (*key, "rest"), whole
+            found = self._taken(home, self._ev.of(home, taken), of, place, taken, weight=weight)
+            if found is not None:
+                return found
         return None
 
     def are_rows(self, first: int, second: int) -> bool:
         """Return True for a matrix with a row for each parameter, and its transpose."""
         first, second = self._ev.members.live(first), self._ev.members.live(second)
         base = self._viewed(first)
-        if first == second or base != self._viewed(second):
-            return False
+        return first != second and base == self._viewed(second) and self.has_rows(base)
+
+    def has_rows(self, base: int) -> bool:
+        """Return True for a matrix with a row for each parameter."""
         match self._key(base):
             case ("joined", int(inner)):
                 base = inner
@@ -112,30 +137,47 @@ class Picks:
         return (frame.module.facts.qualified(call.func) or "").endswith("product")
 
     def _indexed(self, frame: Frame) -> dict[int, list[t.Alternatives]]:
-        """What the subscripts of a function give, and the containers they are taken from."""
+        """What the subscripts and the unpackings of a function give, and the containers they are taken from."""
         if frame.number not in self._subscripts:
             found: dict[int, list[t.Alternatives]] = {}
-            for node in ir.walk(frame.node):
-                if isinstance(node, ir.Subscript):
-                    for term, _ in self._ev.of(frame, node):
-                        for vector in _vector(term):
-                            found.setdefault(self._ev.members.live(vector.ident), []).append(
-                                self._ev.of(frame, node.value)
-                            )
+            for taken, whole in self._takings(frame):
+                for term, _ in taken:
+                    for vector in _vector(term):
+                        found.setdefault(self._ev.members.live(vector.ident), []).append(whole)
             self._subscripts[frame.number] = found
         return self._subscripts[frame.number]
 
+    def _takings(self, frame: Frame) -> Iterator[tuple[t.Alternatives, t.Alternatives]]:
+        for node in ir.walk(frame.node):
+            match node:
+                case ir.Subscript(value=value):
+                    yield self._ev.of(frame, node), self._ev.of(frame, value)
+                case ir.Assign(targets=[ir.Sequence(items=items)], value=ir.Name() | ir.Comprehension() as value):
+                    whole = self._ev.of(frame, value)
+                    for index, item in enumerate(items):
+                        if isinstance(item, ir.Starred):
+                            break
+                        yield self._ev.unpacked(whole, (index,), node.nid), whole
+
     def _taken(
-        self, frame: Frame, containers: t.Alternatives, base: int, key: tuple[object, ...], node: ir.Expr | None
+        self,
+        frame: Frame,
+        containers: t.Alternatives,
+        base: int,
+        key: tuple[object, ...],
+        node: ir.Expr | None,
+        *,
+        weight: bool = False,
     ) -> Pick | None:
+        """Return the entry of a list; of a list of blocks where it is the ``weight`` of each that is meant."""
         inner = _enumerated(node, frame.module.facts)
         if inner is not None:
-            return self._taken(frame, self._ev.of(frame, inner), base, key, inner)
+            return self._taken(frame, self._ev.of(frame, inner), base, key, inner, weight=weight)
         if any(isinstance(term, t.Vector) for term, _ in containers):
             whole = next(term for term, _ in containers if isinstance(term, t.Vector))
             return (
                 Pick(whole.ident, key)
-                if self._ev.members.live(whole.ident) == base and self._is_of_parameters(base)
+                if self._ev.members.live(whole.ident) == base and self._is_of_parameters(base, weight=weight)
                 else None
             )
         for term, _ in containers:
@@ -176,13 +218,13 @@ class Picks:
             match self._key(ident):
                 case ("element", _, "turn", _, int(place)):
                     return place
-                case ("attribute", int(base), "grad" | "weight" | "bias", *_) | ("view", int(base), *_):
+                case ("attribute", int(base), *_) | ("view", int(base), *_):
                     ident = base
                 case _:
                     return 0
         return 0
 
-    def _is_of_parameters(self, ident: int) -> bool:
+    def _is_of_parameters(self, ident: int, *, weight: bool = False) -> bool:
         """Return True for the parameters of a model, and for what ``autograd.grad`` gives for them."""
         element = True
         for _ in range(_SHALLOW):
@@ -192,14 +234,22 @@ class Picks:
                     return True
                 case ("element", int(base), "turn", *_):
                     ident, element = base, True
-                case ("attribute", int(base), "grad", *_) | ("attribute", int(base), "weight" | "bias"):
+                case ("attribute", int(base), "grad", *_):
                     ident, element = base, False
-                case ("attribute", _, str(name)) if element:
-                    return bool(set(words(name)) & _PARAMETERS)
+                case ("attribute", int(base), "weight" | "bias"):
+                    ident, element, weight = base, False, True
+                case ("attribute", int(base), str(name)) if element or weight:
+                    if element:
+                        return bool(set(words(name)) & (_PARAMETERS | _BLOCKS if weight else _PARAMETERS))
+                    ident = base  # `block.attn.weight`
                 case ("argument", int(number), int(place)):
                     param = self._ev.frames[number].module.facts.node(place)
-                    return isinstance(param, ir.Param) and bool(set(words(param.name)) & _PARAMETERS)
+                    said = _PARAMETERS | _BLOCKS if weight and element else _PARAMETERS
+                    return isinstance(param, ir.Param) and bool(set(words(param.name)) & said)
                 case ("node", int(number), int(place)):
+                    made = self._ev.frames[number].module.facts.node(place)
+                    if isinstance(made, ir.Call) and isinstance(made.func, ir.Attr) and made.func.attr in _WALKS:
+                        return weight and element
                     return self._is_gradient_of_parameters(self._ev.frames[number], place)
                 case _:
                     return False
@@ -248,6 +298,28 @@ def _enumerated(node: ir.Expr | None, facts: ModuleFacts) -> ir.Expr | None:
     return None
 
 
+def _lists_of(node: ir.Expr, facts: ModuleFacts) -> list[ir.Expr]:
+    """What a loop runs over side by side."""
+    match node:
+        case ir.Call(func=ir.Name(id="zip"), args=args):
+            return [arg.value for arg in args if arg.keyword is None and not arg.star]
+        case ir.Call(func=ir.Name(id="enumerate"), args=[ir.Arg(value=ir.Call(func=ir.Name(id="zip")) as inner), *_]):
+            return _lists_of(inner, facts)
+    return [node]
+
+
+def _unpacked(node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
+    """``grads`` for ``rest`` of ``first, *rest = grads``."""
+    bound = facts.names.reaching(node) if isinstance(node, ir.Name) else []
+    if not isinstance(node, ir.Name) or len(bound) != 1 or bound[0].how != "unpack":
+        return None
+    match bound[0].node:
+        case ir.Assign(targets=[ir.Sequence(items=items)], value=value):
+            starred = (i.value.id for i in items if isinstance(i, ir.Starred) and isinstance(i.value, ir.Name))
+            return value if node.id in starred else None
+    return None
+
+
 def _loop_around(node: ir.Node, facts: ModuleFacts) -> int:
     for above in facts.names.ancestors(node):
         if isinstance(above, ir.For | ir.While):
@@ -278,20 +350,34 @@ def is_given_gradients(function: ir.FunctionDef, facts: ModuleFacts) -> bool:
     return any(mentions_gradients(facts.names.enclosing_function(call) or facts.module, facts) for call in callers)
 
 
+def _is_shifted(node: ir.Expr) -> bool:
+    """``zip(grads, grads[1:])``, also with indices."""
+    return any(
+        isinstance(arg.value, ir.Subscript) and isinstance(arg.value.index[0], ir.Slice)
+        for call in ir.walk(node)
+        if isinstance(call, ir.Call) and isinstance(call.func, ir.Name) and call.func.id == "zip"
+        for arg in call.args
+    )
+
+
 def pairing(facts: ModuleFacts) -> dict[ir.Module | ir.FunctionDef, list[ir.Expr]]:
     """The functions that take two elements of something, and their products and calls, last first."""
     pairing: set[int] = set()
     nodes: dict[int, list[ir.Expr]] = {}
     owners: dict[int, ir.Module | ir.FunctionDef] = {}
-    for node in facts.nodes_of(ir.For, ir.Clause, ir.Subscript, ir.Call, ir.Compare, ir.Binary):
+    for node in facts.nodes_of(ir.For, ir.Clause, ir.Assign, ir.Subscript, ir.Call, ir.Compare, ir.Binary):
         owner = facts.names.enclosing_function(node) or facts.module
         owners[owner.nid] = owner
         match node:
             case ir.For() | ir.Clause():
                 inner = isinstance(node, ir.Clause) and node.inner is not None
                 above = (n for n in facts.names.ancestors(node) if n is not facts.names.parent(node))
-                if inner or any(isinstance(n, ir.For | ir.Comprehension) for n in above):
+                if inner or any(isinstance(n, ir.For | ir.Comprehension) for n in above) or _is_shifted(node.iter):
                     pairing.add(owner.nid)
+            case ir.Assign(targets=[ir.Sequence(items=items)]) if any(isinstance(i, ir.Starred) for i in items):
+                pairing.add(owner.nid)
+            case ir.Subscript(index=[ir.Binary(op="+" | "-", right=ir.Const(value=int()))]):
+                pairing.add(owner.nid)
             case ir.Subscript(value=ir.Name(id=name) | ir.Attr(attr=name), index=[ir.Const(value=int())]) if (
                 "grad" in name
             ):

@@ -15,13 +15,20 @@ from fa_lint.semantics.slices import slice_of
 
 __all__ = ["CrossParameterComparison"]
 
+# They compare each row of a matrix with each other one.
+_OF_ROWS = frozenset(
+    "numpy.corrcoef torch.corrcoef jax.numpy.corrcoef sklearn.metrics.pairwise.cosine_similarity "
+    "torchmetrics.functional.pairwise_cosine_similarity".split()
+)
+
 
 class CrossParameterComparison(Rule):
     """
     ## What it does
     Flags cosines, and signs of inner products, between the entries of one list of gradients that has an entry for each
     *parameter*: `grads[i]` with `grads[j]` of `[p.grad for p in model.parameters()]` or `autograd.grad(loss, params)`,
-    two loops over the same parameters, `combinations`. Silent where the list has an entry for each task, loss or
+    two loops over the same parameters, `combinations`, `zip(grads, grads[1:])`, and the rows of their stack
+    (`np.corrcoef`, `R[:, None]` with `R[None]`). Silent where the list has an entry for each task, loss or
     sample, where one parameter is compared between two passes or two models, and on the rows of one gradient.
 
     ## Why is this bad
@@ -69,8 +76,8 @@ class CrossParameterComparison(Rule):
     runtime = "fa_lint_runtime.safe_cosine_matrix"
     gate = (
         occurs(b"grad", patterns=(rb"\.grad\b", rb"import grad\b")),
-        occurs(b"param", b"heads"),
-        occurs(b"cosine", b"Cosine", b"norm", b"dot", b"sum", b"@", b"inner", b"mm(", b"matmul"),
+        occurs(b"param", b"heads", b"blocks", b"layers", b"modules", b"children", b"stages", b"convs"),
+        occurs(b"cosine", b"Cosine", b"corrcoef", b"norm", b"dot", b"sum", b"@", b"inner", b"mm(", b"matmul"),
     )
 
     demonstration = Demonstration(
@@ -166,16 +173,39 @@ def _compare(frame: Frame, nodes: list[ir.Expr], picks: Picks, values: Values, f
     for node in nodes:
         if node.nid in outer:
             continue
+        correlated = _correlated(node, frame, picks, values)
+        if correlated is not None:
+            found[node.nid] = correlated
+            continue
         for term in _measured(node, frame, values):
             a, b = term.dots[0]
             if not (a.role is b.role is t.Role.GRADIENT and a.computed and b.computed):
                 continue
             first, second = picks.of(a.ident, frame), picks.of(b.ident, frame)
             apart = first and second and first.container == second.container and first.key != second.key
-            if apart or (picks.are_rows(a.ident, b.ident) and _stacks(node, frame.module.facts)):
+            rows = picks.are_rows(a.ident, b.ident) or (_is_every_pair(a, b) and picks.has_rows(a.ident))
+            if apart or (rows and _stacks(node, frame.module.facts)):
                 found[node.nid] = a
                 outer |= {above.nid for above in names.ancestors(node)}
                 break
+
+
+def _is_every_pair(a: t.Vector, b: t.Vector) -> bool:
+    """Return True for ``x[:, None]`` and ``x[None]``: each row meets each row."""
+    new = [[place for place, axis in enumerate(vector.layout) if axis is None] for vector in (a, b)]
+    return a.ident == b.ident and all(new) and new[0] != new[1]
+
+
+def _correlated(node: ir.Expr, frame: Frame, picks: Picks, values: Values) -> t.Vector | None:
+    """Return the rows whose correlations or cosines a library takes in one call."""
+    facts = frame.module.facts
+    if not isinstance(node, ir.Call) or len(node.args) != 1 or facts.qualified(node.func) not in _OF_ROWS:
+        return None
+    for term, _ in values.evaluator.of(frame, node.args[0].value):
+        if isinstance(term, t.Vector) and term.role is t.Role.GRADIENT and term.computed:
+            if picks.has_rows(term.ident) and _stacks(node, facts):
+                return term
+    return None
 
 
 def _stacks(node: ir.Expr, facts: ModuleFacts) -> bool:
@@ -201,5 +231,6 @@ def _measured(node: ir.Expr, frame: Frame, values: Values) -> Iterator[t.Monomia
     if not isinstance(node, ir.Compare):
         for term, _ in values.evaluator.of(frame, node):
             if isinstance(term, t.Monomial) and len(term.dots) == 1 and not term.vectors:
-                if [exponent for _, exponent in term.norms] == [-1, -1]:
+                exponents = [exponent for _, exponent in term.norms]
+                if exponents == [-1, -1] or (exponents == [-2] and _is_every_pair(*term.dots[0])):
                     yield term

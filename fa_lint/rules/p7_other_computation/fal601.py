@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.rules.base import Invalid, Rule, occurs
+from fa_lint.rules.p7_other_computation._cuts import Cut, cut_of, holder
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
@@ -14,27 +14,16 @@ from fa_lint.semantics.slices import function_of, slice_of
 
 __all__ = ["SeveredGraph"]
 
-_GRAPHLESS = frozenset({"torch.no_grad", "torch.inference_mode", "torch.autograd.no_grad"})
-_GRAPHLESS_NAMES = frozenset({"no_grad", "inference_mode"})
-_KEEPING = frozenset("clone requires_grad_ to float double cuda cpu contiguous view reshape flatten squeeze".split())
 _REDUCING = frozenset({"sum", "mean", "squeeze", "view", "reshape", "float", "double"})
-
-
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """A binding that takes a value out of the graph; ``source`` is what it was taken from."""
-
-    binding: Binding
-    source: ir.Expr | None
-    how: str
 
 
 class SeveredGraph(Rule):
     """
     ## What it does
     Flags a gradient towards a tensor that left the graph *after* it fed the loss: `h = h.detach()` (also
-    `.clone().detach()`, `.data`, or a value made under `no_grad`) between the loss and `autograd.grad(loss, h)`, or
-    between the loss and a read of `h.grad`. Silent where the new leaf then feeds a loss of its own, and where
+    `.clone().detach()`, `.data`, `torch.tensor(h)`, a helper that detaches, or a value made under `no_grad`) between the
+    loss and `autograd.grad(loss, h)`, or between the loss and a read of `h.grad`, of a name, an attribute of `self` or
+    each tensor of a list. Silent where the new leaf then feeds a loss of its own, and where
     another way binds the name.
 
     ## Why is this bad
@@ -78,7 +67,7 @@ class SeveredGraph(Rule):
     pitfall = "P7"
     runtime = "fa_lint_runtime.check_magnitude"
     gate = (
-        occurs(b"detach", b".data", b"no_grad", b"inference_mode"),
+        occurs(b"detach", b".data", b"no_grad", b"inference_mode", b"tensor(", b"Parameter("),
         # `grad(…)`, `x.grad` and `from torch.autograd import grad as g`, but not `no_grad()`.
         occurs(b"grad", patterns=(rb"grad\((?<!_grad\()", rb"\.grad\b", rb"grad\b(?<=[\s,(]grad)")),
     )
@@ -156,68 +145,33 @@ class SeveredGraph(Rule):
         sites = list(gradient_sites(facts, facts.derived(Calls)))
         for site in sites:
             if site.how == "grad":
-                inputs = keyword(site.call, "inputs", 1)
-                for target in self._targets(inputs):
-                    cut = self._cut(target, facts)
+                for target in self._targets(keyword(site.call, "inputs", 1), facts):
+                    cut = cut_of(target, facts)
                     if cut is not None and self._fed_before(site, cut, facts):
-                        yield self._report(site.call, target, cut, site, facts)
+                        yield self._report(site.call, cut, site, facts)
         for read in grad_reads(facts):
-            cut = self._cut(read.value, facts)
+            held = holder(read.value, facts)
+            cut = cut_of(held, facts) if held is not None else None
             passed = self._backward_before(read, cut, sites, facts) if cut is not None else None
-            if cut is not None and passed is not None and isinstance(read.value, ir.Name):
-                yield self._report(read, read.value, cut, passed, facts)
+            if cut is not None and passed is not None:
+                yield self._report(read, cut, passed, facts)
 
-    def _report(self, node: ir.Expr, target: ir.Name, cut: _Cut, site: GradientSite, facts: ModuleFacts) -> Finding:
+    def _report(self, node: ir.Expr, cut: Cut, site: GradientSite, facts: ModuleFacts) -> Finding:
+        said = facts.source(cut.target)
         return self.find(
             facts,
             node,
-            f"a gradient towards `{target.id}`, which {cut.how} after it fed the loss: the loss does not depend on this tensor; detach it before the forward pass",
+            f"a gradient towards `{said}`, which {cut.how} after it fed the loss: the loss does not depend on this tensor; detach it before the forward pass",
             computes="None (zero, where None is mapped to it) instead of the gradient",
             related=(
-                Related(*facts.span(cut.binding.node), f"`{target.id}` {cut.how} here"),
+                Related(*facts.span(cut.binding.node), f"`{said}` {cut.how} here"),
                 Related(*facts.span(site.call), "the gradient is computed here"),
             ),
         )
 
-    def _targets(self, inputs: ir.Expr | None) -> list[ir.Name]:
+    def _targets(self, inputs: ir.Expr | None, facts: ModuleFacts) -> list[ir.Name | ir.Attr]:
         items = inputs.items if isinstance(inputs, ir.Sequence) else [inputs]
-        return [item for item in items if isinstance(item, ir.Name)]
-
-    def _cut(self, target: ir.Expr, facts: ModuleFacts) -> _Cut | None:
-        """The one binding that a name has, if it takes the value out of the graph."""
-        if not isinstance(target, ir.Name):
-            return None
-        bound = facts.names.reaching(target)
-        if len(bound) != 1 or bound[0].how != "value" or bound[0].value is None:
-            return None
-        binding = bound[0]
-        if function_of(binding.node, facts) is not function_of(target, facts):
-            return None
-        value: ir.Expr = bound[0].value
-        for _ in range(8):
-            match value:
-                case ir.Call(func=ir.Attr(attr="detach", value=source)) | ir.Attr(attr="data", value=source):
-                    while isinstance(source, ir.Call) and isinstance(source.func, ir.Attr):
-                        if source.func.attr not in _KEEPING:
-                            break
-                        source = source.func.value
-                    return _Cut(binding, source, "was detached")
-                case ir.Call(func=ir.Attr(attr=attr, value=inner)) if attr in _KEEPING:
-                    value = inner
-                case _:
-                    break
-        for above in facts.names.ancestors(binding.node):
-            if isinstance(above, ir.FunctionDef):
-                break
-            if isinstance(above, ir.With):
-                for item in above.items:
-                    opened = item.context.func if isinstance(item.context, ir.Call) else item.context
-                    last = (
-                        opened.attr if isinstance(opened, ir.Attr) else opened.id if isinstance(opened, ir.Name) else ""
-                    )
-                    if last in _GRAPHLESS_NAMES and facts.qualified(opened) in _GRAPHLESS:
-                        return _Cut(binding, None, "was made without a graph")
-        return None
+        return [held for item in items if (held := holder(item, facts)) is not None]
 
     def _loss(self, loss: ir.Expr, facts: ModuleFacts) -> tuple[ir.Name, int] | None:
         """The name of a loss and the number of the statement that computed it (0 for a parameter)."""
@@ -234,7 +188,7 @@ class SeveredGraph(Rule):
             return loss, 0
         return (loss, bound[0].node.nid) if bound[0].how in ("value", "unpack") else None
 
-    def _fed_before(self, site: GradientSite, cut: _Cut, facts: ModuleFacts) -> bool:
+    def _fed_before(self, site: GradientSite, cut: Cut, facts: ModuleFacts) -> bool:
         found = self._loss(site.loss, facts)
         if found is None:
             return False
@@ -242,18 +196,40 @@ class SeveredGraph(Rule):
         if not computed < cut.binding.node.nid < site.call.nid:
             return False
         if computed == 0:
-            return isinstance(cut.source, ir.Name) and self._is_param(cut.source, facts)
+            return any(isinstance(source, ir.Name) and self._is_param(source, facts) for source in cut.sources)
         nodes = slice_of(loss, facts).nodes
-        wanted = {cut.binding.name} | ({cut.source.id} if isinstance(cut.source, ir.Name) else set())
-        if cut.source is not None and not isinstance(cut.source, ir.Name):
-            return any(ir.same(node, cut.source) for node in nodes if isinstance(node, ir.Expr))
-        return any(isinstance(node, ir.Name) and node.id in wanted for node in nodes)
+        if any(isinstance(node, ir.Name) and node.id in self._fed_names(cut, facts) for node in nodes):
+            return True
+        others = [source for source in cut.sources if not isinstance(source, ir.Name)]
+        made = {b.value.nid for source in others for b in self._made_with(source, computed, facts) if b.value}
+        return any(
+            node.nid in made or any(ir.same(node, other) for other in others)
+            for node in nodes
+            if isinstance(node, ir.Expr)
+        )
+
+    def _fed_names(self, cut: Cut, facts: ModuleFacts) -> set[str]:
+        """The names under which the value was before: its own, those it was taken from, those that a list was filled with."""
+        found = {cut.binding.name} if isinstance(cut.target, ir.Name) else set()
+        for source in cut.sources:
+            if isinstance(source, ir.Name):
+                found.add(source.id)
+                found |= {b.value.id for b in facts.names.reaching(source) if isinstance(b.value, ir.Name)}
+        return found
+
+    def _made_with(self, source: ir.Expr, before: int, facts: ModuleFacts) -> list[Binding]:
+        """The calls that gave an attribute beside what the loss is computed of: ``out, self.h = net(x)``."""
+        if not isinstance(source, ir.Attr):
+            return []
+        home = function_of(source, facts)
+        bound = [b for b in facts.names.self_attribute(source) if function_of(b.node, facts) is home]
+        return [b for b in bound if b.how == "unpack" and b.node.nid < before]
 
     def _is_param(self, name: ir.Name, facts: ModuleFacts) -> bool:
         return all(b.how == "param" for b in facts.names.reaching(name))
 
     def _backward_before(
-        self, read: ir.Attr, cut: _Cut | None, sites: list[GradientSite], facts: ModuleFacts
+        self, read: ir.Attr, cut: Cut | None, sites: list[GradientSite], facts: ModuleFacts
     ) -> GradientSite | None:
         """The backward whose gradient is looked for, if none can have reached the tensor."""
         if cut is None:
@@ -270,13 +246,13 @@ class SeveredGraph(Rule):
             found = site
         return found if found is not None and not self._entered(read, cut, facts) else None
 
-    def _entered(self, read: ir.Attr, cut: _Cut, facts: ModuleFacts) -> bool:
+    def _entered(self, read: ir.Attr, cut: Cut, facts: ModuleFacts) -> bool:
         """True if the new leaf is used between the cut and the read, in what may hold a backward of its own."""
         return any(
-            isinstance(node, ir.Name)
-            and node.id == cut.binding.name
+            isinstance(node, ir.Name | ir.Attr)
+            and ir.same(node, cut.target)
             and cut.binding.node.nid < node.nid < read.nid
             and any(isinstance(above, ir.Arg) for above in facts.names.ancestors(node)[:3])
             and not any(above is cut.binding.node for above in facts.names.ancestors(node))
-            for node in facts.nodes_of(ir.Name)
+            for node in facts.nodes_of(ir.Name, ir.Attr)
         )
