@@ -101,7 +101,7 @@ def rows_of_reports(reports: Sequence[DiagnosticReport]) -> list[Row]:
 def rows_of_files(found: Sequence[tuple[Path, DiagnosticReport | CellResult]]) -> list[Row]:
     """A row for each network and method of reports and of cells of any audits, with the files they are in.
 
-    Networks are told apart by their hidden states: their names and widths. Where a cell has no report, they are those
+    Networks are distinguished by their hidden states: their names and widths. Where a cell has no report, they are those
     of another cell of its audit.
     """
     placed = [(file.parent.resolve(), one) for file, one in found]
