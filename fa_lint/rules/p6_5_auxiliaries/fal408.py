@@ -19,7 +19,7 @@ _REGISTERED = re.compile(rb"register_buffer\([^,)]*feedbacks?[\"']")
 
 
 class _FeedbackGate(Gate):
-    """Open where feedback is spoken of, or a buffer is named after it."""
+    """Open where a file says feedback, or a buffer is named after it."""
 
     def open_for(self, data: bytes) -> bool:
         return all(gate.open_for(data) for gate in FEEDBACK) or _REGISTERED.search(data) is not None

@@ -402,15 +402,15 @@ def _is_sent(statement: ir.Assign, name: str, facts: ModuleFacts) -> bool:
 
 
 def _is_target_of(use: ir.Name, facts: ModuleFacts) -> bool:
-    below: ir.Node = use
-    above = facts.names.parent(use)
+    above, below = facts.names.parent(use), use.nid
     if isinstance(above, ir.Subscript) and above.value is use:
-        above, below = facts.names.parent(above), above
+        below = above.nid
+        above = facts.names.parent(above)
     match above:
         case ir.Assign(targets=targets):
-            return any(target is below for target in targets)
-        case ir.AugAssign(target=target):
-            return target is below and below is not use
+            return any(target.nid == below for target in targets)
+        case ir.AugAssign(target=ir.Subscript() as target):
+            return target.nid == below
     return False
 
 
