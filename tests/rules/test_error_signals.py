@@ -171,3 +171,83 @@ def test_a_derived_class_that_gives_logits(last: str, derived: str) -> None:
     assert len(rows("FAL604", code + USE.format("Body"))) == 1
     softer = "class Raw(Body):\n    def act(self, z): return (z / 2).softmax(1)\n"
     assert len(rows("FAL604", code + softer + USE.format("Raw"))) == 1
+
+
+IN_PLACE = "def f(model, x, y, B):\n    z = model(x)\n    loss = F.cross_entropy(z, y)\n    {0}\n    return loss, {1}"
+TAKEN = [
+    ("err = z.clone()\n    err[torch.arange(len(y)), y] -= 1", "err @ B"),
+    ("err = z.detach().clone()\n    err[range(len(y)), y] -= 1.0\n    err = err / len(y)", "err @ B"),
+    ("rows = torch.arange(len(y))\n    delta = z.clone()\n    delta[rows, y] -= 1", "delta"),
+]
+NOT_TAKEN = [
+    ("err = z.softmax(1)\n    err[torch.arange(len(y)), y] -= 1", "err @ B"),
+    ("err = z.clone()\n    err = F.softmax(err, 1)\n    err[torch.arange(len(y)), y] -= 1", "err @ B"),
+    (
+        "err = z.clone()\n    err.exp_()\n    err /= err.sum(1, keepdim=True)\n    err[torch.arange(len(y)), y] -= 1",
+        "err @ B",
+    ),
+    ("err = z.clone()\n    err[torch.arange(len(y)), y] -= 1", "err.abs().mean()"),
+    ("margin = z.clone()\n    margin[torch.arange(len(y)), y] -= 1", "margin @ B"),
+    ("err = z.clone()\n    err[torch.arange(len(y)), x] -= 1", "err @ B"),
+    ("err = z.clone()\n    err[torch.arange(len(y)), y] -= 0.5", "err @ B"),
+    ("err = z.clone()\n    err[:, y] -= 1", "err @ B"),
+]
+
+
+@pytest.mark.parametrize(("body", "end"), TAKEN)
+def test_one_is_taken_from_the_logit_of_the_target(body: str, end: str) -> None:
+    assert len(rows("FAL604", HEAD + IN_PLACE.format(body, end))) == 1
+
+
+@pytest.mark.parametrize(("body", "end"), NOT_TAKEN)
+def test_one_is_taken_from_something_else_or_not_sent(body: str, end: str) -> None:
+    assert rows("FAL604", HEAD + IN_PLACE.format(body, end)) == []
+
+
+LIT = (
+    "class Lit(nn.Module):\n    def forward(self, x):\n        {0}\n    def training_step(self, batch, _):\n"
+    "        x, y = batch\n        return F.cross_entropy({1}, y)\n"
+)
+
+
+@pytest.mark.parametrize("call", ["self(x)", "self.forward(x)", "self(x).view(-1, 10)"])
+@pytest.mark.parametrize(
+    "body", ["return F.softmax(self.fc(x), dim=1)", "z = self.fc(x)\n        return z.softmax(-1)"]
+)
+def test_a_module_that_calls_itself(body: str, call: str) -> None:
+    assert len(rows("FAL604", HEAD + LIT.format(body, call))) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "more"),
+    [
+        ("return self.fc(x)", ""),
+        ("return F.log_softmax(self.fc(x), 1)", ""),
+        ("if self.training:\n            return self.fc(x)\n        return F.softmax(self.fc(x), 1)", ""),
+        ("return F.softmax(self.fc(x), 1)", "class Raw(Lit):\n    def forward(self, x): return self.fc(x)\n"),
+        ("return F.softmax(self.fc(x), 1)", "class Raw(Lit):\n    def __call__(self, x): return self.fc(x)\n"),
+        ("raise NotImplementedError", "class Raw(Lit):\n    def forward(self, x): return self.fc(x)\n"),
+    ],
+)
+def test_a_module_that_may_give_itself_logits(body: str, more: str) -> None:
+    assert rows("FAL604", HEAD + LIT.format(body, "self(x)") + more) == []
+
+
+BUILT = "def build(k, d):\n    {0}\ndef fit(x, y):\n    net, crit = build(10, 0), nn.CrossEntropyLoss()\n    return crit(net(x), y)"
+
+
+@pytest.mark.parametrize(
+    ("body", "number"),
+    [
+        ("ls = [nn.Linear(4, k)]\n    ls.append(nn.Softmax(1))\n    return nn.Sequential(*ls)", 1),
+        (f"return {SOFTMAX}", 1),
+        (f"net = {SOFTMAX}\n    return net.to(d)", 1),
+        ("ls = [nn.Linear(4, k)]\n    if d:\n        ls.append(nn.Softmax(1))\n    return nn.Sequential(*ls)", 0),
+        (f"if d:\n        return nn.Linear(4, k)\n    return {SOFTMAX}", 0),
+        (f"return {SOFTMAX} if d else nn.Linear(4, k)", 0),
+        ("return nn.Sequential(nn.Softmax(1), nn.Linear(4, k))", 0),
+        (f"return {SOFTMAX}[:-1]", 0),
+    ],
+)
+def test_a_model_that_a_function_builds(body: str, number: int) -> None:
+    assert len(rows("FAL604", HEAD + BUILT.format(body))) == number

@@ -10,6 +10,7 @@ from fa_lint.rules.common.alignments import SHOWN, alignments, last_name
 from fa_lint.rules.common.fabricated import literal
 from fa_lint.rules.common.products import norm_operand
 from fa_lint.rules.p5_layers._accounted import is_accounted, is_retried, starts_missing
+from fa_lint.rules.p5_layers._around import given_default, starts_as_number, wrapped
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -41,9 +42,10 @@ def swallowed(facts: ModuleFacts) -> Iterator[Swallowed]:
             case ir.Try(body=body, handlers=handlers):
                 found = _metric(body, facts)
                 if found is None:
+                    yield from _swallowed_around(node, facts)
                     continue
                 for handler in handlers:
-                    how = _how(handler, node, facts)
+                    how = _how(handler, node, facts) or _how_started(handler, node, found[0], facts)
                     if how:
                         yield Swallowed(handler, *found, how)
             case ir.With(items=[ir.WithItem(context=ir.Call() as call)], body=body):
@@ -53,6 +55,40 @@ def swallowed(facts: ModuleFacts) -> Iterator[Swallowed]:
                         if _is_marked(body, facts):
                             continue
                         yield Swallowed(call, *found, "dropped")
+
+
+def _swallowed_around(attempt: ir.Try, facts: ModuleFacts) -> Iterator[Swallowed]:
+    """The handlers of a decorator that return a number in the place of the alignment that it wraps."""
+    for metric, applied in wrapped(attempt, facts):
+        for handler in attempt.handlers:
+            if _catches_others(handler) or not handler.body.body:
+                continue
+            last = handler.body.body[-1]
+            logs = all(_is_log(statement) for statement in handler.body.body[:-1])
+            if logs and isinstance(last, ir.Return) and literal(given_default(last.value, applied, facts)) is not None:
+                yield Swallowed(handler, metric, "an alignment", "replaced by a number")
+        return
+
+
+def _how_started(handler: ir.Handler, attempt: ir.Try, metric: ir.Node, facts: ModuleFacts) -> str:
+    """``replaced by a number`` where a handler only logs, and the value was a number right before the attempt."""
+    if _catches_others(handler) or not all(_is_log(statement) for statement in handler.body.body):
+        return ""
+    return "replaced by a number" if starts_as_number(attempt, metric, facts) else ""
+
+
+def _is_log(statement: ir.Stmt) -> bool:
+    match statement:
+        case ir.ExprStmt(value=ir.Call(func=func)):
+            return last_name(func) in _LOGS
+    return False
+
+
+def _catches_others(handler: ir.Handler) -> bool:
+    """Return True for a handler of errors that are not about the values."""
+    parts = ir.walk(handler.type) if handler.type else ()
+    caught = [last_name(part) for part in parts if isinstance(part, ir.Name | ir.Attr)]
+    return bool(caught) and all(name in _OTHER_ERRORS for name in caught)
 
 
 def _metric(body: ir.Block, facts: ModuleFacts) -> tuple[ir.Node, str] | None:
@@ -98,12 +134,7 @@ def _is_handled_inside(node: ir.Node, body: ir.Block, facts: ModuleFacts) -> boo
 
 def _how(handler: ir.Handler, attempt: ir.Try, facts: ModuleFacts) -> str:
     """``dropped`` or ``replaced by a number``; empty where a handler does its duty."""
-    caught = (
-        [last_name(part) for part in ir.walk(handler.type) if isinstance(part, ir.Name | ir.Attr)]
-        if handler.type
-        else []
-    )
-    if caught and all(name in _OTHER_ERRORS for name in caught):
+    if _catches_others(handler):
         return ""
     logged = made_up = False
     for statement in handler.body.body:

@@ -23,7 +23,8 @@ class SwallowedMetricError(Rule):
     """
     ## What it does
     Flags `except …: pass` (or `continue`), `contextlib.suppress`, and handlers that put a number in the place of a value,
-    around the computation of an alignment or of the norm of a gradient. Silent where the handler raises, returns or stores
+    around the computation of an alignment or of the norm of a gradient; a number that the value had before an attempt
+    whose handler only logs; a decorator that returns a number for an alignment that raises. Silent where the handler raises, returns or stores
     NaN or None, counts the failures, logs that the value is missing, or computes it in another way.
 
     ## Why is this bad

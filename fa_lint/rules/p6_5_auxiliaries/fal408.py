@@ -1,17 +1,29 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level, Related
-from fa_lint.rules.base import Invalid, Rule, occurs
+from fa_lint.rules.base import Gate, Invalid, Rule, occurs
 from fa_lint.rules.common.feedback import FEEDBACK, evidence
 from fa_lint.rules.p6_5_auxiliaries._loads import is_checked, is_named_after_feedback, may_hold_feedback
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.feedback import feedback_sites
+from fa_lint.semantics.feedback import FeedbackSite, feedback_sites, unused_sites
 from fa_lint.semantics.feedback_names import names_a_method
 
 __all__ = ["UncheckedPartialLoad"]
+
+# A buffer of this name is feedback also in a class that nothing marks and where nothing is sent through it.
+_BUFFER = re.compile(r"_*(?:error_|output_)?feedbacks?")
+_REGISTERED = re.compile(rb"register_buffer\([^,)]*feedbacks?[\"']")
+
+
+class _FeedbackGate(Gate):
+    """Open where a file says feedback, or a buffer is named after it."""
+
+    def open_for(self, data: bytes) -> bool:
+        return all(gate.open_for(data) for gate in FEEDBACK) or _REGISTERED.search(data) is not None
 
 
 class UncheckedPartialLoad(Rule):
@@ -65,7 +77,7 @@ class UncheckedPartialLoad(Rule):
     level = Level.WARNING
     pitfall = "P6.5"
     runtime = "fa_lint_runtime.load_checkpoint"
-    gate = (occurs(b"load_state_dict"), *FEEDBACK)
+    gate = (occurs(b"load_state_dict"), _FeedbackGate((b"",)))
 
     VALID = (
         "import torch\nfrom fa_layers import LinearFA\ndef f(model, state): model.load_state_dict(state)",
@@ -155,7 +167,7 @@ def _is_read(facts: ModuleFacts, name: ir.Name) -> bool:
 
 def _feedback(facts: ModuleFacts) -> tuple[Related, ...]:
     """Where feedback comes from in this module: a draw, a class or a function of that name, an import."""
-    sites = facts.derived(feedback_sites)
+    sites = facts.derived(feedback_sites) or _buffers(facts)
     if sites:
         return evidence(facts, sites[0])
     named: list[ir.ClassDef | ir.FunctionDef] = [*facts.names.classes, *facts.names.functions]
@@ -167,3 +179,8 @@ def _feedback(facts: ModuleFacts) -> tuple[Related, ...]:
         if is_named_after_feedback(binding.name, binding.target or ""):
             return (Related(*facts.span(binding.node), f"`{binding.name}` is imported here"),)
     return ()
+
+
+def _buffers(facts: ModuleFacts) -> tuple[FeedbackSite, ...]:
+    """Return the drawn buffers that are named after feedback and that nothing in this file multiplies."""
+    return tuple(s for s in unused_sites(facts) if s.storage == "buffer" and _BUFFER.fullmatch(s.name))

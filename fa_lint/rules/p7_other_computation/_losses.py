@@ -125,10 +125,21 @@ def _probability(leaf: ir.Expr, link: str, calls: Calls, depth: int) -> ir.Expr 
     layers = [_last_layer(made, link, calls) for made in objects(leaf.func, calls)]
     if layers and all(layers):
         return leaf
-    functions = [*calls.entered(leaf), *_overriding(leaf.func, calls)]
+    functions = [*calls.entered(leaf), *_own_forwards(leaf, calls), *_overriding(leaf.func, calls)]
     values = [value for function in functions for value in facts.names.returned(function)]
     inner = [probability(value, link, calls, depth + 1) for value in values]
     return inner[0] if inner and all(i is not None for i in inner) else None
+
+
+def _own_forwards(call: ir.Call, calls: Calls) -> list[ir.FunctionDef]:
+    """The forward that ``self(x)`` runs: of the class around it, and of the classes of this module below it."""
+    owner = calls.facts.names.enclosing_class(call)
+    if not _is_self(call.func) or owner is None:
+        return []
+    below = [c for c in calls.facts.names.classes if any(b is owner for b in calls.lineage(c))]
+    if any(calls.method(c, "__call__") is not None for c in below):
+        return []
+    return [m for c in below if (m := calls.method(c, "forward")) is not None]
 
 
 def _overriding(func: ir.Expr, calls: Calls) -> list[ir.FunctionDef]:
@@ -165,7 +176,11 @@ def _is_self(node: ir.Expr) -> bool:
 
 
 def _last_layer(made: ir.Expr | None, link: str, calls: Calls, depth: int = 0) -> bool:
-    """True if a layer, or the last layer of a ``Sequential``, is the link itself."""
+    """True if a layer, or the last layer of a ``Sequential``, is the link itself, also where a function makes it."""
+    function = calls.facts.names.function_called(made) if isinstance(made, ir.Call) else None
+    if function is not None:
+        ways = [way for value in calls.facts.names.returned(function) for way in objects(value, calls)]
+        return depth <= _DEPTH and bool(ways) and all(_last_layer(way, link, calls, depth + 1) for way in ways)
     name = _library(made, calls)
     if name != "torch.nn.Sequential" or not isinstance(made, ir.Call) or not made.args or depth > _DEPTH:
         return name in _LAYERS[link]

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.rules.common.products import division, inner_product, read_denominator
+from fa_lint.rules.p7_other_computation._two_passes import is_of_other_turns, is_set_elsewhere, passes_behind
 from fa_lint.semantics import ir
-from fa_lint.semantics.calls import Calls, argument
+from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.differentiated import Differentiated
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.modes import active_layer, may_be_in_eval_mode
+from fa_lint.semantics.modes import may_be_in_eval_mode
 from fa_lint.semantics.slices import slice_of
 
 __all__ = ["TrainModeMeasurement"]
@@ -17,14 +18,10 @@ __all__ = ["TrainModeMeasurement"]
 _COSINES = frozenset(
     "torch.nn.functional.cosine_similarity fa_lint_runtime.safe_cosine fa_lint_runtime.safe_angle".split()
 )
-# The layers and functions that act otherwise in train mode, under their own names; an alias of one is not followed.
 _SEEDS = frozenset(
     "manual_seed manual_seed_all seed_everything set_seed seed_all get_rng_state set_rng_state fork_rng".split()
 )
 _DEPTH = 4
-_MODAL = tuple(
-    "Dropout AlphaDropout FeatureAlphaDropout BatchNorm SyncBatchNorm LazyBatchNorm RReLU dropout batch_norm".split()
-)
 
 
 class TrainModeMeasurement(Rule):
@@ -98,7 +95,7 @@ class TrainModeMeasurement(Rule):
     pitfall = "P7"
     runtime = "fa_lint_runtime.safe_cosine"
     gate = (
-        occurs(b"ropout", b"BatchNorm", b"batch_norm", b"torchvision", b"RReLU"),
+        occurs(b"ropout", b"BatchNorm", b"batch_norm", b"torchvision", b"RReLU", b"Transformer"),
         occurs(b"cosine_similarity", b"safe_cosine", b"safe_angle", b"norm", b"sqrt", b".5"),
     )
 
@@ -146,10 +143,13 @@ class TrainModeMeasurement(Rule):
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         calls = facts.derived(Calls)
         for node, left, right in self._comparisons(facts):
-            first, second = self._passes(left, calls), self._passes(right, calls)
-            if not first or not second or set(first) & set(second):
+            first, second = passes_behind(left, calls), passes_behind(right, calls)
+            shared = set(first) & set(second)
+            if not first or not second or (shared and not is_of_other_turns(left, right, shared, facts)):
                 continue
             layer = next(iter(first.values()))
+            if any(is_set_elsewhere(call, calls) for nid in first if isinstance(call := facts.node(nid), ir.Call)):
+                continue
             if may_be_in_eval_mode(node, calls) or _is_objective(node, (left, right), calls):
                 continue
             if not _acts_on_batch(layer) and _are_seeded({*first, *second}, calls):
@@ -178,28 +178,6 @@ class TrainModeMeasurement(Rule):
                 below = read_denominator(parts[1], facts) if parts is not None and product is not None else None
                 if product is not None and below is not None and below.power >= 2:
                     yield node, product.left, product.right
-
-    def _passes(self, value: ir.Expr, calls: Calls) -> dict[int, ir.Node]:
-        """The forward passes behind a value (or the calls that make them), each with the layer that acts in it."""
-        found: dict[int, ir.Node] = {}
-        for node in slice_of(value, calls.facts).calls:
-            layer = active_layer(node.func, calls) if not isinstance(node.func, ir.Call) else None
-            for function in calls.entered(node) if layer is None else ():
-                layer = layer or self._inside(node, function, calls)
-            if layer is not None:
-                found[node.nid] = layer
-        return found
-
-    def _inside(self, call: ir.Call, function: ir.FunctionDef, calls: Calls) -> ir.Node | None:
-        """The acting layer of a model that a call hands to a function which calls it."""
-        for param in function.params:
-            given = argument(call, function, param)
-            layer = active_layer(given, calls) if given is not None else None
-            if layer is not None:
-                for part in ir.walk(function.body):
-                    if isinstance(part, ir.Call) and isinstance(part.func, ir.Name) and part.func.id == param.name:
-                        return layer
-        return None
 
 
 def _is_objective(node: ir.Expr, sides: tuple[ir.Expr, ir.Expr], calls: Calls) -> bool:

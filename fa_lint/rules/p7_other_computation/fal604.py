@@ -31,10 +31,10 @@ _SUBTRACT = frozenset({"torch.sub", "torch.subtract"})
 class MismatchedErrorSignal(Rule):
     """
     ## What it does
-    Flags an output error that is not the gradient of the loss beside it: `logits - onehot` where the same logits go to
-    `cross_entropy` (or `logits - y` beside `binary_cross_entropy_with_logits`), and a softmax given to
-    `CrossEntropyLoss`, directly or as the output of a model of the file. Silent on `softmax(logits) - onehot` with
-    cross-entropy, on `log_softmax` before cross-entropy, and on squared errors and metrics.
+    Flags an output error that is not the gradient of the loss beside it: `logits - onehot` (or a copy of the
+    logits with 1 taken from that of the target) where the same logits go to `cross_entropy` (or `logits - y` beside
+    `binary_cross_entropy_with_logits`), and a softmax given to `CrossEntropyLoss`, directly or as the output of a model
+    of the file. Silent on `softmax(logits) - onehot` with cross-entropy, on `log_softmax` before cross-entropy, and on squared errors and metrics.
 
     ## Why is this bad
     The feedback carries another error than the one that backprop carries, so Γ compares two objectives. Measured on 512
@@ -187,11 +187,13 @@ class MismatchedErrorSignal(Rule):
                     related=(Related(*facts.span(loss.call), "the loss of the same logits"),),
                 )
 
-    def _errors(self, loss: LogitLoss, calls: Calls) -> Iterator[ir.Expr]:
+    def _errors(self, loss: LogitLoss, calls: Calls) -> Iterator[ir.Node]:
         facts = calls.facts
         logits = _origin(loss.logits, facts)
         home = function_of(loss.call, facts)
         for node in ir.walk(home.body if home is not None else facts.module.body):
+            if self._is_taken_in_place(node, loss, calls):
+                yield node
             for left, right in _difference(node, facts):
                 if not self._is_same(_origin(left, facts), logits, facts) or not self._is_target(right, loss, calls):
                     continue
@@ -201,6 +203,33 @@ class MismatchedErrorSignal(Rule):
                     continue
                 if not (_is_metric(loss.call, facts) and _is_trained_on_square(node, home, facts)):
                     yield node
+
+    def _is_taken_in_place(self, node: ir.Node, loss: LogitLoss, calls: Calls) -> bool:
+        """True for ``error = logits.clone()`` and ``error[rows, y] -= 1``: the logits minus the one-hot target."""
+        facts, home = calls.facts, function_of(loss.call, calls.facts)
+        match node:
+            case ir.AugAssign(
+                op="-",
+                target=ir.Subscript(value=ir.Name() as name, index=[ir.Name() | ir.Call(), index]),
+                value=ir.Const(value=1),
+            ) if loss.link == "softmax":
+                pass
+            case _:
+                return False
+        bound = facts.names.reaching(name)
+        made = [b for b in bound if b.how != "item"]
+        if len(made) != 1 or made[0].how != "value" or made[0].value is None or function_of(node, facts) is not home:
+            return False
+        if _is_changed_in_place(name, facts):
+            return False
+        statement = made[0].node
+        is_target = loss.target is not None and ir.same(_origin(index, facts), _origin(loss.target, facts))
+        is_same = self._is_same(_origin(made[0].value, facts), _origin(loss.logits, facts), facts)
+        if not is_target or not is_same or never_both(loss.call, name, facts) or not isinstance(statement, ir.Assign):
+            return False
+        if not set(words(name.id)) & _ERROR_WORDS or not _is_sent(statement, name.id, facts):
+            return False
+        return not (_is_metric(loss.call, facts) and _is_trained_on_square(name, home, facts))
 
     def _is_same(self, left: ir.Expr, logits: ir.Expr, facts: ModuleFacts) -> bool:
         if left is logits:
@@ -341,6 +370,18 @@ def _difference(node: ir.Node, facts: ModuleFacts) -> list[tuple[ir.Expr, ir.Exp
     return []
 
 
+def _is_changed_in_place(name: ir.Name, facts: ModuleFacts) -> bool:
+    """Return True for an array that a method such as ``exp_`` changes, or a function that writes to it."""
+    for use in ir.walk(facts.names.scope_of(name).node):
+        if isinstance(use, ir.Name) and use.id == name.id:
+            match facts.names.parent(use):
+                case ir.Attr(attr=attr) if attr.endswith("_"):
+                    return True
+                case ir.Arg(keyword="out"):
+                    return True
+    return False
+
+
 def _is_sent(statement: ir.Assign, name: str, facts: ModuleFacts) -> bool:
     """True if a name that a statement binds is read for anything but a measure: multiplied, stored, returned."""
     waiting, seen = [(statement, name)], {statement.nid}
@@ -361,8 +402,16 @@ def _is_sent(statement: ir.Assign, name: str, facts: ModuleFacts) -> bool:
 
 
 def _is_target_of(use: ir.Name, facts: ModuleFacts) -> bool:
-    above = facts.names.parent(use)
-    return isinstance(above, ir.Assign) and any(target is use for target in above.targets)
+    above, below = facts.names.parent(use), use.nid
+    if isinstance(above, ir.Subscript) and above.value is use:
+        below = above.nid
+        above = facts.names.parent(above)
+    match above:
+        case ir.Assign(targets=targets):
+            return any(target.nid == below for target in targets)
+        case ir.AugAssign(target=ir.Subscript() as target):
+            return target.nid == below
+    return False
 
 
 def _onward(use: ir.Name, facts: ModuleFacts) -> ir.Assign | bool:
