@@ -46,8 +46,17 @@ def _plain(base: ir.Expr) -> ir.Expr:
 
 def family(facts: ModuleFacts, owner: ir.ClassDef) -> list[ir.ClassDef]:
     """The class, its bases and its subclasses in this module: the code that can see one object's attributes."""
-    below = [c for c in facts.names.classes if owner in chain(facts, c)]
-    return list(dict.fromkeys([*chain(facts, owner), *below]))
+    return list(dict.fromkeys([*chain(facts, owner), *facts.derived(_Below).classes.get(owner.nid, ())]))
+
+
+class _Below:
+    """The classes of a module that derive from each of them, itself included."""
+
+    def __init__(self, facts: ModuleFacts) -> None:
+        self.classes: dict[int, list[ir.ClassDef]] = {}
+        for below in facts.names.classes:
+            for above in chain(facts, below):
+                self.classes.setdefault(above.nid, []).append(below)
 
 
 def is_module(facts: ModuleFacts, owner: ir.ClassDef) -> bool:
