@@ -12,7 +12,7 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
 
-__all__ = ["HALF", "Autocast", "Autocasts", "dtype_names", "truths"]
+__all__ = ["HALF", "Autocast", "Autocasts", "dtype_name", "truths"]
 
 # Where each spelling takes (device, dtype, enabled); None where the device is in the name.
 _SPELLINGS: dict[str, tuple[str | None, tuple[str, ...]]] = {
@@ -68,15 +68,8 @@ def truths(node: ir.Expr | None, calls: Calls, depth: int = 0) -> frozenset[bool
     return frozenset(found) or frozenset({None})
 
 
-def dtype_names(node: ir.Expr | None, calls: Calls) -> set[str | None]:
-    """The names of the dtypes that an expression can be, also as an item of a dict that the module writes out.
-
-    None stands for a way that the module does not show.
-    """
-    return {_dtype_name(leaf, calls) for leaf in calls.sources(node)} or {None}
-
-
-def _dtype_name(leaf: ir.Expr | None, calls: Calls) -> str | None:
+def dtype_name(leaf: ir.Expr | None, calls: Calls) -> str | None:
+    """The name of the dtype that one of the sources of an expression is, also an item of a dict that is written out."""
     match leaf:
         case ir.Subscript(value=table, index=[key]):
             item = _item(table, _text(key, calls), calls)
@@ -255,7 +248,7 @@ class Autocasts:
             if dtype is None or (isinstance(leaf, ir.Const) and leaf.value is None):
                 found |= self._defaults(device, written)
             else:
-                name = _dtype_name(leaf, self._calls)
+                name = dtype_name(leaf, self._calls)
                 found.add(name in HALF if name is not None else None)
         return found
 
