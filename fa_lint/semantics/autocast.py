@@ -6,13 +6,13 @@ Defaults as torch 2.13 reports them from ``torch.get_autocast_dtype``: fp16 on c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
 
-__all__ = ["HALF", "Autocast", "Autocasts", "truths"]
+__all__ = ["HALF", "Autocast", "Autocasts", "dtype_name", "truths"]
 
 # Where each spelling takes (device, dtype, enabled); None where the device is in the name.
 _SPELLINGS: dict[str, tuple[str | None, tuple[str, ...]]] = {
@@ -30,6 +30,8 @@ _SETTERS = frozenset({"torch.set_autocast_dtype", "torch.set_autocast_gpu_dtype"
 # Trainers whose ``autocast()`` follows the precision they were built with.
 _TRAINERS = {"Fabric": "precision", "Accelerator": "mixed_precision"}
 _TRAINER_HALF = frozenset({"16-mixed", "16", "fp16", "16-true"})
+# Methods that change a dict.
+_CHANGES = frozenset({"update", "pop", "popitem", "clear", "setdefault", "__setitem__"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,60 @@ def truths(node: ir.Expr | None, calls: Calls, depth: int = 0) -> frozenset[bool
             case _:
                 found.add(None)
     return frozenset(found) or frozenset({None})
+
+
+def dtype_name(leaf: ir.Expr | None, calls: Calls) -> str | None:
+    """The name of the dtype that one of the sources of an expression is, also an item of a dict that is written out."""
+    match leaf:
+        case ir.Subscript(value=table, index=[key]):
+            item = _item(table, _text(key, calls), calls)
+            return calls.facts.qualified(item) if item is not None else None
+        case ir.Call(func=ir.Attr(attr="get", value=table), args=[ir.Arg(value=key), *_]):
+            item = _item(table, _text(key, calls), calls)
+            return calls.facts.qualified(item) if item is not None else None
+        case ir.Call(func=ir.Name(id="getattr"), args=[ir.Arg(value=library), ir.Arg(value=key), *_]):
+            text, name = _text(key, calls), calls.facts.qualified(library)
+            return f"{name}.{text}" if text is not None and name is not None else None
+    return calls.facts.qualified(leaf) if leaf is not None else None
+
+
+def _text(node: ir.Expr, calls: Calls) -> str | None:
+    """The text an expression always is."""
+    found = {leaf.value if isinstance(leaf, ir.Const) else None for leaf in calls.sources(node)}
+    text = found.pop() if len(found) == 1 else None
+    return text if isinstance(text, str) else None
+
+
+def _item(table: ir.Expr, key: str | None, calls: Calls) -> ir.Expr | None:
+    """The value under a key of a dict that is written out and not changed."""
+    made = list(calls.sources(table))
+    if key is None or len(made) != 1 or _is_changed(table, calls.facts):
+        return None
+    match made[0]:
+        case ir.Keyed(keys=keys, values=values) if None not in keys:
+            pairs = zip(keys, values, strict=True)
+            found = [value for name, value in pairs if isinstance(name, ir.Const) and name.value == key]
+            return found[-1] if found else None
+        case ir.Call(func=ir.Name(id="dict"), args=args) if all(arg.keyword is not None for arg in args):
+            return next((arg.value for arg in args if arg.keyword == key), None)
+    return None
+
+
+def _is_changed(table: ir.Expr, facts: ModuleFacts) -> bool:
+    """Return True where the module writes an item of what is called like a dict, or calls a method that does."""
+    for node in facts.nodes_of(ir.Assign, ir.AugAssign, ir.Delete, ir.Call):
+        match node:
+            case ir.Assign(targets=targets):
+                written = [target.value for target in targets if isinstance(target, ir.Subscript)]
+            case ir.AugAssign(target=target) | ir.Delete(target=target):
+                written = [target.value if isinstance(target, ir.Subscript) else target]
+            case ir.Call(func=ir.Attr(attr=attr, value=value)) if attr in _CHANGES:
+                written = [value]
+            case _:
+                continue
+        if any(ir.same(value, table) for value in written):
+            return True
+    return False
 
 
 class Autocasts:
@@ -124,10 +180,10 @@ class Autocasts:
         return Autocast(half[0].nid, True, certain)
 
     def _called(self, call: ir.Call) -> Autocast | None:
-        name = self._facts.qualified(call.func)
+        name, args = self._spelled(call)
         if name in _SPELLINGS:
             device, order = _SPELLINGS[name]
-            given = self._arguments(call, order)
+            given = self._arguments(args, order)
             if given is None:
                 return Autocast(call.nid, False, False)
             halves = self._dtypes(given.get("dtype"), device, given.get("device_type"))
@@ -136,8 +192,22 @@ class Autocasts:
                 return Autocast(call.nid, False, True)
             return Autocast(call.nid, True, halves == {True} and switched == {True})
         if isinstance(call.func, ir.Attr) and call.func.attr == "autocast" and name is None:
-            return self._of_trainer(call, call.func.value)
-        return self._of_manager(call)
+            found = self._of_trainer(call, call.func.value)
+            if found is not None:
+                return found
+        return self._of_manager(call) or self._returned(call)
+
+    def _spelled(self, call: ir.Call) -> tuple[str | None, list[ir.Arg]]:
+        """The library function of a call and what it is given, also by a ``functools.partial`` that the call names."""
+        name = self._facts.qualified(call.func)
+        made = list(self._calls.sources(call.func)) if name is None else []
+        match made:
+            case [ir.Call(func=func, args=[ir.Arg(value=bound, star=""), *first])] if (
+                self._facts.qualified(func) == "functools.partial"
+            ):
+                args = [*first, *call.args]
+                return self._facts.qualified(bound), sorted(args, key=lambda arg: arg.keyword is not None)
+        return name, call.args
 
     def _of_manager(self, call: ir.Call) -> Autocast | None:
         """The autocast around the ``yield`` of a context manager that this module writes as a generator."""
@@ -148,9 +218,21 @@ class Autocasts:
                         return self.around(part)
         return None
 
-    def _arguments(self, call: ir.Call, order: tuple[str, ...]) -> dict[str, ir.Expr] | None:
+    def _returned(self, call: ir.Call) -> Autocast | None:
+        """The autocast that a function of this module returns, where no call gives it anything to choose by."""
+        entered = self._calls.entered(call)
+        if len(entered) != 1 or any(other.args for other in self._calls.callers(entered[0])):
+            return None
+        values = self._facts.names.returned(entered[0])
+        found = [self.read(value) for value in values]
+        half = [context for context in found if context is not None and context.half]
+        if not half:
+            return found[0] if found and None not in found else None
+        return half[0] if len(half) == len(found) else replace(half[0], certain=False)
+
+    def _arguments(self, args: list[ir.Arg], order: tuple[str, ...]) -> dict[str, ir.Expr] | None:
         given: dict[str, ir.Expr] = {}
-        for number, arg in enumerate(call.args):
+        for number, arg in enumerate(args):
             if arg.star:
                 return None
             if arg.keyword is not None:
@@ -165,10 +247,8 @@ class Autocasts:
         for leaf in self._calls.sources(dtype) if dtype is not None else (None,):
             if dtype is None or (isinstance(leaf, ir.Const) and leaf.value is None):
                 found |= self._defaults(device, written)
-            elif leaf is None:
-                found.add(None)
             else:
-                name = self._facts.qualified(leaf)
+                name = dtype_name(leaf, self._calls)
                 found.add(name in HALF if name is not None else None)
         return found
 

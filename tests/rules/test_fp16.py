@@ -255,3 +255,52 @@ def test_an_unread_gradient_is_a_warning() -> None:
     code = "def f(net, x, optimizer):\n    with amp.autocast():\n        loss = net(x).sum()\n    loss.backward()\n    optimizer.step()\n"
     (finding,) = found("FAL301", IMPORTS + code)
     assert finding.level is Level.WARNING
+
+
+CHOSEN = [
+    # by an item of a dict
+    ("TYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}", "torch.autocast('cuda', dtype=TYPES['fp16'])"),
+    ("TYPES = dict(half=torch.half, full=torch.float32)", "torch.autocast('cuda', dtype=TYPES['half'])"),
+    ("TYPES = {'fp16': torch.float16}\nNAME = 'fp16'", "torch.autocast('cuda', dtype=TYPES.get(NAME))"),
+    ("", "torch.autocast('cuda', dtype={'fp16': torch.half, 'bf16': torch.bfloat16}['fp16'])"),
+    ("", "torch.autocast('cuda', dtype=getattr(torch, 'float16'))"),
+    # by a function of this file
+    ("def amp_():\n    return torch.autocast('cuda', dtype=torch.float16)", "amp_()"),
+    ("def amp_(dtype=torch.float16):\n    return torch.autocast('cuda', dtype=dtype)", "amp_()"),
+    ("def kind():\n    return torch.autocast('cuda')\ndef amp_():\n    return kind()", "amp_()"),
+    # by a partial
+    ("amp_ = functools.partial(torch.autocast, 'cuda', dtype=torch.float16)", "amp_()"),
+    ("amp_ = functools.partial(torch.autocast, dtype=torch.half)", "amp_('cuda')"),
+    ("amp_ = functools.partial(torch.cuda.amp.autocast, enabled=False)", "amp_(enabled=True)"),
+]
+CHOSEN_ELSE = [
+    ("TYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}", "torch.autocast('cuda', dtype=TYPES['bf16'])"),
+    ("TYPES = {'fp16': torch.float16, 'bf16': torch.bfloat16}", "torch.autocast('cuda', dtype=TYPES[args.dtype])"),
+    (
+        "TYPES = {'fp16': torch.float16}\nTYPES['fp16'] = torch.bfloat16",
+        "torch.autocast('cuda', dtype=TYPES['fp16'])",
+    ),
+    (
+        "TYPES = {'fp16': torch.float16}\nTYPES.update(fp16=torch.bfloat16)",
+        "torch.autocast('cuda', dtype=TYPES['fp16'])",
+    ),
+    ("", "torch.autocast('cuda', dtype=getattr(torch, 'bfloat16'))"),
+    ("", "torch.autocast('cuda', dtype=getattr(torch, args.dtype))"),
+    ("def amp_():\n    return torch.autocast('cuda', dtype=torch.bfloat16)", "amp_()"),
+    ("def amp_(dtype=torch.float16):\n    return torch.autocast('cuda', dtype=dtype)", "amp_(torch.bfloat16)"),
+    ("def amp_(on=True):\n    return amp.autocast(enabled=on)", "amp_(False)"),
+    ("amp_ = functools.partial(torch.autocast, 'cuda', dtype=torch.float16)", "amp_(dtype=torch.bfloat16)"),
+    ("amp_ = functools.partial(torch.autocast, 'cuda', dtype=torch.float16)", "amp_(enabled=False)"),
+    ("amp_ = functools.partial(torch.autocast, dtype=torch.bfloat16)", "amp_('cuda')"),
+]
+
+
+@pytest.mark.parametrize(("chosen", "context"), CHOSEN)
+def test_fp16_that_is_chosen_elsewhere_in_the_file_is_an_error(chosen: str, context: str) -> None:
+    (finding,) = found("FAL301", measured(context) + chosen + "\n")
+    assert (finding.start.row, finding.level) == (8, Level.ERROR)
+
+
+@pytest.mark.parametrize(("chosen", "context"), CHOSEN_ELSE)
+def test_another_precision_that_is_chosen_elsewhere_is_silent(chosen: str, context: str) -> None:
+    assert rows("FAL301", measured(context) + chosen + "\n") == []

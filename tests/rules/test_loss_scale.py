@@ -362,6 +362,74 @@ def plain(net, loss, opt, log):
 """,
 ]
 
+HITS += [
+    # histograms
+    """
+def batch(net, loss, opt, scaler, writer, step):
+    scaler.scale(loss).backward()
+    for name, p in net.named_parameters():
+        writer.add_histogram("grad/" + name, p.grad, step)  #!
+    scaler.step(opt)
+    scaler.update()
+""",
+    """
+def batch(net, loss, opt, scaler, writer, step):
+    scaler.scale(loss).backward()
+    flat = torch.cat([p.grad.flatten() for p in net.parameters()])
+    writer.add_histogram("grad", values=flat.abs().cpu(), global_step=step)  #!
+    scaler.step(opt)
+""",
+    """
+import wandb
+def batch(net, loss, opt, scaler):
+    scaler.scale(loss).backward()
+    wandb.log({n: wandb.Histogram(p.grad.cpu()) for n, p in net.named_parameters()})  #!
+    scaler.step(opt)
+""",
+    """
+def show(net, writer):
+    for name, p in net.named_parameters():
+        writer.add_histogram(name, p.grad.norm(dim=1))  #!
+def batch(net, loss, opt, scaler, writer):
+    scaler.scale(loss).backward()
+    show(net, writer)
+    scaler.step(opt)
+""",
+]
+SILENT += [
+    """
+def batch(net, loss, opt, scaler, writer, step):
+    scaler.scale(loss).backward()
+    scaler.unscale_(opt)
+    for name, p in net.named_parameters():
+        writer.add_histogram(name, p.grad, step)
+    scaler.step(opt)
+""",
+    """
+def batch(net, loss, opt, scaler, writer, step):
+    scaler.scale(loss).backward()
+    for name, p in net.named_parameters():
+        writer.add_histogram(name, p, step)
+        writer.add_histogram("unit/" + name, p.grad / p.grad.norm(), step)
+    scaler.step(opt)
+""",
+    """
+def batch(net, loss, opt, scaler, writer, step):
+    scaler.scale(loss).backward()
+    scale = scaler.get_scale()
+    for name, p in net.named_parameters():
+        writer.add_histogram(name, p.grad / scale, step)
+    scaler.step(opt)
+""",
+    """
+def batch(net, loss, opt, writer, step):
+    loss.backward()
+    for name, p in net.named_parameters():
+        writer.add_histogram(name, p.grad, step)
+    opt.step()
+""",
+]
+
 
 def _marked(code: str) -> list[int]:
     return [row for row, line in enumerate((IMPORTS + code).splitlines(), 1) if line.endswith("#!")]

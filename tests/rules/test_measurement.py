@@ -18,7 +18,8 @@ HALF = [
     ("def f(p): return torch.tensor(p.grad, dtype=torch.float16)", [5]),
     ("def f(p): return np.float16(p.grad.numpy())", [5]),
     ("DTYPE = torch.float16\ndef f(p): return p.grad.to(DTYPE)", [6]),
-    ("def f(p, dtype=torch.float16): return p.grad.to(dtype)", []),
+    ("def f(p, dtype=torch.float16): return p.grad.to(dtype)", [5]),
+    ("def f(p, dtype=torch.float16): return p.grad.to(dtype)\ndef g(p): return f(p, torch.float32)", []),
     ("DTYPE = torch.bfloat16\ndef f(p): return p.grad.to(DTYPE)", []),
     (
         "def f(layer):\n    def hook(m, gi, go): layer.seen = go[0].half()\n    layer.register_full_backward_hook(hook)",

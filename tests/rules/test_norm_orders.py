@@ -190,3 +190,43 @@ def test_distances_that_are_modules(code: str, count: int) -> None:
 )
 def test_a_dimension_that_is_none_is_no_dimension(code: str, count: int) -> None:
     assert len(rows("FAL103", HEAD + code)) == count
+
+
+SINGLE = [
+    "def f(x):\n    row = x.norm(1)\n    return row.mean()",
+    "class T:\n    def f(self, h):\n        sizes = torch.norm(h, 1)\n        self.log.append(sizes.mean().item())",
+    "def f(x):\n    count = torch.linalg.vector_norm(x, 0)\n    return torch.max(count)",
+    "def f(X): return np.linalg.norm(X, 1).mean()",
+    "def f(X): return np.mean(np.linalg.norm(X, 1))",
+    "def f(X): return torch.linalg.norm(X, 1).std()",
+    "def sizes(X):\n    return np.linalg.norm(X, 1)\ndef f(X):\n    rows = sizes(X)\n    return rows.mean(), rows.std()",
+    "def sizes(x): return x.norm(1)\ndef f(x): return sizes(x).max()",
+]
+NOT_SINGLE = [
+    "def f(x):\n    row = x.norm(1)\n    return row / x.numel()",
+    "def f(x):\n    row = x.norm(2, 1)\n    return row.mean()",
+    "def f(x, rows):\n    row = x.norm(1)\n    if rows:\n        row = x.norm(dim=1)\n    return row.mean()",
+    "def f(x):\n    row = x.norm(1)\n    row = row * torch.ones(3)\n    return row.mean()",
+    "def f(w, loss):\n    l1_reg = w.norm(1)\n    return loss + 1e-4 * l1_reg.mean()",
+    "def l1_penalty(w): return w.norm(1)\ndef f(w, loss): return loss + l1_penalty(w).mean()",
+    "def f(X): return np.linalg.norm(X, 1, 1).mean()",
+    "def f(X): return np.linalg.norm(X, 1)",
+    "def f(xs): return np.mean([np.linalg.norm(x, 1) for x in xs])",
+    "def size(x): return x.norm(1)\ndef f(xs): return torch.stack([size(x) for x in xs]).mean()",
+    "def size(x, rows):\n    if rows:\n        return x.norm(dim=1)\n    return x.norm(1)\ndef f(x): return size(x, True).mean()",
+]
+
+
+@pytest.mark.parametrize("code", SINGLE)
+def test_a_reduction_of_one_norm_is_found(code: str) -> None:
+    assert len(rows("FAL102", f"{HEAD}{code}")) == 1
+
+
+@pytest.mark.parametrize("code", NOT_SINGLE)
+def test_a_reduction_of_several_norms_is_silent(code: str) -> None:
+    assert rows("FAL102", f"{HEAD}{code}") == []
+
+
+def test_the_place_of_the_reduction_is_shown() -> None:
+    (finding,) = found("FAL102", f"{HEAD}def f(x):\n    row = x.norm(1)\n    return row.mean()")
+    assert finding.related[0].start.row == finding.start.row + 1

@@ -126,6 +126,104 @@ SILENT = [
     "def f(net, x):\n    net.half()\n    net(x.half()).sum().backward()\n    net.zero_grad()",
 ]
 
+HITS += [
+    # the dtype is a default, an attribute, an argument by ``**``
+    """
+def small(p, dtype=torch.float16):
+    return p.grad.flatten().to(dtype)  #!
+""",
+    """
+class Bank:
+    def __init__(self, dtype=torch.half):
+        self.dtype = dtype
+    def row(self, p):
+        return p.grad.flatten().to(self.dtype)  #!
+""",
+    """
+TYPES = {"half": torch.float16, "full": torch.float32}
+def small(p):
+    return p.grad.to(dtype=TYPES["half"])  #!
+""",
+    """
+KW = dict(device="cpu", dtype=torch.float16)
+def small(p):
+    first = p.grad.to(**KW)  #!
+    return first, p.grad.to(**{"dtype": torch.half})  #!
+""",
+    # an array that was made as fp16
+    """
+def bank(params, d):
+    rows = torch.zeros(len(params), d, dtype=torch.float16)
+    for i, p in enumerate(params):
+        rows[i] = p.grad.flatten()  #!
+    return rows
+""",
+    """
+class Bank:
+    def __init__(self, n, d):
+        self.rows = np.memmap("g.bin", dtype="float16", mode="w+", shape=(n, d))
+    def add(self, i, net):
+        self.rows[i] = torch.cat([p.grad.flatten() for p in net.parameters()]).numpy()  #!
+""",
+    """
+def bank(params, d):
+    rows = torch.empty(len(params), d).half()
+    for i, p in enumerate(params):
+        rows[i, :].copy_(p.grad.flatten())  #!
+    return rows
+""",
+    """
+def bank(loss, x, n):
+    rows = x.new_zeros(n, 3, dtype=torch.half)
+    rows[0].data.copy_(torch.autograd.grad(loss, x)[0])  #!
+    return rows
+""",
+    # two dicts by name
+    """
+def moved(before, after):
+    return {k: (after[k] - before[k]).half() for k in before}  #!
+""",
+    """
+def moved(before, params_after):
+    out = {}
+    for name, value in params_after.items():
+        out[name] = (value - before[name]).cpu().to(torch.float16)  #!
+    return out
+""",
+    # a function over a tree
+    """
+import jax, jax.numpy as jnp
+def small(loss, params, batch):
+    return jax.tree_util.tree_map(lambda t: t.astype(jnp.float16), jax.grad(loss)(params, batch))  #!
+""",
+    """
+import jax, jax.numpy as jnp
+def lower(t):
+    return t.astype(jnp.float16)  #!
+def small(loss, params, batch):
+    grads = jax.grad(loss)(params, batch)
+    return jax.tree.map(lower, grads)
+""",
+]
+SILENT += [
+    "def f(p, dtype=torch.float32): return p.grad.to(dtype)",
+    "def f(p, dtype=torch.float16): return p.grad.to(dtype)\ndef g(p): return f(p, torch.bfloat16)",
+    "def f(p, dtype): return p.grad.to(dtype)",
+    "TYPES = {'half': torch.float16, 'b': torch.bfloat16}\ndef f(p): return p.grad.to(TYPES['b'])",
+    "KW = dict(dtype=torch.float32)\ndef f(p): return p.grad.to(**KW)",
+    "def f(ps, d):\n    rows = torch.zeros(9, d, dtype=torch.bfloat16)\n    for i, p in enumerate(ps):\n        rows[i] = p.grad",
+    "def f(ps, d):\n    rows = torch.zeros(9, d, dtype=torch.half)\n    for i, p in enumerate(ps):\n        rows[i] = p.grad * 1024",
+    "def f(ps, d):\n    rows = torch.zeros(9, d, dtype=torch.half)\n    for i, p in enumerate(ps):\n        rows[i] = p.grad / p.grad.norm()",
+    "def f(ps, d):\n    rows = torch.zeros(9, d, dtype=torch.half)\n    for i, p in enumerate(ps):\n        rows[i] = p.data\n    return rows, ps[0].grad",
+    "import torch.distributed as dist\ndef f(ps, d):\n    flat = torch.zeros(9, d, dtype=torch.half)\n    for i, p in enumerate(ps):\n        flat[i] = p.grad\n    dist.all_reduce(flat)",
+    "def f(before, after): return {k: (after[k] - before[k]).bfloat16() for k in before}",
+    "def f(before, after): return [(after[i] - before[i]).half() for i in range(9)]",
+    "def f(acts_before, acts_after): return {k: (acts_after[k] - acts_before[k]).half() for k in acts_before}",
+    "def f(image_after, image_before): return (image_after - image_before).half()",
+    "import jax, jax.numpy as jnp\ndef f(loss, p, b):\n    g = jax.grad(loss)(p, b)\n    return jax.tree.map(lambda t: t.astype(jnp.float16), p), g",
+    "import jax, jax.numpy as jnp\ndef f(loss, p, b):\n    return jax.tree.map(lambda t: t.astype(jnp.bfloat16), jax.grad(loss)(p, b))",
+]
+
 
 def _marked(code: str) -> list[int]:
     return [row for row, line in enumerate((IMPORTS + code).splitlines(), 1) if line.endswith("#!")]

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fa_lint.findings import Finding, Level
+from fa_lint.findings import Finding, Level, Related
 from fa_lint.rules.base import Invalid, Rule
 from fa_lint.rules.p1_norm_orders._norms import NORM_GATE, NormCall, dim_fix, norm_calls
 from fa_lint.rules.p1_norm_orders._row_sums import has_rows_that_sum, meets_unit_vectors
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.uses import Uses
 from fa_lint.semantics.values import UNKNOWN, is_number
@@ -19,6 +20,8 @@ _PRODUCTS = frozenset({"matmul", "mm", "bmm", "einsum", "dot", "inner", "addmm",
 _CONSUMED_AS_SCALAR = frozenset(
     {"mean", "sum", "max", "min", "median", "std", "var", "argmax", "argmin", "amax", "amin"}
 )
+# Names of an L1 norm that is meant: a mean over the replicas of a model follows it.
+_PENALTIES = frozenset("l1 lasso reg regularizer regularisation regularization penalty loss losses sparsity".split())
 _RANKS = frozenset({"dim", "ndimension", "ndim"})
 
 
@@ -28,7 +31,7 @@ class DimAsNormOrder(Rule):
     Flags a value that is called `dim`, `dims` or `axis` in the order slot of a norm (`x.norm(dim)`,
     `torch.norm(x, axis)`, `F.normalize(x, self.dim)`), and a literal 0 or 1 that cannot be an order where it stands:
     `F.normalize(x, 0)`, `F.normalize(x, 1)` whose result meets another normalised value in a product, `x.norm(1).mean()`
-    (the mean of one number). Silent on L1 rows that are weights: a transition matrix, counts, a product with what is not
+    (the mean of one number), also in two statements. Silent on L1 rows that are weights: a transition matrix, counts, a product with what is not
     normalised.
 
     ## Why is this bad
@@ -113,6 +116,7 @@ class DimAsNormOrder(Rule):
                     computes=self._computes(norm),
                     level=level,
                     fix=fix,
+                    related=self._reduced_at(norm, facts),
                 )
 
     def _computes(self, norm: NormCall) -> str:
@@ -180,21 +184,55 @@ class DimAsNormOrder(Rule):
             return "`1` is the order p of `F.normalize` (L1), not the dimension", Level.HINT
         reduction = self._reduction(norm, facts)
         if reduction is not None:
-            return f"`.norm({value}).{reduction}()` reduces a single number: `{value}` is the order p", Level.WARNING
+            name, _ = reduction
+            return f"`.norm({value}).{name}()` reduces a single number: `{value}` is the order p", Level.WARNING
         return None
 
-    def _reduction(self, norm: NormCall, facts: ModuleFacts) -> str | None:
-        """The reduction of all entries that a norm of one number goes into, at once."""
-        parent = facts.names.parent(norm.call)
-        if norm.family == "linalg":
-            return None  # of a matrix or of a vector: who knows
+    def _reduction(self, norm: NormCall, facts: ModuleFacts) -> tuple[str, ir.Expr] | None:
+        """The reduction of all entries that a norm of one number goes into, at once or by another name, and of what."""
+        for value in self._elsewhere(norm.call, facts):
+            found = self._reduced(value, facts)
+            if found is not None:
+                return found, value
+        return None
+
+    def _reduced_at(self, norm: NormCall, facts: ModuleFacts) -> tuple[Related, ...]:
+        """Where a norm is reduced in another statement."""
+        found = self._reduction(norm, facts)
+        if found is None or found[1] is norm.call:
+            return ()
+        return (Related(*facts.span(found[1]), f"the single number meets `{found[0]}` here"),)
+
+    def _elsewhere(self, value: ir.Expr, facts: ModuleFacts) -> Iterator[ir.Expr]:
+        """A value, the reads of the name it is bound to, and the calls of the function that returns it alone."""
+        waiting, seen = [(value, 0)], set[int]()
+        while waiting:
+            node, depth = waiting.pop(0)
+            if node.nid in seen:
+                continue
+            seen.add(node.nid)
+            yield node
+            match facts.names.parent(node):
+                case ir.Assign(targets=[ir.Name(id=name) as target]) as statement if target is not node:
+                    for use in [] if set(words(name)) & _PENALTIES else facts.derived(Uses).of(name):
+                        if [bound.node for bound in facts.names.reaching(use)] == [statement]:
+                            waiting += [(use, depth)]
+                case ir.Return():
+                    function = facts.names.enclosing_function(node)
+                    if depth < 2 and function is not None and facts.names.returned(function) == [node]:
+                        if not function.decorators and not set(words(function.name)) & _PENALTIES:
+                            waiting += [(call, depth + 1) for call in facts.derived(Calls).callers(function)]
+
+    def _reduced(self, value: ir.Expr, facts: ModuleFacts) -> str | None:
+        """The reduction of all entries that a value goes into at once."""
+        parent = facts.names.parent(value)
         if isinstance(parent, ir.Attr) and parent.attr in _CONSUMED_AS_SCALAR:
             outer = facts.names.parent(parent)
             return parent.attr if isinstance(outer, ir.Call) and outer.func is parent and not outer.args else None
         outer = facts.names.parent(parent) if isinstance(parent, ir.Arg) else None
         if isinstance(outer, ir.Call) and len(outer.args) == 1:
             library, _, last = (facts.qualified(outer.func) or "").rpartition(".")
-            return last if library in ("torch", "numpy") and last in _CONSUMED_AS_SCALAR else None
+            return last if library in ("torch", "numpy", "jax.numpy") and last in _CONSUMED_AS_SCALAR else None
         return None
 
     def _products(self, call: ir.Call, facts: ModuleFacts) -> Iterator[tuple[ir.Expr, ir.Expr]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fa_lint.semantics import ir
-from fa_lint.semantics.autocast import HALF
+from fa_lint.semantics.autocast import HALF, dtype_name
 from fa_lint.semantics.calls import Calls
 
 __all__ = [
@@ -35,26 +37,34 @@ def half_operand(call: ir.Call, calls: Calls) -> ir.Expr | None:
         return None
     if call.func.attr == "half" and not call.args:
         return call.func.value
-    if call.func.attr in _CASTS and any(is_half(arg.value, calls) for arg in call.args):
+    if call.func.attr in _CASTS and any(is_half(value, calls) for value in _given(call, calls)):
         return call.func.value
     return None
 
 
+def _given(call: ir.Call, calls: Calls) -> Iterator[ir.Expr]:
+    """The arguments of a call, with those of ``**dict(dtype=…)``."""
+    for arg in call.args:
+        made = list(calls.sources(arg.value)) if arg.star == "**" else []
+        match made:
+            case [ir.Call(func=ir.Name(id="dict"), args=args)]:
+                yield from (inner.value for inner in args if inner.keyword == "dtype")
+            case [ir.Keyed(keys=keys, values=values)]:
+                pairs = zip(keys, values, strict=True)
+                yield from (value for key, value in pairs if isinstance(key, ir.Const) and key.value == "dtype")
+            case _:
+                yield arg.value
+
+
 def is_half(node: ir.Expr | None, calls: Calls) -> bool:
-    """True if a dtype is fp16 where it is written, or where its name is bound."""
-    facts = calls.facts
+    """True if a dtype is fp16 where it is written, or on every way that this module shows to its name."""
     if node is None:
         return False
     if isinstance(node, ir.Const):
         return node.value in _NAMES
-    if facts.qualified(node) is not None:
-        return facts.qualified(node) in _TYPES
-    bound = facts.names.reaching(node) if isinstance(node, ir.Name) else []
-    if isinstance(node, ir.Attr):
-        bound = facts.names.self_attribute(node)
-    return bool(bound) and all(
-        b.how == "value" and b.value is not None and not isinstance(b.value, ir.Name) and is_half(b.value, calls)
-        for b in bound
+    leaves = list(calls.sources(node))
+    return bool(leaves) and all(
+        leaf.value in _NAMES if isinstance(leaf, ir.Const) else dtype_name(leaf, calls) in _TYPES for leaf in leaves
     )
 
 

@@ -17,7 +17,14 @@ from fa_lint.semantics.gradients import GradientSite, gradient_sites, keyword, r
 from fa_lint.semantics.slices import function_of, slice_of
 from fa_lint.semantics.words import words
 
-__all__ = ["changes_parameters", "half_models", "is_updated_parameter", "measures_rounding", "tiny_comparisons"]
+__all__ = [
+    "changes_parameters",
+    "half_models",
+    "is_updated_parameter",
+    "measures_rounding",
+    "names_change",
+    "tiny_comparisons",
+]
 
 # The least number that fp16 holds.
 _LEAST = 2.0**-24
@@ -31,6 +38,8 @@ _WIDE_TYPES = frozenset(f"torch.{name}" for name in (*_WIDE, "float32", "float64
 _COMPARING = frozenset("lt le gt ge less less_equal greater greater_equal".split())
 _NO_COPY = frozenset("mean mu center centre zero noise lr step shift offset".split())
 _DEPTH = 6
+# What the names of two dicts of parameters say beside ``before`` and ``after``.
+_STATES = frozenset("param params parameters weight weights state states dict sd model theta w p".split())
 
 
 def _bare(node: ir.Expr) -> ir.Expr:
@@ -49,6 +58,33 @@ def changes_parameters(vector: t.Vector, values: Values) -> bool:
         return False
     ways = vector.sides, vector.sides[::-1]
     return any(one.role is t.Role.PARAMETER and one.computed and _may_be_copy(other, values) for one, other in ways)
+
+
+def names_change(operand: ir.Expr, facts: ModuleFacts) -> bool:
+    """Return True for ``after[k] - before[k]`` of each name ``k`` of one of two dicts that are called so."""
+    match _bare(operand):
+        case ir.Binary(op="-", left=left, right=right):
+            sides = [_entry_of_each(_bare(side), facts) for side in (left, right)]
+        case _:
+            return False
+    said = [set(words(short_name(side))) - _STATES if side is not None else set() for side in sides]
+    return sorted(map(sorted, said)) == [["after"], ["before"]]
+
+
+def _entry_of_each(node: ir.Expr, facts: ModuleFacts) -> ir.Expr | None:
+    """Return the dict whose entry a node is under a name that a loop takes from a dict."""
+    key = node.index[0] if isinstance(node, ir.Subscript) else node
+    bound = facts.names.reaching(key) if isinstance(key, ir.Name) else []
+    if len(bound) != 1 or bound[0].how != "iterate" or bound[0].value is None:
+        return None
+    over = bound[0].value
+    items = isinstance(over, ir.Call) and short_name(over.func) == "items"
+    named = over.func.value if isinstance(over, ir.Call) and isinstance(over.func, ir.Attr) else over
+    if not set(words(short_name(named))) & {"before", "after"}:
+        return None
+    if isinstance(node, ir.Subscript):
+        return node.value if bound[0].index == (0 if items else None) else None
+    return named if items and bound[0].index == 1 else None
 
 
 def is_updated_parameter(vector: t.Vector) -> bool:

@@ -20,6 +20,8 @@ _CLIPS = frozenset(
 _NORMS = frozenset({"norm", "vector_norm", "matrix_norm", "_foreach_norm"})
 _STATISTICS = frozenset("mean sum max min amax amin std var median".split())
 _INNER = frozenset({"dot", "vdot", "inner"})
+# Library functions that draw or count what they are given first.
+_HISTOGRAMS = frozenset("torch.histc torch.histogram numpy.histogram wandb.Histogram matplotlib.pyplot.hist".split())
 _RANDOM = frozenset("randn_like randn rand_like rand normal normal_ sample".split())
 _OPTIMISER_WORDS = frozenset("opt optim optimizer optimizers optimiser self adam sgd".split())
 _DEPTH = 3
@@ -209,6 +211,9 @@ class ScaledUses:
                     return "" if all(limit == 0 for limit in limits) else "a clip"
                 if short in ("add_", "sub_") and len(parts) > 1:
                     return self._added(parts[0], parts[1], degrees)
+                shown = self._shown(node)
+                if shown is not None and carries(degrees.of(shown)) and not self._repeats(node):
+                    return "a histogram"
                 if self._is_statistic(node, short, parts) and carries(degrees.of(parts[0])):
                     if not self._repeats(node) and self._matters(node, frame, set()):
                         return "a norm" if short in _NORMS else "a statistic"
@@ -222,6 +227,14 @@ class ScaledUses:
             ):
                 return self._step(node, left, right, frame)
         return ""
+
+    def _shown(self, call: ir.Call) -> ir.Expr | None:
+        """Return what ``writer.add_histogram(name, values)`` and other histograms are made of."""
+        plain = [arg.value for arg in call.args if arg.keyword is None and not arg.star]
+        if isinstance(call.func, ir.Attr) and call.func.attr == "add_histogram":
+            named = [arg.value for arg in call.args if arg.keyword == "values"]
+            return next(iter(named + plain[1:2]), None)
+        return plain[0] if plain and self.calls.facts.qualified(call.func) in _HISTOGRAMS else None
 
     def _is_statistic(self, call: ir.Call, short: str, parts: list[ir.Expr]) -> bool:
         if short in _NORMS or (short in _INNER and len(parts) > 1):

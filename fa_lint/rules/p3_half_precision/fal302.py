@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fa_lint.analysis import terms as t
-from fa_lint.analysis.values import values_of
+from fa_lint.analysis.values import Values, values_of
 from fa_lint.findings import Finding, Level
 from fa_lint.rules.base import Invalid, Rule, occurs
 from fa_lint.rules.common.elsewhere import related_steps
@@ -14,8 +14,10 @@ from fa_lint.rules.p3_half_precision._rounded import (
     half_models,
     is_updated_parameter,
     measures_rounding,
+    names_change,
     tiny_comparisons,
 )
+from fa_lint.rules.p3_half_precision._stored import half_stores, mapped_over
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
 from fa_lint.semantics.facts import ModuleFacts
@@ -40,8 +42,8 @@ class HalfGradientCast(Rule):
     """
     ## What it does
     Flags a cast to fp16 (`.half()`, `.to(torch.float16)`, `.type(...)`, `.astype(np.float16)`) of a gradient, of a
-    credit signal, of feedback or of a change of parameters; a model cast to fp16 whose unscaled gradients are then
-    looked at; and an fp16 value that is compared with a number below 6e-8. Silent on bf16, on models cast for
+    credit signal, of feedback or of a change of parameters; a gradient stored in an
+    array that was made as fp16; a model cast to fp16 whose unscaled gradients are then looked at; and an fp16 value that is compared with a number below 6e-8. Silent on bf16, on models cast for
     inference, on values scaled before the cast or divided by their own largest entry, on a cast that is taken back at once (rounding emulated on purpose) or
     compared with the value before it (rounding measured), in a custom `backward`, and on communication and optimiser
     code.
@@ -95,12 +97,13 @@ class HalfGradientCast(Rule):
             b"numpy",
             b"tensor(",
             b"torch_dtype",
+            *(b"zeros", b"empty", b"ones", b"full", b"memmap"),
             patterns=(
                 *(rb"grad", rb"Grad", rb"GRAD", rb"backward", rb"Backward", rb"credit", rb"Credit", rb"CREDIT"),
                 *(rb"costate", rb"Costate", rb"COSTATE", rb"jac", rb"Jac", rb"JAC", rb"hessian", rb"Hessian", rb"vjp"),
                 *(rb"VJP", rb"tape", rb"Tape", rb"feedback", rb"Feedback", rb"FEEDBACK", rb"_fa\b", rb"_FA\b"),
                 *(rb"parameters", rb"state_dict", rb"weight", rb"e-\d"),
-                *(rb"fa_", rb"FA_", rb"_fb", rb"_FB", rb"fb_", rb"FB_"),
+                *(rb"fa_", rb"FA_", rb"_fb", rb"_FB", rb"fb_", rb"FB_", rb"before"),
             ),
         ),
     )
@@ -172,8 +175,10 @@ class HalfGradientCast(Rule):
                 or self._is_transport(call, facts)
             ):
                 continue
+            operand = mapped_over(operand, facts)
             said = values.vector(operand)
-            change = changes_parameters(said, values)
+            named = names_change(operand, facts)
+            change = named or changes_parameters(said, values)
             vector = None if change else self._vector(said, operand, call, facts)
             if (vector is None and not change) or scaling.factor(operand) or is_normalised(operand, facts):
                 continue
@@ -182,7 +187,7 @@ class HalfGradientCast(Rule):
             if measures_rounding(call, operand, facts) or (not change and is_updated_parameter(said)):
                 continue
             cast.add(call.nid)
-            sure = "a change of parameters"
+            sure = "what is named like a change of parameters" if named else "a change of parameters"
             if vector is not None:
                 what = "feedback" if vector.role is t.Role.FEEDBACK else f"a {vector.role.value}"
                 sure = what if vector.computed else f"what is named like {what}"
@@ -193,6 +198,7 @@ class HalfGradientCast(Rule):
                 computes="fewer than 11 bits below 6.1e-5, nothing between 0 and 6e-8, infinity above 65504",
                 related=related_steps(values, vector.evidence if vector is not None else ()),
             )
+        yield from self._stores(facts, calls, values)
         yield from self._comparisons(facts, calls, cast)
         for nid in sorted({model.nid for model, _ in half_models(facts)}):
             yield self.find(
@@ -200,6 +206,25 @@ class HalfGradientCast(Rule):
                 facts.node(nid),
                 "a model cast to fp16 whose unscaled gradients are measured: entries below 6e-8 are 0",
                 computes="activations and gradients with nothing between 0 and 6e-8",
+            )
+
+    def _stores(self, facts: ModuleFacts, calls: Calls, values: Values) -> Iterator[Finding]:
+        for node, value in half_stores(calls):
+            if self._is_half_already(value, calls) or self._is_transport(node, facts):
+                continue
+            said = values.vector(value)
+            change = changes_parameters(said, values)
+            if said.half or not (change or (said.computed and said.role.is_gradient)):
+                continue
+            if facts.derived(Scaling).factor(value) or is_normalised(value, facts):
+                continue
+            what = "a change of parameters" if change else f"a {said.role.value}"
+            yield self.find(
+                facts,
+                node,
+                f"{what} stored in an fp16 array: entries below 6e-8 become 0; keep fp32 or use bf16",
+                computes="fewer than 11 bits below 6.1e-5, nothing between 0 and 6e-8, infinity above 65504",
+                related=related_steps(values, () if change else said.evidence),
             )
 
     def _comparisons(self, facts: ModuleFacts, calls: Calls, cast: set[int]) -> Iterator[Finding]:
@@ -254,7 +279,7 @@ class HalfGradientCast(Rule):
                     return set()
         return set()
 
-    def _is_transport(self, call: ir.Call, facts: ModuleFacts) -> bool:
+    def _is_transport(self, call: ir.Node, facts: ModuleFacts) -> bool:
         """True if the cast is part of communication, of an optimizer, or of a custom backward."""
         for above in facts.names.ancestors(call):
             match above:
@@ -271,7 +296,7 @@ class HalfGradientCast(Rule):
                     return True
         return self._is_sent(call, facts)
 
-    def _is_sent(self, call: ir.Call, facts: ModuleFacts) -> bool:
+    def _is_sent(self, call: ir.Node, facts: ModuleFacts) -> bool:
         home = function_of(call, facts)
         for other in facts.calls:
             name = facts.qualified(other.func) or ""

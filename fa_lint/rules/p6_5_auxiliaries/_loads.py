@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import chain, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.feedback import feedback_sites
+from fa_lint.semantics.feedback import FeedbackSite, feedback_sites, unused_sites
 from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, names_a_method
 from fa_lint.semantics.origins import origins_of
 
-__all__ = ["is_checked", "is_named_after_feedback", "may_hold_feedback"]
+__all__ = ["is_checked", "is_named_after_feedback", "may_hold_feedback", "named_buffers"]
 
+# A buffer of this name is feedback also in a class that nothing marks and where nothing is sent through it.
+_BUFFER = re.compile(r"_*(?:error_|output_)?feedbacks?")
 _SETS = frozenset("issubset issuperset difference symmetric_difference isdisjoint".split())
 
 
@@ -57,10 +60,15 @@ def _brings_feedback(facts: ModuleFacts, origin: str) -> bool:
     return any(node.nid in facts.derived(_feedback_users) for node in found)
 
 
+def named_buffers(facts: ModuleFacts) -> tuple[FeedbackSite, ...]:
+    """Return the drawn buffers that are named after feedback and that nothing in this file multiplies."""
+    return tuple(s for s in unused_sites(facts) if s.storage == "buffer" and _BUFFER.fullmatch(s.name))
+
+
 def _feedback_users(facts: ModuleFacts) -> set[int]:
     """The classes and functions of the module that keep feedback, or name what does."""
     nodes: list[ir.ClassDef | ir.FunctionDef] = [*facts.names.classes, *facts.names.functions]
-    found = {site.owner_nid for site in facts.derived(feedback_sites)}
+    found = {site.owner_nid for site in facts.derived(feedback_sites) or named_buffers(facts)}
     found |= {node.nid for node in nodes if _speaks(facts, node)}
     while True:
         names = {node.name for node in nodes if node.nid in found}

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from fa_lint.findings import Finding, Level, Related
 from fa_lint.rules.base import Gate, Invalid, Rule, occurs
 from fa_lint.rules.common.feedback import FEEDBACK, evidence
-from fa_lint.rules.p6_5_auxiliaries._loads import is_checked, is_named_after_feedback, may_hold_feedback
+from fa_lint.rules.p6_5_auxiliaries._loads import (
+    is_checked,
+    is_named_after_feedback,
+    may_hold_feedback,
+    named_buffers,
+)
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.feedback import FeedbackSite, feedback_sites, unused_sites
+from fa_lint.semantics.feedback import feedback_sites
 from fa_lint.semantics.feedback_names import names_a_method
 
 __all__ = ["UncheckedPartialLoad"]
 
-# A buffer of this name is feedback also in a class that nothing marks and where nothing is sent through it.
-_BUFFER = re.compile(r"_*(?:error_|output_)?feedbacks?")
 _REGISTERED = re.compile(rb"register_buffer\([^,)]*feedbacks?[\"']")
 
 
@@ -167,7 +170,7 @@ def _is_read(facts: ModuleFacts, name: ir.Name) -> bool:
 
 def _feedback(facts: ModuleFacts) -> tuple[Related, ...]:
     """Where feedback comes from in this module: a draw, a class or a function of that name, an import."""
-    sites = facts.derived(feedback_sites) or _buffers(facts)
+    sites = facts.derived(feedback_sites) or named_buffers(facts)
     if sites:
         return evidence(facts, sites[0])
     named: list[ir.ClassDef | ir.FunctionDef] = [*facts.names.classes, *facts.names.functions]
@@ -179,8 +182,3 @@ def _feedback(facts: ModuleFacts) -> tuple[Related, ...]:
         if is_named_after_feedback(binding.name, binding.target or ""):
             return (Related(*facts.span(binding.node), f"`{binding.name}` is imported here"),)
     return ()
-
-
-def _buffers(facts: ModuleFacts) -> tuple[FeedbackSite, ...]:
-    """Return the drawn buffers that are named after feedback and that nothing in this file multiplies."""
-    return tuple(s for s in unused_sites(facts) if s.storage == "buffer" and _BUFFER.fullmatch(s.name))
