@@ -101,8 +101,8 @@ def rows_of_reports(reports: Sequence[DiagnosticReport]) -> list[Row]:
 def rows_of_files(found: Sequence[tuple[Path, DiagnosticReport | CellResult]]) -> list[Row]:
     """A row for each network and method of reports and of cells of any audits, with the files they are in.
 
-    Networks are distinguished by their hidden states: their names and widths. Where a cell has no report, they are those
-    of another cell of its audit.
+    Networks differ by the names and widths of their hidden states. Where a cell has no report, these are those of
+    another cell of its audit.
     """
     placed = [(file.parent.resolve(), one) for file, one in found]
     networks: dict[tuple[Path, str], Hashable] = {}
