@@ -79,7 +79,7 @@ def test_audits_of_one_folder(tmp_path: Path) -> None:
 
 
 def _low(x: Any) -> Any:
-    return F.cosine_similarity(x, _FIXED, dim=-1)
+    return F.cosine_similarity(x, _FIXED, dim=-1)  # fa-lint: ignore[FAL202] the floor is what is tested
 
 
 def test_a_guard_and_threads_that_raise() -> None:

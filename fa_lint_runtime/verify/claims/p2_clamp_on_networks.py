@@ -28,7 +28,9 @@ def measure(lab: Lab) -> Finding:
         for index in range(1, len(m.gradients)):
             credit = (m.error @ matrices[index].double().T).float() / batch
             gradient = m.gradients[index] / batch
-            clamped = F.cosine_similarity(credit, gradient, dim=-1).mean()
+            clamped = F.cosine_similarity(
+                credit, gradient, dim=-1
+            ).mean()  # fa-lint: ignore[FAL201] the clamp is what this measures
             per_layer.append(float(clamped / safe_cosine(credit, gradient).nanmean()))
         ratios[batch] = per_layer
     small, large = min(ratios[32]), min(ratios[1024])

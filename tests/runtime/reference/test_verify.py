@@ -75,7 +75,11 @@ def test_verdicts_follow_the_measurement(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_remedy_that_fails_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, wrong in (
         (p1_norm_order, "safe_norm", lambda x: x.norm(dim=-1) * 2),
-        (p2_cosine_clamp, "safe_cosine", lambda a, b: torch.nn.functional.cosine_similarity(a, b, dim=-1)),
+        (
+            p2_cosine_clamp,
+            "safe_cosine",
+            lambda a, b: torch.nn.functional.cosine_similarity(a, b, dim=-1),
+        ),  # fa-lint: ignore[FAL202] the wrong one
         (p3_half_precision, "safe_cosine", lambda a, b: torch.zeros(1)),
     ):
         with monkeypatch.context() as patched:
