@@ -434,7 +434,7 @@ class Operations:
 
     def clamp(self, given: Given) -> t.Alternatives:
         low, high = given["min"] or given["a_min"], given["max"] or given["a_max"]
-        return t.unique((self._bounded(given, term, t.one(low), t.one(high)), tags) for term, tags in given.first)
+        return self._each_bounded(given, given.first, t.one(low), t.one(high))
 
     def maximum(self, given: Given) -> t.Alternatives:
         return self._bound(given, lower=True)
@@ -464,6 +464,9 @@ class Operations:
         return found
 
     def _bounded(self, given: Given, term: t.Term, low: t.Term | None, high: t.Term | None) -> t.Term:
+        if isinstance(term, t.Sequence):
+            items = None if term.items is None else tuple(self._each_bounded(given, i, low, high) for i in term.items)
+            return replace(term, element=self._each_bounded(given, term.element, low, high), items=items)
         if isinstance(term, t.Monomial) and (term.is_cosine or term.is_squared_cosine):
             return replace(term, clamped=True, limit=_limit(high, term.limit))
         if isinstance(term, t.Aggregate):
@@ -479,6 +482,11 @@ class Operations:
                 return t.floored(term, float(low.value), "clamp", low.site or given.site)
             return term
         return term if low is None or not isinstance(low, t.Vector) else t.floored(term, None, "clamp", given.site)
+
+    def _each_bounded(
+        self, given: Given, values: t.Alternatives, low: t.Term | None, high: t.Term | None
+    ) -> t.Alternatives:
+        return t.unique((self._bounded(given, term, low, high), tags) for term, tags in values)
 
     def absolute(self, given: Given) -> t.Alternatives:
         return given.first

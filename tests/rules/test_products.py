@@ -122,3 +122,14 @@ def test_norms_that_were_taken_before_in_a_list(norms: str, pair: tuple[str, str
     ]
     filtered = text.replace("for g in grads]", "for g in grads if g.any()]")
     assert filtered == text or rows("FAL203", filtered) == [], "the norms are not those of the same gradients"
+
+
+@pytest.mark.parametrize(
+    "clip", ["np.clip(cs, -1, 1)", "torch.clamp(torch.stack(cs), -1, 1)", "[c.clamp(-1, 1) for c in cs]"]
+)
+def test_cosines_in_a_list_that_are_clipped(clip: str) -> None:
+    text = (
+        "def f(us, v):\n    cs = [u @ v / (u.norm() * v.norm()) for u in us]\n    cs = {}\n    return np.arccos(cs)\n"
+    )
+    assert rows("FAL204", HEAD + text.format(clip)) == []
+    assert rows("FAL204", HEAD + text.format("cs")) == [7]

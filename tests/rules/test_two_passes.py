@@ -185,3 +185,23 @@ def test_training_on_features_is_no_measurement(train: str) -> None:
 def test_the_mode_of_a_model_of_the_module(mode: str, number: int) -> None:
     code = f"n, m = {DROP}, nn.Linear(8, 8)\nn = {DROP}\n{mode}\ndef f(x, y): return F.cosine_similarity(n(x), n(y))"
     assert len(rows("FAL602", HEAD + code)) == number
+
+
+RATE = """import torch
+import torch.nn.functional as F
+from torch import nn
+class Enc(nn.Module):
+    def __init__(self, p=0.1):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(8, 16), nn.Dropout(p))
+    def forward(self, x):
+        return self.net(x)
+def compare(a, b):
+    enc = Enc({})
+    return F.cosine_similarity(enc(a), enc(b))
+"""
+
+
+@pytest.mark.parametrize(("rate", "count"), [("p=0.0", 0), ("0.0", 0), ("", 1), ("0.2", 1)])
+def test_the_rate_that_a_model_is_built_with(rate: str, count: int) -> None:
+    assert len(rows("FAL602", RATE.format(rate))) == count

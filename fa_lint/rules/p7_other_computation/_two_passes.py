@@ -28,7 +28,9 @@ def passes_behind(value: ir.Expr, calls: Calls, depth: int = 0) -> dict[int, ir.
         layer = acting_layer(node.func, calls) if not isinstance(node.func, ir.Call) else None
         if layer is not None and not depth and _is_bare(node, layer, calls):
             continue
-        for function in calls.entered(node) if layer is None else ():
+        # What the model of a class of this module is made of is known: its forward pass adds nothing.
+        is_model = calls.class_of(node.func) is not None
+        for function in calls.entered(node) if layer is None and not is_model else ():
             layer = layer or _of_given_model(node, function, calls) or _of_returned(node, function, calls, depth)
         if layer is not None:
             found[node.nid] = layer
