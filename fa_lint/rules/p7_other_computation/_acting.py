@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls, argument
+from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.modes import active_layer
 
 __all__ = ["acting_layer", "is_dropout"]
@@ -24,8 +25,23 @@ _RATES = {
 _FUNCTIONS = frozenset({"torch.nn.functional.dropout", "torch.dropout"})
 
 
+class _Known:
+    """The answers for the expressions of a module: functions that call each other ask for them again and again."""
+
+    def __init__(self, facts: ModuleFacts) -> None:
+        self.layers: dict[int, ir.Node | None] = {}
+
+
 def acting_layer(model: ir.Expr, calls: Calls, depth: int = 0) -> ir.Node | None:
     """Return a layer that acts in train mode: of what a function returns, of the parts of a model, or of itself."""
+    known = calls.facts.derived(_Known).layers
+    if model.nid not in known:
+        known[model.nid] = None  # a model that is made of itself
+        known[model.nid] = _find(model, calls, depth)
+    return known[model.nid]
+
+
+def _find(model: ir.Expr, calls: Calls, depth: int) -> ir.Node | None:
     found = active_layer(model, calls)
     if found is not None or depth > _DEPTH:
         return found

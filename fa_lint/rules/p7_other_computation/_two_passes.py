@@ -82,6 +82,21 @@ def _of_returned(call: ir.Call, function: ir.FunctionDef, calls: Calls, depth: i
     """The acting layer of the pass that a function makes for what it returns."""
     if depth >= _DEPTH or (not depth and _is_own_module(call, calls)):
         return None
+    known = calls.facts.derived(_Returned).layers
+    if (function.nid, depth) not in known:
+        known[function.nid, depth] = None  # a function that calls itself
+        known[function.nid, depth] = _find_returned(function, calls, depth)
+    return known[function.nid, depth]
+
+
+class _Returned:
+    """The answers for the functions of a module, by depth."""
+
+    def __init__(self, facts: ModuleFacts) -> None:
+        self.layers: dict[tuple[int, int], ir.Node | None] = {}
+
+
+def _find_returned(function: ir.FunctionDef, calls: Calls, depth: int) -> ir.Node | None:
     for value in calls.facts.names.returned(function):
         found = passes_behind(value, calls, depth + 1)
         if found and not any(_is_switched(nid, calls) for nid in found):
