@@ -40,6 +40,7 @@ def _cases() -> list[tuple[str, str, tuple[int, ...]]]:
 def test_the_fixed_penalty_is_that_of_each_sample(last: str, ones: str, shape: tuple[int, ...]) -> None:
     after = fixed(HEAD + PENALTY.format(ones=ones, last=last), select=("FAL104",))
     assert ".flatten(1)" in after
+    torch.manual_seed(0)  # one draw in some hundred is beyond what bfloat16 keeps of a square
     f = run(after)["f"]
     for dtype, zero in itertools.product(DTYPES, (False, True)):
         factors = torch.randn(shape[1:], dtype=torch.float64)
