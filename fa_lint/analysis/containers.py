@@ -27,7 +27,7 @@ class Containers(Operations):
                 filtered = term.filtered if isinstance(term, t.Sequence) else 0
                 whole = self._ev.entries.marked(self._whole(term), filtered)
                 if later is not None:
-                    whole = t.unique(self._ev.renamed(way, "later", later.nid) for way in whole)
+                    whole = t.unique(self._ev.elements.renamed(way, "later", later.nid) for way in whole)
                 column += [(inner, tags | more) for inner, more in whole]
                 if isinstance(term, t.Sequence | t.Mapping) and term.over != "unknown":
                     over = term.over
@@ -112,29 +112,34 @@ class Containers(Operations):
         key = name.value if isinstance(name, t.Constant) else None
         found: list[t.Alternative] = []
         for term, tags in given.first:
-            if given.name == ".setdefault":
-                held = term.items if isinstance(term, t.Mapping) else ()
-                inner = next((value for name, value in held if name == key and key is not None), ())
-                # Whether anything else stands under the key is not known: the default is one way, by another identity.
-                other = (self._ev.renamed(way, "default", given.node.nid) for way in given["default"])
-                found += [(x, tags | more) for x, more in inner or t.unique(other)]
-                continue
             if key is None and given.name == ".pop" and isinstance(term, t.Sequence) and term.items:
                 inner = term.items[-1]
             elif key is None:
-                inner = self._ev.element(term, "index", *[v.ident for v in (name,) if isinstance(v, t.Vector)])
+                inner = self._ev.elements.element(term, "index", *[v.ident for v in (name,) if isinstance(v, t.Vector)])
             else:
-                inner = self._ev.item(term, key)
+                inner = self._ev.elements.item(term, key)
             found += [(x, tags | more) for x, more in inner]
         default = given["default"]
-        if not default or given.name == ".setdefault":
+        if not default:
             return t.unique(found)
         return self._ev.arms(given.node, [t.unique(found), default])
+
+    def set_default(self, given: Given) -> t.Alternatives:
+        """``d.setdefault(key, default)``"""
+        name = t.one(given["key"])
+        found: list[t.Alternative] = []
+        for term, tags in given.first:
+            held = term.items if isinstance(term, t.Mapping) and isinstance(name, t.Constant) else ()
+            inner = next((value for key, value in held if isinstance(name, t.Constant) and key == name.value), ())
+            # Whether anything else stands under the key is not known: the default is one way, by another identity.
+            other = (self._ev.elements.renamed(way, "default", given.node.nid) for way in given["default"])
+            found += [(x, tags | more) for x, more in inner or t.unique(other)]
+        return t.unique(found)
 
     def first_of(self, given: Given) -> t.Alternatives:
         # Two calls of ``next`` give two elements.
         key = ("first", given.frame.number, given.node.nid)
-        return t.unique((x, tags | y) for term, tags in given.first for x, y in self._ev.element(term, *key))
+        return t.unique((x, tags | y) for term, tags in given.first for x, y in self._ev.elements.element(term, *key))
 
     def dictionary(self, given: Given) -> t.Alternatives:
         for term, tags in given.first:
@@ -187,7 +192,11 @@ class Containers(Operations):
         ident = self._ev.identities.of("pairs", given.frame.number, node)
         picked = given.positional if given.name.endswith("product") else 2 * given.positional[:1]
         items = tuple(
-            t.unique(a for term, _ in values for a in self._ev.element(term, "pick", number, given.frame.number, node))
+            t.unique(
+                a
+                for term, _ in values
+                for a in self._ev.elements.element(term, "pick", number, given.frame.number, node)
+            )
             for number, values in enumerate(picked)
         )
         return t.single(t.Sequence(ident, t.single(t.Sequence(ident, items=items))))

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fa_lint.analysis import terms as t
+from fa_lint.analysis.arithmetic import Arithmetic
 from fa_lint.analysis.branches import decided, idle_blocks
+from fa_lint.analysis.elements import Elements
 from fa_lint.analysis.entries import Entries
-from fa_lint.analysis.flow import dotted
 from fa_lint.analysis.frames import DEEPEST, NOTHING, Frame
 from fa_lint.analysis.library import Calls
 from fa_lint.analysis.members import Members
@@ -22,7 +23,6 @@ from fa_lint.analysis.program import Module, Program
 from fa_lint.analysis.variables import Variables
 from fa_lint.semantics import ir
 from fa_lint.semantics.names import Scope
-from fa_lint.semantics.words import EPS_WORDS, words
 
 __all__ = ["DERIVED", "Evaluator"]
 
@@ -32,7 +32,6 @@ _MOST_FOREIGN = 32
 _MOST_STEPS = 12_000
 _FRAME_DEPTH = 6
 _MOST_CALLS = 64
-_TELLING = ("turn", "index")
 # Identities whose second part is that of the value they come from.
 DERIVED = frozenset({"element", "attribute", "view", "joined", "copy", "copied after"})
 
@@ -51,6 +50,8 @@ class Evaluator:
         self.depth = 0
         self._steps = 0
         self._foreign = 0
+        self.arithmetic = Arithmetic(self)
+        self.elements = Elements(self)
         self.entries = Entries(self)
         self._calls = Calls(self)
         self.variables = Variables(self)
@@ -293,9 +294,9 @@ class Evaluator:
             case ir.Call():
                 return self._calls.of(frame, node)
             case ir.Binary(op="+") if _is_diagonal_sum(node):
-                return t.single(self.trace(frame, node))
+                return t.single(self.arithmetic.trace(frame, node))
             case ir.Binary(op=op, left=left, right=right):
-                return self.operation(frame, node, op, self.of(frame, left), self.of(frame, right))
+                return self.arithmetic.operation(frame, node, op, self.of(frame, left), self.of(frame, right))
             case ir.Unary(op="-", operand=operand):
                 return tuple((t.negate(term), tags) for term, tags in self.of(frame, operand))
             case ir.Unary(op="+", operand=operand) | ir.Await(value=operand) | ir.Starred(value=operand):
@@ -316,7 +317,7 @@ class Evaluator:
             case ir.Bool(left=left, right=right):
                 return self.arms(node, [self.of(frame, left), self.of(frame, right)])
             case ir.Subscript():
-                return self._subscript(frame, node)
+                return self.elements.subscript(frame, node)
             case ir.Sequence(items=items):
                 if any(isinstance(item, ir.Starred) for item in items):
                     element = t.unique(a for item in items for a in self._spread(frame, item))
@@ -335,7 +336,7 @@ class Evaluator:
         values = self.of(frame, item)
         if not isinstance(item, ir.Starred):
             return values
-        return t.unique(a for term, _ in values for a in self.element(term, "spread", item.nid))
+        return t.unique(a for term, _ in values for a in self.elements.element(term, "spread", item.nid))
 
     def _chosen(self, frame: Frame, test: ir.Expr) -> bool | None:
         """Return whether a test holds with the arguments of a call."""
@@ -364,128 +365,6 @@ class Evaluator:
             for index, values in enumerate(arms)
             for term, tags in values
         )
-
-    def operation(
-        self, frame: Frame, node: ir.Node, op: str, left: t.Alternatives, right: t.Alternatives
-    ) -> t.Alternatives:
-        """Return the values of a binary operation, for each pair of alternatives that can meet."""
-        site = self.site(frame, node)
-        found: list[t.Alternative] = []
-        for a, b, tags in t.both(left, right):
-            if any(isinstance(side, t.Constant) and side.value is None for side in (a, b)):
-                continue  # Python raises there
-            if op in "*@/":
-                a, b = self.members.copied(frame, node, a), self.members.copied(frame, node, b)
-            a, b = self._grouped(op, a, b)
-            term: t.Term = t.Unknown()
-            match op:
-                case "/" | "*" if isinstance(a, t.Aggregate) and a.how == "trace less one":
-                    half = isinstance(b, t.Constant) and b.value == (2 if op == "/" else 0.5)
-                    term = replace(a, how="cosine of a rotation") if half else t.Unknown()
-                case "*" if isinstance(b, t.Aggregate) and b.how == "trace less one":
-                    half = isinstance(a, t.Constant) and a.value == 0.5
-                    term = replace(b, how="cosine of a rotation") if half else t.Unknown()
-                case "*":
-                    term = t.multiply(a, b)
-                case "/":
-                    term = self._of_order_one(frame, node, a, b) or t.divide(a, b, site)
-                case "+":
-                    term = t.add(a, b, site)
-                case "-":
-                    term = self.entries.combined("difference", (a, b)) or self._difference(a, b)
-                    if isinstance(term, t.Unknown) and isinstance(b, t.Constant):
-                        term = t.add(a, t.negate(b), site)
-                case "@":
-                    term = t.dot(self.as_array(a), self.as_array(b), site)
-                case "**" if isinstance(b, t.Constant) and isinstance(b.value, int | float):
-                    term = t.power(a, float(b.value), site) if abs(b.value) < 64 else t.Unknown()
-            if isinstance(node, ir.Expr):
-                if isinstance(term, t.Unknown):
-                    term = self._unknown_floor(frame, node, op, a, b) or self._mixed(frame, node, op, a, b)
-                elif isinstance(term, t.Monomial) and term.inexact and not term.norms:
-                    # A vector times an unknown factor is a new vector.
-                    whole = self.as_array(replace(term, inexact=False))
-                    if isinstance(whole, t.Monomial) and len(whole.vectors) == 1:
-                        whole = whole.vectors[0]
-                    if isinstance(whole, t.Vector):
-                        term = whole.at(self.identities.of("scaled", frame.number, node.nid, whole.ident))
-            found.append((term, tags))
-        return t.unique(found)
-
-    def _of_order_one(self, frame: Frame, node: ir.Node, a: t.Term, b: t.Term) -> t.Term | None:
-        """``g / g.abs().max()``, ``(g - g.mean()) / g.std()``"""
-        whole = self.as_array(a)
-        if not isinstance(b, t.Scalar) or not isinstance(whole, t.Vector):
-            return None
-        key, live = self.identities.key(b.ident), self.members.live
-        parts = [whole.ident, *(side.ident for side in whole.sides or () if whole.name == t.DIFFERENCE)]
-        if key[:1] != ("size",) or not isinstance(key[1], int) or live(key[1]) not in map(live, parts):
-            return None
-        return t.Vector(self.identities.of("scaled", frame.number, node.nid, whole.ident), t.Role.UNIT, True)
-
-    def as_array(self, term: t.Term) -> t.Term:
-        """Return a product of arrays (``e @ B``, ``g * mask``) as one vector, where more is computed of it."""
-        if t.factors(term) < 2 or not isinstance(term, t.Monomial):
-            return term
-        parts = [vector.ident for pair in term.dots for vector in pair] + [vector.ident for vector in term.vectors]
-        ident = self.identities.of("product", len(term.vectors), *parts)
-        return t.surest(t.single(term)).at(ident)
-
-    def _grouped(self, op: str, a: t.Term, b: t.Term) -> tuple[t.Term, t.Term]:
-        """Return the operands, products of arrays as one vector where it is that vector which is multiplied."""
-        if op == "*" and t.factors(a) and t.factors(b) and t.factors(a) + t.factors(b) > 2:
-            if not _is_projection(a, b) and not _is_projection(b, a):
-                return self.as_array(a), self.as_array(b)
-        if op == "/" and isinstance(b, t.Monomial) and t.factors(a) >= 2:
-            whole = self.as_array(a)
-            if isinstance(whole, t.Vector) and any(vector.ident == whole.ident for vector, _ in b.norms):
-                return whole, b
-        return a, b
-
-    def trace(self, frame: Frame, node: ir.Node) -> t.Term:
-        """Return the sum of a matrix's diagonal."""
-        return t.Aggregate("trace", t.Unknown(), "unknown", self.site(frame, node))
-
-    def _unknown_floor(self, frame: Frame, node: ir.Expr, op: str, a: t.Term, b: t.Term) -> t.Term | None:
-        """A norm plus what is called eps."""
-        if op != "+" or not isinstance(node, ir.Binary):
-            return None
-        for term, other, said in ((a, b, node.right), (b, a, node.left)):
-            if isinstance(term, t.Monomial) and isinstance(other, t.Vector | t.Scalar | t.Unknown):
-                name = (dotted(said) or "").rpartition(".")[2]
-                if set(words(name)) & EPS_WORDS and frame.module.facts.qualified(said) is None:
-                    found = t.floored(term, None, "add", self.site(frame, said))
-                    return found if found is not term else None
-        return None
-
-    def _difference(self, a: t.Term, b: t.Term) -> t.Term:
-        if isinstance(a, t.Aggregate | t.Monomial) and isinstance(b, t.Constant) and b.value == 1:
-            # Of a rotation: one plus twice the cosine of its angle. <R, S> is the trace of RᵀS.
-            if (isinstance(a, t.Aggregate) and a.how == "trace") or (isinstance(a, t.Monomial) and a.is_inner_product):
-                limited = a.limited if isinstance(a, t.Aggregate) else a.limit == 3
-                return t.Aggregate("trace less one", t.Unknown(), "unknown", t.Site(0, 0), limited)
-            if isinstance(a, t.Monomial) and len(a.dots) == 2 and a.dots[0] == a.dots[1] and not a.vectors:
-                # Twice the squared inner product of two unit quaternions, less one.
-                return t.Aggregate("cosine of a rotation", t.Unknown(), "unknown", t.Site(0, 0))
-        if isinstance(a, t.Constant) and a.value == 1 and isinstance(b, t.Monomial | t.Aggregate):
-            return b  # one minus a cosine is as good as the cosine
-        if isinstance(a, t.Vector) and a.lagged and isinstance(b, t.Monomial) and not b.vectors:
-            return t.Accumulated(a, b)
-        return t.Unknown()
-
-    def _mixed(self, frame: Frame, node: ir.Expr, op: str, a: t.Term, b: t.Term) -> t.Term:
-        """Something new of two values: its role is that of its parts."""
-        left, right = (x if isinstance(x, t.Vector) else t.surest(t.single(x)) for x in (a, b))
-        origin = left if op == "/" else t.surest((*t.single(left), *t.single(right))) if op in "+-*@" else t.Vector(0)
-        if op == "-" and right.role is t.Role.HIDDEN and left.role is not t.Role.GRADIENT:
-            origin = replace(right, computed=left.computed or right.computed)
-        if op == "@":
-            origin = t.surest((*t.single(t.Monomial(dots=((left, right),))), *t.single(origin)))
-        parts = (x.ident for x in (a, b) if isinstance(x, t.Vector))
-        ident = self.identities.of("node", frame.number, node.nid, *parts)
-        name = t.DIFFERENCE if op == "-" else ""
-        sides = (left, right) if op in "+-" else None
-        return t.Vector(ident, origin.role, origin.computed, origin.evidence, name=name, sides=sides)
 
     def _dictionary(self, frame: Frame, node: ir.Expr, keys: list[ir.Expr | None], values: list[ir.Expr]) -> t.Mapping:
         items = []
@@ -536,7 +415,7 @@ class Evaluator:
             for name in frame.module.facts.names.scopes[node.nid].bindings:
                 path = _path(clause.target, name)
                 if path is not None:
-                    turn.parameters[name] = self.unpacked(item, path, clause.nid)
+                    turn.parameters[name] = self.elements.unpacked(item, path, clause.nid)
             self.frames.append(turn)
             found.append(turn)
         return found
@@ -607,91 +486,6 @@ class Evaluator:
 
     # -- elements ---------------------------------------------------------------------------------------------
 
-    def unpacked(self, values: t.Alternatives, path: tuple[int, ...], place: int) -> t.Alternatives:
-        for index in path:
-            values = t.unique(
-                (inner, tags | more)
-                for term, tags in values
-                for inner, more in (self.item(term, index) if index >= 0 else t.single(term))
-            )
-        return values
-
-    def item(self, term: t.Term, key: object) -> t.Alternatives:
-        """Return the element of a container, or the part of an array, under a constant key."""
-        match term:
-            case t.Sequence() if isinstance(key, int) and -len(term.items or ()) <= key < len(term.items or ()):
-                return (term.items or ())[key]
-            case t.Mapping():
-                for name, value in term.items:
-                    if name == key:
-                        return value
-                if isinstance(key, int) and not isinstance(key, bool) and 0 <= key < len(term.items):
-                    # The items of a named tuple.
-                    return term.items[key][1] if not any(isinstance(k, int) for k, _ in term.items) else NOTHING
-                if term.items and isinstance(key, int | str):
-                    return t.unique(self.renamed(a, "at", key) for a in term.element)
-            case t.Vector(ident=ident) if ident in self.stacked and isinstance(key, int):
-                parts = self.stacked[ident]
-                return parts[key] if -len(parts) <= key < len(parts) else NOTHING
-            case t.Instance() if isinstance(key, int):
-                return self.members.given_field(term, key) or NOTHING
-        return self.element(term, "at", key)
-
-    def element(self, term: t.Term, *key: object) -> t.Alternatives:
-        """Return one element of a container or an array; equal keys of one container give the same element."""
-        match term:
-            case t.Sequence(items=None, turn=(_, place) as turn) if place and key[:1] in (("index",), ("at",)):
-                return t.unique(
-                    (self._in_turn(inner, turn, key), tags) if _is_number(inner) else self.renamed((inner, tags), *key)
-                    for inner, tags in term.element
-                )
-            case t.Sequence(items=None) | t.Mapping(items=()):
-                return t.unique(self.renamed(a, *key) for a in term.element)
-            case t.Sequence():
-                found = t.unique(a for item in term.items or () for a in item)
-                # Which of several items it is, the key alone says.
-                if key and key[0] in _TELLING and len(term.items or ()) > 1:
-                    return t.unique(self.renamed(a, *key) for a in found)
-                return found
-            case t.Mapping():
-                found = t.unique((*(a for _, item in term.items for a in item), *term.element))
-                if key and key[0] == "index" and len(term.items) > 1:
-                    return t.unique(self.renamed(a, *key) for a in found)
-                return found
-            case t.Vector():
-                return t.single(term.at(self.identities.of("element", term.ident, *key)))
-            case t.Monomial():
-                return (self.renamed((term, frozenset()), *key),)
-        return NOTHING
-
-    def _in_turn(self, term: t.Term, turn: tuple[int, int], key: tuple[object, ...]) -> t.Term:
-        """Return the norm that a loop took of an element as that of the element under an index."""
-        of = self.identities.of
-
-        def at(ident: int) -> int | None:
-            match self.identities.key(ident):
-                case ("element", int() as base, "turn", *place) if tuple(place) == turn:
-                    return of("element", base, *key)
-                case ("element" | "attribute" | "view" | "copied after" | "copy" as kind, int() as base, *rest):
-                    whole = at(base)
-                    return None if whole is None else of(kind, whole, *rest)
-            return None
-
-        def rename(ident: int) -> int:
-            found = at(ident)
-            return of("element", ident, *key) if found is None else found
-
-        return t.relabelled(term, rename)
-
-    def renamed(self, value: t.Alternative, *key: object) -> t.Alternative:
-        """One of the values that an element stands for: its vectors are others than those of the next one."""
-        term, tags = value
-
-        def rename(ident: int) -> int:
-            return self.identities.of("element", ident, *key)
-
-        return t.relabelled(term, rename), tags
-
     def is_inside(self, function: t.Function) -> bool:
         """Return True for a function that is defined in another one."""
         return isinstance(function.frame, Frame) and isinstance(function.frame.node, ir.FunctionDef)
@@ -735,77 +529,6 @@ class Evaluator:
             ident = key[1]
         return True
 
-    def _subscript(self, frame: Frame, node: ir.Subscript) -> t.Alternatives:
-        found: list[t.Alternative] = []
-        index = node.index[0] if len(node.index) == 1 else None
-        for term, tags in self.of(frame, node.value):
-            for inner, more in self._taken(frame, node, term, index):
-                found.append((inner, tags | more))
-        return t.unique(found)
-
-    def _taken(self, frame: Frame, node: ir.Subscript, term: t.Term, index: ir.Expr | None) -> t.Alternatives:
-        if isinstance(term, t.Vector | t.Monomial) and self._keeps_values(node):
-            layout = tuple(part.value if isinstance(part, ir.Const) else ":" for part in node.index)
-            return t.single(t.renamed(term, lambda vector: replace(vector, layout=(*vector.layout, *layout))))
-        if isinstance(term, t.Vector) and self._is_shape(node.value, term):
-            return t.single(self.entries.length(term.at(self._owner_of(term))))
-        if isinstance(index, ir.Slice) and isinstance(term, t.Sequence):
-            ident = self.identities.of("slice", frame.number, node.nid, term.ident)
-            return t.single(
-                t.Sequence(ident, term.element or t.unique(a for i in term.items or () for a in i), over=term.over)
-            )
-        key = self._index_key(frame, index) if index is not None else self._several_key(frame, node)
-        if key is not None and key[0] == "constant":
-            found = self.item(term, key[1])
-        else:
-            found = self.element(term, "index", *(key or (frame.number, node.nid)))
-        if isinstance(term, t.Vector) and not term.computed:
-            said = self.vector(frame, node)
-            if said.role is not t.Role.UNKNOWN:
-                return t.single(replace(said, ident=self.identities.of("element", term.ident, *(key or (node.nid,)))))
-        return found
-
-    def _keeps_values(self, node: ir.Subscript) -> bool:
-        """``x[:, None]``, ``x[None]``, ``x[...]``, ``x[:]``."""
-        return all(
-            (isinstance(part, ir.Const) and part.value in (None, ...))
-            or (isinstance(part, ir.Slice) and part.lower is part.upper is part.step is None)
-            for part in node.index
-        )
-
-    def _several_key(self, frame: Frame, node: ir.Subscript) -> tuple[object, ...]:
-        """What tells ``x[:, k]`` from other parts of ``x``."""
-        keys = [("new",) if _is_new_axis(part) else self._index_key(frame, part) for part in node.index]
-        return ("many", node.nid) if None in keys else ("many", *keys)
-
-    def _index_key(self, frame: Frame, index: ir.Expr) -> tuple[object, ...] | None:
-        """What tells one index from another: a constant, or the value of a variable."""
-        if isinstance(index, ir.Slice):
-            parts = [self._index_key(frame, p) if p is not None else () for p in (index.lower, index.upper, index.step)]
-            parts[0] = () if parts[0] == ("constant", 0) else parts[0]
-            return None if None in parts else ("slice", tuple(parts))
-        values = self.of(frame, index)
-        value = t.one(values) or self.entries.combined("least", (term for term, _ in values))
-        match value:
-            case t.Constant(value=int() | str() as constant):
-                return "constant", constant
-            case t.Vector(ident=ident):
-                return "value", ident
-            case t.Scalar(ident=ident) if ident:
-                return "value", ident
-            case t.Monomial(vectors=(only,), norms=()):
-                return "value", only.ident
-        return None
-
-    def _is_shape(self, node: ir.Expr, term: t.Vector) -> bool:
-        return (
-            isinstance(node, ir.Attr) and node.attr == "shape" and self.identities.key(term.ident)[:1] == ("attribute",)
-        )
-
-    def _owner_of(self, shape: t.Vector) -> int:
-        owner = self.identities.key(shape.ident)[1]
-        return owner if isinstance(owner, int) else 0
-
     # -- comprehensions ---------------------------------------------------------------------------------------
 
     def _bound_by_clause(self, frame: Frame, node: ir.Comprehension, name: ir.Name) -> t.Alternatives:
@@ -821,9 +544,9 @@ class Evaluator:
                 elements = t.unique(
                     a
                     for term, _ in self.of(frame, clause.iter)
-                    for a in self.element(term, "turn", frame.number, clause.nid)
+                    for a in self.elements.element(term, "turn", frame.number, clause.nid)
                 )
-                return self.unpacked(elements, path, clause.nid)
+                return self.elements.unpacked(elements, path, clause.nid)
             clause = clause.inner
         return ()
 
@@ -847,21 +570,6 @@ def _path(target: ir.Expr, name: str) -> tuple[int, ...] | None:
                 if found is not None:
                     return (index, *found)
     return None
-
-
-def _is_new_axis(node: ir.Expr) -> bool:
-    return isinstance(node, ir.Const) and node.value in (None, ...)
-
-
-def _is_number(term: t.Term) -> bool:
-    return isinstance(term, t.Monomial) and bool(term.norms) and not term.vectors
-
-
-def _is_projection(product: t.Term, vector: t.Term) -> bool:
-    """Return True for ``(a @ b) * b``: the inner product is a number there."""
-    if not isinstance(product, t.Monomial) or not isinstance(vector, t.Vector):
-        return False
-    return any(vector.ident == side.ident for pair in product.dots for side in pair)
 
 
 def _is_diagonal_sum(node: ir.Binary) -> bool:

@@ -309,6 +309,7 @@ _OPERATIONS: dict[str, Callable[[Calls, Given], t.Alternatives]] = {
     "reverse_root": Calls.reverse_root,
     "root": Calls.root,
     "same": Calls.same,
+    "set_default": Calls.set_default,
     "sign": Calls.sign,
     "size": Calls.size,
     "square": Calls.square,

@@ -66,7 +66,7 @@ class Members:
                 if found:
                     return found
             case t.Mapping() if any(name == attr for name, _ in term.items):
-                return self._ev.item(term, attr)
+                return self._ev.elements.item(term, attr)
             case t.Library(name=name, options=None):
                 return self._ev.qualified(frame, node, f"{name}.{attr}")
             case t.Library():
@@ -76,7 +76,11 @@ class Members:
             case t.Vector(ident=ident):
                 return t.single(self._vector_attribute(frame, node, term, ident))
             case t.Monomial() if attr in VIEWS:
-                return (self._ev.renamed((term, frozenset()), "view", attr),) if attr in ("T", "mT") else t.single(term)
+                return (
+                    (self._ev.elements.renamed((term, frozenset()), "view", attr),)
+                    if attr in ("T", "mT")
+                    else t.single(term)
+                )
         number = frame.module.facts.values.number(node)
         if number is not None:
             return t.single(t.Constant(number, self._ev.site(frame, node)))
@@ -277,7 +281,7 @@ class Members:
         for binding in names.attributes.get((owner.nid, attr), ()):
             values = self._attribute_binding(module, binding, instance)
             if self._is_earlier(module, owner, binding):
-                values = t.unique(self._ev.renamed(way, "kept", binding.node.nid) for way in values)
+                values = t.unique(self._ev.elements.renamed(way, "kept", binding.node.nid) for way in values)
             for term, tags in values:
                 if isinstance(term, t.Accumulated):
                     found.append(

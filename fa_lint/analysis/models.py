@@ -16,7 +16,7 @@ Operation = Literal[
     "divide", "dot", "draw", "einsum", "element", "enumerate", "filter", "first", "full", "gradient", "hidden", "items", "keys", "linear",
     "map", "maximum", "mean", "minimum", "multiply", "named_tuple", "negate", "norm", "normalize", "number", "ones", "outer", "pad", "pairs",
     "parameters", "partial",
-    "power", "pullback", "range", "rank", "reciprocal", "repair", "reverse_root", "root", "same", "sign", "size", "square", "subtract", "sum",
+    "power", "pullback", "range", "rank", "reciprocal", "repair", "reverse_root", "root", "same", "set_default", "sign", "size", "square", "subtract", "sum",
     "trace", "transform", "unit", "values", "view", "where", "wrapper", "zeros", "zip",
 ]  # fmt: skip
 
@@ -166,7 +166,8 @@ METHODS: dict[str, Row] = dict(
         *_rows("items", "items", "input"),
         *_rows("values", "values", "input"),
         *_rows("keys", "keys", "input"),
-        *_rows("element", "get pop setdefault", "input key default"),
+        *_rows("element", "get pop", "input key default"),
+        *_rows("set_default", "setdefault", "input key default"),
         *_rows("parameters", "parameters children modules buffers trainable_variables", "input"),
         *_rows("items", "named_parameters named_children named_modules state_dict", "input"),
         *_rows("hidden", "softmax log_softmax sigmoid tanh relu encode encode_image encode_text embed forward predict embedding", "input"),

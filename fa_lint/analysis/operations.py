@@ -108,7 +108,7 @@ class Operations:
             start, size = t.one(given.positional[2]), t.one(given.positional[3])
             if isinstance(start, t.Constant) and start.value == 0 and isinstance(size, t.Scalar) and size.ident:
                 part = ("slice", ((), ("value", size.ident), ()))
-                return t.unique(x for term, _ in given.first for x in self._ev.element(term, "index", *part))
+                return t.unique(x for term, _ in given.first for x in self._ev.elements.element(term, "index", *part))
         # The same transposition of one value is one value; where its arguments differ, another.
         key = tuple(
             repr(term.value) if isinstance(term, t.Constant) else given.node.nid
@@ -118,7 +118,7 @@ class Operations:
         return t.unique(
             (inner, tags | more)
             for term, tags in given.first
-            for inner, more in self._ev.element(term, "view", given.name.rpartition(".")[2], *key)
+            for inner, more in self._ev.elements.element(term, "view", given.name.rpartition(".")[2], *key)
         )
 
     def wrapped(self, given: Given) -> t.Alternatives:
@@ -163,12 +163,12 @@ class Operations:
         return self._pairs(given, lambda a, b: self._or_named(given, self._dot(a, b, given.site, given.name)))
 
     def _dot(self, a: t.Term, b: t.Term, site: t.Site, label: str = "") -> t.Term:
-        return t.dot(self._ev.as_array(a), self._ev.as_array(b), site, label)
+        return t.dot(self._ev.arithmetic.as_array(a), self._ev.arithmetic.as_array(b), site, label)
 
     def einsum(self, given: Given) -> t.Alternatives:
         said = t.one(given.positional[0]) if len(given.positional) == 2 else None
         if isinstance(said, t.Constant) and isinstance(said.value, str) and _is_trace(said.value):
-            return t.single(self._ev.trace(given.frame, given.node))
+            return t.single(self._ev.arithmetic.trace(given.frame, given.node))
         if len(given.positional) != 3:
             return ()
         said = t.one(given.positional[0])
@@ -183,7 +183,7 @@ class Operations:
                 case t.Sequence() | t.Mapping():
                     return self._sum_of_elements(given, term)
                 case t.Vector(ident=ident) if self._is_diagonal(ident):
-                    return self._ev.trace(given.frame, given.node)
+                    return self._ev.arithmetic.trace(given.frame, given.node)
                 case t.Monomial(vectors=()) if term.dots or term.norms:
                     return self._aggregate("sum", term, "unknown", given) if term.is_cosine else term
             found = t.total(term, given.site)
@@ -202,7 +202,7 @@ class Operations:
         return self._ev.identities.key(ident)[2:4] in (("view", "diagonal"), ("view", "diag"))
 
     def trace(self, given: Given) -> t.Alternatives:
-        return t.single(self._ev.trace(given.frame, given.node))
+        return t.single(self._ev.arithmetic.trace(given.frame, given.node))
 
     def _elements(self, term: t.Sequence | t.Mapping) -> t.Alternatives:
         if isinstance(term, t.Mapping):
@@ -259,7 +259,7 @@ class Operations:
             for element, _ in elements:
                 # What is stacked may be inner products; what is joined is arrays.
                 arrays = isinstance(element, t.Monomial) and element.dots and not given.name.endswith("stack")
-                inner = self._ev.as_array(element) if arrays else element
+                inner = self._ev.arithmetic.as_array(element) if arrays else element
                 match inner:
                     case t.Vector():
                         if term.items is not None and len(term.items) == 1:
@@ -298,7 +298,7 @@ class Operations:
         """An array with more entries, as many as a length says."""
         said = [size.ident for size, _ in sizes if isinstance(size, t.Scalar) and size.ident]
         key = said[0] if said else -given.node.nid
-        return self._ev.element(term, "padded", key) if isinstance(term, t.Vector) else t.single(term)
+        return self._ev.elements.element(term, "padded", key) if isinstance(term, t.Vector) else t.single(term)
 
     def _joined(self, given: Given, sequence: t.Sequence, element: t.Vector) -> t.Vector:
         whole = self._ev.variables.over_all(element)
@@ -335,7 +335,7 @@ class Operations:
                     isinstance(whole, t.Monomial) and len(whole.norms) == 1 and not whole.dots and not whole.vectors
                 )
                 return whole if is_norm and whole is not None else self._named(given.frame, given.node)
-            found = t.norm(self._ev.as_array(term))
+            found = t.norm(self._ev.arithmetic.as_array(term))
             if isinstance(found, t.Unknown) and isinstance(term, t.Monomial) and term.norms and not term.dots:
                 return term  # the norm of a vector of norms
             return self._or_named(given, found)
@@ -347,7 +347,7 @@ class Operations:
         return self._each(given.first, lambda term: self._unit(given, term, size))
 
     def _unit(self, given: Given, term: t.Term, size: float | None) -> t.Term:
-        term = self._ev.as_array(term)
+        term = self._ev.arithmetic.as_array(term)
         length = t.norm(term)
         if size != 0:
             length = t.floored(length, size, "normalize", given.site)
@@ -378,7 +378,7 @@ class Operations:
         for a, b, tags in t.both(left, right):
             if any(isinstance(side, t.Constant) and side.value is None for side in (a, b)):
                 continue  # torch raises there
-            a, b = self._ev.as_array(a), self._ev.as_array(b)
+            a, b = self._ev.arithmetic.as_array(a), self._ev.arithmetic.as_array(b)
             product = t.dot(a, b, given.site, given.row.label)
             first, second = t.norm(a), t.norm(b)
             quotient = t.divide(t.divide(product, first, given.site), second, given.site)
@@ -414,7 +414,7 @@ class Operations:
     def _binary(self, given: Given, op: str) -> t.Alternatives:
         left = given.first
         right = given["other"] or (given.positional[1] if len(given.positional) > 1 else ())
-        return self._ev.operation(given.frame, given.node, op, left, right)
+        return self._ev.arithmetic.operation(given.frame, given.node, op, left, right)
 
     def root(self, given: Given) -> t.Alternatives:
         return self._each(given.first, lambda term: self._or_named(given, t.power(term, 0.5, given.site)))
@@ -430,7 +430,7 @@ class Operations:
 
     def power(self, given: Given) -> t.Alternatives:
         right = given[given.row.names[1]]
-        return self._ev.operation(given.frame, given.node, "**", given.first, right)
+        return self._ev.arithmetic.operation(given.frame, given.node, "**", given.first, right)
 
     def clamp(self, given: Given) -> t.Alternatives:
         low, high = given["min"] or given["a_min"], given["max"] or given["a_max"]
@@ -551,7 +551,7 @@ class Operations:
         """Return the largest entry or the spread of an array: divided by it, the array is of order one."""
 
         def of(term: t.Term) -> t.Term:
-            whole = self._ev.as_array(term)
+            whole = self._ev.arithmetic.as_array(term)
             if not isinstance(whole, t.Vector):
                 return self._named(given.frame, given.node)
             return t.Scalar(self._ev.identities.of("size", whole.ident))

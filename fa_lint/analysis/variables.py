@@ -251,14 +251,14 @@ class Variables:
             case "value":
                 return self._late_role(frame, definition, self._ev.of(frame, value))
             case "unpack":
-                return self._ev.unpacked(self._ev.of(frame, value), definition.path, definition.node.nid)
+                return self._ev.elements.unpacked(self._ev.of(frame, value), definition.path, definition.node.nid)
             case "iterate":
                 elements = t.unique(
                     a
                     for term, _ in self._ev.of(frame, value)
-                    for a in self._ev.element(term, "turn", frame.number, definition.node.nid)
+                    for a in self._ev.elements.element(term, "turn", frame.number, definition.node.nid)
                 )
-                return self._ev.unpacked(elements, definition.path, definition.node.nid)
+                return self._ev.elements.unpacked(elements, definition.path, definition.node.nid)
             case "update":
                 return self._updated(frame, flow, definition)
             case "method" | "store":
@@ -317,7 +317,7 @@ class Variables:
     def _augmented(
         self, frame: Frame, node: ir.AugAssign, before: t.Alternatives, value: t.Alternatives
     ) -> t.Alternatives:
-        found = self._ev.operation(frame, node, node.op, before, value)
+        found = self._ev.arithmetic.operation(frame, node, node.op, before, value)
         if all(isinstance(term, t.Unknown) for term, _ in found):
             # A new value of the same origin.
             return t.unique(
@@ -370,7 +370,7 @@ class Variables:
                     for item in whole.items:
                         before = self._grown(frame, node, before, item)
                     return before
-                added = t.unique(a for term, _ in added for a in self._ev.element(term, "spread", node.nid))
+                added = t.unique(a for term, _ in added for a in self._ev.elements.element(term, "spread", node.nid))
             return self._grown(frame, node, before, added)
         return self._ev.of(frame, node)
 
@@ -384,7 +384,7 @@ class Variables:
         flow = frame.flow
         if flow is None or flow.blocks[self.place(frame, flow, node)[0]].loops:
             # That of the first turn stays.
-            default = t.unique(self._ev.renamed(way, "default", node.nid) for way in default)
+            default = t.unique(self._ev.elements.renamed(way, "default", node.nid) for way in default)
         return t.unique(
             (self._with_item(frame, node, term, constant, default), tags)
             if isinstance(term, t.Mapping) and all(name != constant for name, _ in term.items)

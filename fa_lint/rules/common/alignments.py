@@ -337,14 +337,6 @@ def cosines_in(terms: Iterable[t.Term], depth: int = 0) -> Iterator[t.Monomial]:
                 yield from cosines_in(elements, depth + 1)
 
 
-def _distinct(operands: Iterable[ir.Expr]) -> list[ir.Expr]:
-    found: list[ir.Expr] = []
-    for operand in operands:
-        if not any(ir.same(operand, other) for other in found):
-            found.append(operand)
-    return found
-
-
 def _strongest(found: Iterable[Alignment]) -> Alignment:
     best = NO_ALIGNMENT
     for one in found:

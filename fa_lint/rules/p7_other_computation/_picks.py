@@ -157,7 +157,7 @@ class Picks:
                     for index, item in enumerate(items):
                         if isinstance(item, ir.Starred):
                             break
-                        yield self._ev.unpacked(whole, (index,), node.nid), whole
+                        yield self._ev.elements.unpacked(whole, (index,), node.nid), whole
 
     def _taken(
         self,
