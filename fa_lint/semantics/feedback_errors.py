@@ -7,6 +7,7 @@ from enum import IntEnum
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.matrix_products import MATRIX_PRODUCTS
 from fa_lint.semantics.memory import Memory
 from fa_lint.semantics.names import Binding
 from fa_lint.semantics.words import words
@@ -26,7 +27,6 @@ _TARGETS = frozenset(
 )
 _SQUASHES = frozenset("softmax sigmoid log_softmax softmin logsigmoid expit".split())
 _MODELS = frozenset("model models net nets network mlp cnn classifier forward head readout decoder".split())
-_PRODUCTS = frozenset("matmul mm linear dot addmm bmm einsum".split())
 _KEPT = frozenset(
     "t T view reshape transpose permute detach float double half to cpu cuda clone contiguous flatten unsqueeze "
     "squeeze type type_as numpy mul mul_ div div_ neg requires_grad_ expand sign clamp clip tanh mean sum normalize "
@@ -108,7 +108,7 @@ def _of_call(facts: ModuleFacts, node: ir.Call) -> Signal:
     if name in ("torch.autograd.grad", "torch.func.grad"):
         of = plain[1] if len(plain) > 1 else next((a.value for a in node.args if a.keyword == "inputs"), None)
         return Signal.COMPUTED if of is not None and _is_prediction(facts, of) else Signal.GRADIENT
-    if last in _PRODUCTS:
+    if last in MATRIX_PRODUCTS:
         return _best(facts, [*(_receiver(node) if name is None else []), *plain])
     if last in _KEPT:
         return _best(facts, _receiver(node) if name is None else plain)
@@ -206,7 +206,7 @@ def _is_product(facts: ModuleFacts, node: ir.Expr) -> bool:
         values = [b.value for b in facts.names.reaching(node) if b.how == "value" and b.value is not None]
     return any(
         (isinstance(value, ir.Binary) and value.op == "@")
-        or (isinstance(value, ir.Call) and _last(value.func) in _PRODUCTS)
+        or (isinstance(value, ir.Call) and _last(value.func) in MATRIX_PRODUCTS)
         for value in values
     )
 

@@ -10,6 +10,7 @@ from fa_lint.semantics.classes import chain
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback_errors import Signal, calls_by_name, signal_of
 from fa_lint.semantics.feedback_names import is_feedback_name, speaks_of_feedback
+from fa_lint.semantics.matrix_products import is_matrix_product
 from fa_lint.semantics.roles import Evidence
 
 __all__ = ["Key", "Uses", "feedback_uses", "key_of", "target_key"]
@@ -17,11 +18,6 @@ __all__ = ["Key", "Uses", "feedback_uses", "key_of", "target_key"]
 # ("self", class node, attribute), ("name", scope node, name) or ("other", 0, "receiver.attribute").
 Key = tuple[str, int, str]
 
-_PRODUCTS = frozenset(
-    "torch.matmul torch.mm torch.bmm torch.einsum torch.nn.functional.linear torch.nn.grad.conv2d_input "
-    "torch.nn.functional.conv_transpose2d torch.nn.functional.conv2d numpy.dot numpy.matmul torch.addmm".split()
-)
-_PRODUCT_METHODS = frozenset({"mm", "matmul", "bmm", "dot", "addmm"})
 _PEELED_ATTRIBUTES = frozenset({"T", "mT", "data", "H"})
 # Functions between a matrix and the one that multiplies with it.
 _HOPS = 3
@@ -148,10 +144,9 @@ def feedback_uses(facts: ModuleFacts) -> Uses:
             case ir.Call(func=ir.Attr(value=receiver, attr="apply"), args=args):
                 _applied(facts, node, receiver, args, positions, uses)
             case ir.Call(func=func, args=args):
-                if facts.qualified(func) in _PRODUCTS:
-                    _product(facts, node, [a.value for a in args], uses)
-                elif isinstance(func, ir.Attr) and func.attr in _PRODUCT_METHODS and facts.qualified(func) is None:
-                    _product(facts, node, [func.value, *(a.value for a in args)], uses)
+                if is_matrix_product(facts, func):
+                    own = [func.value] if isinstance(func, ir.Attr) and facts.qualified(func) is None else []
+                    _product(facts, node, [*own, *(a.value for a in args)], uses)
                 elif len(args) == 1 and isinstance(func, ir.Name | ir.Attr | ir.Subscript):
                     _layer(facts, node, func, args[0].value, uses)
     _pass_on(facts, uses)
@@ -322,11 +317,8 @@ def _multiplies(facts: ModuleFacts, backward: ir.FunctionDef, name: str) -> bool
                 if mentions(left) or mentions(right):
                     return True
             case ir.Call(func=func, args=args):
-                called = facts.qualified(func)
-                product = called in _PRODUCTS or (called or "").startswith("torch.nn.grad.")
-                if product or (isinstance(func, ir.Attr) and called is None and func.attr in _PRODUCT_METHODS):
-                    if any(mentions(a.value) for a in args) or mentions(func):
-                        return True
+                if is_matrix_product(facts, func) and (any(mentions(a.value) for a in args) or mentions(func)):
+                    return True
     return False
 
 

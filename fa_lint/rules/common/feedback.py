@@ -50,7 +50,7 @@ _AS_WRITTEN = (
 # What sends an error through a drawn matrix names a draw, a product, and an error or what makes one.
 _DRAWS = (b"rand", b"normal", b"uniform", b"orthogonal", b"Linear(")
 _DRAWN_ELSEWHERE = re.compile(rb"(?:draw|make|init|sample|create|generate)_\w+\(")
-_CALLED = (b"mm(", b"matmul(", b"linear(", b"dot(", b"einsum(")
+_CALLED = (b"mm(", b"matmul(", b"linear(", b"dot(", b"einsum(", b"mv(", b"inner(")
 _ERROR = re.compile(rb"(?<![^\W_])(?:errors?|errs?|deltas?|e|d)(?![^\W_])|\.grad\b")
 _KEPT_DRAW = re.compile(rb"self\.\w+(?:: ?[\w.]+)? ?= ?[^\n]*\brandn?\(|self\.\w+\.append\([^\n]*\brandn?\(")
 _ONE_HOT = re.compile(rb"one_?hot", re.IGNORECASE)

@@ -9,7 +9,9 @@ from fa_lint.semantics import ir
 from fa_lint.semantics.classes import chain, family, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
+from fa_lint.semantics.feedback_errors import calls_by_name
 from fa_lint.semantics.feedback_stores import stores
+from fa_lint.semantics.matrix_products import MATRIX_PRODUCTS
 from fa_lint.semantics.origins import origins
 from fa_lint.semantics.saves import Save, SavedEntry, is_model_entry, saves
 from fa_lint.semantics.words import words
@@ -17,7 +19,6 @@ from fa_lint.semantics.words import words
 __all__ = ["can_be_lost", "contains", "handed_out_by", "lost_feedback", "names_seed"]
 
 _SEEDS = frozenset("seed seeds rng generator args cfg config conf hparams hyperparameters".split())
-_PRODUCTS = frozenset("mm matmul bmm mv dot linear einsum addmm conv2d".split())
 _ATTACHES = frozenset("set register attach add init".split())
 # ``seen.add(self.B)``: a container keeps nothing in a state.
 _PUTS = frozenset({"add", "add_"})
@@ -100,7 +101,7 @@ def _carries(node: ir.Expr, name: str) -> bool:
         case ir.Call(func=func, args=args):
             method = func.attr if isinstance(func, ir.Attr) else ""
             inside = [arg.value for arg in args] + ([func.value] if isinstance(func, ir.Attr) else [])
-            return method not in _PRODUCTS and any(_carries(part, name) for part in inside)
+            return method not in MATRIX_PRODUCTS and any(_carries(part, name) for part in inside)
         case ir.Sequence(items=parts) | ir.Keyed(values=parts):
             return any(_carries(part, name) for part in parts)
         case ir.Comprehension(elements=elements, clause=clause):
@@ -288,6 +289,21 @@ def _instances(facts: ModuleFacts, owner: ir.ClassDef, save: Save) -> set[str]:
             statement = facts.names.statement(call)
             if isinstance(statement, ir.Assign):
                 found |= {facts.source(target) for target in statement.targets}
+    return found | _given_instances(facts, owner, save)
+
+
+def _given_instances(facts: ModuleFacts, owner: ir.ClassDef, save: Save) -> set[str]:
+    """The parameters of a saving function that an instance of a class is given for: by annotation, or by a caller."""
+    function = facts.node(save.function_nid) if save.function_nid else None
+    if not isinstance(function, ir.FunctionDef):
+        return set()
+    names = [param.name for param in function.params if param.name not in ("self", "cls")]
+    found = {p.name for p in function.params if isinstance(p.annotation, ir.Name) and p.annotation.id == owner.name}
+    for call in facts.derived(calls_by_name).get(function.name, ()):
+        for position, arg in enumerate(call.args):
+            given = arg.keyword or "".join(names[position : position + 1])
+            if given and isinstance(arg.value, ir.Name) and owner in _classes_of(facts, arg.value.id):
+                found.add(given)
     return found
 
 
