@@ -55,15 +55,17 @@ def test_what_is_no_product_is_none(product: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "lost"),
+    ("parameters", "call", "is_lost"),
     [
-        (f"def keep(run: Trainer):\n    {SAVED}", [18]),
-        (f"def keep(run):\n    {SAVED}\nkeep(mine)\n", [18]),
-        (f"def keep(path, *, run):\n    {SAVED}\nkeep('ck.pt', run=mine)\n", [18]),
-        ("def keep(run: Trainer):\n    torch.save(run, 'ck.pt')\n", []),
-        ("def keep(run: Trainer):\n    torch.save({'m': run.model.state_dict(), 'R': run.R}, 'ck.pt')\n", []),
+        ("run: Trainer", "print(mine)", True),
+        ("run", "keep(mine)", True),
+        ("path, *, run", "keep('ck.pt', run=mine)", True),
+        ("run", "print(mine)", False),
+        ("run", "keep(other)", False),
     ],
 )
-def test_a_function_saves_what_it_is_given(function: str, lost: list[int]) -> None:
-    text = TRAINER.format(product="err @ self.R") + "mine = Trainer(net)\n" + function
-    assert rows("FAL401", text) == [row + 1 for row in lost]
+def test_a_function_saves_what_it_is_given(parameters: str, call: str, is_lost: bool) -> None:
+    head = TRAINER.format(product="err @ self.R") + f"def main(other):\n    mine = Trainer(net)\n    {call}\n\n\n"
+    assert rows("FAL401", f"{head}def keep({parameters}):\n    {SAVED}") == ([23] if is_lost else [])
+    for whole in ("torch.save(run, 'ck.pt')", "torch.save({'m': run.model.state_dict(), 'R': run.R}, 'ck.pt')"):
+        assert rows("FAL401", f"{head}def keep({parameters}):\n    {whole}\n") == []
