@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 from fa_lint.analysis import terms as t
 from fa_lint.analysis.branches import decided
@@ -193,7 +194,10 @@ class Values:
                 yield from self._in(frame)
         # Calls bind arguments, which makes frames; those may call further.
         for frame in self.evaluator.frames:
-            if frame.number in done or not any(interesting(values) for values in frame.parameters.values()):
+            # A function in a function also reads what the call of the outer one is given.
+            outer = frame.outer.parameters if frame.outer is not None and frame.outer.calls else {}
+            given = chain(frame.parameters.values(), outer.values())
+            if frame.number in done or not any(interesting(values) for values in given):
                 continue
             if frame.calls:
                 done.add(frame.number)
