@@ -65,6 +65,9 @@ class Values:
         self._done: set[int] = set()
         # Functions whose calls in this module were evaluated.
         self._called: set[int] = set()
+        # Evaluate what the files that import this one pass: what that finds, and spends, changes nothing here.
+        self._outside = {comparing: Evaluator(self.program) for comparing in (False, True)}
+        self._called_elsewhere: set[tuple[int, bool]] = set()
         self._outlines: dict[int, Outline] = {}
 
     def of(self, node: ir.Expr) -> t.Alternatives:
@@ -87,9 +90,29 @@ class Values:
         """Return the frame of the function around a node of this module, whose arguments are not bound."""
         return self.evaluator.home(self.module, node)
 
-    def as_called(self, function: ir.FunctionDef, node: ir.Expr) -> list[t.Alternatives]:
-        """Return the values of an expression of a function, one for each way in which this module calls it."""
-        return [self.evaluator.of(frame, node) for frame in self.frames_of(function)]
+    def as_called(self, function: ir.FunctionDef, node: ir.Expr, *, comparing: bool = True) -> list[t.Alternatives]:
+        """Return the values of an expression of a function, one for each way in which the run calls it."""
+        found = [self.evaluator.of(frame, node) for frame in self.frames_of(function)]
+        evaluator, frames = self.frames_elsewhere(function, comparing=comparing)
+        return found + [evaluator.of(frame, node) for frame in frames]
+
+    def frames_elsewhere(self, function: ir.FunctionDef, *, comparing: bool) -> tuple[Evaluator, list[Frame]]:
+        """Return the frames of a function as the calls of other files bind its arguments, and their evaluator.
+
+        Of other files those count that can make a cosine, or all.
+        """
+        outside = self._outside[comparing]
+        if self.module.facts.callers is not None and (function.nid, comparing) not in self._called_elsewhere:
+            self._called_elsewhere.add((function.nid, comparing))
+            owner = self.module.facts.names.enclosing_class(function)
+            names = frozenset({function.name, *([owner.name] if owner is not None else [])})
+            for path, facts in self.module.facts.callers(names, comparing):
+                module = self.program.add_caller(path, facts)
+                renamed = {b.name for b in facts.names.imports if (b.target or "").rpartition(".")[2] in names}
+                for call in facts.calls:
+                    if (_called(call) | _given(call)) & (names | renamed):
+                        outside.of(outside.home(module, call), call)
+        return outside, outside.bound_frames.get((self.module.number, function.nid), [])
 
     def frames_of(self, function: ir.FunctionDef) -> list[Frame]:
         """Return the frames of a function as the calls of this module bind its arguments, through its callers' callers.
@@ -133,8 +156,10 @@ class Values:
         return home in outline.makers or home in outline.callers
 
     def may_be_given_cosine(self, function: ir.FunctionDef) -> bool:
-        """Return True for a function that one leads to which makes a cosine or calls a function that does."""
-        return function.nid in self._outline(self.module).below
+        """Return True for a function that one leads to which makes a cosine or calls one that does, in any file."""
+        return function.nid in self._outline(self.module).below or bool(
+            self.frames_elsewhere(function, comparing=True)[1]
+        )
 
     def calls_to(self, frame: Frame) -> list[ir.Node]:
         """Return the calls of this module that lead into a frame of another one."""
@@ -468,6 +493,11 @@ def _called(call: ir.Call) -> set[str]:
     if found & _HIGHER and call.args:
         return found | _names(call.args[0].value)
     return found
+
+
+def _given(call: ir.Call) -> set[str]:
+    """Return the names that a call is given."""
+    return {_last(arg.value) for arg in call.args}
 
 
 def _names(node: ir.Expr) -> set[str]:
