@@ -27,7 +27,7 @@ _AS = re.compile(rb"([\w.]+)(?:[ \t]+as[ \t]+(\w+))?")
 _BLOCK = re.compile(rb"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _WORD = re.compile(rb"[A-Za-z_]\w*")
 _CHAIN = re.compile(rb"\b[A-Za-z_]\w*+(?:\.\w++)++")
-_MEASURE = re.compile(rb"norm|cos|mean|dot\(|inner\(|einsum|\bsum\(|@|sqrt|matmul")
+_MEASURE = re.compile(rb"norm|cos|dot\(|inner\(|einsum|\bsum\(|@|sqrt|matmul")
 _NORM = re.compile(rb"norm\(|@|dot\(|inner\(|einsum|sqrt\(|\*\* ?-?0?\.5")
 _DIVISION = re.compile(rb"[^/]/[^/]|div_?\(|reciprocal|rsqrt")
 _LIBRARY = re.compile(rb"cosine_similarity|CosineSimilarity|normalize\(")
@@ -60,7 +60,7 @@ class Project:
         self._used: dict[tuple[str, str], tuple[set[str], tuple[str, ...]]] = {}
         self._imported: dict[str, dict[str, str]] = {}
         self._modules_of: dict[tuple[str, str], tuple[str, str] | None] = {}
-        self._importers = Importers(self._paths, self._read, self._targets, self._module_of)
+        self._importers = Importers(self._paths, self._read, self._targets, self._blocks_of, self._module_of)
         self._loaded: OrderedDict[str, tuple[Source, ModuleFacts] | None] = OrderedDict()
         # Of the file that was last asked about: see `_members`.
         self._chains: tuple[str, dict[str, set[str]]] = ("", {})
@@ -262,12 +262,17 @@ class Project:
                 return max(files, key=lambda file: (_shared(file, caller), file)), ".".join(parts[cut:])
         return None
 
-    def callers(self, path: str, names: frozenset[str], comparing: bool) -> list[tuple[str, ModuleFacts]]:
-        """Return the files that import one of the names from a file; those that can make a cosine, or all."""
+    def callers(
+        self, path: str, names: frozenset[str], comparing: bool
+    ) -> list[tuple[str, ModuleFacts, frozenset[str]]]:
+        """Return the files that lead to one of the names in a file, and by which names they do.
+
+        Those that can make a cosine, or all.
+        """
         found = self._importers.of(path, names, comparing)
         self.asked[(_COMPARING if comparing else _CALLERS) + " ".join(sorted(names))] = self._state(found)
-        loaded = ((file, self._load(file)) for file in found)
-        return [(file, known[1]) for file, known in loaded if known is not None]
+        loaded = ((file, self._load(file), through) for file, through in found.items())
+        return [(file, known[1], through) for file, known, through in loaded if known is not None]
 
     def _state(self, paths: Iterable[str]) -> str:
         return _digest("".join(f"{path}:{_digest(self._read(path) or b'')}" for path in paths).encode(errors="replace"))
@@ -392,7 +397,7 @@ def _makes(text: bytes) -> bool:
 
 
 def _matters(text: bytes) -> bool:
-    return SUBJECT_BYTES.search(text) is not None or _MEASURE.search(text) is not None
+    return SUBJECT_BYTES.search(text) is not None or _MEASURE.search(text) is not None or _reduces(text)
 
 
 def _shared(one: str, other: str) -> int:

@@ -20,9 +20,9 @@ __all__ = ["Callers", "Load", "ModuleFacts", "extract"]
 # with, and the rest of the name.
 Load = Callable[[str, str, bool], "tuple[str, ModuleFacts, str] | None"]
 
-# Names of functions and classes of this module → path and facts of the files that import one: those that can make a
-# cosine, or all.
-Callers = Callable[[frozenset[str], bool], "list[tuple[str, ModuleFacts]]"]
+# Names of functions and classes of this module → path and facts of the files that lead to one (those that can make a
+# cosine, or all), and by which names.
+Callers = Callable[[frozenset[str], bool], "list[tuple[str, ModuleFacts, frozenset[str]]]"]
 
 
 class ModuleFacts(Derived):

@@ -88,7 +88,9 @@ def test_identity_is_no_equality() -> None:
 
 
 def test_a_loop_runs_as_its_way_in() -> None:
-    body = "if clamp:\n        for _ in range(3):\n            found = F.cosine_similarity(a, b, dim=0)\n    return found"
+    body = (
+        "if clamp:\n        for _ in range(3):\n            found = F.cosine_similarity(a, b, dim=0)\n    return found"
+    )
     text = HEAD + f"def measure(a, b, clamp):\n    found = 0\n    {body}\n" + GRADIENT
     assert rows("FAL201", text.format("measure(g, c, True)"))
     assert rows("FAL201", text.format("measure(g, c, False)")) == []

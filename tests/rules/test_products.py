@@ -140,4 +140,10 @@ def test_cosines_in_a_list_that_are_clipped(clip: str) -> None:
 )
 def test_what_is_computed_of_a_gradient_is_as_small(carried: str) -> None:
     assert rows("FAL201", HEAD + GAMMA.format(carried, "F.cosine_similarity(c, h, dim=-1)")) == [8]
-    assert rows("FAL201", HEAD + GAMMA.format(carried.replace("g", "y").replace("B", "mask"), "F.cosine_similarity(c, h, dim=-1)")) == []
+    assert (
+        rows(
+            "FAL201",
+            HEAD + GAMMA.format(carried.replace("g", "y").replace("B", "mask"), "F.cosine_similarity(c, h, dim=-1)"),
+        )
+        == []
+    )

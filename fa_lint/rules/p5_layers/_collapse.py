@@ -88,14 +88,19 @@ class _Finder:
         yield Collapse(node, filled, found, "their mean")
 
     def _averaged_elsewhere(self, node: ir.Call) -> ir.Expr | None:
-        """Return the container of which a function of another file takes the mean."""
+        """Return the container of which a lambda, a bound function or one of another file takes the mean."""
         values, name = values_of(self._facts), self._facts.qualified(node.func)
-        if name is None or values.program.imported(values.module.number, name) is None:
+        if name is not None and values.program.imported(values.module.number, name) is None:
             return None
-        for term, _ in values.of(node):
-            if isinstance(term, t.Aggregate) and term.how == "mean" and term.site.module != values.module.number:
-                measured = [arg.value for arg in node.args if self._known.of(arg.value).is_measured]
-                return self._unwrapped(measured[0]) if len(measured) == 1 else None
+        if self._names.function_called(node) is not None or not values.may_hold_cosine(node):
+            return None
+        here = t.Site(values.module.number, node.nid)
+        if any(
+            isinstance(term, t.Aggregate) and term.how == "mean" and term.site != here for term, _ in values.of(node)
+        ):
+            given = [*node.args, *(node.func.args if isinstance(node.func, ir.Call) else [])]
+            measured = [arg.value for arg in given if self._known.of(arg.value).is_measured]
+            return self._unwrapped(measured[0]) if len(measured) == 1 else None
         return None
 
     def _mean_of_returned(self, node: ir.Call | ir.Binary, call: ir.Call) -> Iterator[Collapse]:
@@ -108,7 +113,7 @@ class _Finder:
             yield Collapse(node, call, found, "their mean")
 
     def _mean_operand(self, node: ir.Call | ir.Binary) -> ir.Expr | None:
-        """Return the container of which an expression, or a function of another file that it calls, takes the mean."""
+        """Return the container of which an expression, or a function out of sight that it calls, takes the mean."""
         found = self._mean_here(node)
         return self._averaged_elsewhere(node) if found is None and isinstance(node, ir.Call) else found
 
