@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from .digests import tensor_digest, tensors_in, tree_digest
-from .errors import CheckpointError, MissingFeedbackError
+from .errors import CheckpointError, MissingFeedbackError, first_line
 from .feedback import Feedback
 from .state import load_state, state_of
 
@@ -377,9 +377,7 @@ def _read(path: str | Path) -> dict[str, Any]:
     except (CheckpointError, FileNotFoundError):
         raise
     except Exception as error:  # torch.load raises nearly anything on a malformed file
-        raise CheckpointError(
-            path, f"unreadable: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
-        ) from error
+        raise CheckpointError(path, f"unreadable: {type(error).__name__}: {first_line(error)}") from error
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise CheckpointError(path, "the archive holds something else than a checkpoint of save_checkpoint")
     if payload.get("version") != VERSION:

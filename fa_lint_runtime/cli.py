@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 try:
     import click
@@ -14,6 +16,7 @@ except ImportError:
     raise ImportError(f"fa-diagnose needs click: {install_command('runtime')}") from None
 
 from . import __version__
+from .escaping import visible
 
 __all__ = ["COMMANDS", "main"]
 
@@ -42,6 +45,23 @@ class _Commands(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
         return command
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _harmless_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _harmless_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _harmless_errors() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = visible(error.message)  # it repeats an argument, which may be the name of a file
+        raise
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
