@@ -1,8 +1,8 @@
 """A campaign of hypothesis over everything that fa-lint reads: ``python -m tests.hostile.campaign --minutes 60``.
 
 Each surface gets its turn, again and again, until the time is over, in a process of its own that an input may kill. Of
-every failure the smallest input is kept in ``build/campaign``, with the last one that took over five seconds, and the exit code is 1. Each input has twenty seconds,
-each process four gigabytes.
+every failure the smallest input is kept in ``build/campaign``, and the exit code is 1; so is the last input that took
+over five seconds. Each input has twenty seconds, each process four gigabytes.
 """
 
 from __future__ import annotations
