@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from .digests import tensor_digest, tensors_in, tree_digest
 from .errors import CheckpointError, MissingFeedbackError, first_line
 from .feedback import Feedback
+from .files import check_regular
 from .state import load_state, state_of
 
 __all__ = ["Checkpoint", "StoredFeedback", "load_checkpoint", "save_checkpoint"]
@@ -319,6 +320,7 @@ def _file_digest(file: BinaryIO, length: int) -> str:
 
 
 def _check_seal(path: str | Path) -> None:
+    check_regular(path)
     with open(path, "rb") as file:
         file.seek(0, os.SEEK_END)
         size = file.tell()

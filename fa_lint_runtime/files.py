@@ -1,12 +1,42 @@
-"""Files written whole or not at all."""
+"""Files: read only where they end, written whole or not at all."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import uuid
 from pathlib import Path
 
-__all__ = ["write_text"]
+__all__ = ["check_regular", "read_data", "write_text"]
+
+_LONGEST = 1_000_000_000
+
+
+def check_regular(path: str | Path) -> None:
+    """Raise an :class:`OSError` for a pipe or a device: reading it may never end, and opening it may wait."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        reason = os.strerror(errno.EISDIR) if os.path.isdir(path) else "not a regular file"
+        raise OSError(errno.EINVAL, reason, str(path))
+
+
+def read_data(path: str | Path) -> bytes:
+    """Return the bytes of a regular file of at most a gigabyte.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is longer.
+
+    Example:
+        >>> read_data("/dev/zero")
+        Traceback (most recent call last):
+        OSError: [Errno 22] not a regular file: '/dev/zero'
+    """
+    check_regular(path)
+    with open(path, "rb") as file:
+        data = file.read(_LONGEST + 1)
+    if len(data) > _LONGEST:
+        raise OSError(errno.EFBIG, f"longer than {_LONGEST:_} bytes", str(path))
+    return data
 
 
 def write_text(path: str | Path, text: str) -> None:

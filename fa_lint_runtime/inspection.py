@@ -15,6 +15,7 @@ from .checkpoint import FORMAT, load_checkpoint
 from .digests import tensors_in
 from .errors import CheckpointError, first_line
 from .escaping import to_json, visible, visible_lines
+from .files import check_regular
 
 __all__ = ["Inspection", "TensorEntry", "inspect_checkpoint", "looks_like_feedback"]
 
@@ -135,6 +136,12 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
         >>> found.feedback_like, found.lacking[0]
         ((), 'feedback: the credit signal cannot be rebuilt, alignment is N/A (FAL401)')
     """
+    try:
+        check_regular(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CheckpointError(path, error.strerror or str(error)) from None
     with open(path, "rb") as file:
         head = file.read(16)
     if not head:

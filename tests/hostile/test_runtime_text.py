@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +16,16 @@ torch = pytest.importorskip("torch", reason="the extra `runtime` is not installe
 from click.testing import CliRunner, Result  # noqa: E402
 
 from fa_lint.source import escaping as of_the_linter  # noqa: E402
-from fa_lint_runtime import DiagnosticReport, DiagnosticThresholds, escaping  # noqa: E402
+from fa_lint_runtime import (  # noqa: E402
+    CheckpointError,
+    DiagnosticReport,
+    DiagnosticThresholds,
+    escaping,
+    inspect_checkpoint,
+    load_checkpoint,
+)
 from fa_lint_runtime.cli import main  # noqa: E402
+from fa_lint_runtime.guard.log import read_log  # noqa: E402
 from tests.conftest import write  # noqa: E402
 from tests.hostile.test_output_acts_on_nothing import _EVIL, _harmless  # noqa: E402
 
@@ -122,3 +133,90 @@ def test_names_on_the_command_line(evil: str) -> None:
     assert _run("compare", evil, evil).exit_code == 2
     assert _run("run", "--model", f"{evil}:x", "--data", f"x:{evil}").exit_code == 2
     assert _run("audit", "init", f"gone/{evil}").exit_code == 2
+
+
+# -- streams and signals ------------------------------------------------------------------------------------------
+
+
+def _shell(command: str) -> subprocess.CompletedProcess[str]:
+    line = command.replace("fa-diagnose", f"{sys.executable} -m fa_lint_runtime")
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="devices of POSIX")
+@pytest.mark.parametrize("command", ["table", "compare r.json", "utility", "thresholds"])
+def test_a_full_or_closed_standard_output(command: str) -> None:
+    write("r.json", _report("m").to_json())
+    for where, reason in (("> /dev/full", "No space left on device"), (">&-", "standard output is closed")):
+        done = _shell(f"fa-diagnose {command} r.json {where}")
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+        assert reason in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_an_interrupt_is_no_verdict() -> None:
+    """Exit code 1 would say that a result is walked back."""
+    done = _shell("timeout --preserve-status -s INT 8 fa-diagnose verify --full -j 1 --quiet")
+    assert (done.returncode, "Traceback" in done.stderr) == (130, False), done.stderr
+
+
+# -- what never ends ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes and devices of POSIX")
+@pytest.mark.parametrize("odd", ["pipe", "/dev/zero"])
+def test_what_is_no_regular_file_is_one_line(odd: str) -> None:
+    """Nothing waits for it, and a folder with one in it gives what else is there."""
+    Path("folder").mkdir()
+    os.mkfifo("pipe")
+    os.mkfifo("folder/a.json")
+    write("folder/b.json", _report("m").to_json())
+    for command in ("inspect", "table", "utility", "thresholds", "partial", "audit"):
+        result = _run(command, odd)
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1), result.stderr
+        assert "regular file" in result.stderr
+    assert _run("compare", odd, odd).exit_code == 2
+    for command in ("table", "utility", "thresholds"):
+        assert _run(command, "folder").exit_code == 0
+    for read in (read_log, load_checkpoint, inspect_checkpoint):
+        with pytest.raises((OSError, CheckpointError), match="regular file"):
+            read(odd)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5_000, "\udcff", '{"format": "fa-guard"}'])
+def test_deep_and_damaged_json(text: str) -> None:
+    Path("a.json").write_text(text, errors="surrogateescape")
+    for command in ("table", "utility", "thresholds", "partial"):
+        result = _run(command, "a.json")
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1), result.stderr
+    with pytest.raises(ValueError, match=r"a\.json"):
+        read_log("a.json")
+
+
+@pytest.mark.parametrize("events", [None, 5, [5], [[]], ["x"], [{}], [{"worst": "x"}], [{"line": 10**400}], {"a": 1}])
+def test_a_damaged_guard_log_names_its_file(events: object) -> None:
+    write("g.json", json.dumps({"format": "fa-guard", "version": 1, "events": events}))
+    with pytest.raises(ValueError, match=r"g\.json"):
+        read_log("g.json")
+
+
+def test_headers_of_safetensors_with_other_types() -> None:
+    for shape, offsets in (
+        ([2], [0, None]),
+        ("12", [0, 0]),
+        ([2.5], [0, 0]),
+        ([True], [0, 0]),
+        ([2], [0]),
+        (None, [0, 0]),
+    ):
+        header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": offsets}})
+        Path("a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode())
+        result = _run("inspect", "a.safetensors")
+        assert (result.exit_code, "malformed safetensors header" in result.stderr) == (2, True)
+
+
+def test_an_error_that_says_nothing() -> None:
+    """As torch's EOFError for a pickle that is cut."""
+    Path("a.pt").write_bytes(b"\x80\x02")
+    result = _run("inspect", "a.pt")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
