@@ -27,9 +27,11 @@ def read_data(path: str | Path) -> bytes:
         OSError: it cannot be read, is no regular file, or is longer.
 
     Example:
-        >>> read_data("/dev/zero")
-        Traceback (most recent call last):
-        OSError: [Errno 22] not a regular file: '/dev/zero'
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_text(f"{folder}/a.json", "{}")
+        ...     read_data(f"{folder}/a.json")
+        b'{}'
     """
     check_regular(path)
     with open(path, "rb") as file:

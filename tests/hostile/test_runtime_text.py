@@ -156,7 +156,7 @@ def test_a_full_or_closed_standard_output(command: str) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_an_interrupt_is_no_verdict() -> None:
     """Exit code 1 would say that a result is walked back."""
-    done = _shell("timeout --preserve-status -s INT 8 fa-diagnose verify --full -j 1 --quiet")
+    done = _shell("timeout --preserve-status -s INT 12 fa-diagnose verify --full -j 1 --quiet")
     assert (done.returncode, "Traceback" in done.stderr) == (130, False), done.stderr
 
 
