@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from .digests import tensor_digest, tensors_in, tree_digest
 from .errors import CheckpointError, MissingFeedbackError, first_line
 from .feedback import Feedback
-from .files import check_regular
+from .files import check_regular, remove_stale
 from .state import load_state, state_of
 
 __all__ = ["Checkpoint", "StoredFeedback", "load_checkpoint", "save_checkpoint"]
@@ -268,6 +268,7 @@ def save_checkpoint(
     payload["manifest"] = _manifest(payload)
     digest = payload["digest"] = tree_digest(payload)
     temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    remove_stale(target)
     try:
         _write(temporary, payload)
         _prove(temporary, digest, feedback)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import stat
+import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["check_regular", "read_data", "write_text"]
+__all__ = ["check_regular", "read_data", "remove_stale", "write_text"]
 
 _LONGEST = 1_000_000_000
+# Nobody writes for so long without a byte; a process on another machine cannot be looked for.
+_STALE_SECONDS = 3_600
 
 
 def check_regular(path: str | Path) -> None:
@@ -55,6 +60,7 @@ def write_text(path: str | Path, text: str) -> None:
         '{}'
     """
     target = Path(os.path.realpath(path))
+    remove_stale(target)
     temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
         with open(temporary, "x", encoding="utf-8") as file:
@@ -64,3 +70,11 @@ def write_text(path: str | Path, text: str) -> None:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_stale(target: Path) -> None:
+    """Remove the temporary files that killed processes left beside ``target``, once they are an hour old."""
+    for old in target.parent.glob(f".{glob.escape(target.name)}.tmp-*-*"):
+        with suppress(OSError):
+            if time.time() - old.lstat().st_mtime > _STALE_SECONDS:
+                old.unlink()
