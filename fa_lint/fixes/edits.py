@@ -13,8 +13,8 @@ from fa_lint.fixes.dead_code import dead_spans
 from fa_lint.project.config import Settings
 from fa_lint.project.engine import lint_text
 from fa_lint.source.files import replace_file
-from fa_lint.source.imports import unused_spans
 from fa_lint.source.text import ParseFailure, Source, SourceError
+from fa_lint.source.unused_imports import unused_spans
 
 __all__ = ["FixError", "FixResult", "apply_edits", "apply_spans", "fix_data", "write_atomically"]
 
@@ -88,11 +88,14 @@ def _without_leftovers(path: str, source: Source, new: bytes) -> bytes:
     before = source.parse()
     if isinstance(before, ParseFailure):
         return new
-    for spans_of in (*[dead_spans] * _MOST_ROUNDS, unused_spans):
+    for _ in range(_MOST_ROUNDS):
         changed = Source.read(path, new)
-        spans = spans_of(before, changed)
-        new = apply_spans(changed, spans) if spans else new
-    return new
+        spans = dead_spans(before, changed)
+        if not spans:
+            break
+        new = apply_spans(changed, spans)
+    changed = Source.read(path, new)
+    return apply_spans(changed, unused_spans(source, changed))
 
 
 def apply_edits(source: Source, diagnostics: Iterable[Diagnostic]) -> tuple[bytes, Counter[str]]:

@@ -304,8 +304,10 @@ class _Follower:
             yield from self.uses(call, shape)
         elif name in ELEMENTWISE or name in MEET_IN_ONE or self._is_of_two(call, name, others):
             yield from self._meets(call, shape, others)
+        elif name in REDUCTIONS and is_first and all(self._shapes.of(other) is Shape.NUMBER for other in others):
+            yield _Use.ROWS if others else _Use.ANY
         else:
-            yield _Use.ANY if name in REDUCTIONS and not others else self._handed_on(call, others)
+            yield self._handed_on(call, others)
 
     def _is_of_two(self, call: ir.Call, name: str, others: list[ir.Expr]) -> bool:
         """Return True for ``torch.max(a, b)``, which takes the larger of each pair."""
