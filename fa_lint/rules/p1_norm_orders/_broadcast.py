@@ -91,7 +91,7 @@ def followed(norm: Taken, facts: ModuleFacts) -> Followed:
 
 
 def meeting(group: Iterable[Followed]) -> Meeting:
-    """Judge all uses of norms that meet each other: with the same mistake they are mended together or not at all."""
+    """Judge all uses of norms that meet each other: with the same mistake they are fixed together or not at all."""
     found = [use for one in group for use in one.uses]
     reasons = [use for use in found if isinstance(use, str)]
     if reasons:
