@@ -269,7 +269,7 @@ def test_an_import_goes_where_the_imports_are(fa_lint: Lint) -> None:
 
 def test_an_import_never_comes_before_a_cell_magic(fa_lint: Lint) -> None:
     new = json.loads(_fixed(json.dumps(notebook("%%time\nx = 1\n" + CLAMPED)), fa_lint))
-    assert new["cells"][0]["source"].startswith("%%time\nfrom fa_lint_runtime import safe_cosine\n\nx = 1\n")
+    assert new["cells"][0]["source"].startswith("%%time\nx = 1\nfrom fa_lint_runtime import safe_cosine\n")
 
 
 def test_magics_survive_a_fix(fa_lint: Lint) -> None:

@@ -13,8 +13,8 @@ from fa_lint.fixes.dead_code import dead_spans
 from fa_lint.project.config import Settings
 from fa_lint.project.engine import lint_text
 from fa_lint.source.files import replace_file
-from fa_lint.source.imports import unused_spans
 from fa_lint.source.text import ParseFailure, Source, SourceError
+from fa_lint.source.unused_imports import unused_spans
 
 __all__ = ["FixError", "FixResult", "apply_edits", "apply_spans", "fix_data", "write_atomically"]
 
@@ -94,7 +94,7 @@ def _without_leftovers(path: str, source: Source, new: bytes) -> bytes:
         if not dead:
             break
         changed = Source.read(path, apply_spans(changed, dead))
-    unused = unused_spans(before, changed)
+    unused = unused_spans(source, changed)
     return apply_spans(changed, unused) if unused else changed.data
 
 

@@ -1,6 +1,6 @@
-"""The lowered program: what is left of a libcst tree once layout is forgotten.
+"""The lowered program: what is left of a syntax tree once layout is forgotten.
 
-One class a construct, plain slots, no parent pointers and nothing of libcst, so that a module can be pickled.
+One class a construct, plain slots, no parent pointers, so that a module can be pickled.
 Every node carries ``nid``, its number in pre-order: parents are smaller than their children, and tables that are
 indexed by it (``parents``, positions) replace pointers.
 """

@@ -1,19 +1,17 @@
-"""Imports around a fix: where an import sorter would put a new one, and what became unused goes."""
+"""A new import, where an import sorter would put it."""
 
 from __future__ import annotations
 
 import ast
-import difflib
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.findings import Edit
 from fa_lint.source.text import ParseFailure, Source
 
-__all__ = ["import_edit", "unused_spans"]
+__all__ = ["import_edit"]
 
 _Import = ast.Import | ast.ImportFrom
 # Of the packages that code with gradients imports: their section is that of the third-party packages.
@@ -21,9 +19,7 @@ _THIRD_PARTY = frozenset(
     "torch numpy jax scipy sklearn torchvision torchaudio lightning pytorch_lightning transformers einops pandas "
     "matplotlib tqdm functorch torchmetrics fa_lint_runtime optax".split()
 )
-
-
-# -- a new import -------------------------------------------------------------------------------------------------
+_DEFINITION = re.compile(r"@|(async\s+)?def\b|class\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,64 +58,78 @@ def import_edit(module: str, name: str, source: Source, use: int) -> Edit | None
         source.head = tree if isinstance(tree, ParseFailure) else _head(tree, source)
     if isinstance(source.head, ParseFailure):
         return None
-    head, top = source.head
-    for entry in head:
+    runs, top = source.head
+    earlier = [[entry for entry in run if source.starts[entry.first - 1] <= use] for run in runs]
+    for entry in (entry for run in earlier for entry in run):
         if isinstance(entry.node, ast.ImportFrom) and entry.node.module == module and not entry.node.level:
             joined = _joined(entry.node, name, source)
             if joined is not None:
                 return joined
-    before = [entry for entry in head if source.starts[entry.first - 1] <= use]
+    # What runs before the first of these packages may set variables of the environment that it reads.
+    known = [run for run in earlier if any(entry.packages & _THIRD_PARTY for entry in run)]
+    before = next((run for run in (*known, *earlier) if run), [])
     if not before:
-        return _at(source, top, f"{line}{newline}" + newline * bool(source.line(top).strip()))
+        return _at(source, top, line + newline + newline * _blank_lines(source, top))
     if source.row(use) <= before[-1].last:
         return _at(source, before[-1].first, line + newline)
     return _placed(before, line, module, source, newline)
 
 
-def _head(tree: ast.Module, source: Source) -> tuple[list[_Line], int]:
-    """The imports that a file begins with, and the row where the first would stand."""
-    found: list[_Line] = []
-    top = 1
+def _blank_lines(source: Source, row: int) -> int:
+    """How many blank lines are missing for an import sorter between an import before this row and what follows."""
+    there = 0
+    while row + there < len(source.starts) and not source.line(row + there).strip():
+        there += 1
+    wanted = 2 if _DEFINITION.match(source.line(row + there)) else 1
+    return max(0, wanted - there)
+
+
+def _head(tree: ast.Module, source: Source) -> tuple[list[list[_Line]], int]:
+    """The imports of a file in runs with nothing between them, and the row where the first would stand."""
+    runs: list[list[_Line]] = [[]]
+    top: int | None = None
     for number, node in enumerate(tree.body):
         match node:
             case ast.Import() | ast.ImportFrom():
-                found.append(_Line(node, node.lineno, node.end_lineno or node.lineno))
+                runs[-1].append(_Line(node, node.lineno, node.end_lineno or node.lineno))
                 continue
             case ast.Expr(value=ast.Constant(value=str())) if number == 0:
                 top = (node.end_lineno or 1) + 1
                 continue
             case ast.Expr(value=ast.Constant(value=0)) if source.notebook is not None:
                 continue  # a magic, blanked
-        if not found:
-            decorators = getattr(node, "decorator_list", [])
-            top = min([node.lineno, *(d.lineno for d in decorators)]) if top == 1 else top
-        break
-    else:
-        top = top if tree.body else 1
+        if top is None and not any(runs):
+            top = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+        if runs[-1]:
+            runs.append([])
+    top = top or 1
     if source.notebook is not None:
         # A cell magic is the first line of its cell or nothing.
         while source.line(top).startswith("%%") and top < len(source.starts):
             top += 1
-    return found, top
+    return runs, top
 
 
 def _joined(node: ast.ImportFrom, name: str, source: Source) -> Edit | None:
-    """Put a name among those of an import, by the alphabet; None for a star."""
+    """Put a name among those of an import, by the alphabet; None for a star and where names have aliases."""
     names = node.names
-    if any(alias.name == "*" for alias in names):
+    if any(alias.name == "*" or alias.asname for alias in names):
         return None
     later = next((alias for alias in names if alias.name > name), None)
+    has_brackets = "(" in source.line(node.lineno)
     start = _offset(source, later or names[-1])
     if later is None:
         last = names[-1]
         end = source.offset_of(last.end_lineno, (last.end_col_offset or 0) + 1)
-        own_row = last.lineno != node.lineno
+        own_row = last.lineno != node.lineno and has_brackets
         indent = source.line(last.lineno)[: last.col_offset] if own_row else ""
         if own_row and not indent.strip():
             return Edit(end, end, f",{_newline(source)}{indent}{name}")
         return Edit(end, end, f", {name}")
     indent = source.line(later.lineno)[: later.col_offset]
-    separator = f"{_newline(source)}{indent}" if later.lineno != node.lineno and not indent.strip() else " "
+    separator = (
+        f"{_newline(source)}{indent}" if has_brackets and later.lineno != node.lineno and not indent.strip() else " "
+    )
     return Edit(start, start, f"{name},{separator}")
 
 
@@ -133,7 +143,10 @@ def _placed(head: list[_Line], line: str, module: str, source: Source, newline: 
         earlier = [
             entry
             for entry in section
-            if isinstance(entry.node, ast.Import) or entry.is_early or _key(entry.node) < module
+            if isinstance(entry.node, ast.Import)
+            or entry.is_early
+            or _key(entry.node) < module
+            or _is_star(entry.node, module)
         ]
         if earlier:
             return _after(source, earlier[-1], line, newline)
@@ -142,6 +155,10 @@ def _placed(head: list[_Line], line: str, module: str, source: Source, newline: 
     if early:
         return _after(source, early[-1][-1], newline + line, newline)
     return _at(source, sections[0][0].first, line + newline + newline)
+
+
+def _is_star(node: _Import, module: str) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.module == module and node.names[0].name == "*"
 
 
 def _key(node: _Import) -> str:
@@ -192,85 +209,3 @@ def _offset(source: Source, alias: ast.alias) -> int:
 
 def _newline(source: Source) -> str:
     return "\r\n" if "\r\n" in source.text else "\n"
-
-
-# -- what became unused -------------------------------------------------------------------------------------------
-
-
-def unused_spans(before: ast.Module, source: Source) -> list[tuple[int, int, str]]:
-    """What to take out of a fixed file: the imports that the file ``before`` used and this one does not."""
-    after = source.parse()
-    if isinstance(after, ParseFailure) or source.blocks or source.path.endswith("__init__.py"):
-        return []
-    gone = _imported(before).keys() & _read(before) - _read(after)
-    bindings = _imported(after)
-    if source.notebook is not None:
-        # A magic may use it.
-        gone = {name for name in gone if _count(name, source.notebook.original) == _count(name, source.text)}
-    unused = [bindings[name] for name in sorted(gone) if name in bindings and _bound(after)[name] == 1]
-    return _removed(source, unused) if unused else []
-
-
-def _count(name: str, text: str) -> int:
-    return len(re.findall(rf"\b{re.escape(name)}\b", text))
-
-
-def _imported(tree: ast.Module) -> dict[str, tuple[str, str | None, str | None]]:
-    """By bound name the module, the object of it and the alias."""
-    found: dict[str, tuple[str, str | None, str | None]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.asname or "." not in alias.name:
-                    found[alias.asname or alias.name] = (alias.name, None, alias.asname)
-        elif isinstance(node, ast.ImportFrom) and node.module != "__future__" and not node.level:
-            for alias in node.names:
-                found[alias.asname or alias.name] = (node.module or "", alias.name, alias.asname)
-    return found
-
-
-def _bound(tree: ast.Module) -> Counter[str]:
-    """How often each name is bound."""
-    found: Counter[str] = Counter()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            found.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            found[node.id] += 1
-    return found
-
-
-def _read(tree: ast.Module) -> set[str]:
-    """The names that are read, also in text: an annotation or ``__all__`` may be a string."""
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            found.add(node.id)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 200:
-            found.update(part for part in node.value.replace(".", " ").split() if part.isidentifier())
-    return found
-
-
-def _removed(source: Source, unused: list[tuple[str, str | None, str | None]]) -> list[tuple[int, int, str]]:
-    # Imported here: only a file that is fixed needs it, and it is the slowest import of the linter.
-    import libcst
-    from libcst.codemod import CodemodContext
-    from libcst.codemod.visitors import RemoveImportsVisitor
-
-    context = CodemodContext()
-    for module, obj, asname in unused:
-        RemoveImportsVisitor.remove_unused_import(context, module, obj, asname)
-    try:
-        text = RemoveImportsVisitor(context).transform_module(libcst.parse_module(source.text)).code
-    except libcst.ParserSyntaxError:
-        return []
-    old, new = source.text.splitlines(keepends=True), text.splitlines(keepends=True)
-    spans = []
-    for tag, start, end, first, last in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        # An import takes the blank lines above it along; they part the sections.
-        while tag == "delete" and not old[start].strip() and end < len(old) and old[end].strip():
-            start += 1
-        if tag != "equal":
-            begin = sum(map(len, old[:start]))
-            spans.append((begin, begin + sum(map(len, old[start:end])), "".join(new[first:last])))
-    return spans

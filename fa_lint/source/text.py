@@ -60,8 +60,8 @@ class Source:
     notebook: Notebook | None = None
     prose: str = ""
     blocks: tuple[markdown.Block, ...] = ()
-    # The imports at the top, once a fix has asked for them: a file of many findings is parsed for them once.
-    head: tuple[list[Any], int] | ParseFailure | None = None
+    # The imports of the module, once a fix has asked for them: a file of many findings is parsed for them once.
+    head: tuple[list[list[Any]], int] | ParseFailure | None = None
     _starts: list[int] = field(default_factory=list)
 
     @classmethod

@@ -55,7 +55,35 @@ HEADS = [
     ("import torch.nn.functional as F\n\n__all__ = ['F', 'gamma']\n", "F.cosine_similarity"),
     ("import torch.nn.functional as F\n\n\ndef other(x):\n    return F.relu(x)\n", "F.cosine_similarity"),
     ("import torch.nn.functional as F\n\n\ndef other(x: 'F.x'):\n    return x\n", "F.cosine_similarity"),
+    # Aliases, whole modules, and names that other scopes or a docstring have too.
+    ("import torch\nimport torch.nn.functional as fun\n", "fun.cosine_similarity"),
+    ("import torch.nn.functional\n", "torch.nn.functional.cosine_similarity"),
+    ("import torch\nimport torch.nn.functional\n", "torch.nn.functional.cosine_similarity"),
+    ("import torch.nn.functional as F, os\n\nos\n", "F.cosine_similarity"),
+    ("import torch; import torch.nn.functional as F\n", "F.cosine_similarity"),
+    ("import torch.nn.functional as F\n\n\ndef other(F):\n    return F\n", "F.cosine_similarity"),
+    ("import torch.nn.functional as F\n\n\ndef other():\n    F = 1\n    return F\n", "F.cosine_similarity"),
+    ('import torch.nn.functional as F\n\n\ndef other():\n    """Use F well."""\n', "F.cosine_similarity"),
+    ("import torch.nn.functional as F\n\nf = [lambda F=F: F for F in (F,)]\n", "F.cosine_similarity"),
+    ("from torch.nn.functional import (\n    cosine_similarity,  # for gamma\n    relu,  # other\n)\n\nrelu(1)\n",
+     "cosine_similarity"),
+    ("from torch.nn.functional import (\n    celu,  # é\n    cosine_similarity,  # for gamma\n)\n\ncelu(1)\n", "cosine_similarity"),
+    # Imports in blocks.
+    ("try:\n    import torch.nn.functional as F\nexcept ImportError:\n    pass\n", "F.cosine_similarity"),
+    ("import contextlib\n\nwith contextlib.suppress(ImportError):\n    import torch.nn.functional as F\n", "F.cosine_similarity"),
+    ("from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    import torch.nn.functional as F\n", "F.cosine_similarity"),
+    # What runs before torch is imported runs before the runtime is.
+    ("import os\n\nos.environ['OMP_NUM_THREADS'] = '1'\nimport torch\n", "torch.cosine_similarity"),
+    ("from .a import b\n\nb()\nimport torch.nn.functional as F\n", "F.cosine_similarity"),
+    # Imports of the runtime that cannot take another name as they stand.
+    ("import torch\nfrom fa_lint_runtime import *\n", "torch.cosine_similarity"),
+    ("import torch\nfrom fa_lint_runtime import safe_norm as norm\n\nnorm(1)\n", "torch.cosine_similarity"),
+    ("import torch\nfrom fa_lint_runtime import safe_angle, \\\n    safe_norm\n\nsafe_angle(safe_norm)\n", "torch.cosine_similarity"),
+    ("\ufeffimport torch.nn.functional as F\n", "F.cosine_similarity"),
+    ("\x0c\nimport torch.nn.functional as F\n", "F.cosine_similarity"),
 ]  # fmt: skip
+# Nothing is imported at the head, or nothing at all.
+HEADLESS = ["", '"""Docs."""\n', "# a comment\n\n", "x = 1\n", "from __future__ import annotations\n"]
 LOCAL = """import torch
 
 
@@ -99,12 +127,49 @@ def ruff(code: str, name: str = "program.py") -> Counter[tuple[str, str]]:
 def test_a_fix_leaves_nothing_new_to_say_about_imports(head: str, cosine: str, kept: str, newline: str) -> None:
     code = (head + USE.format(cosine) + (kept if "import torch\n" in head else "")).replace("\n", newline)
     after = fixed(code, select=("FAL201",))
-    ast.parse(after)
+    ast.parse(after.encode())
     assert "return safe_cosine(credit, p.grad, dim=0)" in after
     assert after.count("safe_cosine") == 2
+    if "os.environ" in head:
+        assert after.index("os.environ") < after.index("fa_lint_runtime")
     assert (newline == "\r\n") is ("\r\n" in after)
     assert ruff(after) - ruff(code) == Counter()
     assert fixed(after, select=("FAL201",)) == after
+
+
+@pytest.mark.parametrize("head", HEADLESS)
+@pytest.mark.parametrize("blank", ["", "\n", "\n\n"])
+def test_the_first_import_of_a_file(head: str, blank: str) -> None:
+    function = "def gamma(p, credit):\n    import torch\n\n    return torch.cosine_similarity(credit, p.grad, dim=0)\n"
+    code = f"{head}{blank}{function}"
+    after = fixed(code, select=("FAL201",))
+    assert after.count("safe_cosine") == 2
+    assert ruff(after) - ruff(code) == Counter()
+
+
+def test_the_same_module_twice() -> None:
+    local = LOCAL.partition("torch\n")[2].replace("gamma", "inner").replace(", torch", "")
+    code = f"import torch.nn.functional as F\n{USE.format('F.cosine_similarity')}{local}"
+    after = fixed(code, select=("FAL201",))
+    assert "functional" not in after
+    assert ruff(after) - ruff(code) == Counter()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "import torch.nn.functional as F  # noqa: F401\n",
+        "import torch.nn.functional as F\n\nprint(globals()['F'])\n",
+        "import torch.nn.functional as F\n\n\ndef other():\n    global F\n    F = 1\n",
+        "import torch.nn.functional as F\n\nx: 'list[F.x]' = []\n",
+        "import torch.nn.functional as F\nimport torch.nn.functional as G  # noqa: F401\n",
+    ],
+)
+def test_an_import_that_may_still_be_used_stays(head: str) -> None:
+    after = fixed(head + USE.format("F.cosine_similarity"), select=("FAL201",))
+    assert "return safe_cosine(" in after
+    assert ("as G" if "as G" in head else "as F") in after
+    ast.parse(after)
 
 
 def test_an_import_of_the_function_that_became_unused() -> None:

@@ -27,6 +27,13 @@ UNIT = [
     "def f(x): return -x / -x.norm(-1)",
     "def f(x):\n    def half(v): return v / v.norm(-1)\n    return half(x)",
     "class M:\n    def g(self, x):\n        self.n = x.norm(-1)\n        return x / self.n\nf = M().g",
+    "def f(x): return x / torch.as_tensor(x.norm(-1))",
+    "def f(x): return x / abs(x.norm(-1))",
+    "def f(x): return x / torch.Tensor.norm(x, -1)",
+    "def f(x):\n    y = x.clone()\n    y.data.div_(x.norm(-1))\n    return y",
+    # Norms that meet each other get the dimension together.
+    "def f(x):\n    s = torch.where(x.norm(-1) > 0, 1.0 / x.norm(-1), torch.full_like(x.norm(-1), torch.inf))\n    return x * s",
+    "def f(x): return x * x.norm(-1) / (x.norm(-1) * x.norm(-1))",
 ]
 # … or the program adds the dimension by itself.
 UNIT_OWN = [
@@ -39,6 +46,9 @@ UNIT_NUMPY = [
     "def f(x): return x / np.linalg.norm(x, -1)",
     "def f(x): return x / np.maximum(np.linalg.norm(x, -1), 0.0)",
     "def f(x): return np.divide(x, np.linalg.norm(x, -1))",
+    "def f(x): return x / np.float64(np.linalg.norm(x, -1))",
+    "def f(x): return np.array(x) / np.asarray(np.linalg.norm(x, -1))",
+    "from numpy import linalg as LA\ndef f(x): return x * np.reciprocal(LA.norm(x, -1))",
     "def f(x):\n    x = x.copy()\n    x /= np.linalg.norm(x, -1)\n    return x",
 ]
 # Programs whose norm meets other rows, or nothing: what they give for (x, y), with the norms of the rows n and m.
@@ -55,6 +65,7 @@ OTHER = {
         n[..., None] > 2, x / 2, x
     ),
     "def f(x, y): return x * (x.norm(-1) > 2)": lambda x, y, n, m: x * (n[..., None] > 2),
+    "def f(x, y): return x.norm(-1) ** x": lambda x, y, n, m: n[..., None] ** x,
     "def f(x, y): return x > x.norm(-1)": lambda x, y, n, m: x > n[..., None],
     "def f(x, y): return x[x.norm(-1) > 2]": lambda x, y, n, m: x[n > 2],
     "def f(x, y): return torch.clamp(x.norm(-1), min=0.5) * x": lambda x, y, n, m: n.clamp(min=0.5)[..., None] * x,
@@ -65,6 +76,9 @@ OTHER = {
     "def f(x, y): return x / (1 + x.norm(-1)), y / (1 + y.norm(-1))": lambda x, y, n, m: torch.cat(
         (x / (1 + n[..., None]), y / (1 + m[..., None]))
     ),
+    # A dimension that the author kept meets rows as they stand.
+    "def f(x, y): return x @ x.mT / x.norm(-1, keepdim=True)": lambda x, y, n, m: x @ x.mT / n[..., None],
+    "def f(x, y): return y / x.norm(-1, keepdim=True)": lambda x, y, n, m: y / n[..., None],
     "def f(x, y): return F.pairwise_distance(x, y, -1)": lambda x, y, n, m: ((x - y + 1e-6) ** 2).sum(-1).sqrt(),
 }
 # What the norm meets is not known, or one number is wanted: no fix, and the message says why.
@@ -97,6 +111,28 @@ WITHHELD = {
     "def f(x, y):\n    assert x.norm(-1) > 0": "one number",
     "def f(x, y):\n    total = 0\n    for v in x: total += v.norm(-1)\n    return total": "the shape of `total`",
     "def f(x, y): return np.linalg.norm(x, -1) * y": "the shape of `y` is not known",
+    "def f(x, y): return x / x.norm(-1).t()": "gives it a shape of its own",
+    "def f(x, y): return x / x.norm(-1).T": "gives it a shape of its own",
+    "def f(x, y): return x.T / x.norm(-1, keepdim=True)": "the shape of `x.T` is not known",
+    "def f(x, y): return x[0] / x.norm(-1, keepdim=True)": "the shape of `x[0]` is not known",
+    "def f(x, y): return x.flatten() / x.norm(-1, keepdim=True)": "the shape of `x.flatten()` is not known",
+    "def f(x, y): return x.sum(0) / x.norm(-1, keepdim=True)": "the shape of `x.sum(0)` is not known",
+    "def f(x, y): return x.mT @ x / x.norm(-1, keepdim=True)": "the shape of `x.mT @ x` is not known",
+    "def f(x, y):\n    z = x.T\n    return z / x.norm(-1, keepdim=True)": "the shape of `z` is not known",
+    "def f(x, y): return x / x.norm(-1, keepdim=True)[:, None]": "adds a dimension of its own",
+    "def f(x, y):\n    def g(n): return x / n\n    return g(x.norm(-1))": "which shape `g` needs is not known",
+    "def f(x, y): y.add_scalar('norm', x.norm(-1))": "one number",
+    "def f(x, y): return '%.3f' % x.norm(-1)": "one number",
+    "def f(x, y): return '%s %.3f' % (y, x.norm(-1))": "one number",
+    "def f(x, y): return '{:.3f}'.format(x.norm(-1))": "one number",
+    "def f(x, y): return np.arange(np.linalg.norm(x, -1))": "which shape `np.arange` needs is not known",
+    "def f(x, y): return np.full_like(x, np.linalg.norm(x, -1))": "`np.full_like` takes it together with its operand",
+    "def f(x, y):\n    y['n'] = x.norm(-1)\n    return x / y['n']": "`y['n']` holds it",
+    "def f(x, y):\n    y.n = x.norm(-1)\n    return x / y.n": "`y.n` holds it",
+    "def f(x, y):\n    d = {'n': x.norm(-1)}\n    return x / d['n']": "holds it",
+    "def f(x, y):\n    d = [x.norm(-1)]\n    return x / d[0]": "`[x.norm(-1)]` holds it",
+    "def f(x, y): return [x / n for n in [x.norm(-1)]]": "holds it",
+    "def f(x, y): return y.dot(x.norm(-1), x)": "`y.dot` takes it together with its operand",
     "def f(v, dim): return dim @ v / v.norm(dim)": "the shape of `dim @ v` is not known",
 }
 
@@ -142,6 +178,13 @@ def test_no_fix_where_shapes_are_not_known_and_the_message_says_why(program: str
     (found,) = diagnostics_of(code, select=("FAL101", "FAL102"))
     assert found.fix is None
     assert f"; no fix: {WITHHELD[program]}" in found.message or WITHHELD[program] in found.message.split("no fix: ")[1]
+
+
+@pytest.mark.parametrize("beside", ["x.norm(-1).unsqueeze(0)", "y(x.norm(-1))"])
+def test_norms_that_meet_are_fixed_together_or_not_at_all(beside: str) -> None:
+    code = f"{HEAD}def f(x, y): return x.norm(-1) * {beside}"
+    assert fixed(code, select=("FAL1",)) == code
+    assert all("no fix: " in found.message for found in diagnostics_of(code, select=("FAL101",)))
 
 
 @pytest.mark.parametrize("dim", [0, 1, -1])

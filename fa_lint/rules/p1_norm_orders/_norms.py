@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fa_lint.findings import Applicability, Edit, Fix
 from fa_lint.rules.base import occurs
-from fa_lint.rules.p1_norm_orders._broadcast import Meeting, meeting
+from fa_lint.rules.p1_norm_orders._broadcast import Followed, Meeting, Taken, followed, meeting
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.uses import Uses
@@ -181,17 +181,43 @@ def dim_fix(norm: NormCall, facts: ModuleFacts) -> tuple[str, Fix | None]:
     keep = "keepdims" if norm.dim_keyword == "axis" else "keepdim"
     written = next((arg for arg in norm.call.args if arg.keyword == keep), None)
     meant = f"{norm.dim_keyword}={facts.text[start:end]}"
-    found = Meeting()
-    if norm.family != "normalize":  # which keeps the shape
-        found = meeting(norm.call, norm.receiver, order.value, norm.keepdim, facts)
+    found = Meeting() if norm.family == "normalize" else facts.derived(_Meetings).of(norm)  # normalize keeps the shape
     if found.withheld:
         also = "" if norm.keepdim else f" (and `{keep}=True` where it meets the value it is taken of)"
         return f"`{meant}`{also}; no fix: {found.withheld}", None
-    if found.keepdim:
+    if found.keepdim and not norm.keepdim:
         meant += f", {keep}=True"
         if written is not None:
             return f"`{meant}`; no fix: `{facts.source(written)}` contradicts it", None
     return f"`{meant}`", Fix(Applicability.UNSAFE, f"Name it: `{meant}`", (Edit(start, end, meant),))
+
+
+class _Meetings:
+    """What the norms of one module meet, by groups of those that meet each other."""
+
+    def __init__(self, facts: ModuleFacts) -> None:
+        self._facts = facts
+        self._norms = {norm.call.nid: norm for norm in norm_calls(facts)}
+        self._followed: dict[int, Followed] = {}
+
+    def of(self, norm: NormCall) -> Meeting:
+        group: dict[int, Followed] = {}
+        waiting = [norm]
+        found = Meeting()
+        while waiting and not found.withheld:
+            one = waiting.pop()
+            if one.call.nid not in group:
+                group[one.call.nid] = met = self._follow(one)
+                waiting += [self._norms[call.nid] for call in met.met if call.nid in self._norms]
+                found = meeting([met])
+        return found if found.withheld else meeting(group.values())
+
+    def _follow(self, norm: NormCall) -> Followed:
+        nid = norm.call.nid
+        if nid not in self._followed and norm.order is not None:
+            taken = Taken(norm.call, norm.receiver, norm.order.value, norm.keepdim)
+            self._followed[nid] = followed(taken, self._facts)
+        return self._followed.get(nid, Followed())
 
 
 def pairwise_fix(norm: NormCall, facts: ModuleFacts) -> Fix | None:

@@ -57,8 +57,10 @@ class NegativeNormOrder(Rule):
     Unsafe: the fix names the dimension (`dim=-1`, `axis=-1` in NumPy and JAX), and the result changes from one number to
     the L2 norm along that dimension, which is what was meant. Where the norm then divides, multiplies or is compared with
     the value it was taken of, the fix adds `keepdim=True` (`keepdims=True`): without it `x / x.norm(dim=-1)` divides
-    *columns*, and a square batch raises nothing. Where it meets a value whose shape is not known, or one number is
-    wanted (`float(…)`, `if`), there is no fix and the message says why. Other arguments and comments stay.
+    *columns*, and a square batch raises nothing. Where it meets a value whose shape is not known, goes into a list, a dict
+    or another function, or one number is wanted (`float(…)`, `if`), there is no fix and the message says why. Norms that
+    meet each other are fixed together or not at all. A norm that a function returns is fixed by its uses in the same file:
+    look at the others. Other arguments and comments stay.
 
     ## References
     - [torch.linalg.vector_norm](https://docs.pytorch.org/docs/stable/generated/torch.linalg.vector_norm.html)
