@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 __all__ = ["Batch", "as_batches", "call", "fingerprints", "mapped", "tensors_of", "to_batch"]
+
+_MOST_BATCHES = 4096
+_MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -113,13 +118,33 @@ def _without_labels(item: Mapping[str, Any], index: int) -> tuple[dict[str, Any]
 def as_batches(eval_batches: Iterable[Any]) -> Sequence[Any]:
     """``eval_batches`` as something with a length and an index.
 
+    An iterable without a length is read to its end, which must come before 4,096 batches or 1 GiB of tensors.
+
     Raises:
-        ValueError: there are none.
+        ValueError: there are none, or a generator goes on.
     """
-    batches = eval_batches if isinstance(eval_batches, Sequence) else list(eval_batches)
+    batches = eval_batches if isinstance(eval_batches, Sequence) else _read_to_the_end(eval_batches)
     if not len(batches):
         raise ValueError("eval_batches is empty: give disjoint (x, y) batches, 8 of about 128 are usual")
     return batches
+
+
+def _read_to_the_end(eval_batches: Iterable[Any]) -> list[Any]:
+    if isinstance(eval_batches, Sized):
+        # A DataLoader has the method, and over a stream no length.
+        with suppress(TypeError):
+            return list(islice(eval_batches, len(eval_batches)))
+    found: list[Any] = []
+    size = 0
+    for item in eval_batches:
+        found.append(item)
+        size += sum(tensor.nbytes for tensor in tensors_of(item))
+        if len(found) > _MOST_BATCHES or size > _MOST_BYTES:
+            raise ValueError(
+                f"eval_batches has no length and goes on after {len(found):,} batches ({size / 2**20:,.0f} MiB): give "
+                "a list, or cut it with `itertools.islice`; 8 batches of about 128 are usual"
+            )
+    return found
 
 
 def call(model: nn.Module, x: Any, **extra: Any) -> Any:

@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch", reason="the extra `runtime` is not installe
 
 import torch.nn.functional as F  # noqa: E402
 
-from fa_lint_runtime import guard  # noqa: E402
+from fa_lint_runtime import diagnose, guard  # noqa: E402
 
 _POSIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 _AUDIT = """
@@ -196,3 +196,32 @@ def test_what_a_killed_save_left_goes_with_the_next_one(tmp_path: Path) -> None:
         else:
             write_text(tmp_path / name, "{}")
         assert (stale.exists(), busy.exists(), other.exists()) == (False, True, True)
+
+
+def _network() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+
+
+class _Stream(torch.utils.data.IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        while True:
+            yield torch.randn(4), torch.tensor(0)
+
+
+def _endless(rows: int) -> Any:
+    while True:
+        yield torch.randn(rows, 4), torch.zeros(rows, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    "batches", [_endless(8), _endless(1 << 20), torch.utils.data.DataLoader(_Stream(), batch_size=2)],
+    ids=["small", "large", "loader"],
+)  # fmt: skip
+def test_batches_without_an_end(batches: Any) -> None:
+    with pytest.raises(ValueError, match=r"goes on after [\d,]+ batches .* islice"):
+        diagnose(_network(), batches)
+
+
+def test_a_generator_with_an_end_is_read() -> None:
+    batches = ((torch.randn(16, 4), torch.randint(2, (16,))) for _ in range(8))
+    assert len(diagnose(_network(), batches).layers) > 0
