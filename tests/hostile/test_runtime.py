@@ -218,7 +218,7 @@ def _endless(rows: int) -> Any:
     ids=["small", "large", "loader"],
 )  # fmt: skip
 def test_batches_without_an_end(batches: Any) -> None:
-    with pytest.raises(ValueError, match=r"goes on after [\d,]+ batches .* islice"):
+    with pytest.raises(ValueError, match=r"goes on after [\d,]+ batches .*islice"):
         diagnose(_network(), batches)
 
 
