@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.names import Binding
+from fa_lint.semantics.uses import Uses
 
-__all__ = ["Calls", "argument"]
+__all__ = ["Calls", "argument", "given"]
 
 _DEPTH = 12
 # Methods and wrappers that give back the object they were called on or given.
@@ -30,6 +31,15 @@ def argument(call: ir.Call, function: ir.FunctionDef | ir.Lambda, param: ir.Para
         if arg.keyword == param.name or (arg.keyword is None and number == position):
             return arg.value
     return None
+
+
+def given(facts: ModuleFacts, function: ir.FunctionDef, name: str) -> list[ir.Expr]:
+    """What the calls of this module pass for a parameter; methods of objects out of sight go by their name."""
+    param = next((p for p in function.params if p.name == name), None)
+    calls = facts.derived(Calls).callers(function) or facts.derived(Uses).calls_named(function.name)
+    calls = [call for call in calls if facts.names.enclosing_function(call) is not function]
+    found = [argument(call, function, param) for call in calls] if param is not None else []
+    return [value for value in found if value is not None]
 
 
 class Calls:

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import given
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.matrix_products import MATRIX_PRODUCTS
 from fa_lint.semantics.memory import Memory
 from fa_lint.semantics.names import Binding
 from fa_lint.semantics.words import words
 
-__all__ = ["Signal", "calls_by_name", "signal_of"]
+__all__ = ["Signal", "signal_of"]
 
 _NAMED = frozenset("error errors err errs delta deltas credit".split())
 # Also the names of displacements and of what is left of a fit: believed only of a parameter.
@@ -50,14 +51,6 @@ class _Memories:
         self.signals = Memory(Signal.NONE)
         self.predictions = Memory(False)
         self.one_hots = Memory(False)
-
-
-def calls_by_name(facts: ModuleFacts) -> dict[str, list[ir.Call]]:
-    """The calls of a module by the last name that they call."""
-    found: dict[str, list[ir.Call]] = {}
-    for call in facts.calls:
-        found.setdefault(_last(call.func), []).append(call)
-    return found
 
 
 def signal_of(facts: ModuleFacts, node: ir.Expr) -> Signal:
@@ -165,15 +158,7 @@ def _given(facts: ModuleFacts, binding: Binding) -> Signal:
     function = facts.names.enclosing_function(binding.node)
     if function is None:
         return Signal.NONE
-    names = [param.name for param in function.params if param.name not in ("self", "cls")]
-    found = Signal.NONE
-    for call in facts.derived(calls_by_name).get(function.name, ()):
-        if facts.names.enclosing_function(call) is not function:
-            for position, arg in enumerate(call.args):
-                given = arg.keyword or "".join(names[position : position + 1])
-                if given == binding.name:
-                    found = max(found, signal_of(facts, arg.value))
-    return found
+    return _best(facts, given(facts, function, binding.name))
 
 
 def _is_reduced_at_the_label(facts: ModuleFacts, bindings: list[Binding]) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import given
 from fa_lint.semantics.classes import chain
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.feedback_errors import Signal, calls_by_name, signal_of
+from fa_lint.semantics.feedback_errors import Signal, signal_of
 from fa_lint.semantics.feedback_names import is_feedback_name, speaks_of_feedback
 from fa_lint.semantics.matrix_products import is_matrix_product
 from fa_lint.semantics.roles import Evidence
@@ -197,15 +198,10 @@ def _sources(facts: ModuleFacts, key: Key) -> Iterator[Key]:
         yield from (("self", c.nid, attribute) for c in named or keepers)
         return
     function = facts.node(number) if where == "name" and number else None
-    if not isinstance(function, ir.FunctionDef) or name not in {p.name for p in function.params}:
-        return
-    names = [param.name for param in function.params if param.name not in ("self", "cls")]
-    for call in facts.derived(calls_by_name).get(function.name, ()):
-        for position, arg in enumerate(call.args):
-            if (arg.keyword or "".join(names[position : position + 1])) == name:
-                source = key_of(facts, arg.value)
-                if source is not None:
-                    yield source
+    for value in given(facts, function, name) if isinstance(function, ir.FunctionDef) else ():
+        source = key_of(facts, value)
+        if source is not None:
+            yield source
 
 
 def _keepers(facts: ModuleFacts) -> dict[str, list[ir.ClassDef]]:

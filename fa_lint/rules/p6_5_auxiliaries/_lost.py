@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 
 from fa_lint.rules.common.feedback import is_repeatable
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import given
 from fa_lint.semantics.classes import chain, family, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
-from fa_lint.semantics.feedback_errors import calls_by_name
 from fa_lint.semantics.feedback_stores import stores
 from fa_lint.semantics.matrix_products import MATRIX_PRODUCTS
 from fa_lint.semantics.origins import origins
@@ -297,13 +297,11 @@ def _given_instances(facts: ModuleFacts, owner: ir.ClassDef, save: Save) -> set[
     function = facts.node(save.function_nid) if save.function_nid else None
     if not isinstance(function, ir.FunctionDef):
         return set()
-    names = [param.name for param in function.params if param.name not in ("self", "cls")]
     found = {p.name for p in function.params if isinstance(p.annotation, ir.Name) and p.annotation.id == owner.name}
-    for call in facts.derived(calls_by_name).get(function.name, ()):
-        for position, arg in enumerate(call.args):
-            given = arg.keyword or "".join(names[position : position + 1])
-            if given and isinstance(arg.value, ir.Name) and owner in _classes_of(facts, arg.value.id):
-                found.add(given)
+    for param in function.params:
+        values = given(facts, function, param.name) if param.name not in ("self", "cls") else []
+        if any(isinstance(value, ir.Name) and owner in _classes_of(facts, value.id) for value in values):
+            found.add(param.name)
     return found
 
 
