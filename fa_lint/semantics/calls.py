@@ -36,7 +36,11 @@ def argument(call: ir.Call, function: ir.FunctionDef | ir.Lambda, param: ir.Para
 def given(facts: ModuleFacts, function: ir.FunctionDef, name: str) -> list[ir.Expr]:
     """What the calls of this module pass for a parameter; methods of objects out of sight go by their name."""
     param = next((p for p in function.params if p.name == name), None)
-    calls = facts.derived(Calls).callers(function) or facts.derived(Uses).calls_named(function.name)
+    graph = facts.derived(Calls)
+    if function.name == "__init__":
+        calls = graph.constructions(function)
+    else:
+        calls = graph.callers(function) or facts.derived(Uses).calls_named(function.name)
     calls = [call for call in calls if facts.names.enclosing_function(call) is not function]
     found = [argument(call, function, param) for call in calls] if param is not None else []
     return [value for value in found if value is not None]
@@ -207,7 +211,7 @@ class Calls:
         owner = self.facts.names.parent(param)
         calls: list[ir.Call] = []
         if isinstance(owner, ir.FunctionDef):
-            calls = self.callers(owner) if owner.name != "__init__" else self._constructions(owner)
+            calls = self.callers(owner) if owner.name != "__init__" else self.constructions(owner)
         for call in calls:
             assert isinstance(owner, ir.FunctionDef)
             value = argument(call, owner, param)
@@ -215,7 +219,8 @@ class Calls:
         if not calls:
             yield from self._sources(param.default, depth + 1, seen)
 
-    def _constructions(self, init: ir.FunctionDef) -> list[ir.Call]:
+    def constructions(self, init: ir.FunctionDef) -> list[ir.Call]:
+        """The calls of the class of a constructor."""
         owner = self.facts.names.enclosing_class(init)
         found = []
         for call in self.facts.calls:

@@ -20,7 +20,7 @@ from fa_lint.semantics.feedback_errors import Signal
 from fa_lint.semantics.feedback_layers import gives_credit, is_layer, is_penalised
 from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, names_a_method, speaks_of_feedback
 from fa_lint.semantics.feedback_stores import Store, storage_of, stores
-from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses
+from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses, trained
 from fa_lint.semantics.roles import Evidence
 from fa_lint.semantics.words import words
 
@@ -128,6 +128,9 @@ def _evidence(facts: ModuleFacts, key: Key, kept: list[Store], uses: Uses) -> tu
     if key in uses.backward:
         return (uses.backward[key],), True
     signal, sent = uses.errors.get(key, (Signal.NONE, None))
+    if signal is Signal.NAMED and sent is not None and key not in facts.derived(trained):
+        # A fixed matrix, of which an update of something else is made.
+        signal = Signal.COMPUTED if gives_credit(facts, facts.node(sent.nid)) else signal
     around = _surroundings(facts, kept)
     # Outputs go through the feedback weights of a reservoir.
     if is_feedback_name(name) and (around or sent is not None or key not in uses.others):
@@ -231,7 +234,7 @@ def _surroundings(
 def _site(
     facts: ModuleFacts, key: Key, kept: list[Store], evidence: tuple[Evidence, ...], certain: bool, *, sends: bool
 ) -> FeedbackSite | None:
-    drawn = [(store, _drawn(facts, store, sends)) for store in kept]
+    drawn = [(store, _drawn(facts, store, sends, key[2])) for store in kept]
     with_draw = [(store, draw) for store, draw in drawn if draw is not None]
     if not with_draw:
         return None
@@ -284,7 +287,7 @@ def _is_restored(facts: ModuleFacts, store: Store) -> bool:
     return any(set(words(identifier)) & _RESTORES for identifier in identifiers)
 
 
-def _drawn(facts: ModuleFacts, store: Store, sends: bool) -> Draw | None:
+def _drawn(facts: ModuleFacts, store: Store, sends: bool, name: str) -> Draw | None:
     if store.value is None:
         return None
     draw = draw_of(facts, store.value)
@@ -292,11 +295,12 @@ def _drawn(facts: ModuleFacts, store: Store, sends: bool) -> Draw | None:
         return Draw("random", draw.nid, draw.seed)
     if draw is not None and draw.kind == "blank":
         return None
-    return draw or _made_module(facts, store.value, any_layer=sends) or _drawn_elsewhere(facts, store.value, sends)
+    module = _made_module(facts, store.value, any_layer=sends)
+    return draw or module or _drawn_elsewhere(facts, store.value, sends or is_feedback_name(name))
 
 
 def _drawn_elsewhere(facts: ModuleFacts, node: ir.Expr, sends: bool) -> Draw | None:
-    """``make_feedback(dims)`` of another file, where errors are sent through what it gives."""
+    """``make_feedback(dims)`` of another file, where errors are sent through what it gives, or its name says so."""
     match node:
         case ir.Call(func=ir.Attr(value=inner, attr="to" | "cuda" | "float" | "double" | "t")):
             return _drawn_elsewhere(facts, inner, sends)

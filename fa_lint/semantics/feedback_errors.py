@@ -8,7 +8,7 @@ from enum import IntEnum
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import given
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.matrix_products import MATRIX_PRODUCTS
+from fa_lint.semantics.matrix_products import MATRIX_PRODUCTS, is_product
 from fa_lint.semantics.memory import Memory
 from fa_lint.semantics.names import Binding
 from fa_lint.semantics.words import words
@@ -26,7 +26,7 @@ _PREDICTED = frozenset(
 _TARGETS = frozenset(
     "target targets label labels onehot truth gt tgt true y ys yb t teacher lbl lbls labs desired".split()
 )
-_SQUASHES = frozenset("softmax sigmoid log_softmax softmin logsigmoid expit".split())
+_SQUASHES = frozenset("softmax sigmoid log_softmax softmin logsigmoid expit exp".split())
 _MODELS = frozenset("model models net nets network mlp cnn classifier forward head readout decoder".split())
 _KEPT = frozenset(
     "t T view reshape transpose permute detach float double half to cpu cuda clone contiguous flatten unsqueeze "
@@ -67,7 +67,9 @@ def _signal(facts: ModuleFacts, node: ir.Expr) -> Signal:
         case ir.Attr(attr="grad", value=inner):
             return Signal.COMPUTED if _is_prediction(facts, inner) else Signal.GRADIENT
         case ir.Attr(attr=identifier):
-            return _of_bindings(facts, facts.names.self_attribute(node), identifier)
+            found = _of_bindings(facts, facts.names.self_attribute(node), identifier)
+            # ``hook.error = p - onehot`` somewhere else.
+            return _best(facts, facts.derived(_set_outside).get(identifier, ())) or found if found else found
         case ir.Subscript(value=inner) | ir.Unary(operand=inner) | ir.Starred(value=inner):
             return signal_of(facts, inner)
         case ir.Walrus(value=inner):
@@ -85,6 +87,16 @@ def _signal(facts: ModuleFacts, node: ir.Expr) -> Signal:
         case ir.Call():
             return _of_call(facts, node)
     return Signal.NONE
+
+
+def _set_outside(facts: ModuleFacts) -> dict[str, list[ir.Expr]]:
+    """By attribute, what is assigned to it on anything but ``self``."""
+    found: dict[str, list[ir.Expr]] = {}
+    for node in facts.nodes_of(ir.Assign):
+        match node:
+            case ir.Assign(targets=[ir.Attr(value=ir.Name(id=holder), attr=attr)], value=value) if holder != "self":
+                found.setdefault(attr, []).append(value)
+    return found
 
 
 def _best(facts: ModuleFacts, nodes: Iterable[ir.Expr]) -> Signal:
@@ -189,11 +201,7 @@ def _is_product(facts: ModuleFacts, node: ir.Expr) -> bool:
     values = [node]
     if isinstance(node, ir.Name):
         values = [b.value for b in facts.names.reaching(node) if b.how == "value" and b.value is not None]
-    return any(
-        (isinstance(value, ir.Binary) and value.op == "@")
-        or (isinstance(value, ir.Call) and _last(value.func) in MATRIX_PRODUCTS)
-        for value in values
-    )
+    return any(is_product(facts, value) for value in values)
 
 
 def _is_one_hot(facts: ModuleFacts, node: ir.Expr) -> bool:
@@ -265,7 +273,7 @@ def _predicts(facts: ModuleFacts, node: ir.Expr) -> bool:
             if isinstance(func, ir.Attr) and isinstance(func.value, ir.Name) and func.value.id == "self":
                 # ``self.fc2(h)``, ``self.layers[-1](h)``: the last of them is the output.
                 return True
-            if last in _KEPT | {"exp", "clone", "copy", "tanh"}:
+            if last in _KEPT | {"clone", "copy", "tanh"}:
                 parts = _receiver(node) if facts.qualified(func) is None else [a.value for a in args[:1]]
                 return any(_is_prediction(facts, part) for part in parts)
     return False

@@ -29,7 +29,7 @@ _POSSIBLE = re.compile(
     r"[BR](?:s|_?\d+|_(?:[a-z]|syn|list|fb|fixed|rand|random|fa|dfa|mats?|matrix|matrices|weights?))?|b_(?:mat|matrix|matrices)|"
     r"(?:error_|output_)?feedbacks?|fixed_(?:weights?|matri\w+|random\w*|projections?)|"
     r"(?:W|w|weights?)_?(?:back|bwd|backward|fb|feedback)s?|back|bwd|"
-    r"random_(?:matri\w+|weights?|projections?|proj)|(?:error_|output_)?projections?(?:_matri\w+)?|H_?\d"
+    r"fbs?|random_(?:matri\w+|weights?|projections?|proj)|(?:error_|output_)?projections?(?:_matri\w+)?|H_?\d"
 )
 ATTRIBUTE = rf"\._*(?:{_POSSIBLE.pattern})(?!\w)"
 # Every file with a finding about feedback says one of these somewhere, if only in a comment.

@@ -11,10 +11,11 @@ from fa_lint.semantics.classes import chain
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback_errors import Signal, signal_of
 from fa_lint.semantics.feedback_names import is_feedback_name, speaks_of_feedback
-from fa_lint.semantics.matrix_products import is_matrix_product
+from fa_lint.semantics.matrix_products import is_product
 from fa_lint.semantics.roles import Evidence
+from fa_lint.semantics.words import words
 
-__all__ = ["Key", "Uses", "feedback_uses", "key_of", "target_key"]
+__all__ = ["Key", "Uses", "feedback_uses", "is_trained", "key_of", "target_key", "trained"]
 
 # ("self", class node, attribute), ("name", scope node, name) or ("other", 0, "receiver.attribute").
 Key = tuple[str, int, str]
@@ -22,6 +23,7 @@ Key = tuple[str, int, str]
 _PEELED_ATTRIBUTES = frozenset({"T", "mT", "data", "H"})
 # Functions between a matrix and the one that multiplies with it.
 _HOPS = 3
+_UPDATES = frozenset("update updates apply step descend sgd".split())
 _NOT_PEELED = frozenset({"size", "dim", "numel", "norm", "sum", "mean", "item", "max", "min", "apply"})
 
 
@@ -94,7 +96,7 @@ def _name_key(facts: ModuleFacts, node: ir.Name, depth: int) -> Key | None:
                 continue
             if binding.how == "iterate":
                 value = _iterated(value, _path(binding.node, node.id))
-            elif binding.how != "value" or not isinstance(value, ir.Attr | ir.Subscript | ir.Name):
+            elif binding.how != "value" or not (isinstance(value, ir.Attr | ir.Subscript | ir.Name) or _is_taken(value)):
                 continue
             if value is not None:
                 found = key_of(facts, value, depth + 1)
@@ -104,6 +106,11 @@ def _name_key(facts: ModuleFacts, node: ir.Name, depth: int) -> Key | None:
     while scope.parent is not None and node.id not in scope.bindings:
         scope = scope.parent
     return "name", scope.node.nid, node.id
+
+
+def _is_taken(value: ir.Expr) -> bool:
+    """``self.mats.setdefault(name, torch.randn(…))``, ``mats.get(name)``."""
+    return isinstance(value, ir.Call) and isinstance(value.func, ir.Attr) and value.func.attr in ("setdefault", "get")
 
 
 def _path(node: ir.Node, name: str) -> tuple[int, ...]:
@@ -145,7 +152,7 @@ def feedback_uses(facts: ModuleFacts) -> Uses:
             case ir.Call(func=ir.Attr(value=receiver, attr="apply"), args=args):
                 _applied(facts, node, receiver, args, positions, uses)
             case ir.Call(func=func, args=args):
-                if is_matrix_product(facts, func):
+                if is_product(facts, node):
                     own = [func.value] if isinstance(func, ir.Attr) and facts.qualified(func) is None else []
                     _product(facts, node, [*own, *(a.value for a in args)], uses)
                 elif len(args) == 1 and isinstance(func, ir.Name | ir.Attr | ir.Subscript):
@@ -233,6 +240,31 @@ def _product(facts: ModuleFacts, node: ir.Expr, operands: list[ir.Expr], uses: U
             _record(uses, key, signal, node)
 
 
+def is_trained(facts: ModuleFacts, node: ir.Expr) -> bool:
+    """Return True for a matrix, or a container of them, that is multiplied and updated from what it was."""
+    key = key_of(facts, node)
+    return key is not None and not facts.derived(trained).isdisjoint({key, *_sources(facts, key)})
+
+
+def trained(facts: ModuleFacts) -> frozenset[Key]:
+    """The matrices that are updated from what they were: ``W -= lr * g``, ``W = W - lr * g``, ``params = optax.apply_updates(params, updates)``."""
+    updated: list[ir.Expr] = []
+    for node in facts.nodes_of(ir.AugAssign, ir.Assign):
+        match node:
+            case ir.AugAssign(op="-" | "+", target=target):
+                updated.append(target)
+            case ir.Assign(targets=targets, value=value):
+                read = [part for part in ir.walk(value) if isinstance(part, ir.Name | ir.Attr)]
+                if any(isinstance(part, ir.Binary) and part.op == "-" for part in ir.walk(value)) or any(
+                    set(words(part.attr if isinstance(part, ir.Attr) else part.id)) & _UPDATES for part in read
+                ):
+                    own = [target for several in targets for target in ir.flat(several)]
+                    updated += [target for target in own if any(ir.same(target, part) for part in read)]
+    return frozenset(key for target in updated if (key := key_of(facts, target)) is not None) & frozenset(
+        facts.derived(feedback_uses).products
+    )
+
+
 # -- custom autograd functions ------------------------------------------------------------------------------------
 
 
@@ -307,15 +339,7 @@ def _multiplies(facts: ModuleFacts, backward: ir.FunctionDef, name: str) -> bool
             for n in ir.walk(node)
         )
 
-    for node in ir.walk(backward.body):
-        match node:
-            case ir.Binary(op="@", left=left, right=right):
-                if mentions(left) or mentions(right):
-                    return True
-            case ir.Call(func=func, args=args):
-                if is_matrix_product(facts, func) and (any(mentions(a.value) for a in args) or mentions(func)):
-                    return True
-    return False
+    return any(is_product(facts, node) and mentions(node) for node in ir.walk(backward.body))
 
 
 def _applied(

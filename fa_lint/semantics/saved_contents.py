@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.feedback_uses import is_trained
+from fa_lint.semantics.matrix_products import is_product
 from fa_lint.semantics.words import words
 
 __all__ = ["SavedEntry", "collect_mentions", "entries_of"]
@@ -18,8 +20,8 @@ _DEPTH = 8
 
 @dataclass(frozen=True, slots=True)
 class SavedEntry:
-    """One thing in a file. ``what``: ``state_dict``, ``object`` (pickled whole), ``part`` (the parameters a method
-    hands out) or ``value``; ``of`` the source of the object, ``model`` or ``self.net``; ``key`` its key in the dict."""
+    """One thing in a file. ``what``: ``state_dict``, ``object`` (pickled whole), ``part`` (trained matrices, or the
+    parameters a method hands out) or ``value``; ``of`` the source of the object, ``model`` or ``self.net``; ``key`` its key in the dict."""
 
     what: str
     of: str
@@ -50,6 +52,8 @@ def entries_of(facts: ModuleFacts, node: ir.Expr, key: str = "", depth: int = 0)
             return [SavedEntry("value", "", key)]
         case ir.Call():
             return _of_call(facts, node, key, depth)
+        case ir.Name() | ir.Attr() if is_trained(facts, node):
+            return [SavedEntry("part", _source(facts, node), key)]
         case ir.Name():
             return _of_name(facts, node, key, depth)
         case ir.Attr():
@@ -74,7 +78,7 @@ def _of_call(facts: ModuleFacts, node: ir.Call, key: str, depth: int) -> list[Sa
             return [SavedEntry("state_dict", _source(facts, node.args[0].value), key)]
         if attr in ("items", "copy", "values", "cpu", "to", "detach", "clone", "half", "float"):
             return entries_of(facts, receiver, key, depth)
-        function = facts.names.function_called(node)
+        function = facts.names.function_called(node) or _only_method(facts, attr)
         if function is None and name is None and set(words(attr)) & _PARTS:
             return [SavedEntry("part", _source(facts, receiver), key)]
         if name is None and attr in ("eval", "train"):
@@ -91,6 +95,12 @@ def _of_call(facts: ModuleFacts, node: ir.Call, key: str, depth: int) -> list[Sa
         if function is not None:
             return _returned(facts, function, key, depth)
     return [SavedEntry("value", "", key)]
+
+
+def _only_method(facts: ModuleFacts, name: str) -> ir.FunctionDef | None:
+    """The method of a name, where one class of the module has it: ``state.checkpoint()`` of an object out of sight."""
+    found = [method for owner in facts.names.classes if (method := facts.names.method(owner, name)) is not None]
+    return found[0] if len(found) == 1 else None
 
 
 def _returned(facts: ModuleFacts, function: ir.FunctionDef, key: str, depth: int) -> list[SavedEntry]:
@@ -149,7 +159,10 @@ def _source(facts: ModuleFacts, node: ir.Expr) -> str:
 
 def collect_mentions(facts: ModuleFacts, node: ir.Node, found: set[str], depth: int = 0) -> None:
     """Collect the identifiers and keys in what is saved; a local name brings those of what it was built from."""
-    for part in ir.walk(node):
+    waiting = [node]
+    for part in waiting:
+        if not is_product(facts, part):  # what it is made of is not saved with it
+            waiting += ir.children(part)
         match part:
             case ir.Name(id=name):
                 if name in found and depth:

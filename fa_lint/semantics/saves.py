@@ -28,6 +28,8 @@ _FUNCTIONS: dict[str, tuple[int, str]] = {
     "numpy.save": (1, "arr"),
     "torch_xla.core.xla_model.save": (0, "data"),
     "lightning_utilities.save": (0, "obj"),
+    "flax.serialization.to_bytes": (0, "target"),
+    "flax.serialization.msgpack_serialize": (0, "pytree"),
 }
 _MANY = frozenset({"numpy.savez", "numpy.savez_compressed"})
 # Methods of trainers: position and keyword of what they write, None where they write the models they were given.
@@ -38,8 +40,10 @@ _METHODS: dict[str, tuple[int, str] | None] = {
     "save_model": (0, "model"),
     "save": (0, "obj"),
 }
-_SAVING = frozenset({"save", "checkpoint", "snapshot", "dump"})
+_SAVING = frozenset({"save", "checkpoint", "snapshot", "dump", "serialise", "serialize"})
 _TRAINERS = frozenset({"trainer", "accelerator", "fabric", "accel"})
+# Of orbax: the value comes second.
+_CHECKPOINTERS = frozenset({"checkpointer", "ckptr", "mngr", "manager"})
 _TRAINER_CLASSES = frozenset({"Trainer", "Seq2SeqTrainer", "Accelerator", "Fabric", "SFTTrainer", "Lite"})
 # Calls through which a trainer learns of its model.
 _GIVEN = frozenset({"fit", "prepare", "setup", "setup_module", "Trainer", "Seq2SeqTrainer", "SFTTrainer"})

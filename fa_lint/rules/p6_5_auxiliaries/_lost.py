@@ -47,9 +47,10 @@ def can_be_lost(facts: ModuleFacts, site: FeedbackSite, written: tuple[Save, ...
     if site.registered or site.carried or is_repeatable(site) or site.storage in ("unknown", "object"):
         return False
     names = {site.name, *handed_out_by(facts, site)}
-    if any(not names.isdisjoint(save.mentions) or (site.seed and names_seed(save.mentions)) for save in written):
+    everything = (*(save.mentions for save in written), facts.derived(_written_otherwise))
+    if site.name in everything[-1] or any(not names.isdisjoint(save.mentions) for save in written):
         return False
-    if site.name in facts.derived(_written_otherwise):
+    if site.seed and any(names_seed(mentions) for mentions in everything):
         return False
     return not (_escapes(facts, site) if site.owner_kind == "local" else _is_given_away(facts, site))
 
@@ -158,7 +159,10 @@ def _written_otherwise(facts: ModuleFacts) -> frozenset[str]:
             case ir.Name(id=last) | ir.Attr(attr=last) if set(words(last)) & _WRITES:
                 parts = [arg.value for arg in call.args]
                 parts += [call.func] if last in ("tofile", "save") else []
-                found.update(_name(node) for part in parts for node in ir.walk(part))
+                for node in (node for part in parts for node in ir.walk(part)):
+                    # Of ``args.path`` only the path is written.
+                    if not (isinstance(facts.names.parent(node), ir.Attr) and names_seed([_name(node)])):
+                        found.add(_name(node))
     return frozenset(found)
 
 
