@@ -295,9 +295,15 @@ def _seed_value(facts: ModuleFacts, args: list[ir.Arg]) -> str:
         # Whatever its default, a caller may choose it.
         return "argument"
     value = facts.values.constant(given)
-    if value is None:
+    if value is None or any(_is_chance(facts, part) for part in ir.walk(given)):
         return ""
     return "argument" if value is UNKNOWN else "constant"
+
+
+def _is_chance(facts: ModuleFacts, node: ir.Node) -> bool:
+    """``PRNGKey(int(time.time()))``, ``PRNGKey(np.random.randint(n))``."""
+    name = facts.qualified(node.func) or "" if isinstance(node, ir.Call) else ""
+    return name.startswith(("time.", "random.", "secrets.", "os.urandom", "numpy.random.rand"))
 
 
 def _seeded_just_before(facts: ModuleFacts, node: ir.Call) -> str:

@@ -20,7 +20,7 @@ from fa_lint.semantics.feedback_errors import Signal
 from fa_lint.semantics.feedback_layers import gives_credit, is_layer, is_penalised
 from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, names_a_method, speaks_of_feedback
 from fa_lint.semantics.feedback_stores import Store, storage_of, stores
-from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses, trained
+from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses, key_of, trained
 from fa_lint.semantics.roles import Evidence
 from fa_lint.semantics.words import words
 
@@ -133,7 +133,7 @@ def _evidence(facts: ModuleFacts, key: Key, kept: list[Store], uses: Uses) -> tu
         signal = Signal.COMPUTED if gives_credit(facts, facts.node(sent.nid)) else signal
     around = _surroundings(facts, kept)
     # Outputs go through the feedback weights of a reservoir.
-    if is_feedback_name(name) and (around or sent is not None or key not in uses.others):
+    if is_feedback_name(name) and (around or sent is not None or key not in uses.others or name.endswith("layers")):
         product = sent or uses.products.get(key)
         return (Evidence(place.nid, f"named `{name}`"), *([product] if product else [])), True
     possible = is_possible_name(name)
@@ -266,12 +266,25 @@ def _site(
         where=function.name if function is not None else "",
         lazy=lazy,
         carried=carried,
-        restored=any(_is_restored(facts, other) for other in kept if other is not store),
+        restored=key in facts.derived(_copied_into)
+        or any(_is_restored(facts, other) for other in kept if other is not store),
         certain=certain,
         store=store.node.nid,
         draw=draw.nid,
         evidence=evidence,
     )
+
+
+def _copied_into(facts: ModuleFacts) -> set[Key]:
+    """What ``b.copy_(saved)``, ``np.copyto(b, saved)`` or ``layer.load_state_dict(state)`` writes into."""
+    found: set[Key | None] = set()
+    for call in facts.calls:
+        match call:
+            case ir.Call(func=ir.Attr(value=target, attr="copy_" | "set_" | "load_state_dict")):
+                found.add(key_of(facts, target))
+            case ir.Call(func=func, args=[ir.Arg(value=target), *_]) if facts.qualified(func) == "numpy.copyto":
+                found.add(key_of(facts, target))
+    return {key for key in found if key is not None}
 
 
 def _is_restored(facts: ModuleFacts, store: Store) -> bool:
@@ -295,8 +308,10 @@ def _drawn(facts: ModuleFacts, store: Store, sends: bool, name: str) -> Draw | N
         return Draw("random", draw.nid, draw.seed)
     if draw is not None and draw.kind == "blank":
         return None
-    module = _made_module(facts, store.value, any_layer=sends)
-    return draw or module or _drawn_elsewhere(facts, store.value, sends or is_feedback_name(name))
+    named = is_feedback_name(name)
+    listed = named and storage_of(facts, store.value) in ("list", "dict")
+    module = _made_module(facts, store.value, any_layer=sends or listed)
+    return draw or module or _drawn_elsewhere(facts, store.value, sends or named)
 
 
 def _drawn_elsewhere(facts: ModuleFacts, node: ir.Expr, sends: bool) -> Draw | None:

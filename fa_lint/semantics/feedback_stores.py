@@ -44,11 +44,16 @@ def stores(facts: ModuleFacts) -> dict[Key, list[Store]]:
         for binding in bindings:
             if binding.how in ("value", "item", "unpack"):
                 keep(_held(facts, number, attribute), binding.node, binding.value, item=binding.how == "item")
-    for owner in facts.names.classes:
-        for name, bindings in facts.names.scopes[owner.nid].bindings.items():
+    for each in facts.names.classes:
+        for name, bindings in facts.names.scopes[each.nid].bindings.items():
             for binding in bindings:
                 if binding.how == "value":
-                    keep(("self", owner.nid, name), binding.node, binding.value)
+                    keep(("self", each.nid, name), binding.node, binding.value)
+    for method in facts.names.functions:
+        owner = facts.names.enclosing_class(method)
+        if owner is not None and any(facts.qualified(d) == "functools.cached_property" for d in method.decorators):
+            for value in facts.names.returned(method):
+                keep(("self", owner.nid, method.name), facts.names.statement(value) or value, value)
     for scope in [facts.names.module_scope, *(facts.names.scopes[f.nid] for f in facts.names.functions)]:
         for name, bindings in scope.bindings.items():
             for binding in bindings:

@@ -61,6 +61,11 @@ def key_of(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> Key | None:
     match node:
         case ir.Attr():
             return target_key(facts, node)
+        case ir.Call(
+            func=ir.Name(id="getattr"),
+            args=[ir.Arg(value=ir.Name(id="self")), ir.Arg(value=ir.Const(value=str() as attr)), *_],
+        ) if (owner := facts.names.enclosing_class(node)) is not None:
+            return "self", owner.nid, attr
         case ir.Name(id="self" | "cls"):
             return None
         case ir.Name():
@@ -109,8 +114,11 @@ def _name_key(facts: ModuleFacts, node: ir.Name, depth: int) -> Key | None:
 
 
 def _is_taken(value: ir.Expr) -> bool:
-    """``self.mats.setdefault(name, torch.randn(…))``, ``mats.get(name)``."""
-    return isinstance(value, ir.Call) and isinstance(value.func, ir.Attr) and value.func.attr in ("setdefault", "get")
+    """``self.mats.setdefault(name, torch.randn(…))``, ``mats.get(name)``, ``getattr(self, "B", None)``."""
+    match value:
+        case ir.Call(func=ir.Attr(attr=taken) | ir.Name(id=taken)):
+            return taken in ("setdefault", "get", "getattr")
+    return False
 
 
 def _path(node: ir.Node, name: str) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from fa_lint.semantics.feedback_uses import is_trained
 from fa_lint.semantics.matrix_products import is_product
 from fa_lint.semantics.words import words
 
-__all__ = ["SavedEntry", "collect_mentions", "entries_of"]
+__all__ = ["SavedEntry", "collect_mentions", "entries_of", "only_method"]
 
 _PARTS = frozenset({"parameter", "parameters", "params", "param", "weights", "weight"})
 _CONVERSIONS = frozenset({"dict", "list", "tuple", "vars", "OrderedDict", "sorted"})
@@ -68,7 +68,7 @@ def entries_of(facts: ModuleFacts, node: ir.Expr, key: str = "", depth: int = 0)
 
 def _of_call(facts: ModuleFacts, node: ir.Call, key: str, depth: int) -> list[SavedEntry]:
     name = facts.qualified(node.func)
-    if name in ("copy.deepcopy", "copy.copy") and node.args:
+    if name is not None and (name.startswith(("copy.", "orbax.")) or name.endswith("device_get")) and node.args:
         return entries_of(facts, node.args[0].value, key, depth)
     if isinstance(node.func, ir.Attr):
         attr, receiver = node.func.attr, node.func.value
@@ -78,7 +78,7 @@ def _of_call(facts: ModuleFacts, node: ir.Call, key: str, depth: int) -> list[Sa
             return [SavedEntry("state_dict", _source(facts, node.args[0].value), key)]
         if attr in ("items", "copy", "values", "cpu", "to", "detach", "clone", "half", "float"):
             return entries_of(facts, receiver, key, depth)
-        function = facts.names.function_called(node) or _only_method(facts, attr)
+        function = facts.names.function_called(node) or only_method(facts, node)
         if function is None and name is None and set(words(attr)) & _PARTS:
             return [SavedEntry("part", _source(facts, receiver), key)]
         if name is None and attr in ("eval", "train"):
@@ -97,8 +97,11 @@ def _of_call(facts: ModuleFacts, node: ir.Call, key: str, depth: int) -> list[Sa
     return [SavedEntry("value", "", key)]
 
 
-def _only_method(facts: ModuleFacts, name: str) -> ir.FunctionDef | None:
-    """The method of a name, where one class of the module has it: ``state.checkpoint()`` of an object out of sight."""
+def only_method(facts: ModuleFacts, node: ir.Expr) -> ir.FunctionDef | None:
+    """The method that ``state.checkpoint()`` calls of an object out of sight: one class of the module has its name."""
+    if not (isinstance(node, ir.Call) and isinstance(node.func, ir.Attr)) or facts.qualified(node.func) is not None:
+        return None
+    name = node.func.attr
     found = [method for owner in facts.names.classes if (method := facts.names.method(owner, name)) is not None]
     return found[0] if len(found) == 1 else None
 
@@ -173,7 +176,7 @@ def collect_mentions(facts: ModuleFacts, node: ir.Node, found: set[str], depth: 
                         if binding.how in ("value", "item", "update", "iterate") and binding.value is not None:
                             collect_mentions(facts, binding.value, found, depth + 1)
                             found.add(_item_key(binding.node))
-                    if any(_is_container(facts, binding.value) for binding in facts.names.reaching(part)):
+                    if any(b.how != "unpack" and _is_container(facts, b.value) for b in facts.names.reaching(part)):
                         for value in _put_into(facts, part):
                             collect_mentions(facts, value, found, depth + 1)
             case ir.Attr(attr=name):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import owner_of
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.saved_contents import SavedEntry, collect_mentions, entries_of
+from fa_lint.semantics.saved_contents import SavedEntry, collect_mentions, entries_of, only_method
 from fa_lint.semantics.words import words
 
 __all__ = ["Save", "SavedEntry", "is_model_entry", "saves"]
@@ -30,6 +30,8 @@ _FUNCTIONS: dict[str, tuple[int, str]] = {
     "lightning_utilities.save": (0, "obj"),
     "flax.serialization.to_bytes": (0, "target"),
     "flax.serialization.msgpack_serialize": (0, "pytree"),
+    "flax.training.checkpoints.save_checkpoint": (1, "target"),
+    "equinox.tree_serialise_leaves": (1, "pytree"),
 }
 _MANY = frozenset({"numpy.savez", "numpy.savez_compressed"})
 # Methods of trainers: position and keyword of what they write, None where they write the models they were given.
@@ -40,10 +42,10 @@ _METHODS: dict[str, tuple[int, str] | None] = {
     "save_model": (0, "model"),
     "save": (0, "obj"),
 }
-_SAVING = frozenset({"save", "checkpoint", "snapshot", "dump", "serialise", "serialize"})
+_SAVING = frozenset({"save", "checkpoint", "snapshot", "dump"})
 _TRAINERS = frozenset({"trainer", "accelerator", "fabric", "accel"})
-# Of orbax: the value comes second.
-_CHECKPOINTERS = frozenset({"checkpointer", "ckptr", "mngr", "manager"})
+# What these write is the state of a run.
+_OF_STATES = ("flax.", "equinox.", "orbax.")
 _TRAINER_CLASSES = frozenset({"Trainer", "Seq2SeqTrainer", "Accelerator", "Fabric", "SFTTrainer", "Lite"})
 # Calls through which a trainer learns of its model.
 _GIVEN = frozenset({"fit", "prepare", "setup", "setup_module", "Trainer", "Seq2SeqTrainer", "SFTTrainer"})
@@ -100,7 +102,7 @@ def _written(facts: ModuleFacts, call: ir.Call) -> tuple[str, list[ir.Expr], boo
     name = facts.qualified(call.func)
     if name in _FUNCTIONS:
         value = _argument(call, *_FUNCTIONS[name])
-        return (name, [value], False) if value is not None else None
+        return (name, [value], name.startswith(_OF_STATES)) if value is not None else None
     if name in _MANY:
         return name, [a.value for a in call.args[1:]], False
     if name is not None and set(words(name.rpartition(".")[2])) & _SAVING:
@@ -114,9 +116,12 @@ def _written(facts: ModuleFacts, call: ir.Call) -> tuple[str, list[ir.Expr], boo
         return None
     last = receiver.id if isinstance(receiver, ir.Name) else receiver.attr if isinstance(receiver, ir.Attr) else ""
     where = _METHODS[call.func.attr]
+    if call.func.attr == "save" and _made_by(facts, receiver).startswith("orbax."):
+        value = next((v for key in ("args", "item") if (v := _argument(call, 1, key)) is not None), None)
+        return f"{last}.save", [value] if value is not None else [], True
     if call.func.attr == "save_pretrained":
         return "save_pretrained", [receiver], True
-    if not (set(words(last)) & _TRAINERS or _is_trainer(facts, receiver)):
+    if not (set(words(last)) & _TRAINERS or _made_by(facts, receiver).rpartition(".")[2] in _TRAINER_CLASSES):
         return None
     if where is None:
         return f"{last}.{call.func.attr}", _given_models(facts, receiver), True
@@ -149,14 +154,12 @@ def _argument(call: ir.Call, position: int, keyword: str) -> ir.Expr | None:
     return None
 
 
-def _is_trainer(facts: ModuleFacts, node: ir.Expr) -> bool:
-    if isinstance(node, ir.Name):
-        for binding in facts.names.bindings(node):
-            if binding.how == "value" and isinstance(binding.value, ir.Call):
-                name = facts.qualified(binding.value.func) or ""
-                if name.rpartition(".")[2] in _TRAINER_CLASSES:
-                    return True
-    return False
+def _made_by(facts: ModuleFacts, node: ir.Expr) -> str:
+    """The dotted name of what makes an object that is kept in a variable or an attribute of ``self``."""
+    bound = facts.names.bindings(node) if isinstance(node, ir.Name) else []
+    bound = facts.names.self_attribute(node) if isinstance(node, ir.Attr) else bound
+    made = [b.value.func for b in bound if b.how == "value" and isinstance(b.value, ir.Call)]
+    return next((name for func in made if (name := facts.qualified(func)) is not None), "")
 
 
 def _given_models(facts: ModuleFacts, receiver: ir.Expr) -> list[ir.Expr]:
@@ -241,6 +244,11 @@ def _save(facts: ModuleFacts, call: ir.Call, saver: str, contents: list[ir.Expr]
     owner = facts.names.enclosing_class(call)
     function = facts.names.enclosing_function(call)
     place = _assembled(facts, contents[0]) if len(contents) == 1 and not whole_state else None
+    method = only_method(facts, contents[0]) if len(contents) == 1 and owner is None else None
+    if method is not None:
+        # ``torch.save(run.checkpoint(), path)``: the object is saved as if by itself.
+        owner = facts.names.enclosing_class(method)
+        place = next((value for value in facts.names.returned(method) if isinstance(value, ir.Keyed)), None)
     return Save(
         call.nid,
         place.nid if place is not None else call.nid,

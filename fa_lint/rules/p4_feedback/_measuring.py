@@ -14,6 +14,7 @@ __all__ = ["Measurement", "measurement"]
 _MEASURES = frozenset("cosine cos cossim angle angles alignment align gamma similarity".split())
 _LOADS = frozenset({"load_state_dict", "load_checkpoint", "load_from_checkpoint", "from_pretrained", "load_model"})
 _MODELS = frozenset("model net network module".split())
+_WEIGHTS = _MODELS | frozenset("params parameters weights weight trained ckpt checkpoint w ws".split())
 _PRODUCTS = frozenset("dot vdot inner einsum mul matmul mm sum".split())
 _MANY = frozenset("draws trials seeds runs repeats repetitions samples resamples nulls draw null".split())
 # Names of draws that are meant to be fresh.
@@ -62,8 +63,13 @@ def _loads(facts: ModuleFacts, call: ir.Call) -> bool:
         return False
     statement = facts.names.statement(call)
     targets = statement.targets if isinstance(statement, ir.Assign) else []
-    said = {w for part in (*targets, *call.args, call.func) for n in ir.walk(part) for w in words(_identifier(n))}
-    return bool(said & _MODELS)
+    said = {w for part in (*targets, *call.args, call.func) for n in ir.walk(part) for w in words(_said(n))}
+    names = {target.id for target in targets if isinstance(target, ir.Name)}
+    for node in facts.nodes_of(ir.Subscript) if names else ():
+        match node:
+            case ir.Subscript(value=ir.Name(id=holder), index=[ir.Const(value=str() as key)]) if holder in names:
+                said |= set(words(key))
+    return not said.isdisjoint(_WEIGHTS)
 
 
 def _measures(facts: ModuleFacts, node: ir.Node, tainted: set[str]) -> bool:
@@ -86,6 +92,10 @@ def _resolved(facts: ModuleFacts, node: ir.Expr) -> ir.Expr:
     bindings = facts.names.reaching(node) if isinstance(node, ir.Name) else []
     values = [b.value for b in bindings if b.how == "value" and b.value is not None]
     return values[0] if len(values) == 1 else node
+
+
+def _said(node: ir.Node) -> str:
+    return node.value if isinstance(node, ir.Const) and isinstance(node.value, str) else _identifier(node)
 
 
 def _multiplies(node: ir.Node) -> bool:

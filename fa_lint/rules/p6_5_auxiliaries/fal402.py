@@ -19,6 +19,7 @@ from fa_lint.semantics.words import words
 
 __all__ = ["UnregisteredFeedback"]
 
+_WALKS = frozenset({"modules", "named_modules", "children", "named_children"})
 _PLAIN = {"tensor": "a plain tensor", "variable": "a plain tensor", "list": "a Python list", "dict": "a Python dict"}
 
 
@@ -232,6 +233,9 @@ class UnregisteredFeedback(ProjectRule):
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for site in _plain_sites(facts, facts.derived(feedback_sites), "module"):
             yield self._finding(facts, site, _fix(facts, site))
+        for site in _plain_sites(facts, facts.derived(feedback_sites), "foreign"):
+            if _is_set_on_module(facts, facts.node(site.store)):
+                yield self._finding(facts, site, None)
 
     def _finding(self, facts: ModuleFacts, site: FeedbackSite, fix: Fix | None) -> Finding:
         return self.find(
@@ -291,6 +295,24 @@ def _plain_sites(facts: ModuleFacts, sites: Iterable[FeedbackSite], kind: str) -
         # Drawn at every forward, there is no fixed matrix to keep.
         if not site.lazy or is_guarded_draw(facts, site):
             yield site
+
+
+def _is_set_on_module(facts: ModuleFacts, store: ir.Node) -> bool:
+    """Return True for ``m.B = …`` in a loop over ``net.modules()``, under ``isinstance(m, nn.Linear)``, or ``m: nn.Module``."""
+    match store:
+        case ir.Assign(targets=[ir.Attr(value=ir.Name() as holder)]):
+            bound = facts.names.reaching(holder)
+        case _:
+            return False
+    over = [part for b in bound if b.how == "iterate" and b.value is not None for part in ir.walk(b.value)]
+    types = [part for b in bound if isinstance(b.node, ir.Param) for part in ir.walk(b.node.annotation or holder)]
+    for above in facts.names.ancestors(store):
+        match above:
+            case ir.If(test=ir.Call(func=ir.Name(id="isinstance"), args=[ir.Arg(value=asked), ir.Arg(value=kinds)])):
+                types += ir.walk(kinds) if ir.same(asked, holder) else ()
+    return any(isinstance(part, ir.Attr) and part.attr in _WALKS for part in over) or any(
+        isinstance(part, ir.Expr) and names_torch_module(facts.qualified(part) or "") for part in types
+    )
 
 
 def _is_reseeded(facts: ModuleFacts, site: FeedbackSite) -> bool:
