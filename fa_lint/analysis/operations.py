@@ -184,6 +184,10 @@ class Operations:
                     return self._sum_of_elements(given, term)
                 case t.Vector(ident=ident) if self._is_diagonal(ident):
                     return self._ev.arithmetic.trace(given.frame, given.node)
+                case t.Monomial(dots=(one, other), vectors=(), norms=(), floors=()) if one == other:
+                    # ``((x.T @ d) ** 2).sum()``: nobody sums one number.
+                    whole = self._ev.arithmetic.as_array(replace(term, dots=(one,)))
+                    return t.total(t.power(whole, 2, given.site), given.site)
                 case t.Monomial(vectors=()) if term.dots or term.norms:
                     return self._aggregate("sum", term, "unknown", given) if term.is_cosine else term
             found = t.total(term, given.site)
@@ -426,7 +430,7 @@ class Operations:
         return self._each(given.first, lambda term: self._or_named(given, t.inverse(term, given.site)))
 
     def square(self, given: Given) -> t.Alternatives:
-        return self._each(given.first, lambda term: self._or_named(given, t.power(term, 2, given.site)))
+        return self._ev.arithmetic.operation(given.frame, given.node, "**", given.first, t.single(t.Constant(2)))
 
     def power(self, given: Given) -> t.Alternatives:
         right = given[given.row.names[1]]
