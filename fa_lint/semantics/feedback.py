@@ -332,7 +332,10 @@ def _drawn_elsewhere(facts: ModuleFacts, node: ir.Expr, sends: bool) -> Draw | N
 def _made_module(facts: ModuleFacts, node: ir.Expr, depth: int = 0, *, any_layer: bool = False) -> Draw | None:
     """``DFAFeedbackMatrix(…).to(device)``: a layer of a class that is named after feedback weights, or any layer."""
     match node:
-        case ir.Call(func=ir.Attr(value=inner, attr="to" | "cuda" | "double" | "float")):
+        case (
+            ir.Call(func=ir.Attr(value=inner, attr="to" | "cuda" | "double" | "float"))
+            | ir.Call(func=ir.Name(id="list" | "tuple"), args=[ir.Arg(value=inner)])
+        ):
             return _made_module(facts, inner, depth, any_layer=any_layer)
         case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name)) if name[:1].isupper():
             if speaks_of_feedback(name) and not name.endswith(("Hook", "Loss", "Config", "Trainer", "Optimizer")):

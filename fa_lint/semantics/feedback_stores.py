@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import chain, is_module
-from fa_lint.semantics.draws import is_fill
+from fa_lint.semantics.draws import draw_of, is_fill
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback_uses import Key, key_of, target_key
 
@@ -164,7 +164,7 @@ def _of_call(facts: ModuleFacts, node: ir.Call, depth: int) -> str:
         if function is not None:
             kinds = [storage_of(facts, value, depth + 1) for value in facts.names.returned(function)]
             return next((kind for kind in kinds if kind), "")
-        return "tensor" if isinstance(node.func, ir.Attr) else "unknown"
+        return "tensor" if isinstance(node.func, ir.Attr) or draw_of(facts, node) is not None else "unknown"
     if name in _PARAMETERS:
         return "parameter"
     if name in _BUFFERS:

@@ -68,7 +68,7 @@ def entries_of(facts: ModuleFacts, node: ir.Expr, key: str = "", depth: int = 0)
 
 def _of_call(facts: ModuleFacts, node: ir.Call, key: str, depth: int) -> list[SavedEntry]:
     name = facts.qualified(node.func)
-    if name is not None and (name.startswith(("copy.", "orbax.")) or name.endswith("device_get")) and node.args:
+    if name is not None and (name.startswith("copy.") or name.endswith("device_get")) and node.args:
         return entries_of(facts, node.args[0].value, key, depth)
     if isinstance(node.func, ir.Attr):
         attr, receiver = node.func.attr, node.func.value
@@ -164,7 +164,9 @@ def collect_mentions(facts: ModuleFacts, node: ir.Node, found: set[str], depth: 
     """Collect the identifiers and keys in what is saved; a local name brings those of what it was built from."""
     waiting = [node]
     for part in waiting:
-        if not is_product(facts, part):  # what it is made of is not saved with it
+        # What a product is made of is not saved with it, nor the object that one attribute is taken of.
+        taken = isinstance(part, ir.Attr) and isinstance(part.value, ir.Name)
+        if not is_product(facts, part) and not (taken and not isinstance(facts.names.parent(part), ir.Call)):
             waiting += ir.children(part)
         match part:
             case ir.Name(id=name):

@@ -108,7 +108,7 @@ def _written(facts: ModuleFacts, call: ir.Call) -> tuple[str, list[ir.Expr], boo
     if name is not None and set(words(name.rpartition(".")[2])) & _SAVING:
         # A helper of another file that is given networks or their state dicts writes them.
         given = [a.value for a in call.args if any(_is_given(e) for e in entries_of(facts, a.value))]
-        return (name, given, False) if given and not name.startswith("torch.") else None
+        return (name, given, False) if given and not name.startswith(("torch.", "orbax.")) else None
     if name is not None or not isinstance(call.func, ir.Attr) or call.func.attr not in _METHODS:
         return None
     receiver = call.func.value
@@ -118,6 +118,8 @@ def _written(facts: ModuleFacts, call: ir.Call) -> tuple[str, list[ir.Expr], boo
     where = _METHODS[call.func.attr]
     if call.func.attr == "save" and _made_by(facts, receiver).startswith("orbax."):
         value = next((v for key in ("args", "item") if (v := _argument(call, 1, key)) is not None), None)
+        if isinstance(value, ir.Call) and (facts.qualified(value.func) or "").startswith("orbax.") and value.args:
+            value = value.args[0].value
         return f"{last}.save", [value] if value is not None else [], True
     if call.func.attr == "save_pretrained":
         return "save_pretrained", [receiver], True

@@ -232,6 +232,8 @@ def _is_own(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> bool:
             return _is_own(facts, inner, depth)
         case ir.Name(id="self"):
             return True
+        case ir.Sequence(items=items):
+            return bool(items) and all(_is_own(facts, item, depth) for item in items)
         case ir.Call(func=ir.Name(id="enumerate" | "zip" | "reversed" | "list" | "getattr"), args=[first, *_]):
             return _is_own(facts, first.value, depth)
         case ir.Call(func=ir.Attr(value=inner, attr=attr)) if attr in _WALKS:

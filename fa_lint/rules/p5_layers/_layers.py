@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fa_lint.rules.common.alignments import alignments, last_name
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.feedback_names import is_feedback_name
 from fa_lint.semantics.names import Binding
 from fa_lint.semantics.uses import Uses
 from fa_lint.semantics.words import words
@@ -36,6 +37,11 @@ _TRANSPARENT = frozenset("enumerate zip list tuple reversed sorted tqdm iter".sp
 _DEPTH = 6
 # What a container may meet on its way into one number, and what only asks whether there is anything in it.
 _STORES = frozenset({"append", "extend", "insert", "setdefault", "clear"})
+
+
+def _is_list_of_matrices(identifier: str) -> bool:
+    """``Ws``, ``Bs``, ``feedback_matrices``: one for each layer."""
+    return identifier in ("Ws", "Bs") or (identifier.endswith("s") and is_feedback_name(identifier))
 
 
 def uses_of(name: str, region: ir.Node) -> Iterator[ir.Name]:
@@ -110,7 +116,7 @@ class Layers:
         match node:
             case ir.Call(func=func, args=args):
                 name = last_name(func)
-                if name in _WALKS:
+                if name in _WALKS or (self._facts.qualified(func) or "").startswith("jax.tree"):
                     return True
                 if name == "range" and args:
                     return any(
@@ -135,11 +141,11 @@ class Layers:
                     self._is_layered(v, depth + 1) for v in self._names.returned(function)
                 )
             case ir.Name(id=identifier):
-                if set(words(identifier)) & _LAYERS:
+                if set(words(identifier)) & _LAYERS or _is_list_of_matrices(identifier):
                     return True
                 return any(self._fills_by_layer(b, depth) for b in self._names.reaching(node))
             case ir.Attr(attr=attr):
-                return bool(set(words(attr)) & _LAYERS) or any(
+                return bool(set(words(attr)) & _LAYERS) or _is_list_of_matrices(attr) or any(
                     self._fills_by_layer(b, depth) for b in self._names.self_attribute(node)
                 )
             case ir.Subscript(value=value, index=[ir.Slice()]):
