@@ -25,7 +25,9 @@ _UNINITIALISED = frozenset(
     "torch.Tensor torch.cuda.FloatTensor torch.cuda.DoubleTensor numpy.empty numpy.empty_like".split()
 )
 # Made of one value, and random only where another statement fills it.
-_BLANK = frozenset({f"{library}.{name}" for library in ("torch", "numpy") for name in ("zeros", "zeros_like", "ones", "ones_like")})
+_BLANK = frozenset(
+    {f"{library}.{name}" for library in ("torch", "numpy") for name in ("zeros", "zeros_like", "ones", "ones_like")}
+)
 # Methods of a generator that draw, and tensor methods that fill with a draw.
 _GENERATED = frozenset(
     "uniform normal standard_normal rand randn random choice binomial random_sample integers randint sample rsample "

@@ -15,7 +15,9 @@ __all__ = [
     "speaks_of_feedback",
 ]
 
-_TENSOR = r"(?:layers|matrix|matrices|mats?|weights?|w|kernels?|tensors?|connections?|projections?|proj|params?|biases|bias)"
+_TENSOR = (
+    r"(?:layers|matrix|matrices|mats?|weights?|w|kernels?|tensors?|connections?|projections?|proj|params?|biases|bias)"
+)
 _STRONG = re.compile(
     rf"(?:rn_|rand_|random_|fixed_|init_|output_|dfa_|fa_)?(?:feedback|feed_back|fb|fa|dfa|drtp)_?(?:[hwb]_)?{_TENSOR}"
     r"(?:_?(?:list|dict|\d+|[a-z]))?|"

@@ -101,7 +101,9 @@ def _name_key(facts: ModuleFacts, node: ir.Name, depth: int) -> Key | None:
                 continue
             if binding.how == "iterate":
                 value = _iterated(value, _path(binding.node, node.id))
-            elif binding.how != "value" or not (isinstance(value, ir.Attr | ir.Subscript | ir.Name) or _is_taken(value)):
+            elif binding.how != "value" or not (
+                isinstance(value, ir.Attr | ir.Subscript | ir.Name) or _is_taken(value)
+            ):
                 continue
             if value is not None:
                 found = key_of(facts, value, depth + 1)

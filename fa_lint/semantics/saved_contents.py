@@ -174,11 +174,14 @@ def collect_mentions(facts: ModuleFacts, node: ir.Node, found: set[str], depth: 
                     continue
                 found.add(name)
                 if depth < 4:
-                    for binding in facts.names.reaching(part):
+                    # ``params = update(params, Bs, x, y)`` leaves no ``Bs`` in ``params``.
+                    bound, is_updated = facts.names.reaching(part), is_trained(facts, part)
+                    for binding in bound:
                         if binding.how in ("value", "item", "update", "iterate") and binding.value is not None:
-                            collect_mentions(facts, binding.value, found, depth + 1)
-                            found.add(_item_key(binding.node))
-                    if any(b.how != "unpack" and _is_container(facts, b.value) for b in facts.names.reaching(part)):
+                            if not (is_updated and any(ir.same(part, inner) for inner in ir.walk(binding.value))):
+                                collect_mentions(facts, binding.value, found, depth + 1)
+                                found.add(_item_key(binding.node))
+                    if not is_updated and any(b.how != "unpack" and _is_container(facts, b.value) for b in bound):
                         for value in _put_into(facts, part):
                             collect_mentions(facts, value, found, depth + 1)
             case ir.Attr(attr=name):

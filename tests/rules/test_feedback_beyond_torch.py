@@ -214,7 +214,12 @@ def test_an_object_out_of_sight_hands_out_its_state() -> None:
 def test_feedback_that_a_function_sets_on_modules(head: str, is_module: bool) -> None:
     text = f"import torch\nfrom torch import nn\n{head}.feedback_matrix = torch.randn(10, 20)\n"
     assert rows("FAL402", text) == ([5] if is_module else [])
-    assert rows("FAL402", text.replace(".feedback_matrix = ", ".register_buffer('feedback_matrix', ").replace("20)", "20))")) == []
+    assert (
+        rows(
+            "FAL402", text.replace(".feedback_matrix = ", ".register_buffer('feedback_matrix', ").replace("20)", "20))")
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -324,7 +329,13 @@ class Layer:
         f"self.{name}[:] = rng.normal(size=(n, m))",
         f"rng.standard_normal(out=self.{name})",
     ):
-        assert rows("FAL406", text.replace("    def update", f"    def fill(self, a, b, rng, n, m):\n        {fill}\n    def update")) == []
+        assert (
+            rows(
+                "FAL406",
+                text.replace("    def update", f"    def fill(self, a, b, rng, n, m):\n        {fill}\n    def update"),
+            )
+            == []
+        )
 
 
 @pytest.mark.parametrize(

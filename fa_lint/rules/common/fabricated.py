@@ -340,6 +340,10 @@ class _Finder:
         return any(isinstance(n, ir.If) and self._orders_cosines(n.test) for n in self._names.ancestors(node))
 
     def _mentions(self, test: ir.Expr, name: str) -> bool:
+        """Return True where a test reads the value of a name, more than whether it is a number at all."""
+        asked = test.operand if isinstance(test, ir.Unary) else test
+        if isinstance(asked, ir.Call) and last_name(asked.func) in _NAN_TESTS:
+            return False
         return any(isinstance(part, ir.Name) and part.id == name for part in ir.walk(test))
 
 

@@ -145,8 +145,10 @@ class Layers:
                     return True
                 return any(self._fills_by_layer(b, depth) for b in self._names.reaching(node))
             case ir.Attr(attr=attr):
-                return bool(set(words(attr)) & _LAYERS) or _is_list_of_matrices(attr) or any(
-                    self._fills_by_layer(b, depth) for b in self._names.self_attribute(node)
+                return (
+                    bool(set(words(attr)) & _LAYERS)
+                    or _is_list_of_matrices(attr)
+                    or any(self._fills_by_layer(b, depth) for b in self._names.self_attribute(node))
                 )
             case ir.Subscript(value=value, index=[ir.Slice()]):
                 return self._is_layered(value, depth + 1)

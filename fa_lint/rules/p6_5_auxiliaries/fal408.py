@@ -145,7 +145,12 @@ def _is_partial(facts: ModuleFacts, call: ir.Call) -> bool:
     if not (isinstance(call.func, ir.Attr) and call.func.attr in ("load_state_dict", "load_from_checkpoint")):
         return False
     strict = next((a.value for a in call.args if a.keyword == "strict"), None)
-    if strict is None and call.func.attr == "load_state_dict" and len(call.args) > 1 and not any(a.keyword or a.star for a in call.args[:2]):
+    if (
+        strict is None
+        and call.func.attr == "load_state_dict"
+        and len(call.args) > 1
+        and not any(a.keyword or a.star for a in call.args[:2])
+    ):
         strict = call.args[1].value
     return strict is not None and facts.values.constant(strict) is False
 
