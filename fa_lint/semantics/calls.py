@@ -152,7 +152,7 @@ class Calls:
                 owner = self.facts.names.class_named(func)
                 if owner is not None:
                     return owner
-            last = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+            last = ir.last_name(func)
             inner: ir.Expr | None = None
             if isinstance(func, ir.Attr) and last in _SAME_OBJECT and self.facts.qualified(func.value) is None:
                 inner = func.value

@@ -321,7 +321,7 @@ def _seeded_just_before(facts: ModuleFacts, node: ir.Call) -> str:
                     name = facts.qualified(func)
                     if name in _SEEDS:
                         return _seed_value(facts, args)
-                    last = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+                    last = ir.last_name(func)
                     if "seed" in words(last):
                         return "argument"
                     break

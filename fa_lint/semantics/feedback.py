@@ -131,6 +131,10 @@ def _evidence(facts: ModuleFacts, key: Key, kept: list[Store], uses: Uses) -> tu
     if signal is Signal.NAMED and sent is not None and key not in facts.derived(trained):
         # A fixed matrix, of which an update of something else is made.
         signal = Signal.COMPUTED if gives_credit(facts, facts.node(sent.nid)) else signal
+    packages = facts.names.top_packages()
+    if packages & {"numpy", "jax"} and "torch" not in packages and (sent is None or key in uses.others):
+        # What arrays call feedback is the output that a reservoir, a filter or a controller is given back.
+        return (), False
     around = _surroundings(facts, kept)
     # Outputs go through the feedback weights of a reservoir.
     if is_feedback_name(name) and (around or sent is not None or key not in uses.others or name.endswith("layers")):
@@ -198,7 +202,7 @@ def _is_vector(facts: ModuleFacts, kept: list[Store]) -> bool:
 def _has_one_size(draw: ir.Node) -> bool:
     match draw:
         case ir.Call(func=ir.Attr(attr="rand" | "randn"), args=[ir.Arg(value=size, star="", keyword=None), *others]):
-            named = size.id if isinstance(size, ir.Name) else size.attr if isinstance(size, ir.Attr) else ""
+            named = ir.last_name(size)
             single = isinstance(size, ir.Const | ir.Name | ir.Attr) and not set(words(named)) & _SHAPES
             return single and all(other.keyword for other in others)
     return False

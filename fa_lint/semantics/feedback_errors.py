@@ -104,7 +104,7 @@ def _best(facts: ModuleFacts, nodes: Iterable[ir.Expr]) -> Signal:
 
 
 def _of_call(facts: ModuleFacts, node: ir.Call) -> Signal:
-    name, last = facts.qualified(node.func), _last(node.func)
+    name, last = facts.qualified(node.func), ir.last_name(node.func)
     plain = [arg.value for arg in node.args if not arg.keyword and not arg.star]
     if last in ("sub", "sub_", "subtract"):
         pair = plain[:2] if name is not None else [*_receiver(node), *plain[:1]]
@@ -214,7 +214,7 @@ def _holds_one_hot(facts: ModuleFacts, node: ir.Expr) -> bool:
         case ir.Subscript(value=ir.Call(func=func)):
             return facts.qualified(func) in ("torch.eye", "numpy.eye", "jax.numpy.eye")
         case ir.Call(func=func):
-            last = _last(func)
+            last = ir.last_name(func)
             if "onehot" in last.lower().replace("_", "") or last in ("label_binarize", "to_categorical"):
                 return True
             if last == "scatter_":
@@ -235,7 +235,7 @@ def _is_target(facts: ModuleFacts, node: ir.Expr) -> bool:
             return bool(said & _TARGETS) and not said & _PREDICTED
         case ir.Subscript(value=inner) | ir.Unary(operand=inner):
             return _is_target(facts, inner)
-        case ir.Call() if _last(node.func) in _KEPT:
+        case ir.Call() if ir.last_name(node.func) in _KEPT:
             return any(_is_target(facts, inner) for inner in _receiver(node))
     return _is_one_hot(facts, node)
 
@@ -265,7 +265,7 @@ def _predicts(facts: ModuleFacts, node: ir.Expr) -> bool:
         case ir.Binary(op="+" | "/" | "*", left=left, right=right):
             return _is_prediction(facts, left) or _is_prediction(facts, right)
         case ir.Call(func=func, args=args):
-            last = _last(func)
+            last = ir.last_name(func)
             if last in _SQUASHES or set(words(last)) & (_MODELS | _PREDICTED):
                 return True
             if last == "self" or (isinstance(func, ir.Attr) and facts.qualified(func) is None and last == "__call__"):
@@ -285,7 +285,3 @@ def _mentions(node: ir.Node, name: str) -> bool:
 
 def _receiver(node: ir.Call) -> list[ir.Expr]:
     return [node.func.value] if isinstance(node.func, ir.Attr) else []
-
-
-def _last(func: ir.Expr) -> str:
-    return func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""

@@ -257,7 +257,7 @@ def is_trained(facts: ModuleFacts, node: ir.Expr) -> bool:
 
 
 def trained(facts: ModuleFacts) -> frozenset[Key]:
-    """The matrices that are updated from what they were: ``W -= lr * g``, ``W = W - lr * g``, ``params = optax.apply_updates(params, updates)``."""
+    """Multiplied, and updated from what it was: ``W -= lr * g``, ``params = optax.apply_updates(params, updates)``."""
     updated: list[ir.Expr] = []
     for node in facts.nodes_of(ir.AugAssign, ir.Assign):
         match node:
@@ -381,5 +381,5 @@ def _applied(
 
 
 def _says_feedback(node: ir.Expr) -> bool:
-    name = node.attr if isinstance(node, ir.Attr) else node.id if isinstance(node, ir.Name) else ""
+    name = ir.last_name(node)
     return is_feedback_name(name)

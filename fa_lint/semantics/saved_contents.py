@@ -20,8 +20,11 @@ _DEPTH = 8
 
 @dataclass(frozen=True, slots=True)
 class SavedEntry:
-    """One thing in a file. ``what``: ``state_dict``, ``object`` (pickled whole), ``part`` (trained matrices, or the
-    parameters a method hands out) or ``value``; ``of`` the source of the object, ``model`` or ``self.net``; ``key`` its key in the dict."""
+    """One thing in a file, ``of`` the source of the object (``self.net``), under ``key`` in a dict.
+
+    ``what``: ``state_dict``, ``object`` (pickled whole), ``part`` (trained matrices, or the parameters that a method
+    hands out) or ``value``.
+    """
 
     what: str
     of: str

@@ -114,7 +114,7 @@ def _written(facts: ModuleFacts, call: ir.Call) -> tuple[str, list[ir.Expr], boo
     receiver = call.func.value
     if facts.names.function_called(call) is not None:
         return None
-    last = receiver.id if isinstance(receiver, ir.Name) else receiver.attr if isinstance(receiver, ir.Attr) else ""
+    last = ir.last_name(receiver)
     where = _METHODS[call.func.attr]
     if call.func.attr == "save" and _made_by(facts, receiver).startswith("orbax."):
         value = next((v for key in ("args", "item") if (v := _argument(call, 1, key)) is not None), None)
@@ -143,7 +143,7 @@ def _is_given(entry: SavedEntry) -> bool:
 def _is_path(facts: ModuleFacts, node: ir.Expr) -> bool:
     if isinstance(node, ir.FString) or isinstance(facts.values.constant(node), str):
         return True
-    name = node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
+    name = ir.last_name(node)
     return bool(set(words(name)) & {"path", "dir", "file", "filename", "folder", "directory"})
 
 

@@ -445,3 +445,34 @@ def test_what_two_methods_send_back_is_a_credit(one: str, two: str) -> None:
     """
     assert rows("FAL405", text) == [6]
     assert rows("FAL405", text.replace(one, "blood").replace(two, "pressure")) == []
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "self.W @ self.x + self.feedback_weights @ y",
+        "self.W @ self.x + self.feedback_weights * y",
+        "self.W @ self.x + np.dot(self.feedback_weights, self.Wout @ self.x)",
+    ],
+)
+@pytest.mark.parametrize("name", ["EchoState", "FeedbackReservoir"])
+def test_the_feedback_of_a_reservoir_is_another(name: str, use: str) -> None:
+    text = f"""
+    import pickle
+    import numpy as np
+    class {name}:
+        def __init__(self, n, o):
+            self.W = np.random.rand(n, n) - 0.5
+            self.Wout = np.random.rand(o, n)
+            self.feedback_weights = np.random.rand(n, o) - 0.5
+        def update(self, u, y, target):
+            self.x = np.tanh({use})
+            error = target - self.Wout @ self.x
+            self.Wout += 0.1 * np.outer(error, self.x)
+        def save(self, path):
+            pickle.dump({{"W": self.W, "Wout": self.Wout}}, open(path, "wb"))
+    """
+    assert rows("FAL401", text) == []
+    plain = text.replace(use, "self.W @ self.x")
+    sent = "self.W += np.outer(self.feedback_weights @ error, self.x)"
+    assert rows("FAL401", plain.replace("self.Wout += ", f"{sent}\n            self.Wout += ")) == [15]

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from fa_lint.rules.common.alignments import last_name
 from fa_lint.rules.common.products import inner_product, is_flat
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -436,7 +435,7 @@ class _Follower:
             return found
         positional = [a.value for a in node.args if a.keyword is None]
         method = self._facts.qualified(node.func) is None
-        last = last_name(node.func)
+        last = ir.last_name(node.func)
         place = (0 if method else 1) + (last in ("norm", "vector_norm", "cosine_similarity"))
         return positional[place] if len(positional) > place else None
 

@@ -229,5 +229,5 @@ def _fills(facts: ModuleFacts, node: ir.Node) -> bool:
 
 
 def _is_initialiser(func: ir.Expr) -> bool:
-    name = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+    name = ir.last_name(func)
     return bool(set(words(name)) & set(_INITIALISERS))

@@ -381,7 +381,7 @@ def _is_trained_here(
 def _updates(facts: ModuleFacts, call: ir.Call) -> bool:
     """``torch.optim.SGD(…)``, ``self.make_optimizer(…)``, ``torch.autograd.grad(…)``."""
     name = facts.qualified(call.func) or ""
-    last = call.func.attr if isinstance(call.func, ir.Attr) else call.func.id if isinstance(call.func, ir.Name) else ""
+    last = ir.last_name(call.func)
     return name.startswith("torch.optim.") or name == "torch.autograd.grad" or bool(set(words(last)) & _OPTIMIZERS)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from fa_lint.rules.common.feedback import is_repeatable
 from fa_lint.semantics import ir
-from fa_lint.semantics.calls import given
+from fa_lint.semantics.calls import given as passed_for
 from fa_lint.semantics.classes import chain, family, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
@@ -161,17 +161,13 @@ def _written_otherwise(facts: ModuleFacts) -> frozenset[str]:
                 parts += [call.func] if last in ("tofile", "save") else []
                 for node in (node for part in parts for node in ir.walk(part)):
                     # Of ``args.path`` only the path is written.
-                    if not (isinstance(facts.names.parent(node), ir.Attr) and names_seed([_name(node)])):
-                        found.add(_name(node))
+                    if not (isinstance(facts.names.parent(node), ir.Attr) and names_seed([ir.last_name(node)])):
+                        found.add(ir.last_name(node))
     return frozenset(found)
 
 
-def _name(node: ir.Node) -> str:
-    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
-
-
 def _mentions(node: ir.Node, name: str) -> bool:
-    return any(_name(part) == name for part in ir.walk(node))
+    return any(ir.last_name(part) == name for part in ir.walk(node))
 
 
 def _escapes(facts: ModuleFacts, site: FeedbackSite) -> bool:
@@ -303,7 +299,7 @@ def _given_instances(facts: ModuleFacts, owner: ir.ClassDef, save: Save) -> set[
         return set()
     found = {p.name for p in function.params if isinstance(p.annotation, ir.Name) and p.annotation.id == owner.name}
     for param in function.params:
-        values = given(facts, function, param.name) if param.name not in ("self", "cls") else []
+        values = passed_for(facts, function, param.name) if param.name not in ("self", "cls") else []
         if any(isinstance(value, ir.Name) and owner in _classes_of(facts, value.id) for value in values):
             found.add(param.name)
     return found

@@ -328,7 +328,7 @@ def _is_reseeded(facts: ModuleFacts, site: FeedbackSite) -> bool:
 
 def _seeds(call: ir.Call) -> bool:
     """``g.manual_seed(s)``, ``set_seed(s)``, ``RandomState(s)``."""
-    name = call.func.attr if isinstance(call.func, ir.Attr) else call.func.id if isinstance(call.func, ir.Name) else ""
+    name = ir.last_name(call.func)
     return bool(call.args) and ("seed" in words(name) or name in ("RandomState", "default_rng"))
 
 
