@@ -89,7 +89,12 @@ class Arithmetic:
             return term
         parts = [vector.ident for pair in term.dots for vector in pair] + [vector.ident for vector in term.vectors]
         ident = self._ev.identities.of("product", len(term.vectors), *parts)
-        return t.surest(t.single(term)).at(ident)
+        whole = t.surest(t.single(term))
+        if not whole.computed and not term.vectors and len(term.dots) == 1:
+            # A gradient that a matrix carries on is as small.
+            sides = [side for side in term.dots[0] if side.computed and side.role.is_gradient]
+            whole = sides[0] if len(sides) == 1 else whole
+        return whole.at(ident)
 
     def _grouped(self, op: str, a: t.Term, b: t.Term) -> tuple[t.Term, t.Term]:
         """Return the operands, products of arrays as one vector where it is that vector which is multiplied."""

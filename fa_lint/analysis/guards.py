@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fa_lint.analysis import terms as t
-from fa_lint.analysis.evaluator import DERIVED
+from fa_lint.analysis.evaluator import DERIVED, Evaluator
 from fa_lint.analysis.frames import Frame
 from fa_lint.analysis.values import Values
 from fa_lint.semantics import ir
@@ -20,13 +20,21 @@ _MOST_CALLS = 8
 def is_guarded(values: Values, frame: Frame, node: ir.Expr, operands: Iterable[ir.Expr], floor: float = 1e-8) -> bool:
     """Return True if a check of the operands' magnitude dominates a place, or an assertion tests its value.
 
-    A place in a function that is entered by calls is guarded where each of the calls is.
+    A place in a function that is entered by calls is guarded where each of the calls is; where this module does not
+    call it, those of other files count.
     """
-    return _is_guarded(values, frame, node, operands, floor, frozenset(), 0)
+    sides = tuple(operands)
+    if _is_guarded(values.evaluator, frame, node, sides, floor, frozenset(), 0):
+        return True
+    function = frame.home.node
+    if frame.home.calls or frame.module is not values.module or not isinstance(function, ir.FunctionDef):
+        return False
+    evaluator, frames = values.frames_elsewhere(function, comparing=False)
+    return bool(frames) and all(_is_guarded(evaluator, f, node, sides, floor, frozenset(), 0) for f in frames)
 
 
 def _is_guarded(
-    values: Values,
+    evaluator: Evaluator,
     frame: Frame,
     node: ir.Expr,
     operands: Iterable[ir.Expr],
@@ -34,14 +42,14 @@ def _is_guarded(
     guarded: frozenset[int],
     depth: int,
 ) -> bool:
-    found = _Guards(values, frame, floor)
+    found = _Guards(evaluator, frame, floor)
     guarded = guarded.union(*(found.parts(operand) for operand in operands))
     if found.around(node, guarded):
         return True
     outer = frame.home.outer
     if outer is not None and isinstance(outer.node, ir.FunctionDef):
         # A function in a function is made where the checks before it have passed.
-        if _Guards(values, outer, floor).around(frame.home.node, guarded):
+        if _Guards(evaluator, outer, floor).around(frame.home.node, guarded):
             return True
     calls = frame.calls[:_MOST_CALLS] if depth < _MOST_CALLS else []
     for site, caller in calls:
@@ -49,14 +57,14 @@ def _is_guarded(
         if not isinstance(call, ir.Call):
             return False
         given = [argument.value for argument in call.args]
-        if not _is_guarded(values, caller, call, given, floor, guarded, depth + 1):
+        if not _is_guarded(evaluator, caller, call, given, floor, guarded, depth + 1):
             return False
     return bool(calls)
 
 
 class _Guards:
-    def __init__(self, values: Values, frame: Frame, floor: float) -> None:
-        self._evaluator = values.evaluator
+    def __init__(self, evaluator: Evaluator, frame: Frame, floor: float) -> None:
+        self._evaluator = evaluator
         self._frame = frame
         self._facts = frame.module.facts
         self._floor = floor

@@ -1,4 +1,4 @@
-"""Which values are worth following into another function: gradients, and what holds them."""
+"""Which values are worth following into another function: gradients and cosines, and what holds them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ SUBJECT_BYTES = re.compile(SUBJECT.pattern.encode())
 
 
 def interesting(values: Iterable[t.Alternative], depth: int = 0) -> bool:
-    """Return True where one of the values is a gradient or holds gradients."""
+    """Return True where one of the values is a gradient or a cosine, or holds some."""
     for term, _ in values if depth < 4 else ():
         match term:
             case t.Vector(role=role) if role.is_gradient:
                 return True
             case t.Monomial(vectors=vectors) if any(v.role.is_gradient for v in vectors):
+                return True
+            case t.Monomial() if term.is_cosine:
+                return True
+            case t.Angle() | t.Accumulated(added=t.Monomial(is_cosine=True)):
                 return True
             case t.Sequence(element=element, items=items):
                 if interesting(element, depth + 1) or any(interesting(item, depth + 1) for item in items or ()):

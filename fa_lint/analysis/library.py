@@ -116,7 +116,10 @@ class Calls(Containers):
                     found += [(x, tags | y) for x, y in self._enter(frame, node, bound)]
                 elif isinstance(term, t.Library):
                     known = FUNCTIONS.get(term.name)
-                    if known is not None:
+                    project = self._imported(frame, node, term.name) if known is None else None
+                    if isinstance(project, t.Function):
+                        found += self._enter(frame, node, replace(project, given=callee.options[1:]))
+                    elif known is not None:
                         given = self._given(frame, node, known, term.name, list(callee.options[1:]))
                         found += [(x, tags | y) for x, y in self._operate(given)]
             return t.unique(found)

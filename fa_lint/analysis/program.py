@@ -51,6 +51,8 @@ class Program:
     def __init__(self, load: Load | None = None) -> None:
         self.modules: list[Module] = []
         self._load = load
+        # Files that import this one: they take no place of those that it imports.
+        self._calling = 0
         self._paths: dict[str, int] = {}
         self._resolved: dict[tuple[int, str, bool], tuple[int, ir.Node] | None] = {}
 
@@ -64,6 +66,11 @@ class Program:
             self._paths[path] = len(self.modules)
             self.modules.append(Module(len(self.modules), path, facts))
         return self.modules[self._paths[path]]
+
+    def add_caller(self, path: str, facts: ModuleFacts) -> Module:
+        """Add a file that imports this one."""
+        self._calling += path not in self._paths
+        return self.add(path, facts)
 
     def implementations(self, module: int, function: ir.FunctionDef | ir.Lambda) -> list[ir.FunctionDef | ir.Lambda]:
         """Return a function, and what is registered with it where it is a ``singledispatch`` one."""
@@ -90,7 +97,7 @@ class Program:
         return self._resolved[key]
 
     def _find(self, module: int, name: str, hops: int, given: bool = True) -> tuple[int, ir.Node] | None:
-        if self._load is None or hops > _MOST_HOPS or len(self.modules) > _MOST_MODULES:
+        if self._load is None or hops > _MOST_HOPS or len(self.modules) - self._calling > _MOST_MODULES:
             return None
         found = self._load(self.modules[module].path, name, given)
         if found is None:

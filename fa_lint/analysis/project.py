@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from hashlib import blake2b
 
+from fa_lint.analysis.importers import Importers, can_compare
 from fa_lint.analysis.interest import SUBJECT_BYTES
 from fa_lint.analysis.modules import Imports, Modules
 from fa_lint.rules.base import Gate, Rule
@@ -25,16 +27,19 @@ _AS = re.compile(rb"([\w.]+)(?:[ \t]+as[ \t]+(\w+))?")
 _BLOCK = re.compile(rb"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _WORD = re.compile(rb"[A-Za-z_]\w*")
 _CHAIN = re.compile(rb"\b[A-Za-z_]\w*+(?:\.\w++)++")
-_MEASURE = re.compile(rb"norm|cos|dot\(|inner\(|einsum|\.sum\(|@|sqrt|matmul")
+_MEASURE = re.compile(rb"norm|cos|dot\(|inner\(|einsum|\bsum\(|@|sqrt|matmul")
 _NORM = re.compile(rb"norm\(|@|dot\(|inner\(|einsum|sqrt\(|\*\* ?-?0?\.5")
 _DIVISION = re.compile(rb"[^/]/[^/]|div_?\(|reciprocal|rsqrt")
 _LIBRARY = re.compile(rb"cosine_similarity|CosineSimilarity|normalize\(")
 _COSINE = re.compile(rb"cosine_similarity|CosineSimilarity|distance\.cosine")
+_REDUCES = re.compile(rb"mean\(|median\(|average\(|len\(|nan_to_num|isnan|isfinite|nan_?=")
 _COPIES = re.compile(rb"copy|clone|detach")
 _ROOT = re.compile(rb"norm\(|sqrt\(|\*\* ?-?0?\.5|normalize\(")
 _PRODUCT = re.compile(rb"@|dot\(|inner\(|einsum|\.sum\(|matmul|mm\(")
 _MOST_LOADED = 200
 _MOST_HOPS = 4
+# In the record of what a result depends on: all callers of these names, and those that can make a cosine.
+_CALLERS, _COMPARING = "<", ">"
 # A local name of an import has no more, and a chain of a hundred thousand is an attack.
 _MOST_PARTS = 8
 
@@ -55,6 +60,7 @@ class Project:
         self._used: dict[tuple[str, str], tuple[set[str], tuple[str, ...]]] = {}
         self._imported: dict[str, dict[str, str]] = {}
         self._modules_of: dict[tuple[str, str], tuple[str, str] | None] = {}
+        self._importers = Importers(self._paths, self._read, self._targets, self._blocks_of, self._module_of)
         self._loaded: OrderedDict[str, tuple[Source, ModuleFacts] | None] = OrderedDict()
         # Of the file that was last asked about: see `_members`.
         self._chains: tuple[str, dict[str, set[str]]] = ("", {})
@@ -68,6 +74,8 @@ class Project:
         formula, subject = rule.may_match(data), SUBJECT_BYTES.search(data) is not None
         if formula and (subject or rule.across == "cosines"):
             return True
+        if rule.is_given_cosines and (path in self._given_cosines or self._passes_cosines(path, data, imports)):
+            return True
         if rule.across == "cosines":
             if not subject and _COPIES.search(data) is None:
                 return False
@@ -80,6 +88,26 @@ class Project:
         else:
             return False
         return any(self._holds(name, path, test, kind) for name in self._imported_names(path, imports))
+
+    @cached_property
+    def _given_cosines(self) -> frozenset[str]:
+        """The files with a function that averages or replaces values, imported by a file with cosines of gradients."""
+        asked, self.asked = self.asked, {}
+        for path in self._importers.comparing:
+            if _names_gradients(self._read(path) or b""):
+                imports = tuple(
+                    ("*" if local.startswith("*") else local, t) for local, t in self._targets(path).items()
+                )
+                for name in self._imported_names(path, imports):
+                    self._holds(name, path, _reduces, "reduces")
+        self.asked = asked
+        return frozenset(path for (kind, path, _), holds in self._tested.items() if kind == "reduces" and holds)
+
+    def _passes_cosines(self, path: str, data: bytes, imports: Imports) -> bool:
+        """Return True where a file makes cosines of gradients, and imports what averages or replaces values."""
+        if not _names_gradients(data) or not can_compare(data):
+            return False
+        return any(self._holds(name, path, _reduces, "reduces") for name in self._imported_names(path, imports))
 
     def leads_to(self, subject: Gate, path: str, imports: Imports) -> bool:
         """Return True where the text of what a file imports passes a gate."""
@@ -195,14 +223,19 @@ class Project:
 
     # -- loading -------------------------------------------------------------------------------------------------
 
-    def load(self, caller: str, dotted: str, given: bool = True) -> tuple[str, ModuleFacts, str] | None:
+    def load(
+        self, caller: str, dotted: str, given: bool = True, *, own: ModuleFacts | None = None
+    ) -> tuple[str, ModuleFacts, str] | None:
         """Return path and facts of the module that a dotted name begins with, and the rest of the name.
 
-        None also where nothing that the name leads to can make a gradient, or measure one that it is given.
+        None also where nothing that the name leads to can make a gradient, or measure one that it is given. ``own`` are
+        the facts of the file under analysis, which its callers lead back to.
         """
         found = self._module_of(dotted, caller)
         if found is None:
             return None
+        if own is not None and found[0] == own.path:
+            return own.path, own, found[1]
         # An object is made before it is given anything.
         measures = given or found[1].rpartition(".")[2][:1].isupper()
         test, kind = (_matters, "matters") if measures else (_concerns, "concerns")
@@ -228,6 +261,21 @@ class Project:
             if files:
                 return max(files, key=lambda file: (_shared(file, caller), file)), ".".join(parts[cut:])
         return None
+
+    def callers(
+        self, path: str, names: frozenset[str], comparing: bool
+    ) -> list[tuple[str, ModuleFacts, frozenset[str]]]:
+        """Return the files that lead to one of the names in a file, and by which names they do.
+
+        Those that can make a cosine, or all.
+        """
+        found = self._importers.of(path, names, comparing)
+        self.asked[(_COMPARING if comparing else _CALLERS) + " ".join(sorted(names))] = self._state(found)
+        loaded = ((file, self._load(file), through) for file, through in found.items())
+        return [(file, known[1], through) for file, known, through in loaded if known is not None]
+
+    def _state(self, paths: Iterable[str]) -> str:
+        return _digest("".join(f"{path}:{_digest(self._read(path) or b'')}" for path in paths).encode(errors="replace"))
 
     def source(self, path: str) -> tuple[Source, ModuleFacts] | None:
         """Return a file that was loaded before."""
@@ -280,14 +328,18 @@ class Project:
         """
         if not depends:
             return not any(self._module_of(target, path) for _, target in imports)
-        return all(
-            digest == (_digest(self._read(other) or b"") if other else self._meaning(path, imports))
-            for other, digest in depends
-        )
+        return all(digest == self._now(path, imports, other) for other, digest in depends)
+
+    def _now(self, path: str, imports: Imports, other: str) -> str:
+        """Return the digest that one record of :meth:`depends` has now."""
+        if other[:1] in (_CALLERS, _COMPARING):
+            return self._state(self._importers.of(path, frozenset(other[1:].split()), other[0] == _COMPARING))
+        return _digest(self._read(other) or b"") if other else self._meaning(path, imports)
 
     def _meaning(self, path: str, imports: Imports) -> str:
         found = [self._module_of(target, path) for _, target in imports]
-        known = ([module for module in found if module], [self._mentions(subject) for subject in self._subjects])
+        mentioned = [self._mentions(subject) for subject in self._subjects]
+        known = ([module for module in found if module], mentioned, path in self._given_cosines)
         return _digest(repr(known).encode("utf-8", "surrogateescape"))
 
 
@@ -331,6 +383,10 @@ def _compares(text: bytes) -> bool:
     return any(all(part.search(function) is not None for part in parts) for function in text.split(b"def "))
 
 
+def _reduces(text: bytes) -> bool:
+    return _REDUCES.search(text) is not None
+
+
 def _concerns(text: bytes) -> bool:
     return _names_gradients(text) or _compares(text)
 
@@ -341,7 +397,7 @@ def _makes(text: bytes) -> bool:
 
 
 def _matters(text: bytes) -> bool:
-    return SUBJECT_BYTES.search(text) is not None or _MEASURE.search(text) is not None
+    return SUBJECT_BYTES.search(text) is not None or _MEASURE.search(text) is not None or _reduces(text)
 
 
 def _shared(one: str, other: str) -> int:

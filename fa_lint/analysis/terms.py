@@ -566,6 +566,8 @@ def divide(left: Term, right: Term, site: Site) -> Term:
     if isinstance(left, Accumulated):
         return Unknown()
     if _is_number(right):
+        if isinstance(left, Aggregate) and left.how == "sum":
+            return replace(left, how="mean", site=site)
         return _unlimited(left) if isinstance(left, Vector | Monomial | Aggregate | Sequence) else Unknown()
     return multiply(left, inverse(right, site))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 from fa_lint.analysis import terms as t
 from fa_lint.analysis.branches import decided
@@ -33,6 +34,7 @@ _HIGHER = frozenset("map starmap partial vmap tree_map tree_multimap jit compile
 _COSINES = frozenset({"cosine_similarity", "CosineSimilarity"})
 # What they make compares when it is called.
 _MOST_CALLERS = 16
+_MOST_NAMED = 32
 _MAKERS = frozenset({"CosineSimilarity", "cosine_similarity"})
 
 
@@ -64,6 +66,9 @@ class Values:
         self._done: set[int] = set()
         # Functions whose calls in this module were evaluated.
         self._called: set[int] = set()
+        # Evaluate what the files that import this one pass: what that finds, and spends, changes nothing here.
+        self._outside = {comparing: Evaluator(self.program) for comparing in (False, True)}
+        self._called_elsewhere: set[tuple[int, bool]] = set()
         self._outlines: dict[int, Outline] = {}
 
     def of(self, node: ir.Expr) -> t.Alternatives:
@@ -76,9 +81,8 @@ class Values:
         Where its function shows nothing, what the calls of this module pass counts.
         """
         found = t.surest(self.of(node))
-        function = self.module.facts.names.enclosing_function(node)
-        if not found.computed and function is not None:
-            passed = t.surest(tuple(way for values in self.as_called(function, node) for way in values))
+        if not found.computed:
+            passed = t.surest(tuple(way for values in self.as_called(node) for way in values))
             return passed if passed.computed or found.role is t.Role.UNKNOWN else found
         return found
 
@@ -86,21 +90,48 @@ class Values:
         """Return the frame of the function around a node of this module, whose arguments are not bound."""
         return self.evaluator.home(self.module, node)
 
-    def as_called(self, function: ir.FunctionDef, node: ir.Expr) -> list[t.Alternatives]:
-        """Return the values of an expression of a function, one for each way in which this module calls it."""
-        return [self.evaluator.of(frame, node) for frame in self.frames_of(function)]
+    def as_called(self, node: ir.Expr, *, comparing: bool = True) -> list[t.Alternatives]:
+        """Return the values of an expression, one for each way in which the run calls the function around it."""
+        function = self.home(node).node
+        if not isinstance(function, ir.FunctionDef | ir.Lambda):
+            return []
+        found = [self.evaluator.of(frame, node) for frame in self.frames_of(function)]
+        evaluator, frames = self.frames_elsewhere(function, comparing=comparing)
+        return found + [evaluator.of(frame, node) for frame in frames]
 
-    def frames_of(self, function: ir.FunctionDef) -> list[Frame]:
+    def frames_elsewhere(
+        self, function: ir.FunctionDef | ir.Lambda, *, comparing: bool
+    ) -> tuple[Evaluator, list[Frame]]:
+        """Return the frames of a function as the calls of other files bind its arguments, and their evaluator.
+
+        Of other files those count that can make a cosine, or all.
+        """
+        outside = self._outside[comparing]
+        if not isinstance(function, ir.FunctionDef):
+            return outside, []
+        if self.module.facts.callers is not None and (function.nid, comparing) not in self._called_elsewhere:
+            self._called_elsewhere.add((function.nid, comparing))
+            owner = self.module.facts.names.enclosing_class(function)
+            names = frozenset({function.name, *([owner.name] if owner is not None else [])})
+            for path, facts, said in self.module.facts.callers(names, comparing):
+                module = self.program.add_caller(path, facts)
+                renamed = {b.name for b in facts.names.imports if (b.target or "").rpartition(".")[2] in said}
+                for call in facts.calls:
+                    if (_called(call) | _given(call)) & (said | renamed):
+                        outside.of(outside.home(module, call), call)
+        return outside, outside.bound_frames.get((self.module.number, function.nid), [])
+
+    def frames_of(self, function: ir.FunctionDef | ir.Lambda) -> list[Frame]:
         """Return the frames of a function as the calls of this module bind its arguments, through its callers' callers.
 
         A caller that is called itself counts as it is called.
         """
         calls = self.module.facts.derived(Calls)
-        if function.nid not in self._called and calls.callers(function):
+        if function.nid not in self._called:
             self._called.add(function.nid)
             waiting, seen = [function], {function.nid}
             while waiting and len(seen) <= _MOST_CALLERS:
-                for call in calls.callers(waiting.pop()):
+                for call in self._calls_of(waiting.pop()):
                     self.of(call)
                     around = self.module.facts.names.enclosing_function(call)
                     if around is not None and around.nid not in seen:
@@ -111,6 +142,11 @@ class Values:
             return list(frames)
         bound = [f for f in frames if not all(self._is_called_elsewhere(caller, calls) for _, caller in f.calls)]
         return bound or list(frames)
+
+    def _calls_of(self, function: ir.FunctionDef | ir.Lambda) -> list[ir.Call]:
+        """Return the calls of this module that enter a function: where it has none, those of what is bound to it."""
+        known = self.module.facts.derived(Calls).callers(function) if isinstance(function, ir.FunctionDef) else []
+        return known or self._outline(self.module).naming(function)
 
     def _is_called_elsewhere(self, frame: Frame, calls: Calls) -> bool:
         """Return True where a chain of calls begins only in functions that this module calls with other arguments."""
@@ -131,9 +167,14 @@ class Values:
         home = outline.home(node)
         return home in outline.makers or home in outline.callers
 
-    def may_be_given_cosine(self, function: ir.FunctionDef) -> bool:
-        """Return True for a function that one leads to which makes a cosine or calls a function that does."""
-        return function.nid in self._outline(self.module).below
+    def may_be_given_cosine(self, node: ir.Expr) -> bool:
+        """Return True in a function that one leads to which makes a cosine or calls one that does, in any file."""
+        function = self.home(node).node
+        if not isinstance(function, ir.FunctionDef | ir.Lambda):
+            return False
+        return function.nid in self._outline(self.module).below or bool(
+            self.frames_elsewhere(function, comparing=True)[1]
+        )
 
     def calls_to(self, frame: Frame) -> list[ir.Node]:
         """Return the calls of this module that lead into a frame of another one."""
@@ -193,7 +234,10 @@ class Values:
                 yield from self._in(frame)
         # Calls bind arguments, which makes frames; those may call further.
         for frame in self.evaluator.frames:
-            if frame.number in done or not any(interesting(values) for values in frame.parameters.values()):
+            # A function in a function also reads what the call of the outer one is given.
+            outer = frame.outer.parameters if frame.outer is not None and frame.outer.calls else {}
+            given = chain(frame.parameters.values(), outer.values())
+            if frame.number in done or not any(interesting(values) for values in given):
                 continue
             if frame.calls:
                 done.add(frame.number)
@@ -367,7 +411,20 @@ class Outline:
         reached = self.leading if alone else self.leading | self.imported
         self.callers = {home for home, said in called.items() if said & reached}
         self.imported |= {name for name, makers in objects.items() if makers & self.imported}
-        self._called, self._homes = called, names
+        self._called, self._homes, self._named = called, names, named
+        self._calls = facts.calls
+
+    def naming(self, function: ir.FunctionDef | ir.Lambda) -> list[ir.Call]:
+        """Return the calls that lead to a function by its name, or bind its arguments."""
+        return self._by_name.get(self._named.get(function.nid, ""), [])[:_MOST_NAMED]
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[ir.Call]]:
+        found: dict[str, list[ir.Call]] = {}
+        for call in self._calls:
+            for name in _called(call) - {""}:
+                found.setdefault(name, []).append(call)
+        return found
 
     @cached_property
     def below(self) -> set[int]:
@@ -464,6 +521,11 @@ def _called(call: ir.Call) -> set[str]:
     if found & _HIGHER and call.args:
         return found | _names(call.args[0].value)
     return found
+
+
+def _given(call: ir.Call) -> set[str]:
+    """Return the names that a call is given."""
+    return {_last(arg.value) for arg in call.args}
 
 
 def _names(node: ir.Expr) -> set[str]:

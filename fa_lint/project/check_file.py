@@ -180,7 +180,8 @@ def _findings(
     facts = _facts(source, tree, declared)
     facts.path = source.path
     if project is not None:
-        facts.load = project.load
+        facts.load = partial(project.load, own=facts)
+        facts.callers = partial(project.callers, source.path)
         facts.holds = partial(project.holds_text, source.path)
     result.parsed = True
     stated: list[_Stated] = []

@@ -165,7 +165,7 @@ def _collect(
     for result in results.values():
         for path, code, rows in result.silenced:
             linked.silenced.setdefault(path, []).append((code, rows))
-    linked.diagnostics += _merged(d for result in results.values() for d in result.elsewhere)
+    linked.diagnostics += [d for result in results.values() for d in result.elsewhere]
     for path, places in linked.silenced.items():
         if path not in shown:
             continue
@@ -176,6 +176,7 @@ def _collect(
             kept = [d for d in report.diagnostics if d.path != path or d.code != "FAL901"]
             report.diagnostics = kept + [d for d in again.diagnostics if d.code == "FAL901"]
     report.diagnostics += [d for d in linked.diagnostics if d.path in shown and d.code in settings.codes_for(d.path)]
+    report.diagnostics = list(_merged(report.diagnostics))
     report.diagnostics = _styled(report.diagnostics, settings)
     report.diagnostics.sort(key=lambda d: d.sort_key)
 
@@ -188,11 +189,14 @@ def _still_holds(hit: FileResult, project: Project | None) -> bool:
 
 
 def _merged(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
-    """What several files say of one place of another: once, with the surest level and up to five of the calls."""
+    """Return what several files find at one place once: with the highest level, and up to five of the calls."""
     places: dict[tuple[str, Place, Place, str], list[Diagnostic]] = {}
     for item in found:
         places.setdefault((item.path, item.start, item.end, item.code), []).append(item)
     for items in places.values():
+        if len(items) == 1:
+            yield items[0]
+            continue
         best = max(items, key=lambda d: d.level.rank)
         calls = sorted({r for d in items for r in d.related}, key=lambda r: (r.path, r.cell or 0, r.start))
         yield replace(best, related=tuple(calls[:_MOST_RELATED]))

@@ -103,7 +103,8 @@ class Rule(ABC):
     section of CHECKLIST.md; ``runtime`` the function of ``fa_lint_runtime`` that guards against it at run time;
     ``gate`` byte gates, each of which is open for every file with a finding (see :func:`occurs`). A rule with
     ``across`` follows ``"gradients"`` into the functions of other files, or ``"cosines"`` out of them; its gates are
-    then those of the file with the formula.
+    then those of the file with the formula. With ``is_given_cosines`` it also runs where other files pass cosines to
+    the functions of a file.
     """
 
     code: ClassVar[str]
@@ -114,6 +115,7 @@ class Rule(ABC):
     runtime: ClassVar[str]
     gate: ClassVar[tuple[Gate, ...]]
     across: ClassVar[Literal["", "gradients", "cosines"]] = ""
+    is_given_cosines: ClassVar[bool] = False
     fixable: ClassVar[str] = "no"
     default: ClassVar[bool] = True
     VALID: ClassVar[tuple[str, ...]] = ()

@@ -14,11 +14,15 @@ from fa_lint.semantics.names import Names
 from fa_lint.semantics.roles import RoleNames, Roles
 from fa_lint.semantics.values import Values
 
-__all__ = ["Load", "ModuleFacts", "extract"]
+__all__ = ["Callers", "Load", "ModuleFacts", "extract"]
 
 # A file, a dotted name in it and whether it is given a gradient → path and facts of the module that the name begins
 # with, and the rest of the name.
 Load = Callable[[str, str, bool], "tuple[str, ModuleFacts, str] | None"]
+
+# Names of functions and classes of this module → path and facts of the files that lead to one (those that can make a
+# cosine, or all), and by which names.
+Callers = Callable[[frozenset[str], bool], "list[tuple[str, ModuleFacts, frozenset[str]]]"]
 
 
 class ModuleFacts(Derived):
@@ -37,6 +41,7 @@ class ModuleFacts(Derived):
         self._of_kinds: dict[tuple[type[ir.Node], ...], list[ir.Node]] = {}
         # How the values of this module lead to other files of the run, where there are any.
         self.load: Load | None = None
+        self.callers: Callers | None = None
         self.holds: Callable[[str, bool], bool] | None = None
         self.path = ""
         self.names = Names(lowered, snippets)
@@ -92,6 +97,11 @@ class ModuleFacts(Derived):
             called = {c.func.id for c in self.calls if isinstance(c.func, ir.Name)}
             found |= called - set(self.names.module_scope.bindings)
         return found
+
+    def forget(self) -> None:
+        """Drop every analysis, and the way to the other files."""
+        super().forget()
+        self.load = self.holds = self.callers = None
 
     def nodes(self) -> Iterator[ir.Node]:
         """Every node of the module in source order."""

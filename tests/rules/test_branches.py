@@ -60,3 +60,58 @@ def test_a_loss_that_a_helper_scales(scaled: str) -> None:
     )
     assert rows("FAL301", head + step.format(scaled)) == []
     assert rows("FAL301", head + step.format("loss"))
+
+
+@pytest.mark.parametrize(
+    ("test", "on", "off"),
+    [
+        ("mode is None", "None", "'x'"),
+        ("mode is not None", "'x'", "None"),
+        ("mode is True", "True", "False"),
+        ("mode not in ('exact', 'safe')", "'torch'", "'safe'"),
+        ("mode in ['torch']", "'torch'", "'safe'"),
+        ("mode in 'torch'", "'torch'", "'safe'"),
+    ],
+)
+def test_identity_and_membership(test: str, on: str, off: str) -> None:
+    arms = f"if {test}:\n        return F.cosine_similarity(a, b, dim=0)\n    return safe_cosine(a, b, dim=0)"
+    text = HEAD + f"def measure(a, b, mode):\n    {arms}\n" + GRADIENT
+    assert rows("FAL201", text.format(f"measure(g, c, {on})"))
+    assert rows("FAL201", text.format(f"measure(g, c, {off})")) == []
+
+
+def test_identity_is_no_equality() -> None:
+    arms = "if mode is 'torch':\n        return F.cosine_similarity(a, b, dim=0)\n    return safe_cosine(a, b, dim=0)"
+    text = HEAD + f"def measure(a, b, mode):\n    {arms}\n" + GRADIENT
+    with pytest.warns(SyntaxWarning):
+        assert rows("FAL201", text.format("measure(g, c, 'exact')")), "which of two equal strings it is, nobody knows"
+
+
+def test_a_loop_runs_as_its_way_in() -> None:
+    body = (
+        "if clamp:\n        for _ in range(3):\n            found = F.cosine_similarity(a, b, dim=0)\n    return found"
+    )
+    text = HEAD + f"def measure(a, b, clamp):\n    found = 0\n    {body}\n" + GRADIENT
+    assert rows("FAL201", text.format("measure(g, c, True)"))
+    assert rows("FAL201", text.format("measure(g, c, False)")) == []
+
+
+def test_star_arguments_decide_nothing() -> None:
+    arms = "if clamp:\n        return F.cosine_similarity(a, b, dim=0)\n    return safe_cosine(a, b, dim=0)"
+    text = HEAD + f"def measure(a, b, clamp=False):\n    {arms}\n" + GRADIENT
+    assert rows("FAL201", text.format("measure(g, c, *more)"))
+    assert rows("FAL201", text.format("measure(g, c, **more)"))
+
+
+@pytest.mark.parametrize(("last", "count"), [("h = g", 1), ("h = h.relu()", 0)])
+def test_a_closure_reads_its_variables_when_it_is_called(last: str, count: int) -> None:
+    text = (
+        "def outer(loss, x, c, h):\n    (g,) = torch.autograd.grad(loss, x)\n"
+        f"    def inner():\n        return F.cosine_similarity(h, c, dim=0)\n    {last}\n    return inner()\n"
+    )
+    assert len(rows("FAL201", HEAD + text)) == count
+    called = (
+        "def outer(h, c):\n    def inner(k):\n        return F.cosine_similarity(h[k], c[k], dim=0)\n    return inner(0)\n"
+        "def use(loss, xs, c):\n    return outer(torch.autograd.grad(loss, xs), c)\n"
+    )
+    assert rows("FAL201", HEAD + called) == [6]

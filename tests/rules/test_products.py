@@ -133,3 +133,17 @@ def test_cosines_in_a_list_that_are_clipped(clip: str) -> None:
     )
     assert rows("FAL204", HEAD + text.format(clip)) == []
     assert rows("FAL204", HEAD + text.format("cs")) == [7]
+
+
+@pytest.mark.parametrize(
+    "carried", ["g @ B", "B @ g", "g.mv(B)", "torch.matmul(g, B.T)", "g @ B.T * mask", "(g @ B) / n"]
+)
+def test_what_is_computed_of_a_gradient_is_as_small(carried: str) -> None:
+    assert rows("FAL201", HEAD + GAMMA.format(carried, "F.cosine_similarity(c, h, dim=-1)")) == [8]
+    assert (
+        rows(
+            "FAL201",
+            HEAD + GAMMA.format(carried.replace("g", "y").replace("B", "mask"), "F.cosine_similarity(c, h, dim=-1)"),
+        )
+        == []
+    )

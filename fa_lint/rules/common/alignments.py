@@ -103,10 +103,9 @@ class Alignments:
         if isinstance(node, ir.Name) and set(words(node.id)) & TRAINED:
             return NO_ALIGNMENT
         best = self._measured(node, values.of(node)) if values.may_hold_cosine(node) else NO_ALIGNMENT
-        function = self._facts.names.enclosing_function(node)
-        if not best.is_measured and function is not None and values.may_be_given_cosine(function):
-            # A helper is what every call of this module makes it.
-            found = [self._measured(node, ways) for ways in values.as_called(function, node)]
+        if not best.is_measured and values.may_be_given_cosine(node):
+            # A helper is what every call makes it.
+            found = [self._measured(node, ways) for ways in values.as_called(node)]
             if found and all(one.is_measured for one in found):
                 best = min(found, key=lambda one: one.strength)
         return best
@@ -115,7 +114,8 @@ class Alignments:
         return _strongest(self._of_cosine(cosine, node) for cosine in cosines_in(term for term, _ in ways))
 
     def _of_cosine(self, cosine: t.Monomial, node: ir.Expr) -> Alignment:
-        here = Evidence(cosine.dot_site.node if cosine.dot_site is not None else node.nid, "the cosine is taken here")
+        site = cosine.dot_site
+        here = Evidence(site.node if site is not None and site.module == 0 else node.nid, "the cosine is taken here")
         vectors = cosine.dots[0]
         gradients = sorted((v for v in vectors if v.role.is_gradient), key=lambda v: not v.computed)
         feedback = [v for v in vectors if v.role is t.Role.FEEDBACK]

@@ -32,13 +32,12 @@ def arc_argument(call: ir.Call, facts: ModuleFacts) -> tuple[ir.Expr, str] | Non
     return None
 
 
-def ways(call: ir.Call, argument: ir.Expr, values: Values) -> Iterator[t.Alternatives]:
-    """The values of an argument: as it stands, and of a bare parameter as the calls of this module bind it."""
+def ways(argument: ir.Expr, values: Values) -> Iterator[t.Alternatives]:
+    """The values of an argument: as it stands, and of a bare parameter as calls bind it."""
     terms = values.of(argument)
     yield terms
-    function = values.module.facts.names.enclosing_function(call)
-    if function is not None and any(isinstance(term, t.Vector) and term.argument for term, _ in terms):
-        yield from values.as_called(function, argument)
+    if any(isinstance(term, t.Vector) and term.argument for term, _ in terms):
+        yield from values.as_called(argument)
 
 
 def safe_angle_fix(call: ir.Call, argument: ir.Expr, library: str, facts: ModuleFacts) -> Fix | None:

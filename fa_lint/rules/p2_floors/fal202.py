@@ -114,10 +114,8 @@ class ClampedCosine(Rule):
 
 
 def _is_given_order_one(call: CosineCall, values: Values) -> bool:
-    """Return True where every call of a helper in this module passes a value that is not tiny."""
-    function = values.module.facts.names.enclosing_function(call.call)
-    if function is None:
-        return False
-    pairs = zip(values.as_called(function, call.left), values.as_called(function, call.right), strict=False)
-    found = [any(t.surest(side).role.is_order_one for side in sides) for sides in pairs]
+    """Return True where every call of a helper passes a value that is not tiny, or a gradient, which FAL201 reports."""
+    both = [values.as_called(side, comparing=False) for side in (call.left, call.right)]
+    roles = [[t.surest(side).role for side in sides] for sides in zip(*both, strict=False)]
+    found = [any(role.is_order_one or role.is_gradient for role in pair) for pair in roles]
     return bool(found) and all(found)

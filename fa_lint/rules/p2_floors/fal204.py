@@ -108,7 +108,7 @@ class UnclampedAcos(Rule):
         values, bounds = values_of(facts), facts.derived(Bounds)
         for call in facts.calls:
             found = arc_argument(call, facts)
-            if found is not None and any(_is_unclamped(terms) for terms in ways(call, found[0], values)):
+            if found is not None and any(_is_unclamped(terms) for terms in ways(found[0], values)):
                 argument, library = found
                 if self._clamped_in_place(argument, call, facts) or bounds.hold(call, argument):
                     continue

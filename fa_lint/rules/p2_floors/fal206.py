@@ -130,7 +130,7 @@ class AcosAtTheBoundary(Rule):
             if found is None or found[1].startswith(("numpy.", "math.")):
                 continue
             argument, library = found
-            if not any(_reaches_one(terms) for terms in ways(call, argument, values)):
+            if not any(_reaches_one(terms) for terms in ways(argument, values)):
                 continue
             flow = facts.derived(Differentiated)
             if _is_apart(argument, values, facts) or is_shrunk(argument, facts) or not flow.may_have_graph(argument):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fa_lint.analysis import terms as t
+from fa_lint.analysis.values import values_of
 from fa_lint.rules.common.alignments import Alignment, alignments, passed
 from fa_lint.rules.p5_layers._layers import Layers, uses_of
 from fa_lint.semantics import ir
@@ -85,6 +87,22 @@ class _Finder:
         self._reported.add(key)
         yield Collapse(node, filled, found, "their mean")
 
+    def _averaged_elsewhere(self, node: ir.Call) -> ir.Expr | None:
+        """Return the container of which a lambda, a bound function or one of another file takes the mean."""
+        values, name = values_of(self._facts), self._facts.qualified(node.func)
+        if name is not None and values.program.imported(values.module.number, name) is None:
+            return None
+        if self._names.function_called(node) is not None or not values.may_hold_cosine(node):
+            return None
+        here = t.Site(values.module.number, node.nid)
+        if any(
+            isinstance(term, t.Aggregate) and term.how == "mean" and term.site != here for term, _ in values.of(node)
+        ):
+            given = [*node.args, *(node.func.args if isinstance(node.func, ir.Call) else [])]
+            measured = [arg.value for arg in given if self._known.of(arg.value).is_measured]
+            return self._unwrapped(measured[0]) if len(measured) == 1 else None
+        return None
+
     def _mean_of_returned(self, node: ir.Call | ir.Binary, call: ir.Call) -> Iterator[Collapse]:
         """``np.mean(by_layer(model))``: what a function gives by layer is reduced where it is called."""
         entered = self._facts.derived(Calls).entered(call)
@@ -95,6 +113,11 @@ class _Finder:
             yield Collapse(node, call, found, "their mean")
 
     def _mean_operand(self, node: ir.Call | ir.Binary) -> ir.Expr | None:
+        """Return the container of which an expression, or a function out of sight that it calls, takes the mean."""
+        found = self._mean_here(node)
+        return self._averaged_elsewhere(node) if found is None and isinstance(node, ir.Call) else found
+
+    def _mean_here(self, node: ir.Call | ir.Binary) -> ir.Expr | None:
         """What a mean or ``sum / len`` is taken of, unwrapped to the container; None for a mean along one dim."""
         if isinstance(node, ir.Binary):
             left = self._summed(node.left) if node.op == "/" else None
@@ -364,6 +387,9 @@ class _Finder:
                 return parent
             if isinstance(parent, ir.AugAssign) and parent.op == "/" and parent.target is use:
                 return parent
+            call = next((above for above in self._names.ancestors(use) if isinstance(above, ir.Call)), None)
+            if use.nid > after.nid and call is not None and self._averaged_elsewhere(call) is use:
+                return call
         return None
 
     # -- the first one ----------------------------------------------------------------------------------------

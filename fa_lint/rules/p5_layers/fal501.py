@@ -61,6 +61,7 @@ class CollapsedLayers(Rule):
     pitfall = "P5"
     runtime = "fa_lint_runtime.safe_cosine"
     across = "cosines"
+    is_given_cosines = True
     gate = (*GRADIENT_FORMULA_GATE, occurs(b"mean", b"median", b"sum(", b"+=", b"average", b"avg", b"break"))
 
     VALID = (

@@ -67,6 +67,7 @@ class FabricatedAlignment(Rule):
     runtime = "fa_lint_runtime.safe_cosine"
     fixable = "unsafe"
     across = "cosines"
+    is_given_cosines = True
     gate = GRADIENT_FORMULA_GATE
 
     VALID = (

@@ -1,0 +1,98 @@
+"""Across files: cosines that a file passes to the helpers of another one, and checks that its calls have passed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import write
+
+Codes = Callable[..., list[str]]
+
+HEAD = "import torch\nimport torch.nn.functional as F\n"
+IMPORTS = [
+    ("from m import use", "use"),
+    ("import m", "m.use"),
+    ("import m as other", "other.use"),
+    ("from m import use as f", "f"),
+    ("from m import *", "use"),
+    ("from pack import use", "use"),
+    ("from functools import partial\nfrom m import use", "partial(use)"),
+]
+COSINE = "cos = F.cosine_similarity(p.grad, c, dim=1, eps=1e-30)"
+FEATURES = "cos = F.cosine_similarity(h, k, dim=1)"
+HELPERS = [
+    ("FAL204", FEATURES, "return torch.acos(x)", "return torch.acos(x.clamp(-1, 1))"),
+    ("FAL405", COSINE, "return torch.nan_to_num(x)", "return torch.nan_to_num(x, float('nan'))"),
+    (
+        "FAL405",
+        COSINE,
+        "return torch.where(torch.isnan(x), 1.0, x)",
+        "return torch.where(torch.isnan(x), torch.nan, x)",
+    ),
+]
+
+
+def _files(imports: str, call: str, body: str) -> None:
+    write("m.py", f"{HEAD}\ndef use(x):\n    {body}\n")
+    write("pack/__init__.py", "from m import use\n")
+    write("main.py", f"{HEAD}{imports}\n\ndef run(p, c, h, k):\n    {call}\n")
+
+
+@pytest.mark.parametrize(("imports", "name"), IMPORTS)
+@pytest.mark.parametrize(("code", "cosine", "wrong", "right"), HELPERS)
+def test_a_helper_is_what_other_files_pass(
+    codes: Codes, imports: str, name: str, code: str, cosine: str, wrong: str, right: str
+) -> None:
+    options = ("--select", code, "--no-cache")
+    _files(imports, f"{cosine}\n    return {name}(cos)", wrong)
+    assert codes("m.py", "main.py", "pack", *options) == [f"m.py:5:{12} {code}"]
+    assert codes("m.py", "pack", *options) == []
+    _files(imports, f"{cosine}\n    return {name}(cos)", right)
+    assert codes("m.py", "main.py", "pack", *options) == []
+    _files(imports, f"{cosine}\n    return {name}(h), cos", wrong)
+    assert codes("m.py", "main.py", "pack", *options) == []
+
+
+def test_the_cache_knows_the_callers(codes: Codes) -> None:
+    options = ("m.py", "main.py", "pack", "--select", "FAL204")
+    _files("from m import use", f"{FEATURES}\n    return cos", "return torch.acos(x)")
+    assert codes(*options) == []
+    _files("from m import use", f"{FEATURES}\n    return use(cos)", "return torch.acos(x)")
+    assert codes(*options) == ["m.py:5:12 FAL204"]
+    _files("from m import use", f"{FEATURES}\n    return use(h)", "return torch.acos(x)")
+    assert codes(*options) == []
+
+
+@pytest.mark.parametrize(("imports", "name"), IMPORTS[:-1])
+@pytest.mark.parametrize(
+    "mean", ["torch.stack(x).mean()", "sum(x) / len(x)", "np.mean(x)", "torch.tensor(x).median()", "float(np.mean(x))"]
+)
+def test_a_mean_over_layers_that_another_file_takes(codes: Codes, imports: str, name: str, mean: str) -> None:
+    made = "cs = [F.cosine_similarity(q.grad, r, dim=0, eps=1e-30) for q, r in zip(p.parameters(), c)]"
+    options = ("m.py", "main.py", "pack", "--select", "FAL501", "--no-cache")
+    _files(imports, f"{made}\n    return {name}(cs)", f"import numpy as np\n    return {mean}")
+    assert codes(*options) == ["main.py:7:12 FAL501"]
+    _files(imports, f"{made}\n    return {name}(cs), cs", f"import numpy as np\n    return {mean}")
+    assert codes(*options) == []
+    _files(imports, f"{made}\n    return {name}(cs)", "return max(x)")
+    assert codes(*options) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "count"),
+    [("if p.grad.norm() < 1e-6:\n        return None", 0), ("assert p.grad.norm() > 1e-4", 0), ("print(p)", 1)],
+)
+def test_a_check_before_the_call(codes: Codes, check: str, count: int) -> None:
+    write("m.py", f"{HEAD}\ndef use(grad, x):\n    return F.cosine_similarity(grad, x, dim=0)\n")
+    write("main.py", f"{HEAD}from m import use\n\ndef run(p, c):\n    {check}\n    return use(p.grad, c)\n")
+    found = codes("m.py", "main.py", "--select", "FAL201,FAL202", "--no-cache")
+    assert len([line for line in found if line.startswith("m.py")]) == count
+
+
+def test_a_helper_of_weights_is_no_hint(codes: Codes) -> None:
+    write("m.py", f"{HEAD}\ndef use(x, y):\n    return F.cosine_similarity(x, y)\n")
+    write("main.py", f"{HEAD}from m import use\n\ndef run(a, b):\n    return use(a.weight, b.weight)\n")
+    assert codes("m.py", "--select", "FAL202") == ["m.py:5:12 FAL202"]
+    assert codes("m.py", "main.py", "--select", "FAL202", "--no-cache") == []
