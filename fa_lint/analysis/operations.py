@@ -140,7 +140,7 @@ class Operations:
         if inputs is None and len(given.node.args) > 1 and given.node.args[1].keyword is None:
             inputs = given.node.args[1].value
         for part in ir.walk(inputs) if inputs is not None else ():
-            identifier = part.id if isinstance(part, ir.Name) else part.attr if isinstance(part, ir.Attr) else ""
+            identifier = ir.last_name(part)
             if set(words(identifier)) & PLACES:
                 text = f"derivative by position `{identifier}`"
                 return self._ev.source(given.frame, given.node, t.Role.SPATIAL, text)
@@ -155,7 +155,7 @@ class Operations:
         node = next((a.value for a in given.node.args if a.keyword == "inputs"), None)
         if node is None and len(given.node.args) > 1:
             node = given.node.args[1].value
-        identifier = node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
+        identifier = ir.last_name(node)
         said = set(words(identifier))
         return "layers" if said & (_LAYER_WORDS | _MODEL_WORDS) else "unknown"
 
@@ -286,7 +286,7 @@ class Operations:
         """``cat([a, zeros(n - len(a))])``: an array with zeros behind it up to a length."""
         match given.node.args:
             case [ir.Arg(value=ir.Sequence(items=[_, ir.Call(func=func, args=args)])), *_]:
-                name = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+                name = ir.last_name(func)
                 if "zeros" in name and term.items is not None:
                     sizes = t.unique(x for arg in args for x in self._ev.of(given.frame, arg.value))
                     whole = t.one(term.items[0])

@@ -12,7 +12,7 @@ from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.names import Binding
 from fa_lint.semantics.uses import Uses
 
-__all__ = ["Calls", "argument", "given"]
+__all__ = ["Calls", "argument", "given", "passing"]
 
 _DEPTH = 12
 # Methods and wrappers that give back the object they were called on or given.
@@ -35,15 +35,19 @@ def argument(call: ir.Call, function: ir.FunctionDef | ir.Lambda, param: ir.Para
 
 def given(facts: ModuleFacts, function: ir.FunctionDef, name: str) -> list[ir.Expr]:
     """What the calls of this module pass for a parameter; methods of objects out of sight go by their name."""
+    return [value for _, value in passing(facts, function, name)]
+
+
+def passing(facts: ModuleFacts, function: ir.FunctionDef, name: str) -> list[tuple[ir.Call, ir.Expr]]:
+    """The calls of this module that pass something for a parameter, and what they pass."""
     param = next((p for p in function.params if p.name == name), None)
     graph = facts.derived(Calls)
     if function.name == "__init__":
         calls = graph.constructions(function)
     else:
         calls = graph.callers(function) or facts.derived(Uses).calls_named(function.name)
-    calls = [call for call in calls if facts.names.enclosing_function(call) is not function]
-    found = [argument(call, function, param) for call in calls] if param is not None else []
-    return [value for value in found if value is not None]
+    calls = [call for call in calls if param and facts.names.enclosing_function(call) is not function]
+    return [(call, value) for call in calls if param and (value := argument(call, function, param)) is not None]
 
 
 class Calls:

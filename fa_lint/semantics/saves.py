@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fa_lint.semantics import ir
-from fa_lint.semantics.classes import owner_of
+from fa_lint.semantics.calls import passing
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.saved_contents import SavedEntry, collect_mentions, entries_of, only_method
 from fa_lint.semantics.words import words
@@ -62,8 +62,8 @@ class Save:
     """``call`` is the save, ``place`` the expression that assembles what is saved (often the call itself).
 
     ``owner`` and ``owner_nid`` are the class around it, ``function`` and ``function_nid`` the function (0: a script).
-    ``mentions`` are all identifiers and keys that go into the file, local names followed. ``parameter`` is the position
-    of the function's parameter whose content is not known here: a caller elsewhere decides what is saved.
+    ``mentions`` are all identifiers and keys that go into the file, local names followed. ``is_given``: it is a
+    parameter, and a caller elsewhere decides what is saved.
     """
 
     call: int
@@ -75,7 +75,7 @@ class Save:
     function_nid: int
     entries: tuple[SavedEntry, ...]
     mentions: frozenset[str]
-    parameter: int | None = None
+    is_given: bool = False
 
 
 def is_model_entry(entry: SavedEntry) -> bool:
@@ -189,48 +189,25 @@ def _described(
     function = facts.names.enclosing_function(call)
     if len(contents) == 1 and isinstance(contents[0], ir.Name) and function is not None:
         handed_on = saver not in _FUNCTIONS and any(_is_given(e) for e in entries_of(facts, contents[0]))
-        position = None if handed_on else _parameter(facts, contents[0], function)
-        if position is not None:
-            yield from _callers(facts, call, saver, function, position)
+        if not handed_on and _is_parameter(facts, contents[0]):
+            yield from _callers(facts, call, saver, function, contents[0].id)
             return
     yield _save(facts, call, saver, contents, whole_state)
 
 
-def _parameter(facts: ModuleFacts, node: ir.Name, function: ir.FunctionDef) -> int | None:
+def _is_parameter(facts: ModuleFacts, node: ir.Name) -> bool:
     bindings = facts.names.reaching(node)
-    if len(bindings) == 1 and bindings[0].how == "param":
-        names = [p.name for p in function.params if p.name not in ("self", "cls")]
-        return names.index(node.id) if node.id in names else None
-    return None
+    return len(bindings) == 1 and bindings[0].how == "param" and node.id not in ("self", "cls")
 
 
-def _callers(facts: ModuleFacts, save: ir.Call, saver: str, function: ir.FunctionDef, position: int) -> Iterable[Save]:
-    name = [p.name for p in function.params if p.name not in ("self", "cls")][position]
-    found = False
-    for call in facts.calls:
-        called = facts.names.function_called(call)
-        if called is None and isinstance(call.func, ir.Attr) and call.func.attr == function.name:
-            called = function if owner_of(facts, function) is not None else None
-        if called is function and facts.names.enclosing_function(call) is not function:
-            value = _argument(call, position, name)
-            if value is not None:
-                found = True
-                yield _save(facts, call, saver, [value], False)
+def _callers(facts: ModuleFacts, save: ir.Call, saver: str, function: ir.FunctionDef, name: str) -> Iterable[Save]:
+    found = passing(facts, function, name)
+    for call, value in found:
+        yield _save(facts, call, saver, [value], False)
     if not found:
+        entries = (SavedEntry("object", name),)
         unknown = _save(facts, save, saver, [], False)
-        entry = SavedEntry("object", name)
-        yield Save(
-            unknown.call,
-            unknown.place,
-            saver,
-            unknown.owner,
-            unknown.owner_nid,
-            unknown.function,
-            unknown.function_nid,
-            (entry,),
-            frozenset({name}),
-            position,
-        )
+        yield replace(unknown, entries=entries, mentions=frozenset({name}), is_given=True)
 
 
 def _save(facts: ModuleFacts, call: ir.Call, saver: str, contents: list[ir.Expr], whole_state: bool) -> Save:

@@ -28,9 +28,9 @@ _INITIALISERS = ("init", "reset", "fill", "build", "setup", "draw")
 class UninitialisedFeedback(Rule):
     """
     ## What it does
-    Flags feedback that is allocated with `torch.Tensor(n, m)`, `torch.empty`, `np.empty` or `new_empty` and never filled:
-    not by `torch.nn.init`, not in place, not by another assignment, not by a call that is given the tensor. Silent where any
-    method of the class, a loop over `parameters()`, or code elsewhere in the file writes into it.
+    Flags feedback that is allocated with `torch.Tensor(n, m)`, `torch.empty`, `np.empty` or `new_empty` and never
+    filled: not by `torch.nn.init`, not in place, not by another assignment, not by a call that is given the tensor.
+    Silent where any method of the class, a loop over `parameters()`, or code elsewhere in the file writes into it.
 
     ## Why is this bad
     The matrix is whatever was in memory. In 10 fresh processes, all with `torch.manual_seed(42)`, `torch.Tensor(512, 10)`

@@ -448,11 +448,7 @@ def _sets(function: ir.FunctionDef | None, flag: str) -> bool:
 
 
 def _is_uninitialized(test: ir.Call) -> bool:
-    return any(isinstance(part, ir.Attr | ir.Name) and "Uninit" in _identifier(part) for part in ir.walk(test))
-
-
-def _identifier(node: ir.Attr | ir.Name) -> str:
-    return node.attr if isinstance(node, ir.Attr) else node.id
+    return any("Uninit" in ir.last_name(part) for part in ir.walk(test))
 
 
 def _is_shape(node: ir.Node) -> bool:

@@ -35,7 +35,7 @@ def lost_feedback(facts: ModuleFacts) -> Iterator[tuple[Save, list[FeedbackSite]
         return
     for save in written:
         entries = [entry for entry in save.entries if is_model_entry(entry) or entry.of == "self"]
-        if not entries or save.parameter is not None:
+        if not entries or save.is_given:
             continue
         lost = [site for site in sites if _leaves_out(facts, save, entries, site)]
         if lost:

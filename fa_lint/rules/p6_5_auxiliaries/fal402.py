@@ -48,12 +48,13 @@ class UnregisteredFeedback(ProjectRule):
     """
     ## What it does
     Flags fixed random feedback that a `torch.nn.Module` keeps as a plain tensor, a `Variable`, or a list or dict of
-    tensors or modules, also when a helper or the first `forward` sets it. What counts as feedback: a name that says so
-    (`weight_fa`, `feedback_matrix`, `backward_weight`) with a random draw; a matrix that only the backward pass of a
-    custom `autograd.Function` reads; a matrix that only errors are sent through, inside the class or in a function of the
-    module (`(p - onehot) @ model.B`). `self.B = torch.randn(…)` alone means nothing. Silent on buffers, parameters,
-    `ParameterList`, modules, on what the class writes in its own `state_dict`, `get_extra_state` or in a hook, on a draw
-    right after a constant seed, and where the constructor seeds the generator with one of its arguments.
+    tensors or modules, also when a helper, the first `forward` or a `cached_property` sets it. What counts as
+    feedback: a name that says so (`weight_fa`, `feedback_matrix`, `backward_weight`) with a random draw; a matrix
+    that only the backward pass of a custom `autograd.Function` reads; a matrix that only errors are sent through,
+    inside the class or in a function of the module (`(p - onehot) @ model.B`). `self.B = torch.randn(…)` alone means
+    nothing. Silent on buffers, parameters, `ParameterList`, modules, on what the class writes in its own
+    `state_dict`, `get_extra_state` or in a hook, on a draw right after a constant seed, and where the constructor
+    seeds the generator with one of its arguments.
 
     ## Why is this bad
     `state_dict()` does not contain it and `.to(device)` does not move it, and nothing warns: `load_state_dict(strict=True)`

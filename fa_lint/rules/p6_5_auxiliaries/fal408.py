@@ -33,9 +33,10 @@ class UncheckedPartialLoad(Rule):
     """
     ## What it does
     Flags `load_state_dict(…, strict=False)` whose result is dropped (or bound to a name that is not read), and
-    Lightning's `load_from_checkpoint(…, strict=False)`, which returns the model, in a module that draws feedback, defines or imports a class or function named after it. Silent where the missing keys are
-    inspected, returned, logged or stored, where the keys of the file are checked before, where the state that is loaded
-    began as the model's own, and where the model is made of something that has nothing to do with feedback.
+    Lightning's `load_from_checkpoint(…, strict=False)`, which returns the model, in a module that draws feedback,
+    defines or imports a class or function named after it. Silent where the missing keys are inspected, returned,
+    logged or stored, where the keys of the file are checked before, where the state that is loaded began as the
+    model's own, and where the model is made of something that has nothing to do with feedback.
 
     ## Why is this bad
     `strict=False` turns a checkpoint without the feedback into a success: the model keeps the matrix that its constructor
