@@ -312,7 +312,7 @@ def _seeded_just_before(facts: ModuleFacts, node: ir.Call) -> str:
     """A global seed counts only where nothing but assignments stand before the draw: other code may draw."""
     statement: ir.Node | None = facts.names.statement(node)
     for _ in range(3):
-        block = facts.names.parent(statement) if statement is not None else None
+        block = (facts.names.parent(statement) or facts.module.body) if statement is not None else None
         if statement is None or not isinstance(block, ir.Block):
             return ""
         for before in reversed([s for s in block.body if s.nid < statement.nid][-6:]):

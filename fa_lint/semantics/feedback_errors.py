@@ -70,7 +70,12 @@ def _signal(facts: ModuleFacts, node: ir.Expr) -> Signal:
             found = _of_bindings(facts, facts.names.self_attribute(node), identifier)
             # ``hook.error = p - onehot`` somewhere else.
             return _best(facts, facts.derived(_set_outside).get(identifier, ())) or found if found else found
-        case ir.Subscript(value=inner) | ir.Unary(operand=inner) | ir.Starred(value=inner):
+        case (
+            ir.Subscript(value=inner)
+            | ir.Unary(operand=inner)
+            | ir.Starred(value=inner)
+            | ir.Binary(op="/", left=inner)
+        ):
             return signal_of(facts, inner)
         case ir.Walrus(value=inner):
             return signal_of(facts, inner)
@@ -81,7 +86,7 @@ def _signal(facts: ModuleFacts, node: ir.Expr) -> Signal:
         case ir.Binary(op="+", left=left, right=right):
             # A state that an error corrects is a state.
             return min(signal_of(facts, left), signal_of(facts, right))
-        case ir.Binary(op="*" | "/" | "@", left=left, right=right):
+        case ir.Binary(op="*" | "@", left=left, right=right):
             # Scaled, masked by a derivative, or already sent through one matrix: an error still.
             return _best(facts, (left, right))
         case ir.Call():

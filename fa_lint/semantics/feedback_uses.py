@@ -243,11 +243,22 @@ def _constructed(facts: ModuleFacts) -> dict[str, set[str]]:
 
 def _product(facts: ModuleFacts, node: ir.Expr, operands: list[ir.Expr], uses: Uses) -> None:
     for number, operand in enumerate(operands):
-        key = key_of(facts, operand)
-        if key is not None:
+        keys = {key for part in _factors(facts, operand) if (key := key_of(facts, part)) is not None}
+        if keys:
             others = [o for n, o in enumerate(operands) if n != number and not isinstance(o, ir.Const)]
             signal = max((signal_of(facts, other) for other in others), default=Signal.NONE)
-            _record(uses, key, signal, node)
+            for key in keys if len(keys) == 1 or not signal else ():
+                _record(uses, key, signal, node)
+
+
+def _factors(facts: ModuleFacts, node: ir.Expr) -> list[ir.Expr]:
+    """What stands in an operand: ``B`` in ``-0.1 * B``, both of ``W * mask``, nothing of another product."""
+    match node:
+        case ir.Unary(operand=inner):
+            return _factors(facts, inner)
+        case ir.Binary(left=left, right=right) if not is_product(facts, node):
+            return _factors(facts, left) + _factors(facts, right)
+    return [node]
 
 
 def is_trained(facts: ModuleFacts, node: ir.Expr) -> bool:

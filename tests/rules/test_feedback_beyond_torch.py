@@ -476,3 +476,40 @@ def test_the_feedback_of_a_reservoir_is_another(name: str, use: str) -> None:
     plain = text.replace(use, "self.W @ self.x")
     sent = "self.W += np.outer(self.feedback_weights @ error, self.x)"
     assert rows("FAL401", plain.replace("self.Wout += ", f"{sent}\n            self.Wout += ")) == [15]
+
+
+@pytest.mark.parametrize(
+    "forward", ["-self.V[c] @ h", "0.5 * self.V[c] @ h", "(self.V[c] * mask) @ h", "self.V[c] @ h"]
+)
+def test_weights_that_a_factor_stands_beside_are_no_feedback(forward: str) -> None:
+    text = f"""
+    import numpy as np
+    class Embedding:
+        def __init__(self, v, d):
+            self.U = np.random.uniform(-1, 1, (v, d)) / d
+            self.V = np.random.uniform(-1, 1, (v, d)) / d
+        def pair(self, i, c, labels, lr, mask):
+            h = self.U[i]
+            err = 1 / (1 + np.exp({forward})) - labels
+            self.U[i] -= lr * err @ self.V[c]
+        def save(self, path):
+            np.savez(path, U=self.U)
+    """
+    assert rows("FAL401", text) == []
+    assert rows("FAL401", text.replace(forward, "self.U[c] @ h")) == [12]
+
+
+@pytest.mark.parametrize("between", ["", "W = np.random.randn(9, 3)\n", "steps = 10\nrate = 0.1\n"])
+def test_a_script_that_seeds_its_draws_repeats_them(between: str) -> None:
+    text = f"""\
+import numpy as np
+np.random.seed(3)
+W = np.random.randn(9, 3)
+{between}B = np.random.randn(3, 9)
+for x, t in data:
+    e = x @ W - t
+    W -= 0.1 * np.outer(x, e @ B)
+np.save("w.npy", W)
+"""
+    assert rows("FAL401", text) == []
+    assert len(rows("FAL401", text.replace("np.random.seed(3)", "prepare(3)"))) == 1
