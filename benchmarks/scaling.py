@@ -72,6 +72,21 @@ def looped(n: int) -> str:
     return "def f(xs, p):\n    a = p.grad\n    for x in xs:\n" + "        a = a * x\n" * n + "    return a.norm(-1)\n"
 
 
+def tried(n: int) -> str:
+    """One name that n ``try`` statements cast to fp16 in their handlers."""
+    return (
+        "def f(x):\n"
+        + "    try:\n        x = x.grad\n    except E:\n        x = x.half()\n" * n
+        + "    return x.norm(-1)\n"
+    )
+
+
+def attributes(n: int) -> str:
+    """One attribute that n methods bind, each through the next, and read."""
+    body = "    def f{0}(self, x):\n        self.y = self.f{1}(x) if x else x.grad\n        return self.y.norm(-1)\n\n"
+    return "class C:\n" + "".join(body.format(i, (i + 1) % n) for i in range(n))
+
+
 def classes(n: int) -> str:
     """Modules of their own, with a parameter, a forward pass and feedback."""
     init = "    def __init__(self):\n        super().__init__()\n        self.w = nn.Parameter(torch.ones(3))\n"
@@ -114,6 +129,8 @@ SHAPES: dict[str, Callable[[int], str]] = {
         targets,
         rebound,
         looped,
+        tried,
+        attributes,
         classes,
         methods,
         callers,

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from .digests import tensor_digest, tensors_in, tree_digest
-from .errors import CheckpointError, MissingFeedbackError
+from .errors import CheckpointError, MissingFeedbackError, first_line
 from .feedback import Feedback
+from .files import check_regular, remove_stale
 from .state import load_state, state_of
 
 __all__ = ["Checkpoint", "StoredFeedback", "load_checkpoint", "save_checkpoint"]
@@ -267,6 +268,7 @@ def save_checkpoint(
     payload["manifest"] = _manifest(payload)
     digest = payload["digest"] = tree_digest(payload)
     temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    remove_stale(target)
     try:
         _write(temporary, payload)
         _prove(temporary, digest, feedback)
@@ -319,6 +321,7 @@ def _file_digest(file: BinaryIO, length: int) -> str:
 
 
 def _check_seal(path: str | Path) -> None:
+    check_regular(path)
     with open(path, "rb") as file:
         file.seek(0, os.SEEK_END)
         size = file.tell()
@@ -377,9 +380,7 @@ def _read(path: str | Path) -> dict[str, Any]:
     except (CheckpointError, FileNotFoundError):
         raise
     except Exception as error:  # torch.load raises nearly anything on a malformed file
-        raise CheckpointError(
-            path, f"unreadable: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
-        ) from error
+        raise CheckpointError(path, f"unreadable: {type(error).__name__}: {first_line(error)}") from error
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise CheckpointError(path, "the archive holds something else than a checkpoint of save_checkpoint")
     if payload.get("version") != VERSION:

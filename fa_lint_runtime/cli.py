@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
 
 try:
     import click
@@ -14,6 +17,7 @@ except ImportError:
     raise ImportError(f"fa-diagnose needs click: {install_command('runtime')}") from None
 
 from . import __version__
+from .escaping import visible
 
 __all__ = ["COMMANDS", "main"]
 
@@ -42,6 +46,37 @@ class _Commands(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
         return command
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _orderly_end():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _orderly_end():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    if sys.stdout is None:
+        click.echo("fa-diagnose: standard output is closed", err=True)
+        sys.exit(2)
+    try:
+        yield
+    except KeyboardInterrupt:  # click would exit with 1, which is a verdict here
+        sys.exit(130)
+    except BrokenPipeError:  # nobody reads any more; click ends the run
+        raise
+    except OSError as error:
+        # Python would write to a full disk again at its end, and complain in its own words.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        where = visible(str(error.filename or "standard output"))
+        click.echo(f"fa-diagnose: {where}: {error.strerror or error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        vars(error)["message"] = visible(error.message)  # it repeats an argument, which may be the name of a file
+        raise
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

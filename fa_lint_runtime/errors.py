@@ -17,7 +17,18 @@ __all__ = [
     "MissingFeedbackError",
     "RuntimeNumericsError",
     "UndefinedCosineError",
+    "first_line",
 ]
+
+
+def first_line(error: Exception, longest: int = 160) -> str:
+    """Return the first line of what an exception says; its type where it has none, as for an ``EOFError`` of torch.
+
+    Example:
+        >>> first_line(EOFError()), first_line(ValueError("one\\ntwo"))
+        ('EOFError', 'one')
+    """
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:longest]
 
 
 class RuntimeNumericsError(Exception):

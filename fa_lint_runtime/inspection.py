@@ -13,7 +13,9 @@ import torch
 
 from .checkpoint import FORMAT, load_checkpoint
 from .digests import tensors_in
-from .errors import CheckpointError
+from .errors import CheckpointError, first_line
+from .escaping import to_json, visible, visible_lines
+from .files import check_regular
 
 __all__ = ["Inspection", "TensorEntry", "inspect_checkpoint", "looks_like_feedback"]
 
@@ -71,7 +73,7 @@ class Inspection:
 
     def to_json(self) -> str:
         """The same as JSON."""
-        return json.dumps(asdict(self), indent=2)
+        return to_json(asdict(self))
 
     def to_text(self) -> str:
         """The same for people."""
@@ -83,7 +85,7 @@ class Inspection:
         lines.append(f"looks like feedback (*): {len(self.feedback_like)}")
         lines += [f"lacking: {item}" for item in self.lacking]
         lines += [f"note: {item}" for item in self.notes]
-        return "\n".join(lines)
+        return visible_lines("\n".join(map(visible, lines)))
 
 
 def _entry(name: str, shape: tuple[int, ...], dtype: str, known: bool = False) -> TensorEntry:
@@ -134,6 +136,12 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
         >>> found.feedback_like, found.lacking[0]
         ((), 'feedback: the credit signal cannot be rebuilt, alignment is N/A (FAL401)')
     """
+    try:
+        check_regular(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CheckpointError(path, error.strerror or str(error)) from None
     with open(path, "rb") as file:
         head = file.read(16)
     if not head:
@@ -186,7 +194,7 @@ def _inspect_unsafe(path: str | Path, kind: str, error: Exception) -> Inspection
     except Exception:  # not even the pickle can be walked
         names = []
     if not names:
-        reason = f"unreadable: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        reason = f"unreadable: {type(error).__name__}: {first_line(error)}"
         raise CheckpointError(path, reason) from error
     notes = [
         "it holds pickled objects; loading them runs their code, so nothing was loaded: " + ", ".join(sorted(names)),
@@ -201,6 +209,12 @@ def _inspect_unsafe(path: str | Path, kind: str, error: Exception) -> Inspection
     )
 
 
+def _integers(values: Any) -> tuple[int, ...]:
+    if not isinstance(values, list) or not all(type(value) is int for value in values):
+        raise TypeError(f"no list of integers: {str(values)[:60]}")
+    return tuple(values)
+
+
 def _inspect_safetensors(path: str | Path) -> Inspection:
     size = Path(path).stat().st_size
     with open(path, "rb") as file:
@@ -212,9 +226,9 @@ def _inspect_safetensors(path: str | Path) -> Inspection:
         try:
             header = json.loads(file.read(length))
             extra = header.pop("__metadata__", {})
-            entries = [_entry(name, tuple(item["shape"]), item["dtype"]) for name, item in header.items()]
-            end = max((item["data_offsets"][1] for item in header.values()), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            entries = [_entry(name, _integers(item["shape"]), str(item["dtype"])) for name, item in header.items()]
+            end = max((_integers(item["data_offsets"])[1] for item in header.values()), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise CheckpointError(path, f"malformed safetensors header: {error!r}") from error
     if size != 8 + length + end:
         raise CheckpointError(

@@ -12,8 +12,8 @@ from fa_lint.project.check_file import analyse
 from fa_lint.rules import registry
 from fa_lint.semantics.roles import RoleNames
 
-# The number of bindings that reach a name in a loop grows with the loop.
-_OPEN = {"looped"}
+# The number of bindings that reach a name in a loop, and an attribute in a class, grows with the loop and the class.
+_OPEN = {"looped", "attributes"}
 
 
 def calls(text: str) -> int:

@@ -51,6 +51,7 @@ class DefaultGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if any("\0" in arg for arg in args):
             raise UsageMistake("an argument holds a null byte")
+        _refuse_files_that_are_options(args)
         if not args:
             args = [] if ctx.resilient_parsing else ["check"]
         elif args[0] not in (*self.commands, *_OWN_FLAGS):
@@ -85,3 +86,13 @@ class DefaultGroup(click.Group):
         found = own + [item for item in offered if item.value not in seen]
         # click's script for bash drops what came before a path.
         return sorted(found, key=lambda item: item.type == "plain")
+
+
+def _refuse_files_that_are_options(args: list[str]) -> None:
+    """Refuse an option that is also the name of a file here: pre-commit hands over names as the repository has them.
+
+    One called ``--exit-zero`` would silence its hook, one called ``--output-file=…`` overwrite another file.
+    """
+    for arg in args[: args.index("--")] if "--" in args else args:
+        if len(arg) > 1 and arg.startswith("-") and os.path.lexists(arg):
+            raise UsageMistake(f"`{arg}` is an option and the name of a file here: rename the file, or write `./{arg}`")

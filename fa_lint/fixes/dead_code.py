@@ -27,21 +27,23 @@ def dead_spans(before: ast.Module, source: Source) -> list[tuple[int, int, str]]
     after = source.parse()
     if isinstance(after, ParseFailure) or source.blocks:
         return []
-    old = dict(_functions(before, ""))
+    old = dict(_functions(before))
     spans = []
-    for path, function in _functions(after, ""):
+    for path, function in _functions(after):
         if path in old:
             spans += [_span(node, source) for node in _dead(old[path], function) if _is_alone(node, source)]
     return sorted(set(spans))
 
 
-def _functions(node: ast.AST, path: str) -> Iterator[tuple[str, _Function]]:
-    for child in ast.iter_child_nodes(node):
-        name = getattr(child, "name", "") if isinstance(child, _Function | ast.ClassDef) else ""
-        inner = f"{path}.{name}" if name else path
-        if isinstance(child, _Function):
-            yield inner, child
-        yield from _functions(child, inner)
+def _functions(tree: ast.Module) -> Iterator[tuple[str, _Function]]:
+    """Yield every function with its path, in source order; without recursion, as expressions may be deep."""
+    waiting: list[tuple[ast.AST, str]] = [(tree, "")]
+    while waiting:
+        node, path = waiting.pop()
+        if isinstance(node, _Function):
+            yield path, node
+        for child in reversed(list(ast.iter_child_nodes(node))):
+            waiting.append((child, f"{path}.{child.name}" if isinstance(child, _Function | ast.ClassDef) else path))
 
 
 def _dead(old: _Function, new: _Function) -> Iterator[ast.Assign]:

@@ -88,11 +88,14 @@ def _without_leftovers(path: str, source: Source, new: bytes) -> bytes:
     before = source.parse()
     if isinstance(before, ParseFailure):
         return new
-    for spans_of in (*[dead_spans] * _MOST_ROUNDS, unused_spans):
-        changed = Source.read(path, new)
-        spans = spans_of(before, changed)
-        new = apply_spans(changed, spans) if spans else new
-    return new
+    changed = Source.read(path, new)
+    for _ in range(_MOST_ROUNDS):
+        dead = dead_spans(before, changed)
+        if not dead:
+            break
+        changed = Source.read(path, apply_spans(changed, dead))
+    unused = unused_spans(before, changed)
+    return apply_spans(changed, unused) if unused else changed.data
 
 
 def apply_edits(source: Source, diagnostics: Iterable[Diagnostic]) -> tuple[bytes, Counter[str]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathspec import GitIgnoreSpec
 
 from fa_lint.project.config import DEFAULT_EXCLUDE, Settings, is_pattern
+from fa_lint.project.ignoring import ignore_spec
 from fa_lint.source.reading import read_file
 
 __all__ = ["SUFFIXES", "DiscoveryError", "discover", "is_excluded"]
@@ -77,7 +78,7 @@ def is_excluded(path: str, settings: Settings) -> bool:
     inside = os.path.relpath(absolute, root)
     if inside.startswith(".."):
         return False
-    spec = GitIgnoreSpec.from_lines([*settings.exclude, *settings.extend_exclude])
+    spec = ignore_spec([*settings.exclude, *settings.extend_exclude])
     ignores: list[_Ignore] = []
     current = root
     parts = inside.split(os.sep)
@@ -101,10 +102,10 @@ def _excludes(settings: Settings, top: str) -> list[_Ignore]:
     patterns = [*settings.exclude, *settings.extend_exclude]
     inside = top.startswith(os.path.join(root, ""))
     rooted = {p for p in patterns if inside and "/" in p.lstrip("!").rstrip("/") and p not in DEFAULT_EXCLUDE}
-    named = {p for p in rooted if GitIgnoreSpec.from_lines([p]).match_file(_below(top, root, True))}
+    named = {p for p in rooted if ignore_spec([p]).match_file(_below(top, root, True))}
     return [
-        _Ignore(top, GitIgnoreSpec.from_lines(p for p in patterns if p not in rooted)),
-        _Ignore(root, GitIgnoreSpec.from_lines(p for p in patterns if p in rooted - named)),
+        _Ignore(top, ignore_spec(p for p in patterns if p not in rooted)),
+        _Ignore(root, ignore_spec(p for p in patterns if p in rooted - named)),
     ]
 
 
@@ -131,9 +132,9 @@ def _read_ignore(folder: str) -> list[_Ignore]:
             continue
         lines = text.split("\n")
         try:
-            spec = GitIgnoreSpec.from_lines(lines)
+            spec = ignore_spec(lines)
         except ValueError:  # git skips what it cannot read
-            spec = GitIgnoreSpec.from_lines(filter(is_pattern, lines))
+            spec = ignore_spec(filter(is_pattern, lines))
         found.append(_Ignore(folder, spec))
     return found
 

@@ -75,7 +75,12 @@ class Kinds:
             case ir.Attr():
                 if self._names.qualified(node) is not None:
                     return "foreign"
-                return self._join([self._bound(binding) for binding in self._names.self_attribute(node)])
+                # The answer is that of the attribute, not of the place: asked once, however many places read it.
+                owner = self._names.enclosing_class(node)
+                return self._memory.ask(
+                    (owner and owner.nid, node.attr, isinstance(node.value, ir.Name) and node.value.id),
+                    lambda: self._join([self._bound(binding) for binding in self._names.self_attribute(node)]),
+                )
         return "unknown"
 
     def _items(self, container: ir.Expr) -> list[str]:

@@ -108,6 +108,7 @@ class Names:
         self.calls: list[ir.Call] = []
         self._returned: dict[int, list[ir.Expr]] = defaultdict(list)
         self._qualified_names: dict[int, str | None] = {}
+        self._import_among: dict[int, tuple[list[Binding], str | None]] = {}
         self.imports: list[Binding] = []
         self.star_modules: list[str] = []
         self.module_scope = Scope(lowered.module, None)
@@ -472,18 +473,26 @@ class Names:
                 return None
             case ir.Name(id=name):
                 found = self.bindings(node)
-                for binding in found:
-                    if binding.how == "import" and binding.target:
-                        return _canonical(binding.target)
-                for binding in found:
-                    if binding.how == "value" and isinstance(binding.value, ir.Name | ir.Attr):
-                        if binding.value is not node and len(found) == 1:
-                            return self._qualified(binding.value, depth + 1)
+                target = self._imported(found)
+                if target is not None:
+                    return _canonical(target)
+                if len(found) == 1 and found[0].how == "value" and isinstance(found[0].value, ir.Name | ir.Attr):
+                    if found[0].value is not node:
+                        return self._qualified(found[0].value, depth + 1)
                 if not found:
                     for module in self.star_modules:
                         if name in _STAR_EXPORTS.get(module, ()):
                             return _canonical(f"{module}.{name}")
         return None
+
+    def _imported(self, bindings: list[Binding]) -> str | None:
+        """Return what the first import among the bindings of a name imports."""
+        # Once for all places that read the name: there may be as many as bindings.
+        known = self._import_among
+        if id(bindings) not in known:
+            targets = (binding.target for binding in bindings if binding.how == "import" and binding.target)
+            known[id(bindings)] = (bindings, next(targets, None))
+        return known[id(bindings)][1]
 
     def top_packages(self) -> set[str]:
         """The top-level packages this module imports; a relative import counts as ``.``."""

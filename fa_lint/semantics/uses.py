@@ -14,6 +14,8 @@ class Uses:
     """The names, attributes of ``self`` and calls of one module by identifier, in source order."""
 
     def __init__(self, facts: ModuleFacts) -> None:
+        self._reaching = facts.names.reaching
+        self._reached: dict[str, dict[int, list[ir.Name]]] = {}
         self._names: dict[str, list[ir.Name]] = defaultdict(list)
         self._attributes: dict[str, list[ir.Attr]] = defaultdict(list)
         self._calls: dict[str, list[ir.Call]] = defaultdict(list)
@@ -35,6 +37,16 @@ class Uses:
     def of(self, identifier: str) -> list[ir.Name]:
         """Every place that mentions a name, whatever its scope."""
         return self._names.get(identifier, [])
+
+    def after(self, statement: ir.Node, identifier: str) -> list[ir.Name]:
+        """Return every later place that reads what a statement binds to a name."""
+        reached = self._reached.get(identifier)
+        if reached is None:
+            reached = self._reached[identifier] = defaultdict(list)
+            for use in self.of(identifier):
+                for binding in self._reaching(use):
+                    reached[binding.node.nid].append(use)
+        return [use for use in reached.get(statement.nid, ()) if use.nid > statement.nid]
 
     def of_attribute(self, identifier: str) -> list[ir.Attr]:
         """Return every place that mentions an attribute of ``self``."""

@@ -22,7 +22,7 @@ from ..checkpoint import load_checkpoint, save_checkpoint
 from ..diagnostics import CreditInputs, DiagnosticReport, DiagnosticThresholds, FrozenBaseline, diagnose
 from ..errors import CheckpointError
 from ..feedback import Feedback
-from ..files import write_text
+from ..files import read_data, write_text
 from ..reference import Dataset, Method, Recipe, ReferenceModel, correct_predictions, load_run, train
 from ..targets import is_target, source_digest
 from .claims import claimed
@@ -98,13 +98,13 @@ class CellResult:
         """
         try:
             path = _file(config, cell, "json")
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            raw = json.loads(read_data(path))
             if raw["schema"] != SCHEMA or raw["fingerprint"] != fingerprint(config, cell):
                 return None
             if raw["error"] and path.stat().st_mtime < failed_since:
                 return None
             return cls.of(raw)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     @classmethod

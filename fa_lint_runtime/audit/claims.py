@@ -38,6 +38,9 @@ def claimed(folder: Path, name: str) -> Iterator[bool]:
     except FileExistsError:
         yield False
         return
+    except OSError:  # a full disk: the file is there, and says nothing
+        path.unlink(missing_ok=True)
+        raise
     # A claim released between the listing and the check above frees its number for a third driver. Each driver lists
     # again after it has created its own file, so of two at least one sees the other; the cell is retried later.
     if any(other != path and _is_alive(other) for other in _claims(folder, name)):

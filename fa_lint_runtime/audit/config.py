@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..files import read_data
 from ..reference import METHODS, Recipe, frozen_rules
 from ..targets import is_target
 from .tasks import DATA, MODELS
@@ -101,7 +102,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> AuditConfig:
         (0.5, 3)
     """
     path = Path(path)
-    content = path.read_bytes()
+    content = read_data(path)
     try:
         text = content.decode("utf-8")
         raw = tomllib.loads(text)

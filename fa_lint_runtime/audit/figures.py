@@ -9,6 +9,7 @@ from typing import Any
 
 from ..dependencies import MissingDependencyError
 from ..diagnostics import LayerReport
+from ..escaping import visible
 from .sensitivity import Sensitivity
 from .table import Row
 
@@ -24,6 +25,12 @@ def _pyplot() -> Any:
 
     matplotlib.rcParams["svg.hashsalt"] = "fa-lint"  # the same figures give the same bytes
     return Figure
+
+
+def _label(name: str) -> str:
+    """A name as matplotlib sets it: it takes what stands between dollars for TeX, and hides what begins with ``_``."""
+    shown = visible(name).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def _svg(figure: Any) -> str:
@@ -48,7 +55,7 @@ def accuracy_figure(rows: Sequence[Row]) -> str:
     axes.errorbar(means, places, xerr=errors, fmt="none", ecolor="#24292f", capsize=3)
     for place, row in zip(places, rows, strict=True):
         axes.plot([r.headline_acc for r in row.reports], [place] * len(row.reports), "o", color="#0a4a7a", ms=4)
-    axes.set_yticks(list(places), [f"{row.method} ({row.model})" for row in rows])
+    axes.set_yticks(list(places), [_label(f"{row.method} ({row.model})") for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("accuracy (points: seeds; line: 95 % t interval)")
@@ -87,7 +94,7 @@ def layer_figure(
         aside = 0.0 if interval is None else 0.06 * (number - (len(rows) - 1) / 2)  # intervals stand side by side
         places = [index + aside for index in range(len(layers))]
         color, label = f"C{number}", f"{row.method} ({row.model})" if row.model else row.method
-        axes.plot(places, medians, marker="os^vDPX*"[number % 8], label=label, color=color)
+        axes.plot(places, medians, marker="os^vDPX*"[number % 8], label=_label(label), color=color)
         if interval is not None:
             axes.vlines(places, *_limits(layers, interval), color=color, gid=f"interval-{number}")
         if band is not None:
@@ -124,9 +131,10 @@ def threshold_figure(found: Sequence[Sensitivity]) -> str:
     for axes, one in zip(figure.subplots(len(found), squeeze=False)[:, 0], found, strict=True):
         for place, (method, values) in enumerate(one.values.items()):
             drawn = [v for v in values if math.isfinite(v) and (v > 0 or not one.log)]
-            axes.plot(drawn, [place] * len(drawn), "o", ms=4, color="#0a4a7a")
-            axes.text(1.01, place, method, transform=axes.get_yaxis_transform(), fontsize=8, va="center")
-        if one.log:
+            if drawn:
+                axes.plot(drawn, [place] * len(drawn), "o", ms=4, color="#0a4a7a")
+            axes.text(1.01, place, _label(method), transform=axes.get_yaxis_transform(), fontsize=8, va="center")
+        if one.log and axes.lines:  # around one line alone a logarithmic axis has no limits
             axes.set_xscale("log")
         if math.isfinite(one.low) and math.isfinite(one.high):
             axes.axvspan(one.low, one.high, color="#cfe3d4", zorder=0)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..escaping import visible, visible_lines
 from ..render.latex import escaped as latex_escaped
 from .intervals import Summary
 from .table import Row
@@ -144,21 +145,21 @@ def chosen(titles: Sequence[str]) -> tuple[Column, ...]:
 
 
 def _failures(rows: Sequence[Row]) -> list[str]:
-    return [f"{row.model} {row.method}: {reason}" for row in rows for reason in row.failed]
+    return [visible(f"{row.model} {row.method}: {reason}") for row in rows for reason in row.failed]
 
 
 def to_text(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> str:
     """Columns in line, for a terminal."""
-    cells = [[c.title for c in columns], *([c.value(row) for c in columns] for row in rows)]
+    cells = [[c.title for c in columns], *([visible(c.value(row)) for c in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    return "\n".join([*lines, *(f"failed: {reason}" for reason in _failures(rows))]) + "\n"
+    return visible_lines("\n".join([*lines, *(f"failed: {reason}" for reason in _failures(rows))])) + "\n"
 
 
 def to_markdown(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> str:
     """A pipe table, then the failures."""
     lines = ["| " + " | ".join(c.title.replace("|", "\\|") for c in columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(c.value(row).replace("|", "\\|") for c in columns) + " |" for row in rows]
+    lines += ["| " + " | ".join(visible(c.value(row)).replace("|", "\\|") for c in columns) + " |" for row in rows]
     failures = [f"- {reason}" for reason in _failures(rows)]
     return "\n".join(lines) + "\n" + ("\nFailed:\n\n" + "\n".join(failures) + "\n" if failures else "")
 
@@ -174,6 +175,8 @@ def to_csv(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> str:
 
 
 def _plain(value: float | str) -> float | str:
+    if isinstance(value, str):
+        return visible_lines(visible(value))
     return "" if isinstance(value, float) and math.isnan(value) else value
 
 
@@ -184,7 +187,9 @@ def to_latex(rows: Sequence[Row], columns: Sequence[Column] | None = None, capti
     lines += [" & ".join(c.latex for c in columns) + r" \\", r"\midrule"]
     for row in rows:
         line = " & ".join(latex_escaped(c.value(row)) for c in columns) + r" \\"
-        lines.append("{}" + line if line[0] in "[*" else line)  # \\ takes a bracket or a star behind it for its own
+        lines.append(
+            "{}" + line if line[0] in "[*:" else line
+        )  # \\ takes a bracket or a star behind it for its own; CI takes ::
     lines += [r"\bottomrule", r"\end{tabular}"]
     if caption:
         words = latex_escaped(" ".join(caption.split()))  # an empty line would end the caption

@@ -7,6 +7,7 @@ from html import escape
 from math import nan
 
 from ..diagnostics import LayerReport
+from ..escaping import visible
 from .figures import accuracy_figure, layer_figure
 from .formats import COLUMNS, Column, chosen
 from .table import Row
@@ -30,9 +31,13 @@ def _null(layer: LayerReport) -> tuple[float, float]:
     return (nan, nan) if layer.alignment is None else (layer.alignment.null_low, layer.alignment.null_high)
 
 
+def _shown(text: str) -> str:
+    return escape(visible(text))
+
+
 def _cell(column: Column, row: Row) -> str:
     kind = ' class="words"' if column.title.endswith("verdict") else ""
-    return f"<td{kind}>{escape(column.value(row))}</td>"
+    return f"<td{kind}>{_shown(column.value(row))}</td>"
 
 
 def audit_page(title: str, description: str, rows: Sequence[Row], columns: Sequence[Column] | None = None) -> str:
@@ -60,12 +65,12 @@ def audit_page(title: str, description: str, rows: Sequence[Row], columns: Seque
         ),
     ]
     drawn = "".join(f"<figure><figcaption>{escape(name)}</figcaption>{svg}</figure>" for name, svg in figures)
-    failures = "".join(f"<li>{escape(row.method)}: {escape(text)}</li>" for row in rows for text in row.failed)
+    failures = "".join(f"<li>{_shown(row.method)}: {_shown(text)}</li>" for row in rows for text in row.failed)
     failed = f"<h2>Failed</h2><ul>{failures}</ul>" if failures else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
-        f'<p>{escape(description)}</p><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
+        f"<title>{_shown(title)}</title><style>{_STYLE}</style></head><body><h1>{_shown(title)}</h1>"
+        f'<p>{_shown(description)}</p><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
         f"</table></div>{failed}{drawn}</body></html>\n"
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..diagnostics.statistics import student_quantile
+from ..files import read_data
 from .intervals import Summary, summary
 
 __all__ = ["LogError", "PartialAnswer", "PartialAudit", "TrainingLog", "block_bound", "partial_audit", "read_log"]
@@ -49,10 +50,10 @@ def read_log(path: str | Path) -> TrainingLog:
     """
     path = Path(path)
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(read_data(path).decode("utf-8"))
     except json.JSONDecodeError as error:
         raise LogError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
-    except (OSError, ValueError) as error:  # not UTF-8, or a number of thousands of digits
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, or digits or brackets by the thousand
         raise LogError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not isinstance(raw, dict) or "final_test_acc" not in raw:
         raise LogError(f'{path}: no key "final_test_acc"')

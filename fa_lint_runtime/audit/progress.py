@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from ..escaping import visible
 from .cells import CellResult
 from .claims import running
 
@@ -72,4 +73,4 @@ class Progress:
     def _say(self, text: str, end: str) -> None:
         erased = "\r\x1b[K" if self._stream.isatty() else ""
         with self._lock:
-            print(f"{erased}{text}", end=end, file=self._stream, flush=True)
+            print(f"{erased}{visible(text)}", end=end, file=self._stream, flush=True)

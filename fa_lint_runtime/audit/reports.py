@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..diagnostics import DiagnosticReport
+from ..files import read_data
 from .cells import SCHEMA, CellResult
 
 __all__ = ["ReportError", "read_any", "read_report", "read_reports"]
@@ -33,7 +34,7 @@ def read_report(path: str | Path) -> DiagnosticReport:
 
 def _read(path: Path) -> DiagnosticReport | CellResult:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_data(path).decode("utf-8")
         raw: Any = json.loads(text)
     except json.JSONDecodeError as error:
         raise ReportError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None

@@ -30,7 +30,8 @@ from ..audit import (
 )
 from ..audit.template import TEMPLATE
 from ..dependencies import MissingDependencyError
-from .shared import refuse, write_output
+from ..escaping import visible
+from .shared import refuse, say, write_output
 
 __all__ = ["audit"]
 
@@ -90,7 +91,7 @@ def _write_template(path: Path) -> None:
     if path.exists():
         refuse(f"{path} is there already")
     write_output(path, lambda: TEMPLATE)
-    click.echo(f"{path}: change what it says, then fa-diagnose audit {path}")
+    say(f"{path}: change what it says, then fa-diagnose audit {path}")
 
 
 def _computed(settings: AuditConfig, jobs: int, executor: str | None, shard: str | None) -> list[CellResult]:
@@ -123,13 +124,13 @@ def _write(config: Path, settings: AuditConfig, results: list[CellResult], html:
             click.echo(f"no page: {error}", err=True)
         else:
             write_output(settings.out / "table.html", lambda: page)
-    click.echo(table)
+    say(table)
     for line in against_published(rows, settings):
-        click.echo(line)
-    click.echo(f"{settings.out / 'table.md'}, .tex" + ("" if html is False else ", .html"), err=True)
+        say(visible(line))
+    say(f"{settings.out / 'table.md'}, .tex" + ("" if html is False else ", .html"), err=True)
 
 
 def _list(settings: AuditConfig) -> None:
     for cell in cells_of(settings):
         stored = CellResult.read(settings, cell)
-        click.echo(f"{cell.name}: {'finished' if stored else 'to compute'}")
+        say(f"{cell.name}: {'finished' if stored else 'to compute'}")

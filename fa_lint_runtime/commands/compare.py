@@ -10,10 +10,13 @@ import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..audit.comparison import compare_reports
 from ..audit.reports import ReportError, read_report
-from .shared import as_json, refuse, write_output
+from ..escaping import visible
+from ..render.text import add_row
+from .shared import as_json, refuse, say, write_output
 
 __all__ = ["compare"]
 
@@ -33,18 +36,18 @@ def compare(before: Path, after: Path, json_file: Path | None) -> None:
         refuse(str(error))
     found = compare_reports(first, second)
     for warning in found.warnings:
-        click.echo(f"not alike: {warning}", err=True)
+        say(visible(f"not alike: {warning}"), err=True)
     console = Console()
-    click.echo(f"verdict: {found.verdicts[0]} -> {found.verdicts[1]}")
+    say(f"verdict: {found.verdicts[0]} -> {found.verdicts[1]}")
     for change in found.criteria:
-        click.echo(f"  {change.name}: {change.before} -> {change.after}")
+        say(visible(f"  {change.name}: {change.before} -> {change.after}"))
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("layer", "figure", first.method_name, second.method_name, "ratio"):
-        table.add_column(title, justify="left" if title == "figure" else "right")
+        table.add_column(Text(visible(title)), justify="left" if title == "figure" else "right")
     for name, a, b in found.figures:
-        table.add_row("", name, _shown(a), _shown(b), _ratio(a, b))
+        add_row(table, "", name, _shown(a), _shown(b), _ratio(a, b))
     for index, name, a, b in found.layers:
-        table.add_row(str(index), name, _shown(a), _shown(b), _ratio(a, b))
+        add_row(table, str(index), name, _shown(a), _shown(b), _ratio(a, b))
     console.print(table)
     write_output(json_file, lambda: as_json(asdict(found)) + "\n")
     sys.exit(second.exit_code)

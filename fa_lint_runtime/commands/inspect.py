@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from ..errors import CheckpointError
+from ..escaping import visible
 from ..inspection import inspect_checkpoint
+from .shared import say
 
 __all__ = ["inspect"]
 
@@ -25,7 +27,7 @@ def inspect(file: Path, as_json: bool, require_feedback: bool) -> None:
     try:
         found = inspect_checkpoint(file)
     except CheckpointError as error:
-        click.echo(str(error), err=True)
+        say(visible(str(error)), err=True)
         sys.exit(2)
     click.echo(found.to_json() if as_json else found.to_text())
     if require_feedback and not found.feedback_like:

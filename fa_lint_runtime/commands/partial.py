@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from ..audit.partial import LogError, partial_audit, read_log
-from .shared import EXIT_INCONCLUSIVE, EXIT_WALKED_BACK, as_json, refuse, write_output
+from ..escaping import visible
+from .shared import EXIT_INCONCLUSIVE, EXIT_WALKED_BACK, as_json, refuse, say, write_output
 
 __all__ = ["partial"]
 
@@ -34,12 +35,12 @@ def partial(logs: tuple[Path, ...], frozen: tuple[str, ...], blocks: int, h0: fl
         baseline = [_baseline(value) for value in frozen]
     except LogError as error:
         if error.invalid:
-            click.echo(f"invalid: {error}", err=True)
+            say(visible(f"invalid: {error}"), err=True)
             sys.exit(EXIT_WALKED_BACK)
         refuse(str(error))
     found = partial_audit(read, baseline, blocks=blocks, h_first=h0)
     for answer in found.answers:
-        click.echo(f"{answer.name} {answer.state:7} [{answer.quality}] {answer.text}")
+        say(visible(f"{answer.name} {answer.state:7} [{answer.quality}] {answer.text}"))
     spread = f" ± {found.accuracy.std:.3f}" if found.seeds > 1 else ""
     reasons = f": {', '.join(found.fired)}" if found.fired else ""
     click.echo(f"accuracy {found.accuracy.mean:.3f}{spread} over {found.seeds} seeds: {found.verdict}{reasons}")

@@ -17,9 +17,10 @@ from ..diagnostics.diagnose import on_device
 from ..diagnostics.outputs import logits_of
 from ..diagnostics.restore import measured
 from ..errors import RuntimeNumericsError
+from ..escaping import visible
 from ..render.words import scope
 from ..targets import TargetError, resolve
-from .shared import refuse, write_output
+from .shared import refuse, say, write_output
 from .weights import load_into, read_weights
 
 __all__ = ["run"]
@@ -175,6 +176,6 @@ def _accuracy(model: nn.Module, batches: list[Any], device: str | None) -> float
 def _show(report: DiagnosticReport, quiet: bool) -> None:
     if quiet:
         reasons = ", ".join(report.fired) or scope(report)
-        click.echo(report.verdict + (f": {reasons}" if reasons else ""))
+        say(visible(report.verdict + (f": {reasons}" if reasons else "")))
     else:
         click.echo(report.to_text())

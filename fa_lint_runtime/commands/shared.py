@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,16 +9,22 @@ from typing import Any, NoReturn
 
 import click
 
+from ..escaping import to_json, visible, visible_lines
 from ..files import write_text
 
-__all__ = ["EXIT_INCONCLUSIVE", "EXIT_USAGE", "EXIT_WALKED_BACK", "as_json", "refuse", "write_output"]
+__all__ = ["EXIT_INCONCLUSIVE", "EXIT_USAGE", "EXIT_WALKED_BACK", "as_json", "refuse", "say", "write_output"]
 
 EXIT_WALKED_BACK, EXIT_USAGE, EXIT_INCONCLUSIVE = 1, 2, 3
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print lines on which no terminal and no log of a CI service acts: names in them are of files that others made."""
+    click.echo(visible_lines(text), err=err)
+
+
 def refuse(message: str) -> NoReturn:
     """One line on stderr, exit code 2."""
-    click.echo(f"fa-diagnose: {' '.join(message.split())}", err=True)
+    say(visible(f"fa-diagnose: {' '.join(message.split())}"), err=True)
     raise SystemExit(EXIT_USAGE)
 
 
@@ -41,7 +46,7 @@ def as_json(value: Any) -> str:
         >>> as_json({"a": float("nan")})
         '{\\n  "a": "nan"\\n}'
     """
-    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return to_json(_finite(value))
 
 
 def write_output(path: Path | None, make: Callable[[], str]) -> None:

@@ -11,7 +11,8 @@ from ..audit.formats import COLUMNS, FORMATS, chosen, to_latex, usual
 from ..audit.reports import ReportError, read_any
 from ..audit.table import rows_of_files
 from ..dependencies import MissingDependencyError
-from .shared import refuse, write_output
+from ..escaping import visible
+from .shared import refuse, say, write_output
 
 __all__ = ["table"]
 
@@ -44,7 +45,7 @@ def table(runs: tuple[Path, ...], style: str, columns: str | None, caption: str,
     except (ReportError, ValueError, MissingDependencyError) as error:
         refuse(str(error))
     for reason in left_out:
-        click.echo(f"left out: {reason}", err=True)
+        say(visible(f"left out: {reason}"), err=True)
     if output is None:
         click.echo(text, nl=False)
     else:

@@ -8,9 +8,12 @@ import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..audit.reports import ReportError, read_reports
 from ..audit.utility import PUBLISHED, Evidence, evidence_of, utility_table
+from ..escaping import visible
+from ..render.text import add_row
 from .shared import as_json, refuse, write_output
 
 __all__ = ["utility"]
@@ -37,12 +40,12 @@ def utility(reports: tuple[Path, ...], published: bool, json_file: Path | None) 
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("reported")
     for method in methods:
-        table.add_column(method, justify="right")
+        table.add_column(Text(visible(method)), justify="right")
     table.add_column("methods walked back", justify="right")
     for strategy, row in found.items():
         cells = [_cell(row[method]) for method in methods]
         count = sum(2 * back > known > 0 for back, known, _ in row.values())
-        table.add_row(strategy, *cells, f"{count} of {len(methods)}")
+        add_row(table, strategy, *cells, f"{count} of {len(methods)}")
     Console().print(table)
     if published:
         click.echo(

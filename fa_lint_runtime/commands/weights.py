@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import load_checkpoint
 from ..diagnostics.batches import tensors_of
-from ..errors import CheckpointError
+from ..errors import CheckpointError, first_line
 from ..feedback import Feedback
 from ..inspection import looks_like_feedback
 from ..state import load_state
@@ -67,8 +67,7 @@ def _foreign(path: Path, feedback_key: str | None, state_key: str | None, own_er
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises nearly anything on a malformed file
-        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: cannot be read without running code from it: {reason}") from own_error
+        raise WeightsError(f"{path}: cannot be read without running code from it: {first_line(error)}") from own_error
     if state_key is not None:
         state = _mapping(path, _at(path, content, state_key))
     else:

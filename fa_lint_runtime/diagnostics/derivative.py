@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..errors import first_line
 from .batches import Batch, tensors_of
 from .losses import SummedLoss
 from .outputs import Token, place
@@ -192,7 +193,7 @@ def _at_first_hidden(
         bar = _bar(measured, half, (up - 2 * losses(0.0) + down) / width, rounding[0] / width)
         return Difference(error, float(bar / scale))
     except RuntimeError as failure:
-        return Difference(NAN, missing=f"the first hidden state cannot be moved: {str(failure).splitlines()[0][:120]}")
+        return Difference(NAN, missing=f"the first hidden state cannot be moved: {first_line(failure)}")
 
 
 def _rounding(logits: Tensor) -> float:

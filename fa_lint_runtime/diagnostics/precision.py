@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from ..cosine import safe_cosine
+from ..errors import first_line
 from .batches import Batch
 from .capture import gradients_at
 from .derivative import NEGLIGIBLE, Difference, error_of_gradient, error_of_rows
@@ -117,7 +118,7 @@ def measure_precision(
             fp64, hidden, custom, at_first = _gradients(copies, plan, loss, x, token)
             break
         except FAILURES as error:
-            reason = reason or _first_line(error)
+            reason = reason or first_line(error)
     else:
         return _without_fp64(model, plan, loss, batch, token, working, reason)
     fp64 = [None if g is None else g[:PRECISE] for g in fp64]
@@ -163,7 +164,7 @@ def _in_working_precision(
         try:
             return _of_logits(Copies(model, None), plan, loss, part, token)
         except FAILURES as error:
-            reason = _first_line(error)
+            reason = first_line(error)
     return Difference(NAN, missing=reason), ()
 
 
@@ -207,10 +208,6 @@ def _is_random(model: nn.Module, plan: Plan, batch: Batch) -> bool:
     with torch.no_grad():
         one, other = (run(model, plan, batch.mapped(torch.clone).x, lambda _index, _h: None) for _ in range(2))
     return not torch.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:160] if str(error) else type(error).__name__
 
 
 def _hooked(model: nn.Module) -> tuple[str, ...]:

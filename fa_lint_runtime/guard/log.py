@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..files import read_data
 from .events import GuardEvent
 
 __all__ = ["FORMAT", "GuardLog", "read_log"]
@@ -131,11 +132,14 @@ def read_log(path: str | Path) -> GuardLog:
         0
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+        data = json.loads(read_data(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON: {error}") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ValueError(f"{path}: not a log of the guard; write one with pytest --fa-guard-json or GuardLog.write")
     if data.get("version") != VERSION:
         raise ValueError(f"{path}: version {data.get('version')}, this is version {VERSION}")
-    return GuardLog((GuardEvent.from_json(event) for event in data["events"]), data.get("unchecked"))
+    try:
+        return GuardLog([GuardEvent.from_json(event) for event in data["events"]], data.get("unchecked"))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{path}: a damaged log of the guard: {type(error).__name__}: {error}") from None

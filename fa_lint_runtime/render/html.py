@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import os
-import tempfile
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..dependencies import install_command
 from ..diagnostics.report import DiagnosticReport
+from ..escaping import visible_copy
+from ..files import write_text
 from .figures import figures
 from .words import EXPLANATIONS, SIGNS, figure, headline, interval, percent, probability, signed
 
@@ -41,21 +41,10 @@ def to_html(report: DiagnosticReport, path: str | Path | None = None) -> str:
         ImportError: without the extra ``report`` (jinja2, matplotlib).
         OSError: ``path`` cannot be written.
     """
+    report = visible_copy(report)
     page = _template().render(
         report=report, headline=headline(report), explanation=EXPLANATIONS[report.verdict], figures=figures(report)
     )
     if path is not None:
-        _write(Path(path), page)
+        write_text(path, page)
     return page
-
-
-def _write(path: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

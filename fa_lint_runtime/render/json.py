@@ -11,6 +11,7 @@ from dataclasses import fields, is_dataclass
 from importlib.resources import files
 from typing import Any
 
+from .. import escaping
 from ..diagnostics.report import DiagnosticReport
 
 __all__ = ["SCHEMA_VERSION", "from_json", "schema", "to_json"]
@@ -34,7 +35,7 @@ def schema() -> dict[str, Any]:
 def to_json(report: DiagnosticReport) -> str:
     """One object with ``format``, ``schema_version`` and every field of the report, by its name."""
     payload = {"format": _FORMAT, "schema_version": SCHEMA_VERSION, **_encoded(report)}
-    return json.dumps(payload, indent=2, ensure_ascii=False, allow_nan=False)
+    return escaping.to_json(payload)
 
 
 def from_json(text: str) -> DiagnosticReport:

@@ -6,6 +6,7 @@ import math
 import re
 
 from ..diagnostics.report import DiagnosticReport
+from ..escaping import visible
 from .words import headline
 
 __all__ = ["to_latex"]
@@ -32,7 +33,7 @@ def escaped(text: str) -> str:
         >>> escaped("100 % of fc_1")
         '100 \\\\% of fc\\\\_1'
     """
-    apart = re.sub("-(?=-)", "-\0", text)  # two hyphens would become a dash
+    apart = re.sub("-(?=-)", "-\0", visible(text))  # two hyphens would become a dash
     return "".join(_SPECIAL.get(character, character) for character in apart)
 
 

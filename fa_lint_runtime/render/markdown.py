@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 
 from ..diagnostics.outcomes import Outcome
 from ..diagnostics.report import DiagnosticReport
+from ..escaping import visible, visible_lines
 from .words import EXPLANATIONS, SIGNS, figure, headline, interval, probability, signed
 
 __all__ = ["to_markdown"]
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    return visible(text.replace("\n", " ")).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int) -> list[str]:
@@ -83,8 +84,9 @@ def to_markdown(report: DiagnosticReport) -> str:
         lines += _table(head, rows, 2)
     lines += ["What decides:", "", *_outcomes(report.criteria)]
     lines += [f"The original protocol ({report.original_verdict}), deciding nothing:", "", *_outcomes(report.original)]
-    lines += [f"- {o.name}: {o.action}" for o in report.criteria if o.action]
+    lines += [f"- {_escaped(f'{o.name}: {o.action}')}" for o in report.criteria if o.action]
     if report.provenance:
         p = report.provenance
-        lines += ["", f"{p.layers}; {p.mode}; {p.batches} batches, {p.samples} samples; {', '.join(p.versions)}"]
-    return "\n".join(lines).rstrip() + "\n"
+        text = f"{p.layers}; {p.mode}; {p.batches} batches, {p.samples} samples; {', '.join(p.versions)}"
+        lines += ["", _escaped(text)]
+    return visible_lines("\n".join(lines).rstrip()) + "\n"

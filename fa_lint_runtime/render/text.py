@@ -13,9 +13,10 @@ from rich.text import Text
 
 from ..diagnostics.outcomes import Outcome
 from ..diagnostics.report import DiagnosticReport, LayerReport
+from ..escaping import visible, visible_copy, visible_lines
 from .words import EXPLANATIONS, SIGNS, figure, headline, interval, percent, probability, signed, unmeasured
 
-__all__ = ["renderables", "to_text"]
+__all__ = ["add_row", "renderables", "to_text"]
 
 _STYLES = {
     "passes": "green",
@@ -37,15 +38,17 @@ def to_text(report: DiagnosticReport, width: int = 100) -> str:
     console = Console(file=stream, width=width, no_color=True, force_terminal=False, highlight=False)
     for part in renderables(report):
         console.print(part)
-    return "\n".join(line.rstrip() for line in stream.getvalue().rstrip().splitlines())
+    return visible_lines("\n".join(line.rstrip() for line in stream.getvalue().rstrip().splitlines()))
 
 
 def renderables(report: DiagnosticReport) -> Iterator[RenderableType]:
     """Everything that rich prints, in order."""
+    notes = "\n".join(map(visible, report.notes.splitlines()))
+    report = visible_copy(report)
     yield Text(headline(report), style=_STYLES.get(report.verdict, ""))
     yield Text(EXPLANATIONS[report.verdict])
-    if report.notes:
-        yield Text(report.notes, style="dim")
+    if notes:
+        yield Text(notes, style="dim")
     if report.provenance is not None:
         yield from (Text(f"note: {caveat}") for caveat in report.provenance.caveats)
     if report.layers:
@@ -57,6 +60,11 @@ def renderables(report: DiagnosticReport) -> Iterator[RenderableType]:
     yield _outcomes(f"the original protocol, deciding nothing ({report.original_verdict})", report.original)
     yield from (Text(f"→ {o.name}: {o.action}") for o in report.criteria if o.action)
     yield from _footer(report)
+
+
+def add_row(table: Table, *cells: str, style: str | None = None) -> None:
+    """Add a row of plain text: in a ``str``, rich takes ``[/b]`` for its own markup, drops it or raises."""
+    table.add_row(*map(Text, cells), style=style)
 
 
 def _table(title: str) -> Table:
@@ -72,7 +80,8 @@ def _sizes(layers: Iterable[LayerReport]) -> Table:
     for x in layers:
         precision = x.precision
         bits = precision.headroom[0].bits if precision and precision.headroom else math.nan
-        table.add_row(
+        add_row(
+            table,
             str(x.index),
             x.name,
             figure(x.hidden_norm),
@@ -98,9 +107,10 @@ def _alignments(layers: Iterable[LayerReport]) -> Table:
     for x in layers:
         a = x.alignment
         if a is None:
-            table.add_row(str(x.index), "N/A", *[""] * 9)
+            add_row(table, str(x.index), "N/A", *[""] * 9)
             continue
-        table.add_row(
+        add_row(
+            table,
             str(x.index),
             a.site,
             signed(a.gamma.value),
@@ -150,7 +160,7 @@ def _outcomes(title: str, outcomes: Iterable[Outcome]) -> Table:
     table.add_column("threshold", justify="right", no_wrap=True)
     for o in outcomes:
         limit = "" if math.isnan(o.threshold) or o.state == "information" else figure(o.threshold)
-        table.add_row(SIGNS[o.state], o.name, o.text, limit, style=_STYLES.get(o.state, ""))
+        add_row(table, SIGNS[o.state], o.name, o.text, limit, style=_STYLES.get(o.state))
     return table
 
 

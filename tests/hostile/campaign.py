@@ -1,8 +1,8 @@
 """A campaign of hypothesis over everything that fa-lint reads: ``python -m tests.hostile.campaign --minutes 60``.
 
 Each surface gets its turn, again and again, until the time is over, in a process of its own that an input may kill. Of
-every failure the smallest input is kept in ``build/campaign``, and the exit code is 1. Each input has twenty seconds,
-each process four gigabytes.
+every failure the smallest input is kept in ``build/campaign``, and the exit code is 1; so is the last input that took
+over five seconds. Each input has twenty seconds, each process four gigabytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, seed, settings
 
 from tests.hostile.surfaces import SURFACES, Surface
 
-_SECONDS = 20
+_SECONDS, _SLOW = 20, 5
 _MEMORY = 4 << 30
 _BATCH = 200
 _FOLDER = Path("build/campaign").absolute()
@@ -55,7 +55,10 @@ def _attack(surface: Surface, number: int, examples: int) -> dict[str, Any]:
             surface.check(value)
         finally:
             signal.alarm(0)
-            found["slowest"] = max(found["slowest"], time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            found["slowest"] = max(found["slowest"], seconds)
+            if seconds > _SLOW:
+                kept.with_suffix(".slow").write_text(f"{seconds:.1f} s: {value!r}", errors="backslashreplace")
 
     try:
         check()

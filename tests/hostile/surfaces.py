@@ -9,9 +9,7 @@ import functools
 import json
 import os
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,93 +28,11 @@ from fa_lint.project.engine import lint, lint_text
 from fa_lint.source.text import ParseFailure, Source
 from tests.conftest import CLAMPED, MIXED, SAFE, UNSAFE, notebook
 from tests.hostile.messages import MESSAGES, serve
+from tests.hostile.strategies import Surface, dumped, file_bytes, junk, mutated, mutated_json, values
 
 SETTINGS = Settings()
 _FIXTURES = sorted((Path(__file__).parent.parent.parent / "fixtures").rglob("*.py"))
 _CODE = [UNSAFE, CLAMPED, SAFE, MIXED, *(path.read_text(encoding="utf-8") for path in _FIXTURES)]
-# Signs that mean something to one of the readers, and the edges of what a text can hold.
-_JUNK = [
-    *"()[]{}'\"\\#:=,.-*@%!?`~<>|&^1a \n\t\r\f\v\0\x1b\x85\u2028\ufeff\u202e\u0301\U0001f600",
-    "\r\n", '"""', "'''", "f'{", "0x", "1e", "9" * 5_000, "\\N{", "async ", "lambda:", "match x:\n case ", "%%time\n",
-    "%%bash\n", "!ls", "```python\n", "```\n", "~~~", "# noqa", "# noqa: FAL101", "# fa-lint: ignore", "[FAL101,",
-    "ignore-file[", "# type: ignore", "::error::", "x.norm(", "F.cosine_similarity(", ".grad", "weight_fa", "é",
-    "(" * 300, "[" * 5_000, "{" * 90, "-" * 3_000, "x." * 3_000, "\n    " * 200, "# coding: utf-7\n", "if x:\n",
-]  # fmt: skip
-_junk = st.one_of(st.sampled_from(_JUNK), st.text(max_size=8))
-
-
-@dataclass(frozen=True, slots=True)
-class Surface:
-    """One reader. ``check`` raises where an input breaks a promise."""
-
-    name: str
-    inputs: st.SearchStrategy[Any]
-    check: Callable[[Any], None]
-
-
-@st.composite
-def mutated(draw: st.DrawFn, seeds: list[str]) -> str:
-    """A text with up to six cuts, insertions and parts of another text."""
-    text = draw(st.sampled_from(seeds))
-    for _ in range(draw(st.integers(0, 6))):
-        start = draw(st.integers(0, len(text)))
-        end = min(len(text), start + draw(st.integers(0, 60)))
-        other = draw(st.sampled_from(seeds))
-        at = draw(st.integers(0, len(other)))
-        text = text[:start] + draw(st.one_of(_junk, st.just(other[at : at + 80]))) + text[end:]
-    return text
-
-
-def _bytes(texts: st.SearchStrategy[str]) -> st.SearchStrategy[bytes]:
-    """The texts in UTF-8, at times with a byte that is none."""
-    encoded = texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
-    broken = st.tuples(encoded, st.integers(0, 10_000), st.binary(max_size=3)).map(
-        lambda parts: parts[0][: parts[1]] + parts[2] + parts[0][parts[1] :]
-    )
-    return st.one_of(encoded, encoded, encoded, broken)
-
-
-# JSON, with what its readers do not expect: wrong types, huge numbers, half characters.
-_scalars = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.sampled_from(_JUNK),
-    st.sampled_from([10**30, -1, 0, 10**400, "\ud800", "../../etc/passwd", "a\n::error::b", "\x1b[2J", "m.py"]),
-)  # fmt: skip
-_values = st.recursive(
-    _scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
-)  # fmt: skip
-
-
-@st.composite
-def mutated_json(draw: st.DrawFn, seeds: list[Any]) -> Any:
-    """A document with some of its values replaced, dropped or doubled."""
-    document = json.loads(json.dumps(draw(st.sampled_from(seeds))))
-    for _ in range(draw(st.integers(0, 5))):
-        places = list(_places(document))
-        if not places:
-            return draw(_values)
-        holder, key = draw(st.sampled_from(places))
-        match draw(st.integers(0, 3)):
-            case 0 if isinstance(holder, dict):
-                holder.pop(key, None)
-            case 1 if isinstance(holder, list):
-                holder.append(holder[key])
-            case _:
-                holder[key] = draw(_values)
-    return document
-
-
-def _places(value: Any) -> list[tuple[Any, Any]]:
-    found: list[tuple[Any, Any]] = []
-    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
-        found += [(value, key), *_places(value[key])]
-    return found
-
-
-def _dumped(documents: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
-    whole = st.builds(lambda d, indent: json.dumps(d, indent=indent), documents, st.sampled_from([None, 1]))
-    torn = st.builds(lambda text, at, junk: text[:at] + junk + text[at:], whole, st.integers(0, 4_000), _junk)
-    return _bytes(st.one_of(whole, whole, torn))
 
 
 # -- the checks ---------------------------------------------------------------------------------------------------
@@ -251,29 +167,35 @@ _TOML = [
     '[tool.fa-lint]\nfail-on = "error"\nmax-file-size = 100\n[tool.ruff.lint]\nexternal = ["A"]\n',
     '[tool.fa-lint]\nfeedback-names = ["B_*", "[a-"]\nfix-style = "torch"\n[tool]\nruff = 5\n',
 ]
-_toml_values = st.one_of(_values.map(lambda v: json.dumps(v)), _junk, st.sampled_from(["1979-05-27", "nan", "0x_"]))
+_toml_values = st.one_of(values.map(lambda v: json.dumps(v)), junk, st.sampled_from(["1979-05-27", "nan", "0x_"]))
 _rows = st.lists(st.builds(lambda key, value: f"{key} = {value}", _KEYS, _toml_values), max_size=4).map("\n".join)
 _NOTEBOOKS = [notebook(*(_CODE[n : n + 3])) for n in range(0, 12, 3)] + [
     notebook("%time x\n!ls\n", ["x = 1\n", "y = 2"], metadata={"language_info": {"name": "python"}})
 ]
 
+try:
+    from tests.hostile.runtime_surfaces import RUNTIME_SURFACES
+except ImportError:  # no torch
+    RUNTIME_SURFACES = []
+
 SURFACES = {
     surface.name: surface
     for surface in (
+        *RUNTIME_SURFACES,
         Surface(
             "parser",
-            _bytes(st.one_of(mutated(_CODE), mutated(_CODE), hypothesmith.from_grammar())),
+            file_bytes(st.one_of(mutated(_CODE), mutated(_CODE), hypothesmith.from_grammar())),
             lambda data: _lint_and_fix("a.py", data),
         ),
         Surface("suppressions", mutated(["fa-lint: ignore[FAL101] why", "noqa: FAL101", "x"]), _suppressed),
-        Surface("notebook", _dumped(mutated_json(_NOTEBOOKS)), lambda data: _lint_and_fix("a.ipynb", data)),
-        Surface("Markdown", _bytes(mutated(_MARKDOWN)), lambda data: _lint_and_fix("a.md", data)),
-        Surface("configuration", _bytes(st.one_of(mutated(_TOML), _rows)), _configured),
-        Surface("baseline", _dumped(mutated_json([_BASELINE])), lambda data: _beside("--baseline", "b.json", data)),
+        Surface("notebook", dumped(mutated_json(_NOTEBOOKS)), lambda data: _lint_and_fix("a.ipynb", data)),
+        Surface("Markdown", file_bytes(mutated(_MARKDOWN)), lambda data: _lint_and_fix("a.md", data)),
+        Surface("configuration", file_bytes(st.one_of(mutated(_TOML), _rows)), _configured),
+        Surface("baseline", dumped(mutated_json([_BASELINE])), lambda data: _beside("--baseline", "b.json", data)),
         Surface(
-            "cache", st.deferred(lambda: _dumped(mutated_json([_cache_seed()[1]]))), _cache_is_read,
+            "cache", st.deferred(lambda: dumped(mutated_json([_cache_seed()[1]]))), _cache_is_read,
         ),
-        Surface("guard log", _dumped(mutated_json([_LOG])), lambda data: _beside("--with-runtime", "g.json", data)),
-        Surface("language server", st.lists(_dumped(mutated_json(MESSAGES)), min_size=1, max_size=6), serve),
+        Surface("guard log", dumped(mutated_json([_LOG])), lambda data: _beside("--with-runtime", "g.json", data)),
+        Surface("language server", st.lists(dumped(mutated_json(MESSAGES)), min_size=1, max_size=6), serve),
     )
 }  # fmt: skip

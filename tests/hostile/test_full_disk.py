@@ -138,6 +138,42 @@ _RUNTIME = {
 }
 
 
+_COMMANDS = [
+    ("audit", "audit.toml", "--no-html"), ("audit", "init", "new.toml"), ("compare", "r.json", "r.json", "--json", "new"),
+    ("table", "r.json", "-o", "report"), ("utility", "r.json", "--json", "report"), ("partial", "l.json", "--json", "new"),
+]  # fmt: skip
+_AUDIT = """methods = ["bp"]
+seeds = [1]
+null_draws = 19
+data = {name = "mixture", dim = 16, train = 64, test = 64}
+model = {width = 8, depth = 2}
+recipe = {optimizer = "adam", lr = 1e-2, weight_decay = 0.0, cosine = false, epochs = 1}
+"""
+
+
+@pytest.mark.parametrize("arguments", _COMMANDS, ids=" ".join)
+def test_commands_of_the_runtime(full: tuple[Path, Callable[[], None] | None], arguments: tuple[str, ...]) -> None:
+    pytest.importorskip("torch", reason="the extra `runtime` is not installed")
+    from fa_lint_runtime import DiagnosticReport, DiagnosticThresholds
+
+    report = DiagnosticReport("m", "", [9.0, 70.0], [1.0, 1.0], 1, 0.4, 0.3, None, DiagnosticThresholds())
+    inputs = {"audit.toml": _AUDIT, "r.json": report.to_json(), "l.json": '{"final_test_acc": 0.3}'}
+    filler = full[0] / "filler"
+    filler.unlink(missing_ok=True)
+    for name, text in inputs.items():
+        write(full[0] / name, text)
+    (full[0] / "audit" / "cells").mkdir(parents=True)
+    if full[1] is None:
+        _fill(filler)
+    done = _run(full, "-m", "fa_lint_runtime", *arguments)
+    assert done.returncode == 2, done.stdout
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "No space left on device" in done.stderr or "File too large" in done.stderr
+    files = {path.name for path in full[0].rglob("*") if path.is_file()} - {"filler"}
+    assert files == {*_OLD, *inputs}
+    assert (full[0] / "report").read_text() == _OLD["report"]
+
+
 @pytest.mark.parametrize("writer", _RUNTIME)
 @pytest.mark.parametrize("name", ["report", "new"])
 def test_writers_of_the_runtime(full: tuple[Path, Callable[[], None] | None], writer: str, name: str) -> None:

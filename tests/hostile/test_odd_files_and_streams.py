@@ -255,6 +255,21 @@ def test_what_is_read_is_not_overwritten(fa_lint: Lint) -> None:
     assert fa_lint("a.py", *baseline, "--prune-baseline").exit_code == 0
 
 
+@pytest.mark.parametrize("name", ["--exit-zero", "--output-file=full:victim", "--fix", "-q", "--isolated"])
+def test_a_file_that_is_called_like_an_option(name: str, fa_lint: Lint) -> None:
+    """As pre-commit names it, beside others."""
+    write("a.py", UNSAFE)
+    write("victim", "x = 1\n")
+    write(name, "#!/usr/bin/env python\nx = 1\n")
+    for arguments in (["check", "--force-exclude", name, "a.py"], [name, "a.py"], ["a.py", name]):
+        result = fa_lint(*arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert f"`{name}` is an option and the name of a file here" in result.stderr
+    assert Path("victim").read_text() == "x = 1\n"
+    for arguments in (["--", name, "a.py"], [f"./{name}", "a.py"], ["."]):
+        assert "FAL101" in fa_lint(*arguments, "--select=FAL1" if "--" not in arguments else "victim").stdout
+
+
 # -- depth and numbers --------------------------------------------------------------------------------------------
 
 _DEEP = 100_000

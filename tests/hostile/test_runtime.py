@@ -179,3 +179,20 @@ def test_compiled_code_in_a_guard_that_ends_inside_another() -> None:
         assert torch.equal(compiled(_SMALL), inside)
     assert torch.equal(compiled(_SMALL), inside)
     assert torch.equal(_low(_SMALL), inside)
+
+
+def test_what_a_killed_save_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    from fa_lint_runtime import save_checkpoint
+    from fa_lint_runtime.files import write_text
+
+    for name in ("a[1].pt", "a.json"):
+        stale, busy, other = (tmp_path / f".{n}.tmp-{i}-0a0a0a0a" for i, n in enumerate((name, name, f"b{name}")))
+        for path in (stale, busy, other):
+            path.write_text("half")
+        for path in (stale, other):
+            os.utime(path, (1, 1))
+        if name.endswith(".pt"):
+            save_checkpoint(tmp_path / name, torch.nn.Linear(2, 2), feedback=None)
+        else:
+            write_text(tmp_path / name, "{}")
+        assert (stale.exists(), busy.exists(), other.exists()) == (False, True, True)

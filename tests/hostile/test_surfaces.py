@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 pytest.importorskip("pygls", reason="the extra `lsp` is not installed")
 
-from tests.conftest import CLAMPED, MIXED, UNSAFE, Lint, write
+from tests.conftest import CLAMPED, MIXED, UNSAFE, Lint, notebook, write
 from tests.hostile import campaign
 from tests.hostile.surfaces import SURFACES, _lint_and_fix
 
@@ -98,7 +99,10 @@ def test_init_writes_through_no_link(fa_lint: Lint, tmp_path: Path) -> None:
     assert not outside.exists()
 
 
-@pytest.mark.parametrize("path", ["a.py", "a.md"])
-def test_a_suppression_beside_deep_code(path: str) -> None:
-    code = f"{UNSAFE}{CLAMPED}{MIXED}y = {'-' * 3_000}x\n"
-    _lint_and_fix(path, (f"```python\n{code}```\n" if path == "a.md" else code).encode())
+@pytest.mark.parametrize("path", ["a.py", "a.md", "a.ipynb"])
+@pytest.mark.parametrize("deep", ["y = {}x", "def g(y: {}x): pass", "@d({}x)\ndef g(): pass", "class C({}x): pass"])
+def test_findings_beside_deep_code(path: str, deep: str) -> None:
+    """Its fixes and its suppressions walk through the deep code too."""
+    code = f"{UNSAFE}{CLAMPED}{MIXED}{deep.format('-' * 3_000)}\n"
+    text = {"a.md": f"```python\n{code}```\n", "a.ipynb": json.dumps(notebook(code))}.get(path, code)
+    _lint_and_fix(path, text.encode())

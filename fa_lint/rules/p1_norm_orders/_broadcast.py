@@ -11,10 +11,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import islice
 
 from fa_lint.rules.common.products import inner_product, is_flat
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.names import Binding
 from fa_lint.semantics.uses import Uses
 from fa_lint.semantics.words import EPS_WORDS, words
 
@@ -54,6 +56,8 @@ _ONE_NUMBER = "the code around it needs one number"
 # A format specification after an expression in an f-string.
 _FORMAT = re.compile(r"\s*:")
 _DEPTH = 12
+# Whoever reads one finding cannot check more, and each of a thousand findings may have as many.
+_MOST = 500
 _NUMBERS = EPS_WORDS | frozenset(
     "max min limit margin radius threshold lr tau temperature lam lambd coef coeff".split()
 )
@@ -89,7 +93,9 @@ def meeting(call: ir.Call, operand: ir.Expr | None, dim: ir.Expr, keepdim: bool,
     if operand is not None and is_flat(operand, facts):
         return Meeting()  # of a vector there is one norm
     shape = _Shape.KEPT if keepdim else _Shape.ROWS
-    found = list(_Follower(facts, operand, dim).uses(call, shape))
+    found = list(islice(_Follower(facts, operand, dim).uses(call, shape), _MOST))
+    if len(found) == _MOST:
+        return Meeting(withheld=f"it is used in {_MOST} places and more")
     reasons = [use for use in found if isinstance(use, str)]
     if reasons:
         return Meeting(withheld=reasons[0])
@@ -303,9 +309,17 @@ class _Follower:
         """The uses of the names and attributes that a value is bound to."""
         names = self._facts.names
         yield _Use.ANY
+        of_class: dict[int, bool] = {}
         for use in self._facts.derived(Uses).of_value(node) if self._depth < _DEPTH else ():
-            bindings = names.reaching(use) if isinstance(use, ir.Name) else names.self_attribute(use)
-            if any(b.value is node and b.how == "value" for b in bindings) and not self._is_target(use):
+            if isinstance(use, ir.Name):
+                is_bound = _binds(names.reaching(use), node)
+            else:  # what a class stores is the same wherever it is read
+                owner = names.enclosing_class(use)
+                key = 0 if owner is None else owner.nid
+                if key not in of_class:
+                    of_class[key] = _binds(names.self_attribute(use), node)
+                is_bound = of_class[key]
+            if is_bound and not self._is_target(use):
                 inner = _Follower(self._facts, self._operand, self._dim, self._depth + 1, self._mixed)
                 yield from inner.uses(use, shape)
 
@@ -489,6 +503,10 @@ class _Follower:
     def _text(self, node: ir.Node) -> str:
         text = " ".join(self._facts.source(node).split())
         return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _binds(bindings: list[Binding], value: ir.Expr) -> bool:
+    return any(binding.value is value and binding.how == "value" for binding in bindings)
 
 
 def _given(call: ir.Call, params: list[ir.Param], position: int) -> ir.Expr | None:

@@ -15,6 +15,7 @@ from fa_lint.semantics.degrees import operands, short_name
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.gradients import GradientSite, gradient_sites, keyword, read_after
 from fa_lint.semantics.slices import function_of, slice_of
+from fa_lint.semantics.uses import Uses
 from fa_lint.semantics.words import words
 
 __all__ = [
@@ -265,11 +266,10 @@ def measures_rounding(cast: ir.Call, operand: ir.Expr, facts: ModuleFacts, depth
                 ):
                     return True
             if isinstance(above, ir.Assign) and isinstance(above.targets[0], ir.Name) and steps < 3:
-                for node in facts.nodes_of(ir.Name):
-                    if isinstance(node, ir.Name) and node.nid not in seen and node.id == above.targets[0].id:
-                        if node.nid > above.nid and any(b.node is above for b in facts.names.reaching(node)):
-                            seen.add(node.nid)
-                            waiting.append((node, steps + 1))
+                for node in facts.derived(Uses).after(above, above.targets[0].id):
+                    if node.nid not in seen:
+                        seen.add(node.nid)
+                        waiting.append((node, steps + 1))
             if isinstance(above, ir.Stmt):
                 break
             below = above

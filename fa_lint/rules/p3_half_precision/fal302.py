@@ -294,12 +294,15 @@ class HalfGradientCast(Rule):
                         return True
                 case ir.Call(func=ir.Attr(attr=attr)) if attr.rstrip("_") in ("copy", "all_reduce", "set"):
                     return True
-        return self._is_sent(call, facts)
+        return _home(call, facts) in facts.derived(_senders)
 
-    def _is_sent(self, call: ir.Node, facts: ModuleFacts) -> bool:
-        home = function_of(call, facts)
-        for other in facts.calls:
-            name = facts.qualified(other.func) or ""
-            if name.startswith("torch.distributed.") and function_of(other, facts) is home:
-                return True
-        return False
+
+def _senders(facts: ModuleFacts) -> set[int]:
+    """Return the numbers of the functions (0 for the module) that call torch.distributed."""
+    calls = (call for call in facts.calls if (facts.qualified(call.func) or "").startswith("torch.distributed."))
+    return {_home(call, facts) for call in calls}
+
+
+def _home(node: ir.Node, facts: ModuleFacts) -> int:
+    function = function_of(node, facts)
+    return 0 if function is None else function.nid
