@@ -19,8 +19,8 @@ from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback_errors import Signal
 from fa_lint.semantics.feedback_layers import gives_credit, is_layer, is_penalised
 from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, names_a_method, speaks_of_feedback
-from fa_lint.semantics.feedback_stores import Store, storage_of, stores
-from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses, key_of, trained
+from fa_lint.semantics.feedback_stores import Store, copied_into, is_restored, storage_of, stores
+from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses, trained
 from fa_lint.semantics.roles import Evidence
 from fa_lint.semantics.words import words
 
@@ -35,7 +35,6 @@ _STATE_METHODS = frozenset(
 )
 _DRAWS = frozenset("draw drawn sample random rand randn make init create generate".split())
 _SHAPES = frozenset("shape shapes size sizes dims".split())
-_RESTORES = frozenset("load restore state checkpoint ckpt resume set saved".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,38 +269,13 @@ def _site(
         where=function.name if function is not None else "",
         lazy=lazy,
         carried=carried,
-        restored=key in facts.derived(_copied_into)
-        or any(_is_restored(facts, other) for other in kept if other is not store),
+        restored=key in facts.derived(copied_into)
+        or any(is_restored(facts, other) for other in kept if other is not store),
         certain=certain,
         store=store.node.nid,
         draw=draw.nid,
         evidence=evidence,
     )
-
-
-def _copied_into(facts: ModuleFacts) -> set[Key]:
-    """What ``b.copy_(saved)``, ``np.copyto(b, saved)`` or ``layer.load_state_dict(state)`` writes into."""
-    found: set[Key | None] = set()
-    for call in facts.calls:
-        match call:
-            case ir.Call(func=ir.Attr(value=target, attr="copy_" | "set_" | "load_state_dict")):
-                found.add(key_of(facts, target))
-            case ir.Call(func=func, args=[ir.Arg(value=target), *_]) if facts.qualified(func) == "numpy.copyto":
-                found.add(key_of(facts, target))
-    return {key for key in found if key is not None}
-
-
-def _is_restored(facts: ModuleFacts, store: Store) -> bool:
-    """``self.B = state["B"]``, ``checkpoint.get(…)``, ``torch.load(…)``, or a parameter of a method that loads."""
-    function = facts.names.enclosing_function(store.node)
-    if store.value is None or (isinstance(store.value, ir.Const)):
-        return False
-    if function is not None and set(words(function.name)) & _RESTORES:
-        return True
-    identifiers = {
-        n.id if isinstance(n, ir.Name) else n.attr for n in ir.walk(store.value) if isinstance(n, ir.Name | ir.Attr)
-    }
-    return any(set(words(identifier)) & _RESTORES for identifier in identifiers)
 
 
 def _drawn(facts: ModuleFacts, store: Store, sends: bool, name: str) -> Draw | None:

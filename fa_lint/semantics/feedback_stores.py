@@ -9,14 +9,16 @@ from fa_lint.semantics.classes import chain, is_module
 from fa_lint.semantics.draws import draw_of, is_fill
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback_uses import Key, key_of, target_key
+from fa_lint.semantics.words import words
 
-__all__ = ["Store", "storage_of", "stores"]
+__all__ = ["Store", "copied_into", "is_restored", "storage_of", "stores"]
 
 _PARAMETERS = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter"})
 _BUFFERS = frozenset({"torch.nn.Buffer", "torch.nn.parameter.Buffer"})
 _VARIABLES = frozenset({"torch.autograd.Variable", "torch.autograd.variable.Variable"})
 _LISTS_OF_PARAMETERS = frozenset({"torch.nn.ParameterList", "torch.nn.ParameterDict"})
 _LISTS_OF_MODULES = frozenset({"torch.nn.ModuleList", "torch.nn.ModuleDict", "torch.nn.Sequential"})
+_RESTORES = frozenset("load restore state checkpoint ckpt resume set saved".split())
 _STEPS = frozenset({"to", "cuda", "float", "double", "requires_grad_", "detach", "clone", "t", "contiguous"})
 
 
@@ -125,6 +127,31 @@ def _fills(facts: ModuleFacts) -> set[Key]:
             if key is not None:
                 found.add(key)
     return found
+
+
+def copied_into(facts: ModuleFacts) -> set[Key]:
+    """What ``b.copy_(saved)``, ``np.copyto(b, saved)`` or ``layer.load_state_dict(state)`` writes into."""
+    found: set[Key | None] = set()
+    for call in facts.calls:
+        match call:
+            case ir.Call(func=ir.Attr(value=target, attr="copy_" | "set_" | "load_state_dict")):
+                found.add(key_of(facts, target))
+            case ir.Call(func=func, args=[ir.Arg(value=target), *_]) if facts.qualified(func) == "numpy.copyto":
+                found.add(key_of(facts, target))
+    return {key for key in found if key is not None}
+
+
+def is_restored(facts: ModuleFacts, store: Store) -> bool:
+    """``self.B = state["B"]``, ``checkpoint.get(…)``, ``torch.load(…)``, or a parameter of a method that loads."""
+    function = facts.names.enclosing_function(store.node)
+    if store.value is None or (isinstance(store.value, ir.Const)):
+        return False
+    if function is not None and set(words(function.name)) & _RESTORES:
+        return True
+    identifiers = {
+        n.id if isinstance(n, ir.Name) else n.attr for n in ir.walk(store.value) if isinstance(n, ir.Name | ir.Attr)
+    }
+    return any(set(words(identifier)) & _RESTORES for identifier in identifiers)
 
 
 def storage_of(facts: ModuleFacts, node: ir.Expr | None, depth: int = 0) -> str:

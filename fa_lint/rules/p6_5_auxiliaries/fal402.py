@@ -9,7 +9,7 @@ from fa_lint.findings import Applicability, Diagnostic, Edit, Finding, Fix, Leve
 from fa_lint.rules.base import Invalid, ProjectRule
 from fa_lint.rules.common.feedback import FEEDBACK, SENDS, evidence, is_guarded_draw, is_repeatable
 from fa_lint.semantics import ir
-from fa_lint.semantics.classes import methods, names_torch_module, unknown_bases
+from fa_lint.semantics.classes import is_set_on_module, methods, names_torch_module, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites, unused_sites
 from fa_lint.semantics.feedback_names import is_possible_name
@@ -19,7 +19,6 @@ from fa_lint.semantics.words import words
 
 __all__ = ["UnregisteredFeedback"]
 
-_WALKS = frozenset({"modules", "named_modules", "children", "named_children"})
 _PLAIN = {"tensor": "a plain tensor", "variable": "a plain tensor", "list": "a Python list", "dict": "a Python dict"}
 
 
@@ -235,7 +234,7 @@ class UnregisteredFeedback(ProjectRule):
         for site in _plain_sites(facts, facts.derived(feedback_sites), "module"):
             yield self._finding(facts, site, _fix(facts, site))
         for site in _plain_sites(facts, facts.derived(feedback_sites), "foreign"):
-            if _is_set_on_module(facts, facts.node(site.store)):
+            if is_set_on_module(facts, facts.node(site.store)):
                 yield self._finding(facts, site, None)
 
     def _finding(self, facts: ModuleFacts, site: FeedbackSite, fix: Fix | None) -> Finding:
@@ -296,24 +295,6 @@ def _plain_sites(facts: ModuleFacts, sites: Iterable[FeedbackSite], kind: str) -
         # Drawn at every forward, there is no fixed matrix to keep.
         if not site.lazy or is_guarded_draw(facts, site):
             yield site
-
-
-def _is_set_on_module(facts: ModuleFacts, store: ir.Node) -> bool:
-    """Return True for ``m.B = …`` in a loop over ``net.modules()``, under ``isinstance(m, nn.Linear)``, or ``m: nn.Module``."""
-    match store:
-        case ir.Assign(targets=[ir.Attr(value=ir.Name() as holder)]):
-            bound = facts.names.reaching(holder)
-        case _:
-            return False
-    over = [part for b in bound if b.how == "iterate" and b.value is not None for part in ir.walk(b.value)]
-    types = [part for b in bound if isinstance(b.node, ir.Param) for part in ir.walk(b.node.annotation or holder)]
-    for above in facts.names.ancestors(store):
-        match above:
-            case ir.If(test=ir.Call(func=ir.Name(id="isinstance"), args=[ir.Arg(value=asked), ir.Arg(value=kinds)])):
-                types += ir.walk(kinds) if ir.same(asked, holder) else ()
-    return any(isinstance(part, ir.Attr) and part.attr in _WALKS for part in over) or any(
-        isinstance(part, ir.Expr) and names_torch_module(facts.qualified(part) or "") for part in types
-    )
 
 
 def _is_reseeded(facts: ModuleFacts, site: FeedbackSite) -> bool:
