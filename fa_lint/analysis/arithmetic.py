@@ -56,7 +56,9 @@ class Arithmetic:
                 case "@":
                     term = t.dot(self.as_array(a), self.as_array(b), site)
                 case "**" if isinstance(b, t.Constant) and isinstance(b.value, int | float):
-                    term = t.power(a, float(b.value), site) if abs(b.value) < 64 else t.Unknown()
+                    # The entries of a product are squared, not the arrays that it was made of.
+                    base = self.as_array(a) if isinstance(a, t.Monomial) and a.vectors else a
+                    term = t.power(base, float(b.value), site) if abs(b.value) < 64 else t.Unknown()
             if isinstance(node, ir.Expr):
                 if isinstance(term, t.Unknown):
                     term = self._unknown_floor(frame, node, op, a, b) or self._mixed(frame, node, op, a, b)

@@ -70,7 +70,7 @@ class Changes:
         return all(
             isinstance(node, ir.Call)
             and (
-                ((gradients or weights) and _last(node.func) in _OF_GRADIENTS - self._defined)
+                ((gradients or weights) and ir.last_name(node.func) in _OF_GRADIENTS - self._defined)
                 or (weights and self._is_forward(node))
             )
             for node in self.between(min(reads), max(reads))
@@ -122,7 +122,7 @@ class Changes:
         return True
 
     def _is_pure(self, call: ir.Call) -> bool:
-        name, last = self._facts.qualified(call.func), _last(call.func)
+        name, last = self._facts.qualified(call.func), ir.last_name(call.func)
         if last.endswith("_") or any(arg.keyword == "out" for arg in call.args):
             return False
         if name is not None and (name in FUNCTIONS or name.partition(".")[0] in _LIBRARIES):
@@ -167,7 +167,3 @@ def _fills(node: ir.Node) -> bool:
         case ir.Call(func=ir.Attr(attr=attr)):
             return attr in _FILLING
     return False
-
-
-def _last(node: ir.Expr) -> str:
-    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""

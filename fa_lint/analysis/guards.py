@@ -107,7 +107,7 @@ class _Guards:
         """Return True for a call of a function that raises where a norm is small."""
         function = self._facts.names.function_called(call)
         if function is None:
-            return _last(call.func) in _CHECKS
+            return ir.last_name(call.func) in _CHECKS
         for part in ir.walk(function.body):
             match part:
                 case ir.If(test=test, body=ir.Block(body=[*_, ir.Raise()])) | ir.Assert(test=test):
@@ -125,7 +125,11 @@ class _Guards:
                         found |= self._bases(ident)
             for binding in self._facts.names.reaching(part) if isinstance(part, ir.Name) else ():
                 # Rows of a stack are no smaller than the vectors that it is made of.
-                if isinstance(binding.value, ir.Call) and _last(binding.value.func) in _STACKS and depth < _MOST_CALLS:
+                if (
+                    isinstance(binding.value, ir.Call)
+                    and ir.last_name(binding.value.func) in _STACKS
+                    and depth < _MOST_CALLS
+                ):
                     found |= self.parts(binding.value, depth + 1)
         return frozenset(found)
 
@@ -175,11 +179,11 @@ class _Guards:
 
     def _measures(self, node: ir.Expr) -> bool:
         for part in ir.walk(node):
-            if isinstance(part, ir.Call) and _is_measure(_last(part.func)):
+            if isinstance(part, ir.Call) and _is_measure(ir.last_name(part.func)):
                 return True
             for binding in self._facts.names.reaching(part) if isinstance(part, ir.Name) else ():
                 below = ir.walk(binding.value) if binding.how == "value" and binding.value is not None else ()
-                if any(isinstance(n, ir.Call) and _is_measure(_last(n.func)) for n in below):
+                if any(isinstance(n, ir.Call) and _is_measure(ir.last_name(n.func)) for n in below):
                     return True
         return False
 
@@ -197,12 +201,8 @@ class _Guards:
 
 
 def _is_assertion(call: ir.Call) -> bool:
-    return _last(call.func).lower().startswith("assert")
+    return ir.last_name(call.func).lower().startswith("assert")
 
 
 def _is_measure(name: str) -> bool:
     return "norm" in name.lower() or name in ("abs", "max", "amax", "sqrt", "magnitude")
-
-
-def _last(func: ir.Expr) -> str:
-    return func.id if isinstance(func, ir.Name) else func.attr if isinstance(func, ir.Attr) else ""

@@ -140,7 +140,7 @@ class Operations:
         if inputs is None and len(given.node.args) > 1 and given.node.args[1].keyword is None:
             inputs = given.node.args[1].value
         for part in ir.walk(inputs) if inputs is not None else ():
-            identifier = part.id if isinstance(part, ir.Name) else part.attr if isinstance(part, ir.Attr) else ""
+            identifier = ir.last_name(part)
             if set(words(identifier)) & PLACES:
                 text = f"derivative by position `{identifier}`"
                 return self._ev.source(given.frame, given.node, t.Role.SPATIAL, text)
@@ -155,7 +155,7 @@ class Operations:
         node = next((a.value for a in given.node.args if a.keyword == "inputs"), None)
         if node is None and len(given.node.args) > 1:
             node = given.node.args[1].value
-        identifier = node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
+        identifier = ir.last_name(node)
         said = set(words(identifier))
         return "layers" if said & (_LAYER_WORDS | _MODEL_WORDS) else "unknown"
 
@@ -184,6 +184,10 @@ class Operations:
                     return self._sum_of_elements(given, term)
                 case t.Vector(ident=ident) if self._is_diagonal(ident):
                     return self._ev.arithmetic.trace(given.frame, given.node)
+                case t.Monomial(dots=(one, other), vectors=(), norms=(), floors=()) if one == other:
+                    # ``((x.T @ d) ** 2).sum()``: nobody sums one number.
+                    whole = self._ev.arithmetic.as_array(replace(term, dots=(one,)))
+                    return t.total(t.power(whole, 2, given.site), given.site)
                 case t.Monomial(vectors=()) if term.dots or term.norms:
                     return self._aggregate("sum", term, "unknown", given) if term.is_cosine else term
             found = t.total(term, given.site)
@@ -282,7 +286,7 @@ class Operations:
         """``cat([a, zeros(n - len(a))])``: an array with zeros behind it up to a length."""
         match given.node.args:
             case [ir.Arg(value=ir.Sequence(items=[_, ir.Call(func=func, args=args)])), *_]:
-                name = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+                name = ir.last_name(func)
                 if "zeros" in name and term.items is not None:
                     sizes = t.unique(x for arg in args for x in self._ev.of(given.frame, arg.value))
                     whole = t.one(term.items[0])
@@ -426,7 +430,7 @@ class Operations:
         return self._each(given.first, lambda term: self._or_named(given, t.inverse(term, given.site)))
 
     def square(self, given: Given) -> t.Alternatives:
-        return self._each(given.first, lambda term: self._or_named(given, t.power(term, 2, given.site)))
+        return self._ev.arithmetic.operation(given.frame, given.node, "**", given.first, t.single(t.Constant(2)))
 
     def power(self, given: Given) -> t.Alternatives:
         right = given[given.row.names[1]]

@@ -76,12 +76,16 @@ class Program:
         """Return a function, and what is registered with it where it is a ``singledispatch`` one."""
         found: list[ir.FunctionDef | ir.Lambda] = [function]
         if isinstance(function, ir.FunctionDef) and any(
-            _last(d).startswith("singledispatch") for d in function.decorators
+            ir.last_name(d).startswith("singledispatch") for d in function.decorators
         ):
             for other in self.modules[module].facts.names.functions:
                 for decorator in other.decorators:
                     maker = decorator.func if isinstance(decorator, ir.Call) else decorator
-                    if isinstance(maker, ir.Attr) and maker.attr == "register" and _last(maker.value) == function.name:
+                    if (
+                        isinstance(maker, ir.Attr)
+                        and maker.attr == "register"
+                        and ir.last_name(maker.value) == function.name
+                    ):
                         found.append(other)
         return found
 
@@ -128,7 +132,3 @@ class Program:
                 if found is not None:
                     return found
         return None
-
-
-def _last(node: ir.Expr) -> str:
-    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""

@@ -285,9 +285,11 @@ class Values:
                     below = value
                 case ir.Call(func=ir.Attr(value=value, attr=attr), args=[]) if attr in _INVERSES:
                     below = value
-                case ir.Call(func=func, args=[*_, last]) if _last(func) in _DIVISIONS | _INVERSES:
+                case ir.Call(func=func, args=[*_, last]) if ir.last_name(func) in _DIVISIONS | _INVERSES:
                     below = last.value
-                case ir.Call(func=func) if _last(func) in _DIVIDES - _DIVISIONS - _INVERSES or outline.compares(node):
+                case ir.Call(func=func) if ir.last_name(func) in _DIVIDES - _DIVISIONS - _INVERSES or outline.compares(
+                    node
+                ):
                     return True
                 case ir.Binary(op="**", left=left, right=ir.Unary()):
                     below = left
@@ -350,28 +352,30 @@ class Outline:
                     named[node.nid] = node.name
                     for param in params:
                         if isinstance(param.default, ir.Name | ir.Attr):
-                            objects.setdefault(param.name, set()).add(_last(param.default))
+                            objects.setdefault(param.name, set()).add(ir.last_name(param.default))
                 case ir.Lambda():
                     # Called by the name that it is bound to.
                     statement = facts.names.parent(node)
                     targets = statement.targets if isinstance(statement, ir.Assign) else []
-                    named[node.nid] = _last(targets[0]) if targets else ""
+                    named[node.nid] = ir.last_name(targets[0]) if targets else ""
                     self.lambdas.append(node)
                 case ir.Assign(targets=targets, value=ir.Call(func=func) as call):
-                    made_by = _last(call.args[0].value if _last(func) == "partial" and call.args else func)
+                    made_by = ir.last_name(
+                        call.args[0].value if ir.last_name(func) == "partial" and call.args else func
+                    )
                     for target in targets:
-                        objects.setdefault(_last(target), set()).add(made_by)
+                        objects.setdefault(ir.last_name(target), set()).add(made_by)
                 case ir.Assign(targets=targets, value=ir.Name() | ir.Attr() as value):
                     for target in targets:
-                        objects.setdefault(_last(target), set()).add(_last(value))
+                        objects.setdefault(ir.last_name(target), set()).add(ir.last_name(value))
                 case ir.Assign(targets=targets, value=ir.Keyed(values=items) | ir.Sequence(items=items)):
                     # A table of functions.
-                    table = {_last(item) for item in items if isinstance(item, ir.Name | ir.Attr)}
+                    table = {ir.last_name(item) for item in items if isinstance(item, ir.Name | ir.Attr)}
                     for target in targets:
-                        objects.setdefault(_last(target), set()).update(table)
+                        objects.setdefault(ir.last_name(target), set()).update(table)
                 case ir.Call(func=func):
                     self._nodes.setdefault(home, []).append(node)
-                    name = _last(func)
+                    name = ir.last_name(func)
                     if name in _MEASURES:
                         measuring.add(home)
                     if name in _DIVIDES:
@@ -525,7 +529,7 @@ def _called(call: ir.Call) -> set[str]:
 
 def _given(call: ir.Call) -> set[str]:
     """Return the names that a call is given."""
-    return {_last(arg.value) for arg in call.args}
+    return {ir.last_name(arg.value) for arg in call.args}
 
 
 def _names(node: ir.Expr) -> set[str]:
@@ -538,14 +542,10 @@ def _names(node: ir.Expr) -> set[str]:
         node = node.func
     while isinstance(node, ir.Subscript):
         node = node.value
-    last = _last(node)
+    last = ir.last_name(node)
     while isinstance(node, ir.Attr):
         node = node.value
     return bound | ({last, node.id} if isinstance(node, ir.Name) else {last})
-
-
-def _last(node: ir.Expr) -> str:
-    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
 
 
 def values_of(facts: ModuleFacts) -> Values:

@@ -110,7 +110,7 @@ def _one_of(binding: Binding) -> ir.Expr:
 
 def _operands(node: ir.Call, facts: ModuleFacts) -> list[ir.Expr]:
     func = node.func
-    name = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+    name = ir.last_name(func)
     qualified = facts.qualified(func)
     if name in _STEPS and not (name == "float" and isinstance(func, ir.Attr)):
         return []  # `x.float()` is a tensor of the graph, `float(x)` is not

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.names import Binding
+from fa_lint.semantics.uses import Uses
 
-__all__ = ["Calls", "argument"]
+__all__ = ["Calls", "argument", "given", "passing"]
 
 _DEPTH = 12
 # Methods and wrappers that give back the object they were called on or given.
@@ -30,6 +31,23 @@ def argument(call: ir.Call, function: ir.FunctionDef | ir.Lambda, param: ir.Para
         if arg.keyword == param.name or (arg.keyword is None and number == position):
             return arg.value
     return None
+
+
+def given(facts: ModuleFacts, function: ir.FunctionDef, name: str) -> list[ir.Expr]:
+    """What the calls of this module pass for a parameter; methods of objects out of sight go by their name."""
+    return [value for _, value in passing(facts, function, name)]
+
+
+def passing(facts: ModuleFacts, function: ir.FunctionDef, name: str) -> list[tuple[ir.Call, ir.Expr]]:
+    """The calls of this module that pass something for a parameter, and what they pass."""
+    param = next((p for p in function.params if p.name == name), None)
+    graph = facts.derived(Calls)
+    if function.name == "__init__":
+        calls = graph.constructions(function)
+    else:
+        calls = graph.callers(function) or facts.derived(Uses).calls_named(function.name)
+    calls = [call for call in calls if param and facts.names.enclosing_function(call) is not function]
+    return [(call, value) for call in calls if param and (value := argument(call, function, param)) is not None]
 
 
 class Calls:
@@ -138,7 +156,7 @@ class Calls:
                 owner = self.facts.names.class_named(func)
                 if owner is not None:
                     return owner
-            last = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+            last = ir.last_name(func)
             inner: ir.Expr | None = None
             if isinstance(func, ir.Attr) and last in _SAME_OBJECT and self.facts.qualified(func.value) is None:
                 inner = func.value
@@ -197,7 +215,7 @@ class Calls:
         owner = self.facts.names.parent(param)
         calls: list[ir.Call] = []
         if isinstance(owner, ir.FunctionDef):
-            calls = self.callers(owner) if owner.name != "__init__" else self._constructions(owner)
+            calls = self.callers(owner) if owner.name != "__init__" else self.constructions(owner)
         for call in calls:
             assert isinstance(owner, ir.FunctionDef)
             value = argument(call, owner, param)
@@ -205,7 +223,8 @@ class Calls:
         if not calls:
             yield from self._sources(param.default, depth + 1, seen)
 
-    def _constructions(self, init: ir.FunctionDef) -> list[ir.Call]:
+    def constructions(self, init: ir.FunctionDef) -> list[ir.Call]:
+        """The calls of the class of a constructor."""
         owner = self.facts.names.enclosing_class(init)
         found = []
         for call in self.facts.calls:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
-__all__ = ["chain", "family", "is_module", "methods", "names_torch_module", "owner_of", "reached", "unknown_bases"]
+__all__ = [
+    "chain",
+    "family",
+    "is_module",
+    "is_set_on_module",
+    "methods",
+    "names_torch_module",
+    "owner_of",
+    "reached",
+    "unknown_bases",
+]
 
 _MODULES = frozenset(
     {
@@ -17,6 +27,7 @@ _MODULES = frozenset(
         "transformers.modeling_utils.PreTrainedModel",
     }
 )
+_WALKS = frozenset({"modules", "named_modules", "children", "named_children"})
 # Classes of ``torch.nn`` that hold no state of their own.
 _NOT_MODULES = frozenset({"Parameter", "UninitializedParameter", "Buffer"})
 
@@ -72,6 +83,24 @@ def names_torch_module(name: str) -> bool:
     last = name.rpartition(".")[2]
     inside = name.startswith("torch.nn.") and not name.startswith(("torch.nn.functional.", "torch.nn.init."))
     return inside and last[:1].isupper() and last not in _NOT_MODULES
+
+
+def is_set_on_module(facts: ModuleFacts, store: ir.Node) -> bool:
+    """``m.B = …`` in a loop over ``net.modules()``, under ``isinstance(m, nn.Conv2d)``, for ``m: nn.Module``."""
+    match store:
+        case ir.Assign(targets=[ir.Attr(value=ir.Name() as holder)]):
+            bound = facts.names.reaching(holder)
+        case _:
+            return False
+    over = [part for b in bound if b.how == "iterate" and b.value is not None for part in ir.walk(b.value)]
+    types = [part for b in bound if isinstance(b.node, ir.Param) for part in ir.walk(b.node.annotation or holder)]
+    for above in facts.names.ancestors(store):
+        match above:
+            case ir.If(test=ir.Call(func=ir.Name(id="isinstance"), args=[ir.Arg(value=asked), ir.Arg(value=kinds)])):
+                types += ir.walk(kinds) if ir.same(asked, holder) else ()
+    return any(isinstance(part, ir.Attr) and part.attr in _WALKS for part in over) or any(
+        isinstance(part, ir.Expr) and names_torch_module(facts.qualified(part) or "") for part in types
+    )
 
 
 def unknown_bases(facts: ModuleFacts, owner: ir.ClassDef) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def carries(degree: Degree) -> bool:
 
 
 def short_name(func: ir.Expr) -> str:
-    return func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+    return ir.last_name(func)
 
 
 class Degrees:

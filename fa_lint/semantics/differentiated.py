@@ -234,14 +234,14 @@ class Differentiated:
         """Follow an argument into what the call does with it and returns."""
         name = self._facts.qualified(call.func) or ""
         func = call.func
-        last = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+        last = ir.last_name(func)
         first = arg is call.args[0] or arg.keyword in ("outputs", "tensors", "loss")
         if name in ("torch.autograd.grad", "torch.autograd.backward"):
             if first:
                 yield call
         elif last in _BACKWARD and isinstance(func, ir.Attr) and not name:
             owner = func.value
-            said = owner.attr if isinstance(owner, ir.Attr) else owner.id if isinstance(owner, ir.Name) else ""
+            said = ir.last_name(owner)
             if first and set(words(said)) & _ENGINES:
                 yield call
         elif name.startswith(("numpy.", "math.")) or last in _CUTS or (last == "where" and first and name):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import given
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.values import UNKNOWN
 from fa_lint.semantics.words import words
@@ -15,15 +17,17 @@ _RANDOM = frozenset(
     "torch.rand torch.randn torch.rand_like torch.randn_like torch.randint torch.randint_like torch.normal "
     "torch.bernoulli numpy.random.rand numpy.random.randn numpy.random.normal numpy.random.uniform "
     "numpy.random.standard_normal numpy.random.random numpy.random.random_sample numpy.random.choice "
-    "numpy.random.randint numpy.random.binomial scipy.stats.ortho_group.rvs jax.random.normal "
-    "jax.random.uniform".split()
+    "numpy.random.randint numpy.random.binomial scipy.stats.ortho_group.rvs jax.random.normal jax.random.uniform "
+    "jax.random.truncated_normal jax.random.orthogonal jax.random.rademacher jax.random.bernoulli".split()
 )
 _UNINITIALISED = frozenset(
     "torch.empty torch.empty_like torch.empty_strided torch.FloatTensor torch.DoubleTensor torch.HalfTensor "
-    "torch.Tensor torch.cuda.FloatTensor torch.cuda.DoubleTensor".split()
+    "torch.Tensor torch.cuda.FloatTensor torch.cuda.DoubleTensor numpy.empty numpy.empty_like".split()
 )
 # Made of one value, and random only where another statement fills it.
-_BLANK = frozenset({"torch.zeros", "torch.zeros_like", "torch.ones", "torch.ones_like"})
+_BLANK = frozenset(
+    {f"{library}.{name}" for library in ("torch", "numpy") for name in ("zeros", "zeros_like", "ones", "ones_like")}
+)
 # Methods of a generator that draw, and tensor methods that fill with a draw.
 _GENERATED = frozenset(
     "uniform normal standard_normal rand randn random choice binomial random_sample integers randint sample rsample "
@@ -40,7 +44,7 @@ _WRAPPERS = frozenset(
     "torch.nn.Buffer torch.nn.parameter.Buffer torch.from_numpy torch.tensor torch.as_tensor torch.Tensor "
     "torch.FloatTensor torch.sign torch.abs torch.nn.functional.normalize torch.linalg.qr torch.qr torch.clone "
     "torch.mul torch.div torch.stack torch.cat torch.nn.ParameterList torch.nn.ParameterDict numpy.array "
-    "numpy.asarray numpy.float32 torch.nn.ModuleList torch.nn.ModuleDict".split()
+    "numpy.asarray numpy.float32 jax.numpy.array jax.numpy.asarray torch.nn.ModuleList torch.nn.ModuleDict".split()
 )
 _SEEDS = frozenset({"torch.manual_seed", "torch.random.manual_seed", "torch.cuda.manual_seed", "numpy.random.seed"})
 _SIZES = frozenset({"size", "shape", "dim", "dims", "features", "n", "num", "width", "channels", "in", "out", "units"})
@@ -141,12 +145,27 @@ def _of_call(facts: ModuleFacts, node: ir.Call, depth: int) -> Draw | None:
         return _of_method(facts, node, node.func, depth)
     if isinstance(node.func, ir.Name) and node.func.id in ("list", "tuple", "dict") and node.args:
         return draw_of(facts, node.args[0].value, depth)
+    if any(facts.qualified(choice) in _RANDOM for choice in _choices(facts, node.func)):
+        return Draw("random", node.nid, _seed(facts, node))
     function = facts.names.function_called(node)
     if function is None:
         return None
     # ``B = transformed(torch.randn(…))``: what is given in comes out changed.
     given = [draw_of(facts, arg.value, depth + 2) for arg in node.args[:1]]
     return _returned(facts, function, depth) or _first(given)
+
+
+def _choices(facts: ModuleFacts, func: ir.Expr) -> list[ir.Expr]:
+    """The functions that a name may be bound to: ``draw = {"normal": torch.randn, "uniform": torch.rand}[kind]``."""
+    match func:
+        case ir.Name():
+            values = [b.value for b in facts.names.reaching(func) if b.how == "value" and b.value is not func]
+            return [choice for value in values if value is not None for choice in _choices(facts, value)]
+        case ir.Subscript(value=ir.Keyed(values=choices)):
+            return choices
+        case ir.Conditional(body=body, orelse=orelse):
+            return [body, orelse]
+    return []
 
 
 def _of_method(facts: ModuleFacts, node: ir.Call, func: ir.Attr, depth: int) -> Draw | None:
@@ -200,6 +219,9 @@ def _is_size(facts: ModuleFacts, node: ir.Expr) -> bool:
 def _seed(facts: ModuleFacts, node: ir.Call) -> str:
     """How a draw is seeded: by its own generator, or by the statement right before it."""
     generator = next((a.value for a in node.args if a.keyword in ("generator", "key", "random_state")), None)
+    if (facts.qualified(node.func) or "").startswith("jax.random.") and node.args:
+        seeds = set(_key_seeds(facts, generator or node.args[0].value, set()))
+        return seeds.pop() if len(seeds) == 1 else "argument"
     if generator is not None and not (isinstance(generator, ir.Const) and generator.value is None):
         return _generator(facts, generator) or "argument"
     return _seeded_just_before(facts, node)
@@ -221,6 +243,11 @@ def _generator(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> str | None:
         case ir.Name() | ir.Attr() if depth < 4:
             bindings = facts.names.reaching(node) if isinstance(node, ir.Name) else facts.names.self_attribute(node)
             for binding in bindings:
+                function = facts.names.parent(binding.node)
+                if binding.how == "param" and isinstance(function, ir.FunctionDef):
+                    passed = {_generator(facts, value, depth + 1) for value in given(facts, function, binding.name)}
+                    if len(passed) == 1 and None not in passed:
+                        return passed.pop()
                 if binding.how == "param" and set(words(binding.name)) & {"rng", "generator", "gen", "seed", "key"}:
                     return "argument"
                 if binding.how == "value" and binding.value is not None:
@@ -228,6 +255,29 @@ def _generator(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> str | None:
                     if found is not None:
                         return found
     return None
+
+
+def _key_seeds(facts: ModuleFacts, key: ir.Expr, seen: set[int]) -> Iterator[str]:
+    """The seeds behind a key of JAX: through ``split``, ``fold_in``, names, loops and what callers pass."""
+    match key:
+        case _ if key.nid in seen:
+            return
+        case ir.Call(func=func, args=[ir.Arg(value=first), *_]):
+            made = (facts.qualified(func) or "").rpartition(".")[2] in ("PRNGKey", "key")
+            yield from [_seed_value(facts, key.args)] if made else _key_seeds(facts, first, seen)
+        case ir.Subscript(value=inner):
+            yield from _key_seeds(facts, inner, seen)
+        case ir.Name() if bindings := facts.names.reaching(key):
+            seen.add(key.nid)
+            for binding in bindings:
+                function = facts.names.parent(binding.node)
+                values = [binding.value]
+                if binding.how == "param" and isinstance(function, ir.FunctionDef):
+                    values = [*given(facts, function, binding.name)] or [None]
+                for value in values:
+                    yield from ["argument"] if value is None else _key_seeds(facts, value, seen)
+        case _:
+            yield "argument"
 
 
 def _seeded_generator(facts: ModuleFacts, made: ir.Call) -> str:
@@ -247,16 +297,22 @@ def _seed_value(facts: ModuleFacts, args: list[ir.Arg]) -> str:
         # Whatever its default, a caller may choose it.
         return "argument"
     value = facts.values.constant(given)
-    if value is None:
+    if value is None or any(_is_chance(facts, part) for part in ir.walk(given)):
         return ""
     return "argument" if value is UNKNOWN else "constant"
+
+
+def _is_chance(facts: ModuleFacts, node: ir.Node) -> bool:
+    """``PRNGKey(int(time.time()))``, ``PRNGKey(np.random.randint(n))``."""
+    name = facts.qualified(node.func) or "" if isinstance(node, ir.Call) else ""
+    return name.startswith(("time.", "random.", "secrets.", "os.urandom", "numpy.random.rand"))
 
 
 def _seeded_just_before(facts: ModuleFacts, node: ir.Call) -> str:
     """A global seed counts only where nothing but assignments stand before the draw: other code may draw."""
     statement: ir.Node | None = facts.names.statement(node)
     for _ in range(3):
-        block = facts.names.parent(statement) if statement is not None else None
+        block = (facts.names.parent(statement) or facts.module.body) if statement is not None else None
         if statement is None or not isinstance(block, ir.Block):
             return ""
         for before in reversed([s for s in block.body if s.nid < statement.nid][-6:]):
@@ -265,7 +321,7 @@ def _seeded_just_before(facts: ModuleFacts, node: ir.Call) -> str:
                     name = facts.qualified(func)
                     if name in _SEEDS:
                         return _seed_value(facts, args)
-                    last = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+                    last = ir.last_name(func)
                     if "seed" in words(last):
                         return "argument"
                     break

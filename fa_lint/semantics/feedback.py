@@ -19,8 +19,8 @@ from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback_errors import Signal
 from fa_lint.semantics.feedback_layers import gives_credit, is_layer, is_penalised
 from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name, names_a_method, speaks_of_feedback
-from fa_lint.semantics.feedback_stores import Store, storage_of, stores
-from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses
+from fa_lint.semantics.feedback_stores import Store, copied_into, is_restored, storage_of, stores
+from fa_lint.semantics.feedback_uses import Key, Uses, feedback_uses, trained
 from fa_lint.semantics.roles import Evidence
 from fa_lint.semantics.words import words
 
@@ -35,7 +35,6 @@ _STATE_METHODS = frozenset(
 )
 _DRAWS = frozenset("draw drawn sample random rand randn make init create generate".split())
 _SHAPES = frozenset("shape shapes size sizes dims".split())
-_RESTORES = frozenset("load restore state checkpoint ckpt resume set saved".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +127,16 @@ def _evidence(facts: ModuleFacts, key: Key, kept: list[Store], uses: Uses) -> tu
     if key in uses.backward:
         return (uses.backward[key],), True
     signal, sent = uses.errors.get(key, (Signal.NONE, None))
+    if signal is Signal.NAMED and sent is not None and key not in facts.derived(trained):
+        # A fixed matrix, of which an update of something else is made.
+        signal = Signal.COMPUTED if gives_credit(facts, facts.node(sent.nid)) else signal
+    packages = facts.names.top_packages()
+    if packages & {"numpy", "jax"} and "torch" not in packages and (sent is None or key in uses.others):
+        # What arrays call feedback is the output that a reservoir, a filter or a controller is given back.
+        return (), False
     around = _surroundings(facts, kept)
     # Outputs go through the feedback weights of a reservoir.
-    if is_feedback_name(name) and (around or sent is not None or key not in uses.others):
+    if is_feedback_name(name) and (around or sent is not None or key not in uses.others or name.endswith("layers")):
         product = sent or uses.products.get(key)
         return (Evidence(place.nid, f"named `{name}`"), *([product] if product else [])), True
     possible = is_possible_name(name)
@@ -195,7 +201,7 @@ def _is_vector(facts: ModuleFacts, kept: list[Store]) -> bool:
 def _has_one_size(draw: ir.Node) -> bool:
     match draw:
         case ir.Call(func=ir.Attr(attr="rand" | "randn"), args=[ir.Arg(value=size, star="", keyword=None), *others]):
-            named = size.id if isinstance(size, ir.Name) else size.attr if isinstance(size, ir.Attr) else ""
+            named = ir.last_name(size)
             single = isinstance(size, ir.Const | ir.Name | ir.Attr) and not set(words(named)) & _SHAPES
             return single and all(other.keyword for other in others)
     return False
@@ -231,7 +237,7 @@ def _surroundings(
 def _site(
     facts: ModuleFacts, key: Key, kept: list[Store], evidence: tuple[Evidence, ...], certain: bool, *, sends: bool
 ) -> FeedbackSite | None:
-    drawn = [(store, _drawn(facts, store, sends)) for store in kept]
+    drawn = [(store, _drawn(facts, store, sends, key[2])) for store in kept]
     with_draw = [(store, draw) for store, draw in drawn if draw is not None]
     if not with_draw:
         return None
@@ -263,7 +269,8 @@ def _site(
         where=function.name if function is not None else "",
         lazy=lazy,
         carried=carried,
-        restored=any(_is_restored(facts, other) for other in kept if other is not store),
+        restored=key in facts.derived(copied_into)
+        or any(is_restored(facts, other) for other in kept if other is not store),
         certain=certain,
         store=store.node.nid,
         draw=draw.nid,
@@ -271,20 +278,7 @@ def _site(
     )
 
 
-def _is_restored(facts: ModuleFacts, store: Store) -> bool:
-    """``self.B = state["B"]``, ``checkpoint.get(…)``, ``torch.load(…)``, or a parameter of a method that loads."""
-    function = facts.names.enclosing_function(store.node)
-    if store.value is None or (isinstance(store.value, ir.Const)):
-        return False
-    if function is not None and set(words(function.name)) & _RESTORES:
-        return True
-    identifiers = {
-        n.id if isinstance(n, ir.Name) else n.attr for n in ir.walk(store.value) if isinstance(n, ir.Name | ir.Attr)
-    }
-    return any(set(words(identifier)) & _RESTORES for identifier in identifiers)
-
-
-def _drawn(facts: ModuleFacts, store: Store, sends: bool) -> Draw | None:
+def _drawn(facts: ModuleFacts, store: Store, sends: bool, name: str) -> Draw | None:
     if store.value is None:
         return None
     draw = draw_of(facts, store.value)
@@ -292,11 +286,14 @@ def _drawn(facts: ModuleFacts, store: Store, sends: bool) -> Draw | None:
         return Draw("random", draw.nid, draw.seed)
     if draw is not None and draw.kind == "blank":
         return None
-    return draw or _made_module(facts, store.value, any_layer=sends) or _drawn_elsewhere(facts, store.value, sends)
+    named = is_feedback_name(name)
+    listed = named and storage_of(facts, store.value) in ("list", "dict")
+    module = _made_module(facts, store.value, any_layer=sends or listed)
+    return draw or module or _drawn_elsewhere(facts, store.value, sends or named)
 
 
 def _drawn_elsewhere(facts: ModuleFacts, node: ir.Expr, sends: bool) -> Draw | None:
-    """``make_feedback(dims)`` of another file, where errors are sent through what it gives."""
+    """``make_feedback(dims)`` of another file, where errors are sent through what it gives, or its name says so."""
     match node:
         case ir.Call(func=ir.Attr(value=inner, attr="to" | "cuda" | "float" | "double" | "t")):
             return _drawn_elsewhere(facts, inner, sends)
@@ -313,7 +310,10 @@ def _drawn_elsewhere(facts: ModuleFacts, node: ir.Expr, sends: bool) -> Draw | N
 def _made_module(facts: ModuleFacts, node: ir.Expr, depth: int = 0, *, any_layer: bool = False) -> Draw | None:
     """``DFAFeedbackMatrix(…).to(device)``: a layer of a class that is named after feedback weights, or any layer."""
     match node:
-        case ir.Call(func=ir.Attr(value=inner, attr="to" | "cuda" | "double" | "float")):
+        case (
+            ir.Call(func=ir.Attr(value=inner, attr="to" | "cuda" | "double" | "float"))
+            | ir.Call(func=ir.Name(id="list" | "tuple"), args=[ir.Arg(value=inner)])
+        ):
             return _made_module(facts, inner, depth, any_layer=any_layer)
         case ir.Call(func=ir.Name(id=name) | ir.Attr(attr=name)) if name[:1].isupper():
             if speaks_of_feedback(name) and not name.endswith(("Hook", "Loss", "Config", "Trainer", "Optimizer")):

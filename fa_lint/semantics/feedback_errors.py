@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import given
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.matrix_products import MATRIX_PRODUCTS
+from fa_lint.semantics.matrix_products import MATRIX_PRODUCTS, is_product
 from fa_lint.semantics.memory import Memory
 from fa_lint.semantics.names import Binding
 from fa_lint.semantics.words import words
 
-__all__ = ["Signal", "calls_by_name", "signal_of"]
+__all__ = ["Signal", "signal_of"]
 
 _NAMED = frozenset("error errors err errs delta deltas credit".split())
 # Also the names of displacements and of what is left of a fit: believed only of a parameter.
@@ -25,7 +26,7 @@ _PREDICTED = frozenset(
 _TARGETS = frozenset(
     "target targets label labels onehot truth gt tgt true y ys yb t teacher lbl lbls labs desired".split()
 )
-_SQUASHES = frozenset("softmax sigmoid log_softmax softmin logsigmoid expit".split())
+_SQUASHES = frozenset("softmax sigmoid log_softmax softmin logsigmoid expit exp".split())
 _MODELS = frozenset("model models net nets network mlp cnn classifier forward head readout decoder".split())
 _KEPT = frozenset(
     "t T view reshape transpose permute detach float double half to cpu cuda clone contiguous flatten unsqueeze "
@@ -52,14 +53,6 @@ class _Memories:
         self.one_hots = Memory(False)
 
 
-def calls_by_name(facts: ModuleFacts) -> dict[str, list[ir.Call]]:
-    """The calls of a module by the last name that they call."""
-    found: dict[str, list[ir.Call]] = {}
-    for call in facts.calls:
-        found.setdefault(_last(call.func), []).append(call)
-    return found
-
-
 def signal_of(facts: ModuleFacts, node: ir.Expr) -> Signal:
     """The error that an expression carries; what computes it counts before its name."""
     return facts.derived(_Memories).signals.ask(node.nid, lambda: _signal(facts, node))
@@ -74,8 +67,15 @@ def _signal(facts: ModuleFacts, node: ir.Expr) -> Signal:
         case ir.Attr(attr="grad", value=inner):
             return Signal.COMPUTED if _is_prediction(facts, inner) else Signal.GRADIENT
         case ir.Attr(attr=identifier):
-            return _of_bindings(facts, facts.names.self_attribute(node), identifier)
-        case ir.Subscript(value=inner) | ir.Unary(operand=inner) | ir.Starred(value=inner):
+            found = _of_bindings(facts, facts.names.self_attribute(node), identifier)
+            # ``hook.error = p - onehot`` somewhere else.
+            return _best(facts, facts.derived(_set_outside).get(identifier, ())) or found if found else found
+        case (
+            ir.Subscript(value=inner)
+            | ir.Unary(operand=inner)
+            | ir.Starred(value=inner)
+            | ir.Binary(op="/", left=inner)
+        ):
             return signal_of(facts, inner)
         case ir.Walrus(value=inner):
             return signal_of(facts, inner)
@@ -86,7 +86,7 @@ def _signal(facts: ModuleFacts, node: ir.Expr) -> Signal:
         case ir.Binary(op="+", left=left, right=right):
             # A state that an error corrects is a state.
             return min(signal_of(facts, left), signal_of(facts, right))
-        case ir.Binary(op="*" | "/" | "@", left=left, right=right):
+        case ir.Binary(op="*" | "@", left=left, right=right):
             # Scaled, masked by a derivative, or already sent through one matrix: an error still.
             return _best(facts, (left, right))
         case ir.Call():
@@ -94,12 +94,22 @@ def _signal(facts: ModuleFacts, node: ir.Expr) -> Signal:
     return Signal.NONE
 
 
+def _set_outside(facts: ModuleFacts) -> dict[str, list[ir.Expr]]:
+    """By attribute, what is assigned to it on anything but ``self``."""
+    found: dict[str, list[ir.Expr]] = {}
+    for node in facts.nodes_of(ir.Assign):
+        match node:
+            case ir.Assign(targets=[ir.Attr(value=ir.Name(id=holder), attr=attr)], value=value) if holder != "self":
+                found.setdefault(attr, []).append(value)
+    return found
+
+
 def _best(facts: ModuleFacts, nodes: Iterable[ir.Expr]) -> Signal:
     return max((signal_of(facts, node) for node in nodes), default=Signal.NONE)
 
 
 def _of_call(facts: ModuleFacts, node: ir.Call) -> Signal:
-    name, last = facts.qualified(node.func), _last(node.func)
+    name, last = facts.qualified(node.func), ir.last_name(node.func)
     plain = [arg.value for arg in node.args if not arg.keyword and not arg.star]
     if last in ("sub", "sub_", "subtract"):
         pair = plain[:2] if name is not None else [*_receiver(node), *plain[:1]]
@@ -165,15 +175,7 @@ def _given(facts: ModuleFacts, binding: Binding) -> Signal:
     function = facts.names.enclosing_function(binding.node)
     if function is None:
         return Signal.NONE
-    names = [param.name for param in function.params if param.name not in ("self", "cls")]
-    found = Signal.NONE
-    for call in facts.derived(calls_by_name).get(function.name, ()):
-        if facts.names.enclosing_function(call) is not function:
-            for position, arg in enumerate(call.args):
-                given = arg.keyword or "".join(names[position : position + 1])
-                if given == binding.name:
-                    found = max(found, signal_of(facts, arg.value))
-    return found
+    return _best(facts, given(facts, function, binding.name))
 
 
 def _is_reduced_at_the_label(facts: ModuleFacts, bindings: list[Binding]) -> bool:
@@ -204,11 +206,7 @@ def _is_product(facts: ModuleFacts, node: ir.Expr) -> bool:
     values = [node]
     if isinstance(node, ir.Name):
         values = [b.value for b in facts.names.reaching(node) if b.how == "value" and b.value is not None]
-    return any(
-        (isinstance(value, ir.Binary) and value.op == "@")
-        or (isinstance(value, ir.Call) and _last(value.func) in MATRIX_PRODUCTS)
-        for value in values
-    )
+    return any(is_product(facts, value) for value in values)
 
 
 def _is_one_hot(facts: ModuleFacts, node: ir.Expr) -> bool:
@@ -221,7 +219,7 @@ def _holds_one_hot(facts: ModuleFacts, node: ir.Expr) -> bool:
         case ir.Subscript(value=ir.Call(func=func)):
             return facts.qualified(func) in ("torch.eye", "numpy.eye", "jax.numpy.eye")
         case ir.Call(func=func):
-            last = _last(func)
+            last = ir.last_name(func)
             if "onehot" in last.lower().replace("_", "") or last in ("label_binarize", "to_categorical"):
                 return True
             if last == "scatter_":
@@ -242,7 +240,7 @@ def _is_target(facts: ModuleFacts, node: ir.Expr) -> bool:
             return bool(said & _TARGETS) and not said & _PREDICTED
         case ir.Subscript(value=inner) | ir.Unary(operand=inner):
             return _is_target(facts, inner)
-        case ir.Call() if _last(node.func) in _KEPT:
+        case ir.Call() if ir.last_name(node.func) in _KEPT:
             return any(_is_target(facts, inner) for inner in _receiver(node))
     return _is_one_hot(facts, node)
 
@@ -272,7 +270,7 @@ def _predicts(facts: ModuleFacts, node: ir.Expr) -> bool:
         case ir.Binary(op="+" | "/" | "*", left=left, right=right):
             return _is_prediction(facts, left) or _is_prediction(facts, right)
         case ir.Call(func=func, args=args):
-            last = _last(func)
+            last = ir.last_name(func)
             if last in _SQUASHES or set(words(last)) & (_MODELS | _PREDICTED):
                 return True
             if last == "self" or (isinstance(func, ir.Attr) and facts.qualified(func) is None and last == "__call__"):
@@ -280,7 +278,7 @@ def _predicts(facts: ModuleFacts, node: ir.Expr) -> bool:
             if isinstance(func, ir.Attr) and isinstance(func.value, ir.Name) and func.value.id == "self":
                 # ``self.fc2(h)``, ``self.layers[-1](h)``: the last of them is the output.
                 return True
-            if last in _KEPT | {"exp", "clone", "copy", "tanh"}:
+            if last in _KEPT | {"clone", "copy", "tanh"}:
                 parts = _receiver(node) if facts.qualified(func) is None else [a.value for a in args[:1]]
                 return any(_is_prediction(facts, part) for part in parts)
     return False
@@ -292,7 +290,3 @@ def _mentions(node: ir.Node, name: str) -> bool:
 
 def _receiver(node: ir.Call) -> list[ir.Expr]:
     return [node.func.value] if isinstance(node.func, ir.Attr) else []
-
-
-def _last(func: ir.Expr) -> str:
-    return func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""

@@ -11,7 +11,7 @@ from fa_lint.semantics.words import words
 __all__ = ["gives_credit", "is_layer", "is_penalised"]
 
 _LAYERS = frozenset("Linear LazyLinear Bilinear Sequential MLP GRU LSTM RNN".split())
-_CREDITS = frozenset("credit credits feedback teaching costate synthetic".split())
+_CREDITS = frozenset("credit credits feedback learning teaching costate synthetic".split())
 _LOSSES = frozenset("loss losses penalty distance dist swd swd2 objective regulariser regularizer".split())
 _UPDATES = frozenset("sub_ add_ addmm_ addcmul_ copy_".split())
 _GRADIENTS = frozenset({"grad_tensors", "grad_outputs", "gradient", "grad_output"})
@@ -81,7 +81,7 @@ def _is_gradient_use(facts: ModuleFacts, node: ir.Node, applied: ir.Node, names:
         case ir.Binary(op="-", left=left, right=right):
             pairs = ((left, right), (right, left))
             return any(_reads(one, applied, names) and _is_gradient(other, facts) for one, other in pairs)
-        case ir.AugAssign(op="-", target=ir.Attr() | ir.Subscript(), value=value):
+        case ir.AugAssign(op="-" | "+", target=ir.Attr() | ir.Subscript(), value=value):
             return _reads(value, applied, names)
         case ir.Assign(targets=[ir.Attr(attr="grad")], value=value):
             return _reads(value, applied, names)

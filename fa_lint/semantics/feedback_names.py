@@ -15,21 +15,23 @@ __all__ = [
     "speaks_of_feedback",
 ]
 
-_TENSOR = r"(?:matrix|matrices|mats?|weights?|w|kernels?|tensors?|connections?|projections?|proj|params?|biases|bias)"
+_TENSOR = (
+    r"(?:layers|matrix|matrices|mats?|weights?|w|kernels?|tensors?|connections?|projections?|proj|params?|biases|bias)"
+)
 _STRONG = re.compile(
     rf"(?:rn_|rand_|random_|fixed_|init_|output_|dfa_|fa_)?(?:feedback|feed_back|fb|fa|dfa|drtp)_?(?:[hwb]_)?{_TENSOR}"
     r"(?:_?(?:list|dict|\d+|[a-z]))?|"
-    r"(?:back|backward|bwd)_?(?:weights?|matrix|matrices)(?:_?(?:list|\d+))?|"
+    r"(?:back|backward|bwd)_?(?:weights?|matrix|matrices|mats?)(?:_?(?:list|\d+))?|"
     r"(?:weights?|w|kernel|matrix|bias)_?(?:fa|fb|feedback|backward|bwd|dfa)(?:_?(?:list|\d+))?|"
     r"(?:fixed|random|rand)_(?:fb|feedback)s?(?:_?(?:list|\w*weights?|\w*matri\w+))?",
     re.IGNORECASE,
 )
 # Said by many fields: feedback only where the code sends an error through it, or its surroundings are named after it.
 _POSSIBLE = re.compile(
-    r"[BR](?:s|_?\d+|_(?:[a-z]|syn|list|fb|fixed|rand|random|fa|dfa|mats?|matrix|matrices|weights?))?|b_(?:mat|matrix|matrices)|"
+    r"[BR](?:s|mats?|_?\d+|_(?:[a-z]|syn|list|fb|fixed|rand|random|fa|dfa|mats?|matrix|matrices|weights?))?|b_(?:mat|matrix|matrices)|"
     r"(?:error_|output_)?feedbacks?|fixed_(?:weights?|matri\w+|random\w*|projections?)|"
     r"(?:W|w|weights?)_?(?:back|bwd|backward|fb|feedback)s?|back|bwd|"
-    r"random_(?:matri\w+|weights?|projections?|proj)|(?:error_|output_)?projections?(?:_matri\w+)?|H_?\d"
+    r"fbs?|random_(?:matri\w+|weights?|projections?|proj)|(?:error_|output_)?projections?(?:_matri\w+)?|H_?\d"
 )
 ATTRIBUTE = rf"\._*(?:{_POSSIBLE.pattern})(?!\w)"
 # Every file with a finding about feedback says one of these somewhere, if only in a comment.
@@ -37,7 +39,7 @@ VOCABULARY = (
     r"(?i:(?:random|fixed|direct|synthetic|broadcast|learned)[ _-]?feedback|feed_?back[ _-]?(?:alignment|matri|"
     r"mats?\b|weight|w\b|layer|tensor|connection|proj|path|param|kernel|linear|conv|net|mod|signal))|\.feedbacks?\b|"
     r"DFA|DRTP|PEPITA|\b_?dfa|_dfa|drtp|pepita|[a-z\d]FA\b|\bFA[A-Z][a-z]|\bFA_|\bfa_(?:w|m|l|c)|_fa\b|"
-    r"(?i:\bfb_?(?:weight|matri)|(?<!_)(?:weights?|matrix|bias)_?(?:fb|bwd|backward)\b|\b_?(?:back|backward|bwd)_?(?:weight|matri))"
+    r"(?i:\bfb_?(?:weight|matri)|(?<!_)(?:weights?|matrix|bias)_?(?:fb|bwd|backward)\b|\b_?(?:back|backward|bwd)_?(?:weight|mat))"
 )
 # "LinearFA", "Conv2dDFA", "fa_linear" speak of it; "fa" as a part of a longer word does not.
 _SPEAKS = frozenset("dfa fa drtp feedback feedbacks pepita usf brsf frsf sdfa ifa".split())

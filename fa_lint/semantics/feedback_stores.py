@@ -6,17 +6,19 @@ from dataclasses import dataclass
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.classes import chain, is_module
-from fa_lint.semantics.draws import is_fill
+from fa_lint.semantics.draws import draw_of, is_fill
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback_uses import Key, key_of, target_key
+from fa_lint.semantics.words import words
 
-__all__ = ["Store", "storage_of", "stores"]
+__all__ = ["Store", "copied_into", "is_restored", "storage_of", "stores"]
 
 _PARAMETERS = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter"})
 _BUFFERS = frozenset({"torch.nn.Buffer", "torch.nn.parameter.Buffer"})
 _VARIABLES = frozenset({"torch.autograd.Variable", "torch.autograd.variable.Variable"})
 _LISTS_OF_PARAMETERS = frozenset({"torch.nn.ParameterList", "torch.nn.ParameterDict"})
 _LISTS_OF_MODULES = frozenset({"torch.nn.ModuleList", "torch.nn.ModuleDict", "torch.nn.Sequential"})
+_RESTORES = frozenset("load restore state checkpoint ckpt resume set saved".split())
 _STEPS = frozenset({"to", "cuda", "float", "double", "requires_grad_", "detach", "clone", "t", "contiguous"})
 
 
@@ -44,11 +46,16 @@ def stores(facts: ModuleFacts) -> dict[Key, list[Store]]:
         for binding in bindings:
             if binding.how in ("value", "item", "unpack"):
                 keep(_held(facts, number, attribute), binding.node, binding.value, item=binding.how == "item")
-    for owner in facts.names.classes:
-        for name, bindings in facts.names.scopes[owner.nid].bindings.items():
+    for each in facts.names.classes:
+        for name, bindings in facts.names.scopes[each.nid].bindings.items():
             for binding in bindings:
                 if binding.how == "value":
-                    keep(("self", owner.nid, name), binding.node, binding.value)
+                    keep(("self", each.nid, name), binding.node, binding.value)
+    for method in facts.names.functions:
+        owner = facts.names.enclosing_class(method)
+        if owner is not None and any(facts.qualified(d) == "functools.cached_property" for d in method.decorators):
+            for value in facts.names.returned(method):
+                keep(("self", owner.nid, method.name), facts.names.statement(value) or value, value)
     for scope in [facts.names.module_scope, *(facts.names.scopes[f.nid] for f in facts.names.functions)]:
         for name, bindings in scope.bindings.items():
             for binding in bindings:
@@ -122,6 +129,31 @@ def _fills(facts: ModuleFacts) -> set[Key]:
     return found
 
 
+def copied_into(facts: ModuleFacts) -> set[Key]:
+    """What ``b.copy_(saved)``, ``np.copyto(b, saved)`` or ``layer.load_state_dict(state)`` writes into."""
+    found: set[Key | None] = set()
+    for call in facts.calls:
+        match call:
+            case ir.Call(func=ir.Attr(value=target, attr="copy_" | "set_" | "load_state_dict")):
+                found.add(key_of(facts, target))
+            case ir.Call(func=func, args=[ir.Arg(value=target), *_]) if facts.qualified(func) == "numpy.copyto":
+                found.add(key_of(facts, target))
+    return {key for key in found if key is not None}
+
+
+def is_restored(facts: ModuleFacts, store: Store) -> bool:
+    """``self.B = state["B"]``, ``checkpoint.get(…)``, ``torch.load(…)``, or a parameter of a method that loads."""
+    function = facts.names.enclosing_function(store.node)
+    if store.value is None or (isinstance(store.value, ir.Const)):
+        return False
+    if function is not None and set(words(function.name)) & _RESTORES:
+        return True
+    identifiers = {
+        n.id if isinstance(n, ir.Name) else n.attr for n in ir.walk(store.value) if isinstance(n, ir.Name | ir.Attr)
+    }
+    return any(set(words(identifier)) & _RESTORES for identifier in identifiers)
+
+
 def storage_of(facts: ModuleFacts, node: ir.Expr | None, depth: int = 0) -> str:
     """How a value that is assigned to an attribute of a torch module is kept; empty where the code does not show it."""
     if node is None or depth > 6:
@@ -159,7 +191,7 @@ def _of_call(facts: ModuleFacts, node: ir.Call, depth: int) -> str:
         if function is not None:
             kinds = [storage_of(facts, value, depth + 1) for value in facts.names.returned(function)]
             return next((kind for kind in kinds if kind), "")
-        return "tensor" if isinstance(node.func, ir.Attr) else "unknown"
+        return "tensor" if isinstance(node.func, ir.Attr) or draw_of(facts, node) is not None else "unknown"
     if name in _PARAMETERS:
         return "parameter"
     if name in _BUFFERS:

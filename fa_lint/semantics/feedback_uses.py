@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import given
 from fa_lint.semantics.classes import chain
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.feedback_errors import Signal, calls_by_name, signal_of
+from fa_lint.semantics.feedback_errors import Signal, signal_of
 from fa_lint.semantics.feedback_names import is_feedback_name, speaks_of_feedback
-from fa_lint.semantics.matrix_products import is_matrix_product
+from fa_lint.semantics.matrix_products import is_product
 from fa_lint.semantics.roles import Evidence
+from fa_lint.semantics.words import words
 
-__all__ = ["Key", "Uses", "feedback_uses", "key_of", "target_key"]
+__all__ = ["Key", "Uses", "feedback_uses", "is_trained", "key_of", "target_key", "trained"]
 
 # ("self", class node, attribute), ("name", scope node, name) or ("other", 0, "receiver.attribute").
 Key = tuple[str, int, str]
@@ -21,6 +23,7 @@ Key = tuple[str, int, str]
 _PEELED_ATTRIBUTES = frozenset({"T", "mT", "data", "H"})
 # Functions between a matrix and the one that multiplies with it.
 _HOPS = 3
+_UPDATES = frozenset("update updates apply step descend sgd".split())
 _NOT_PEELED = frozenset({"size", "dim", "numel", "norm", "sum", "mean", "item", "max", "min", "apply"})
 
 
@@ -58,6 +61,11 @@ def key_of(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> Key | None:
     match node:
         case ir.Attr():
             return target_key(facts, node)
+        case ir.Call(
+            func=ir.Name(id="getattr"),
+            args=[ir.Arg(value=ir.Name(id="self")), ir.Arg(value=ir.Const(value=str() as attr)), *_],
+        ) if (owner := facts.names.enclosing_class(node)) is not None:
+            return "self", owner.nid, attr
         case ir.Name(id="self" | "cls"):
             return None
         case ir.Name():
@@ -93,7 +101,9 @@ def _name_key(facts: ModuleFacts, node: ir.Name, depth: int) -> Key | None:
                 continue
             if binding.how == "iterate":
                 value = _iterated(value, _path(binding.node, node.id))
-            elif binding.how != "value" or not isinstance(value, ir.Attr | ir.Subscript | ir.Name):
+            elif binding.how != "value" or not (
+                isinstance(value, ir.Attr | ir.Subscript | ir.Name) or _is_taken(value)
+            ):
                 continue
             if value is not None:
                 found = key_of(facts, value, depth + 1)
@@ -103,6 +113,14 @@ def _name_key(facts: ModuleFacts, node: ir.Name, depth: int) -> Key | None:
     while scope.parent is not None and node.id not in scope.bindings:
         scope = scope.parent
     return "name", scope.node.nid, node.id
+
+
+def _is_taken(value: ir.Expr) -> bool:
+    """``self.mats.setdefault(name, torch.randn(…))``, ``mats.get(name)``, ``getattr(self, "B", None)``."""
+    match value:
+        case ir.Call(func=ir.Attr(attr=taken) | ir.Name(id=taken)):
+            return taken in ("setdefault", "get", "getattr")
+    return False
 
 
 def _path(node: ir.Node, name: str) -> tuple[int, ...]:
@@ -144,7 +162,7 @@ def feedback_uses(facts: ModuleFacts) -> Uses:
             case ir.Call(func=ir.Attr(value=receiver, attr="apply"), args=args):
                 _applied(facts, node, receiver, args, positions, uses)
             case ir.Call(func=func, args=args):
-                if is_matrix_product(facts, func):
+                if is_product(facts, node):
                     own = [func.value] if isinstance(func, ir.Attr) and facts.qualified(func) is None else []
                     _product(facts, node, [*own, *(a.value for a in args)], uses)
                 elif len(args) == 1 and isinstance(func, ir.Name | ir.Attr | ir.Subscript):
@@ -197,15 +215,10 @@ def _sources(facts: ModuleFacts, key: Key) -> Iterator[Key]:
         yield from (("self", c.nid, attribute) for c in named or keepers)
         return
     function = facts.node(number) if where == "name" and number else None
-    if not isinstance(function, ir.FunctionDef) or name not in {p.name for p in function.params}:
-        return
-    names = [param.name for param in function.params if param.name not in ("self", "cls")]
-    for call in facts.derived(calls_by_name).get(function.name, ()):
-        for position, arg in enumerate(call.args):
-            if (arg.keyword or "".join(names[position : position + 1])) == name:
-                source = key_of(facts, arg.value)
-                if source is not None:
-                    yield source
+    for value in given(facts, function, name) if isinstance(function, ir.FunctionDef) else ():
+        source = key_of(facts, value)
+        if source is not None:
+            yield source
 
 
 def _keepers(facts: ModuleFacts) -> dict[str, list[ir.ClassDef]]:
@@ -230,11 +243,47 @@ def _constructed(facts: ModuleFacts) -> dict[str, set[str]]:
 
 def _product(facts: ModuleFacts, node: ir.Expr, operands: list[ir.Expr], uses: Uses) -> None:
     for number, operand in enumerate(operands):
-        key = key_of(facts, operand)
-        if key is not None:
+        keys = {key for part in _factors(facts, operand) if (key := key_of(facts, part)) is not None}
+        if keys:
             others = [o for n, o in enumerate(operands) if n != number and not isinstance(o, ir.Const)]
             signal = max((signal_of(facts, other) for other in others), default=Signal.NONE)
-            _record(uses, key, signal, node)
+            for key in keys if len(keys) == 1 or not signal else ():
+                _record(uses, key, signal, node)
+
+
+def _factors(facts: ModuleFacts, node: ir.Expr) -> list[ir.Expr]:
+    """What stands in an operand: ``B`` in ``-0.1 * B``, both of ``W * mask``, nothing of another product."""
+    match node:
+        case ir.Unary(operand=inner):
+            return _factors(facts, inner)
+        case ir.Binary(left=left, right=right) if not is_product(facts, node):
+            return _factors(facts, left) + _factors(facts, right)
+    return [node]
+
+
+def is_trained(facts: ModuleFacts, node: ir.Expr) -> bool:
+    """Return True for a matrix, or a container of them, that is multiplied and updated from what it was."""
+    key = key_of(facts, node)
+    return key is not None and not facts.derived(trained).isdisjoint({key, *_sources(facts, key)})
+
+
+def trained(facts: ModuleFacts) -> frozenset[Key]:
+    """Multiplied, and updated from what it was: ``W -= lr * g``, ``params = optax.apply_updates(params, updates)``."""
+    updated: list[ir.Expr] = []
+    for node in facts.nodes_of(ir.AugAssign, ir.Assign):
+        match node:
+            case ir.AugAssign(op="-" | "+", target=target):
+                updated.append(target)
+            case ir.Assign(targets=targets, value=value):
+                read = [part for part in ir.walk(value) if isinstance(part, ir.Name | ir.Attr)]
+                if any(isinstance(part, ir.Binary) and part.op == "-" for part in ir.walk(value)) or any(
+                    set(words(part.attr if isinstance(part, ir.Attr) else part.id)) & _UPDATES for part in read
+                ):
+                    own = [target for several in targets for target in ir.flat(several)]
+                    updated += [target for target in own if any(ir.same(target, part) for part in read)]
+    return frozenset(key for target in updated if (key := key_of(facts, target)) is not None) & frozenset(
+        facts.derived(feedback_uses).products
+    )
 
 
 # -- custom autograd functions ------------------------------------------------------------------------------------
@@ -311,15 +360,7 @@ def _multiplies(facts: ModuleFacts, backward: ir.FunctionDef, name: str) -> bool
             for n in ir.walk(node)
         )
 
-    for node in ir.walk(backward.body):
-        match node:
-            case ir.Binary(op="@", left=left, right=right):
-                if mentions(left) or mentions(right):
-                    return True
-            case ir.Call(func=func, args=args):
-                if is_matrix_product(facts, func) and (any(mentions(a.value) for a in args) or mentions(func)):
-                    return True
-    return False
+    return any(is_product(facts, node) and mentions(node) for node in ir.walk(backward.body))
 
 
 def _applied(
@@ -351,5 +392,5 @@ def _applied(
 
 
 def _says_feedback(node: ir.Expr) -> bool:
-    name = node.attr if isinstance(node, ir.Attr) else node.id if isinstance(node, ir.Name) else ""
+    name = ir.last_name(node)
     return is_feedback_name(name)

@@ -430,6 +430,11 @@ def walk(node: Node) -> Iterator[Node]:
         stack.extend(reversed(list(children(top))))
 
 
+def last_name(node: Node | None) -> str:
+    """``x`` and ``y.x`` by their last name; empty for anything else."""
+    return node.id if isinstance(node, Name) else node.attr if isinstance(node, Attr) else ""
+
+
 def flat(target: Expr) -> Iterator[Expr]:
     """The targets of an unpacking, or the target itself."""
     stack = [target]

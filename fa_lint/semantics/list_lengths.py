@@ -148,9 +148,7 @@ class ListLengths:
 
     def _call(self, node: ir.Call, depth: int) -> Length | None:
         name = self._facts.qualified(node.func)
-        last = (
-            node.func.attr if isinstance(node.func, ir.Attr) else node.func.id if isinstance(node.func, ir.Name) else ""
-        )
+        last = ir.last_name(node.func)
         values = [arg.value for arg in node.args if arg.keyword is None]
         if name == "torch.autograd.grad":
             inputs = next((arg.value for arg in node.args if arg.keyword == "inputs"), None)
@@ -255,7 +253,7 @@ def _stops(loop: ir.For) -> bool:
 
 def _is_plural(node: ir.Expr) -> bool:
     """Return True for a list that is kept: ``blocks``, ``self.Bs``."""
-    name = node.attr if isinstance(node, ir.Attr) else node.id if isinstance(node, ir.Name) else ""
+    name = ir.last_name(node)
     return name in ("blocks", "layers", "Bs", "feedbacks") or name.endswith(
         ("_blocks", "_layers", "feedback", "matrices")
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
-__all__ = ["MATRIX_PRODUCTS", "is_matrix_product"]
+__all__ = ["MATRIX_PRODUCTS", "is_matrix_product", "is_product"]
 
 _METHODS = frozenset("matmul mm bmm mv dot inner addmm addmv baddbmm".split())
 MATRIX_PRODUCTS = _METHODS | frozenset(
@@ -22,3 +22,10 @@ def is_matrix_product(facts: ModuleFacts, func: ir.Expr) -> bool:
         return isinstance(func, ir.Attr) and func.attr in _METHODS
     last = called.rpartition(".")[2]
     return called.startswith(_LIBRARIES) and (last in MATRIX_PRODUCTS or called.startswith("torch.nn.grad."))
+
+
+def is_product(facts: ModuleFacts, node: ir.Node) -> bool:
+    """Return True for ``e @ B`` and the call of a matrix product."""
+    if isinstance(node, ir.Call):
+        return is_matrix_product(facts, node.func)
+    return isinstance(node, ir.Binary) and node.op == "@"

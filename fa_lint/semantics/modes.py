@@ -75,7 +75,7 @@ def _rate(layer: ir.Call) -> ir.Expr | None:
 
 
 def _written(call: ir.Call) -> str:
-    return call.func.attr if isinstance(call.func, ir.Attr) else call.func.id if isinstance(call.func, ir.Name) else ""
+    return ir.last_name(call.func)
 
 
 def _is_modal(call: ir.Call, calls: Calls) -> bool:

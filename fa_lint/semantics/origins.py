@@ -64,7 +64,7 @@ def _values(facts: ModuleFacts) -> dict[str, list[ir.Expr]]:
 
 def _made(facts: ModuleFacts, call: ir.Call) -> str:
     """What a call makes an object by; empty where it returns or holds what it is given."""
-    last = call.func.id if isinstance(call.func, ir.Name) else call.func.attr if isinstance(call.func, ir.Attr) else ""
+    last = ir.last_name(call.func)
     if last in _WRAPPERS | _CONTAINERS or (last in _SAME and isinstance(call.func, ir.Attr)):
         return ""
     return facts.qualified(call.func) or (last if isinstance(call.func, ir.Name) else "")

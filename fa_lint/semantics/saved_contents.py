@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.feedback_uses import is_trained
+from fa_lint.semantics.matrix_products import is_product
 from fa_lint.semantics.words import words
 
-__all__ = ["SavedEntry", "collect_mentions", "entries_of"]
+__all__ = ["SavedEntry", "collect_mentions", "entries_of", "only_method"]
 
 _PARTS = frozenset({"parameter", "parameters", "params", "param", "weights", "weight"})
 _CONVERSIONS = frozenset({"dict", "list", "tuple", "vars", "OrderedDict", "sorted"})
@@ -18,8 +20,11 @@ _DEPTH = 8
 
 @dataclass(frozen=True, slots=True)
 class SavedEntry:
-    """One thing in a file. ``what``: ``state_dict``, ``object`` (pickled whole), ``part`` (the parameters a method
-    hands out) or ``value``; ``of`` the source of the object, ``model`` or ``self.net``; ``key`` its key in the dict."""
+    """One thing in a file, ``of`` the source of the object (``self.net``), under ``key`` in a dict.
+
+    ``what``: ``state_dict``, ``object`` (pickled whole), ``part`` (trained matrices, or the parameters that a method
+    hands out) or ``value``.
+    """
 
     what: str
     of: str
@@ -50,6 +55,8 @@ def entries_of(facts: ModuleFacts, node: ir.Expr, key: str = "", depth: int = 0)
             return [SavedEntry("value", "", key)]
         case ir.Call():
             return _of_call(facts, node, key, depth)
+        case ir.Name() | ir.Attr() if is_trained(facts, node):
+            return [SavedEntry("part", _source(facts, node), key)]
         case ir.Name():
             return _of_name(facts, node, key, depth)
         case ir.Attr():
@@ -64,7 +71,7 @@ def entries_of(facts: ModuleFacts, node: ir.Expr, key: str = "", depth: int = 0)
 
 def _of_call(facts: ModuleFacts, node: ir.Call, key: str, depth: int) -> list[SavedEntry]:
     name = facts.qualified(node.func)
-    if name in ("copy.deepcopy", "copy.copy") and node.args:
+    if name is not None and (name.startswith("copy.") or name.endswith("device_get")) and node.args:
         return entries_of(facts, node.args[0].value, key, depth)
     if isinstance(node.func, ir.Attr):
         attr, receiver = node.func.attr, node.func.value
@@ -74,7 +81,7 @@ def _of_call(facts: ModuleFacts, node: ir.Call, key: str, depth: int) -> list[Sa
             return [SavedEntry("state_dict", _source(facts, node.args[0].value), key)]
         if attr in ("items", "copy", "values", "cpu", "to", "detach", "clone", "half", "float"):
             return entries_of(facts, receiver, key, depth)
-        function = facts.names.function_called(node)
+        function = facts.names.function_called(node) or only_method(facts, node)
         if function is None and name is None and set(words(attr)) & _PARTS:
             return [SavedEntry("part", _source(facts, receiver), key)]
         if name is None and attr in ("eval", "train"):
@@ -91,6 +98,15 @@ def _of_call(facts: ModuleFacts, node: ir.Call, key: str, depth: int) -> list[Sa
         if function is not None:
             return _returned(facts, function, key, depth)
     return [SavedEntry("value", "", key)]
+
+
+def only_method(facts: ModuleFacts, node: ir.Expr) -> ir.FunctionDef | None:
+    """The method that ``state.checkpoint()`` calls of an object out of sight: one class of the module has its name."""
+    if not (isinstance(node, ir.Call) and isinstance(node.func, ir.Attr)) or facts.qualified(node.func) is not None:
+        return None
+    name = node.func.attr
+    found = [method for owner in facts.names.classes if (method := facts.names.method(owner, name)) is not None]
+    return found[0] if len(found) == 1 else None
 
 
 def _returned(facts: ModuleFacts, function: ir.FunctionDef, key: str, depth: int) -> list[SavedEntry]:
@@ -149,18 +165,26 @@ def _source(facts: ModuleFacts, node: ir.Expr) -> str:
 
 def collect_mentions(facts: ModuleFacts, node: ir.Node, found: set[str], depth: int = 0) -> None:
     """Collect the identifiers and keys in what is saved; a local name brings those of what it was built from."""
-    for part in ir.walk(node):
+    waiting = [node]
+    for part in waiting:
+        # What a product is made of is not saved with it, nor the object that one attribute is taken of.
+        taken = isinstance(part, ir.Attr) and isinstance(part.value, ir.Name)
+        if not is_product(facts, part) and not (taken and not isinstance(facts.names.parent(part), ir.Call)):
+            waiting += ir.children(part)
         match part:
             case ir.Name(id=name):
                 if name in found and depth:
                     continue
                 found.add(name)
                 if depth < 4:
-                    for binding in facts.names.reaching(part):
+                    # ``params = update(params, Bs, x, y)`` leaves no ``Bs`` in ``params``.
+                    bound, is_updated = facts.names.reaching(part), is_trained(facts, part)
+                    for binding in bound:
                         if binding.how in ("value", "item", "update", "iterate") and binding.value is not None:
-                            collect_mentions(facts, binding.value, found, depth + 1)
-                            found.add(_item_key(binding.node))
-                    if any(_is_container(facts, binding.value) for binding in facts.names.reaching(part)):
+                            if not (is_updated and any(ir.same(part, inner) for inner in ir.walk(binding.value))):
+                                collect_mentions(facts, binding.value, found, depth + 1)
+                                found.add(_item_key(binding.node))
+                    if not is_updated and any(b.how != "unpack" and _is_container(facts, b.value) for b in bound):
                         for value in _put_into(facts, part):
                             collect_mentions(facts, value, found, depth + 1)
             case ir.Attr(attr=name):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fa_lint.semantics import ir
-from fa_lint.semantics.classes import owner_of
+from fa_lint.semantics.calls import passing
 from fa_lint.semantics.facts import ModuleFacts
-from fa_lint.semantics.saved_contents import SavedEntry, collect_mentions, entries_of
+from fa_lint.semantics.saved_contents import SavedEntry, collect_mentions, entries_of, only_method
 from fa_lint.semantics.words import words
 
 __all__ = ["Save", "SavedEntry", "is_model_entry", "saves"]
@@ -28,6 +28,10 @@ _FUNCTIONS: dict[str, tuple[int, str]] = {
     "numpy.save": (1, "arr"),
     "torch_xla.core.xla_model.save": (0, "data"),
     "lightning_utilities.save": (0, "obj"),
+    "flax.serialization.to_bytes": (0, "target"),
+    "flax.serialization.msgpack_serialize": (0, "pytree"),
+    "flax.training.checkpoints.save_checkpoint": (1, "target"),
+    "equinox.tree_serialise_leaves": (1, "pytree"),
 }
 _MANY = frozenset({"numpy.savez", "numpy.savez_compressed"})
 # Methods of trainers: position and keyword of what they write, None where they write the models they were given.
@@ -40,6 +44,8 @@ _METHODS: dict[str, tuple[int, str] | None] = {
 }
 _SAVING = frozenset({"save", "checkpoint", "snapshot", "dump"})
 _TRAINERS = frozenset({"trainer", "accelerator", "fabric", "accel"})
+# What these write is the state of a run.
+_OF_STATES = ("flax.", "equinox.", "orbax.")
 _TRAINER_CLASSES = frozenset({"Trainer", "Seq2SeqTrainer", "Accelerator", "Fabric", "SFTTrainer", "Lite"})
 # Calls through which a trainer learns of its model.
 _GIVEN = frozenset({"fit", "prepare", "setup", "setup_module", "Trainer", "Seq2SeqTrainer", "SFTTrainer"})
@@ -56,8 +62,8 @@ class Save:
     """``call`` is the save, ``place`` the expression that assembles what is saved (often the call itself).
 
     ``owner`` and ``owner_nid`` are the class around it, ``function`` and ``function_nid`` the function (0: a script).
-    ``mentions`` are all identifiers and keys that go into the file, local names followed. ``parameter`` is the position
-    of the function's parameter whose content is not known here: a caller elsewhere decides what is saved.
+    ``mentions`` are all identifiers and keys that go into the file, local names followed. ``is_given``: it is a
+    parameter, and a caller elsewhere decides what is saved.
     """
 
     call: int
@@ -69,7 +75,7 @@ class Save:
     function_nid: int
     entries: tuple[SavedEntry, ...]
     mentions: frozenset[str]
-    parameter: int | None = None
+    is_given: bool = False
 
 
 def is_model_entry(entry: SavedEntry) -> bool:
@@ -96,23 +102,28 @@ def _written(facts: ModuleFacts, call: ir.Call) -> tuple[str, list[ir.Expr], boo
     name = facts.qualified(call.func)
     if name in _FUNCTIONS:
         value = _argument(call, *_FUNCTIONS[name])
-        return (name, [value], False) if value is not None else None
+        return (name, [value], name.startswith(_OF_STATES)) if value is not None else None
     if name in _MANY:
         return name, [a.value for a in call.args[1:]], False
     if name is not None and set(words(name.rpartition(".")[2])) & _SAVING:
         # A helper of another file that is given networks or their state dicts writes them.
         given = [a.value for a in call.args if any(_is_given(e) for e in entries_of(facts, a.value))]
-        return (name, given, False) if given and not name.startswith("torch.") else None
+        return (name, given, False) if given and not name.startswith(("torch.", "orbax.")) else None
     if name is not None or not isinstance(call.func, ir.Attr) or call.func.attr not in _METHODS:
         return None
     receiver = call.func.value
     if facts.names.function_called(call) is not None:
         return None
-    last = receiver.id if isinstance(receiver, ir.Name) else receiver.attr if isinstance(receiver, ir.Attr) else ""
+    last = ir.last_name(receiver)
     where = _METHODS[call.func.attr]
+    if call.func.attr == "save" and _made_by(facts, receiver).startswith("orbax."):
+        value = next((v for key in ("args", "item") if (v := _argument(call, 1, key)) is not None), None)
+        if isinstance(value, ir.Call) and (facts.qualified(value.func) or "").startswith("orbax.") and value.args:
+            value = value.args[0].value
+        return f"{last}.save", [value] if value is not None else [], True
     if call.func.attr == "save_pretrained":
         return "save_pretrained", [receiver], True
-    if not (set(words(last)) & _TRAINERS or _is_trainer(facts, receiver)):
+    if not (set(words(last)) & _TRAINERS or _made_by(facts, receiver).rpartition(".")[2] in _TRAINER_CLASSES):
         return None
     if where is None:
         return f"{last}.{call.func.attr}", _given_models(facts, receiver), True
@@ -132,7 +143,7 @@ def _is_given(entry: SavedEntry) -> bool:
 def _is_path(facts: ModuleFacts, node: ir.Expr) -> bool:
     if isinstance(node, ir.FString) or isinstance(facts.values.constant(node), str):
         return True
-    name = node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
+    name = ir.last_name(node)
     return bool(set(words(name)) & {"path", "dir", "file", "filename", "folder", "directory"})
 
 
@@ -145,14 +156,12 @@ def _argument(call: ir.Call, position: int, keyword: str) -> ir.Expr | None:
     return None
 
 
-def _is_trainer(facts: ModuleFacts, node: ir.Expr) -> bool:
-    if isinstance(node, ir.Name):
-        for binding in facts.names.bindings(node):
-            if binding.how == "value" and isinstance(binding.value, ir.Call):
-                name = facts.qualified(binding.value.func) or ""
-                if name.rpartition(".")[2] in _TRAINER_CLASSES:
-                    return True
-    return False
+def _made_by(facts: ModuleFacts, node: ir.Expr) -> str:
+    """The dotted name of what makes an object that is kept in a variable or an attribute of ``self``."""
+    bound = facts.names.bindings(node) if isinstance(node, ir.Name) else []
+    bound = facts.names.self_attribute(node) if isinstance(node, ir.Attr) else bound
+    made = [b.value.func for b in bound if b.how == "value" and isinstance(b.value, ir.Call)]
+    return next((name for func in made if (name := facts.qualified(func)) is not None), "")
 
 
 def _given_models(facts: ModuleFacts, receiver: ir.Expr) -> list[ir.Expr]:
@@ -180,48 +189,25 @@ def _described(
     function = facts.names.enclosing_function(call)
     if len(contents) == 1 and isinstance(contents[0], ir.Name) and function is not None:
         handed_on = saver not in _FUNCTIONS and any(_is_given(e) for e in entries_of(facts, contents[0]))
-        position = None if handed_on else _parameter(facts, contents[0], function)
-        if position is not None:
-            yield from _callers(facts, call, saver, function, position)
+        if not handed_on and _is_parameter(facts, contents[0]):
+            yield from _callers(facts, call, saver, function, contents[0].id)
             return
     yield _save(facts, call, saver, contents, whole_state)
 
 
-def _parameter(facts: ModuleFacts, node: ir.Name, function: ir.FunctionDef) -> int | None:
+def _is_parameter(facts: ModuleFacts, node: ir.Name) -> bool:
     bindings = facts.names.reaching(node)
-    if len(bindings) == 1 and bindings[0].how == "param":
-        names = [p.name for p in function.params if p.name not in ("self", "cls")]
-        return names.index(node.id) if node.id in names else None
-    return None
+    return len(bindings) == 1 and bindings[0].how == "param" and node.id not in ("self", "cls")
 
 
-def _callers(facts: ModuleFacts, save: ir.Call, saver: str, function: ir.FunctionDef, position: int) -> Iterable[Save]:
-    name = [p.name for p in function.params if p.name not in ("self", "cls")][position]
-    found = False
-    for call in facts.calls:
-        called = facts.names.function_called(call)
-        if called is None and isinstance(call.func, ir.Attr) and call.func.attr == function.name:
-            called = function if owner_of(facts, function) is not None else None
-        if called is function and facts.names.enclosing_function(call) is not function:
-            value = _argument(call, position, name)
-            if value is not None:
-                found = True
-                yield _save(facts, call, saver, [value], False)
+def _callers(facts: ModuleFacts, save: ir.Call, saver: str, function: ir.FunctionDef, name: str) -> Iterable[Save]:
+    found = passing(facts, function, name)
+    for call, value in found:
+        yield _save(facts, call, saver, [value], False)
     if not found:
+        entries = (SavedEntry("object", name),)
         unknown = _save(facts, save, saver, [], False)
-        entry = SavedEntry("object", name)
-        yield Save(
-            unknown.call,
-            unknown.place,
-            saver,
-            unknown.owner,
-            unknown.owner_nid,
-            unknown.function,
-            unknown.function_nid,
-            (entry,),
-            frozenset({name}),
-            position,
-        )
+        yield replace(unknown, entries=entries, mentions=frozenset({name}), is_given=True)
 
 
 def _save(facts: ModuleFacts, call: ir.Call, saver: str, contents: list[ir.Expr], whole_state: bool) -> Save:
@@ -237,6 +223,11 @@ def _save(facts: ModuleFacts, call: ir.Call, saver: str, contents: list[ir.Expr]
     owner = facts.names.enclosing_class(call)
     function = facts.names.enclosing_function(call)
     place = _assembled(facts, contents[0]) if len(contents) == 1 and not whole_state else None
+    method = only_method(facts, contents[0]) if len(contents) == 1 and owner is None else None
+    if method is not None:
+        # ``torch.save(run.checkpoint(), path)``: the object is saved as if by itself.
+        owner = facts.names.enclosing_class(method)
+        place = next((value for value in facts.names.returned(method) if isinstance(value, ir.Keyed)), None)
     return Save(
         call.nid,
         place.nid if place is not None else call.nid,

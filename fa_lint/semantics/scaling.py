@@ -31,7 +31,7 @@ class Scaling:
     def scale_call(self, node: ir.Call) -> bool:
         """True for the spelling of loss scaling: ``scaler.scale(loss)``, apex ``scale_loss``, and the like."""
         func = node.func
-        last = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+        last = ir.last_name(func)
         if last == "scale":
             return isinstance(func, ir.Attr) and bool(node.args)
         said = set(words(last))

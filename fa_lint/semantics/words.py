@@ -27,6 +27,8 @@ _NOT_A_GRADIENT = frozenset(
     "reducer none is has use with set zero".split()
 )
 _CREDIT = frozenset({"credit", "credits", "costate", "costates", "pseudogradient", "pseudograd"})
+_METHODS = frozenset({"bp", "backprop", "fa", "dfa", "drtp"})
+_DELTAS = frozenset({"d", "delta", "deltas", "update", "updates"})
 _WEIGHT = frozenset(
     ["weight", "weights", "kernel", "kernels", "param", "params", "parameter", "parameters", "bias", "biases", "theta"]
 )
@@ -70,7 +72,8 @@ def suggests(identifier: str) -> str | None:
     found = set(parts)
     if found & _GRADIENT:
         return None if found & _NOT_A_GRADIENT else "gradient"
-    if found & _CREDIT:
+    # ``delta_bp``, ``dW_fa``: what one method or the other sends back.
+    if found & _CREDIT or (found & _METHODS and found & _DELTAS):
         return "credit" if not found & _NOT_A_GRADIENT - {"no"} else None
     if _FEEDBACK.fullmatch(identifier.lstrip("_")):
         return "feedback"

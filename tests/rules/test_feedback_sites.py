@@ -219,7 +219,7 @@ def test_the_place_of_a_save_is_where_its_dict_is_put_together() -> None:
 
 def test_a_helper_without_a_caller_says_which_parameter_it_saves() -> None:
     (save,) = saves(extract(HEAD + "def write(path, state):\n    torch.save(state, path)\n"))
-    assert (save.parameter, save.function) == (1, "write")
+    assert (save.is_given, save.function) == (True, "write")
     assert save.mentions == {"state"}
 
 

@@ -29,7 +29,7 @@ from fa_lint.semantics.names import Binding
 from fa_lint.semantics.roles import COMPUTED, NAMED, Evidence
 from fa_lint.semantics.words import words
 
-__all__ = ["NO_ALIGNMENT", "SHOWN", "Alignment", "Alignments", "alignments", "evidence", "last_name", "passed"]
+__all__ = ["NO_ALIGNMENT", "SHOWN", "Alignment", "Alignments", "alignments", "evidence", "passed"]
 
 # Between a name and a proof: the formula is in sight, what enters it is only named.
 SHOWN = 2
@@ -73,10 +73,6 @@ class Alignment:
 
 
 NO_ALIGNMENT = Alignment("none")
-
-
-def last_name(node: ir.Expr) -> str:
-    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
 
 
 class Alignments:
@@ -253,7 +249,7 @@ class Alignments:
                 return self.of(value)
             case ir.Attr(attr=attr, value=value) if attr in _METHODS and self._facts.qualified(value) is None:
                 return self.of(value)
-        return self._called_name(last_name(node.func), node)
+        return self._called_name(ir.last_name(node.func), node)
 
     def _at_call(self, found: Alignment, name: str, node: ir.Call) -> Alignment:
         """A helper's cosine is of what this call gives it, where its own operands do not say of what."""
@@ -283,7 +279,7 @@ class Alignments:
         if isinstance(node, ir.Name):
             said += [b.value for b in self._facts.names.reaching(node) if b.value is not None]
         return any(
-            set(words(last_name(part))) & FEEDBACK_WORDS
+            set(words(ir.last_name(part))) & FEEDBACK_WORDS
             for expression in said
             for part in ir.walk(expression)
             if isinstance(part, ir.Name | ir.Attr)

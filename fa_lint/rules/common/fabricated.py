@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.findings import Edit
-from fa_lint.rules.common.alignments import SHOWN, Alignment, Alignments, alignments, last_name
+from fa_lint.rules.common.alignments import SHOWN, Alignment, Alignments, alignments
 from fa_lint.rules.common.measure_words import TRAINED
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -44,7 +44,7 @@ def literal(node: ir.Expr | None) -> ir.Expr | None:
     """Return an expression that is one number always: ``0.0``, ``torch.tensor(0.0)``, ``zeros_like(c)``."""
     match node:
         case ir.Call(func=func, args=[ir.Arg(value=inner, keyword=None), *rest]):
-            name = last_name(func)
+            name = ir.last_name(func)
             if name in _CONSTANTS or (name in _NUMBERS and literal(inner) is not None):
                 return node
             if name in _FILLED and rest and literal(rest[0].value) is not None:
@@ -243,7 +243,7 @@ class _Finder:
             return
         yield from self._filled(node)
         name = self._facts.qualified(node.func)
-        last = (name or "").rpartition(".")[2] or last_name(node.func)
+        last = (name or "").rpartition(".")[2] or ir.last_name(node.func)
         values = [arg.value for arg in node.args if arg.keyword is None]
         if (
             name is None
@@ -298,7 +298,7 @@ class _Finder:
         if function is not None and set(words(function.name)) & TRAINED:
             return True
         if isinstance(statement, ir.Assign):
-            return any(set(words(last_name(target))) & (_STATE | TRAINED) for target in statement.targets)
+            return any(set(words(ir.last_name(target))) & (_STATE | TRAINED) for target in statement.targets)
         return isinstance(statement, ir.AugAssign)
 
     def _is_mask(self, node: ir.Expr, depth: int = 0) -> bool:
@@ -312,14 +312,14 @@ class _Finder:
             case ir.Binary(op="&" | "|", left=left, right=right):
                 return self._is_mask(left, depth + 1) or self._is_mask(right, depth + 1)
             case ir.Call(func=func):
-                return last_name(func) in _NAN_TESTS
+                return ir.last_name(func) in _NAN_TESTS
             case ir.Name():
                 values = [b.value for b in self._names.reaching(node) if b.how == "value" and b.value is not None]
                 return any(self._is_mask(value, depth + 1) for value in values)
         return False
 
     def _is_diagonal(self, node: ir.Expr) -> bool:
-        return any(isinstance(part, ir.Call) and last_name(part.func) in _DIAGONAL for part in ir.walk(node))
+        return any(isinstance(part, ir.Call) and ir.last_name(part.func) in _DIAGONAL for part in ir.walk(node))
 
     def _judges_itself(self, tests: list[ir.Expr], value: ir.Expr) -> bool:
         """``cos[cos < 0] = 0`` clips a measured value; ``cos[isnan(cos)]`` and ``cos[cos != cos]`` do not."""
@@ -340,6 +340,10 @@ class _Finder:
         return any(isinstance(n, ir.If) and self._orders_cosines(n.test) for n in self._names.ancestors(node))
 
     def _mentions(self, test: ir.Expr, name: str) -> bool:
+        """Return True where a test reads the value of a name, more than whether it is a number at all."""
+        asked = test.operand if isinstance(test, ir.Unary) else test
+        if isinstance(asked, ir.Call) and ir.last_name(asked.func) in _NAN_TESTS:
+            return False
         return any(isinstance(part, ir.Name) and part.id == name for part in ir.walk(test))
 
 
@@ -362,7 +366,7 @@ def as_missing(node: ir.Expr, facts: ModuleFacts) -> Edit | None:
     start, end = facts.span(node)
     if not isinstance(node, ir.Call):
         return Edit(start, end, missing)
-    name, args = last_name(node.func), node.args
+    name, args = ir.last_name(node.func), node.args
     library = (facts.qualified(node.func) or "").partition(".")[0]
     if name in _NUMBERS:
         return Edit(*facts.span(args[0].value), missing) if literal(args[0].value) is not None else None

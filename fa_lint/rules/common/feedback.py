@@ -31,8 +31,8 @@ _LOWER = tuple(
         rb"drtp",
         rb"pepita",
         rb"fb_?(?:weight|matri)",
-        rb"bwd_?(?:weight|matri)",
-        rb"back(?:ward)?_?(?:weight|matri)",
+        rb"bwd_?(?:weight|mat)",
+        rb"back(?:ward)?_?(?:weight|mat)",
         rb"weights?_?(?:fb|bwd|backward)\b",
         rb"matrix_?(?:fb|bwd|backward)\b",
         rb"bias_?(?:fb|bwd|backward)\b",
@@ -79,8 +79,8 @@ class _FeedbackGate(Gate):
 def _may_send(data: bytes) -> bool:
     if not any(word in data for word in _DRAWS) and _DRAWN_ELSEWHERE.search(data) is None:
         return False
-    if any(_KEPT_DRAW.search(line) for line in _lines_with(data, b"rand")):
-        # Another file may use it.
+    if b"save_for_backward" in data or any(_KEPT_DRAW.search(line) for line in _lines_with(data, b"rand")):
+        # A backward pass of its own may multiply with it, or another file.
         return True
     products = [line for word in _CALLED for line in _lines_with(data, word)]
     products += [line for line in _lines_with(data, b"@") if not line.lstrip().startswith(b"@")]
@@ -113,7 +113,7 @@ def _candidates(data: bytes) -> Iterator[int]:
 
 # A module has to name a library that makes tensors, and to speak of feedback.
 _VOCABULARY = re.compile(VOCABULARY.encode())
-FEEDBACK: tuple[Gate, ...] = (_FeedbackGate((b"torch",), _VOCABULARY),)
+FEEDBACK: tuple[Gate, ...] = (_FeedbackGate((b"torch", b"numpy", b"jax"), _VOCABULARY),)
 # The same of a part of a module.
 FEEDBACK_PART: Gate = _FeedbackGate((b"",), _VOCABULARY)
 # A file that sends something through an attribute which may be feedback.

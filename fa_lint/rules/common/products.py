@@ -234,7 +234,7 @@ def _floor(node: ir.Expr, facts: ModuleFacts) -> tuple[float | None, ir.Expr] | 
         return (value, node) if 0 < value <= 1e-2 else None
     if isinstance(node, ir.Name | ir.Attr) and facts.qualified(node) is not None:
         return None  # a constant of another module: its value is not in sight
-    name = node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
+    name = ir.last_name(node)
     return (None, node) if set(words(name)) & EPS_WORDS else None
 
 

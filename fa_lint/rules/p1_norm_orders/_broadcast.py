@@ -24,9 +24,9 @@ from fa_lint.rules.p1_norm_orders._row_shapes import (
     SAME,
     RowShapes,
     Shape,
-    given,
 )
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import argument
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.names import Binding
 from fa_lint.semantics.uses import Uses
@@ -388,7 +388,9 @@ class _Follower:
             calls = self._facts.derived(Uses).calls_named(function.name)
         for call in calls:
             if self._calls(call, function):
-                shapes = self._shapes.inside(None if number is None else given(call, function.params, number))
+                shapes = self._shapes.inside(
+                    None if number is None else argument(call, function, function.params[number])
+                )
                 yield from _Follower(self._facts, shapes, self._depth + 1, self._mixed).uses(call, shape)
 
     def _calls(self, call: ir.Call, function: ir.FunctionDef | ir.Lambda) -> bool:

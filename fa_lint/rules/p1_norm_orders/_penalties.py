@@ -79,7 +79,7 @@ class Penalty:
         found = ranks.of(self.of)
         if found is None and self.axes:
             way = list(computed_from([self.of], facts.derived(Calls), frozenset({made.nid}), 400))
-            if not any(isinstance(n, ir.Call) and n is not made and _last(n.func) in _RESHAPING for n in way):
+            if not any(isinstance(n, ir.Call) and n is not made and ir.last_name(n.func) in _RESHAPING for n in way):
                 return ranks.of(made)
         return found
 
@@ -107,16 +107,16 @@ class Penalty:
         inputs, outputs = self.differentiated.inputs, self.differentiated.outputs
         if facts.derived(Ranks).of(inputs) == 1:
             return True
-        name = _last(inputs)
+        name = ir.last_name(inputs)
         for part in slice_of(outputs, facts).nodes if outputs is not None else ():
             match part:
-                case ir.Subscript(value=value, index=[ir.Const(value=None), *_]) if _last(value) == name:
+                case ir.Subscript(value=value, index=[ir.Const(value=None), *_]) if ir.last_name(value) == name:
                     return True
                 case ir.Call(func=ir.Attr(attr="unsqueeze", value=value), args=[ir.Arg(value=axis)]):
-                    if _last(value) == name and facts.values.number(axis) == 0:
+                    if ir.last_name(value) == name and facts.values.number(axis) == 0:
                         return True
                 case ir.Call(args=[ir.Arg(value=value), ir.Arg(value=axis)]) if _last_call(part) == "unsqueeze":
-                    if _last(value) == name and facts.values.number(axis) == 0:
+                    if ir.last_name(value) == name and facts.values.number(axis) == 0:
                         return True
         mixed = slice_of(inputs, facts)
         if any(_is_single(call, facts) for call in mixed.calls):
@@ -125,7 +125,8 @@ class Penalty:
         if home is not None and any("vmap" in facts.source(decorator) for decorator in home.decorators):
             return True
         if home is not None and any(
-            _last_call(call) in ("vmap", "vjp", "jacrev") and home.name in {_last(arg.value) for arg in call.args}
+            _last_call(call) in ("vmap", "vjp", "jacrev")
+            and home.name in {ir.last_name(arg.value) for arg in call.args}
             for call in facts.calls
         ):
             return True
@@ -155,7 +156,7 @@ class Penalty:
                     found |= set(words(above.name))
         outputs = self.differentiated.outputs
         for call in slice_of(outputs, facts).calls if outputs is not None else ():
-            name = _last(call.func)
+            name = ir.last_name(call.func)
             found |= {*words(name), name.lower()}
         return found
 
@@ -197,7 +198,7 @@ def _is_single(call: ir.Call, facts: ModuleFacts) -> bool:
     sizes = [arg.value for arg in call.args if arg.keyword is None]
     if len(sizes) == 1 and isinstance(sizes[0], ir.Sequence):
         sizes = sizes[0].items
-    if _last(call.func) not in ("rand", "FloatTensor", "Tensor", "expand", "view", "reshape", "zeros", "empty"):
+    if ir.last_name(call.func) not in ("rand", "FloatTensor", "Tensor", "expand", "view", "reshape", "zeros", "empty"):
         return False
     return len(sizes) > 1 and facts.values.number(sizes[0]) == 1
 
@@ -229,12 +230,8 @@ def _bound(node: ir.Name, facts: ModuleFacts) -> ir.Expr | None:
     return found[0].value if len(found) == 1 and found[0].how == "value" else None
 
 
-def _last(node: ir.Expr) -> str:
-    return node.attr if isinstance(node, ir.Attr) else node.id if isinstance(node, ir.Name) else ""
-
-
 def _last_call(node: ir.Node) -> str:
-    return _last(node.func) if isinstance(node, ir.Call) else ""
+    return ir.last_name(node.func) if isinstance(node, ir.Call) else ""
 
 
 def _operand(node: ir.Call, facts: ModuleFacts) -> ir.Expr | None:
@@ -282,7 +279,7 @@ def _squared_differences(node: ir.Node, facts: ModuleFacts) -> Iterator[tuple[ir
 def _is_target(node: ir.Expr, facts: ModuleFacts) -> bool:
     if facts.values.number(node) is not None:
         return True
-    return bool(set(words(_last_call(node) or _last(node))) & _TARGETS)
+    return bool(set(words(_last_call(node) or ir.last_name(node))) & _TARGETS)
 
 
 def _read_norm(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> _Norm | None:
@@ -302,11 +299,11 @@ def _read_norm(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> _Norm | Non
                     return None
                 plain = name is None or name.startswith("torch.")
                 return _reduced(node, _operand(node, facts), shift + 1, facts, plain=plain)
-            if _last(func) == "sqrt":
+            if ir.last_name(func) == "sqrt":
                 return _root(_operand(node, facts), facts)
-            if _last(func) == "pow" and node.args and facts.values.number(node.args[-1].value) == 0.5:
+            if ir.last_name(func) == "pow" and node.args and facts.values.number(node.args[-1].value) == 0.5:
                 return _root(_operand(node, facts), facts)
-            if _last(func) == "mean" and len(node.args) <= 1:
+            if ir.last_name(func) == "mean" and len(node.args) <= 1:
                 # Of norms along an axis: a mean of one norm of the whole batch is that norm.
                 averaged = _operand(node, facts)
                 whole = averaged is not None and len(node.args) == int(facts.qualified(func) is not None)
@@ -315,7 +312,7 @@ def _read_norm(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> _Norm | Non
             for entered in facts.derived(Calls).entered(node):
                 returned = facts.names.returned(entered)
                 return _read_norm(returned[0], facts, depth + 1) if len(returned) == 1 else None
-            if _last(func) in _SHAPING and name is None and isinstance(func, ir.Attr):
+            if ir.last_name(func) in _SHAPING and name is None and isinstance(func, ir.Attr):
                 return _read_norm(func.value, facts, depth + 1)
         case ir.Binary(op="**", left=left, right=right) if facts.values.number(right) == 0.5:
             return _root(left, facts)
@@ -332,7 +329,7 @@ def _root(node: ir.Expr | None, facts: ModuleFacts) -> _Norm | None:
                 node = _bound(node, facts)
             case ir.Binary(op="+", left=left, right=right):
                 node = right if facts.values.number(left) is not None else left
-            case ir.Call(func=func) if _last(func) == "sum":
+            case ir.Call(func=func) if ir.last_name(func) == "sum":
                 summed = _operand(node, facts)
                 for _ in range(_DEEPEST):
                     if isinstance(summed, ir.Name):

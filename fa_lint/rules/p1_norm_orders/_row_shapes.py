@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum, auto
 
-from fa_lint.rules.common.alignments import last_name
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.words import EPS_WORDS, words
@@ -20,7 +19,6 @@ __all__ = [
     "SAME",
     "RowShapes",
     "Shape",
-    "given",
 ]
 
 
@@ -198,7 +196,7 @@ class RowShapes:
             return found
         positional = [a.value for a in node.args if a.keyword is None]
         method = self._facts.qualified(node.func) is None
-        last = last_name(node.func)
+        last = ir.last_name(node.func)
         place = (0 if method else 1) + (last in ("norm", "vector_norm", "cosine_similarity"))
         return positional[place] if len(positional) > place else None
 
@@ -256,15 +254,3 @@ class RowShapes:
                 case _:
                     return node
         return node
-
-
-def given(call: ir.Call, params: list[ir.Param], position: int) -> ir.Expr | None:
-    """What a call gives one of the parameters of its function."""
-    param = params[position]
-    first = int(params[0].name in ("self", "cls") and isinstance(call.func, ir.Attr))
-    for number, arg in enumerate(call.args):
-        if arg.star:
-            return None
-        if arg.keyword == param.name or (arg.keyword is None and number == position - first):
-            return arg.value
-    return None

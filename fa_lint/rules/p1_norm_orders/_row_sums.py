@@ -27,7 +27,7 @@ _SAME = frozenset("t T mT H transpose permute detach flatten float squeeze unsqu
 
 def has_rows_that_sum(value: ir.Expr, facts: ModuleFacts) -> bool:
     """Return True for what is called like a matrix of weights, counts or probabilities, or made positive."""
-    return _is_called_so(value) or any(_last(call.func) in _COUNTING for call in slice_of(value, facts).calls)
+    return _is_called_so(value) or any(ir.last_name(call.func) in _COUNTING for call in slice_of(value, facts).calls)
 
 
 def _is_called_so(value: ir.Expr) -> bool:
@@ -40,7 +40,7 @@ def _is_called_so(value: ir.Expr) -> bool:
                 "clamp_min",
             }:
                 name, value = name or attr, inner
-            case ir.Call(func=func, args=[ir.Arg(value=inner), *_]) if set(words(_last(func))) & _SUMMED:
+            case ir.Call(func=func, args=[ir.Arg(value=inner), *_]) if set(words(ir.last_name(func))) & _SUMMED:
                 return True
             case ir.Binary(op="+" | "/" | "*", left=left):
                 value = left
@@ -48,7 +48,7 @@ def _is_called_so(value: ir.Expr) -> bool:
                 break
         if name in _SUMMED:
             return True
-    return _last(value) in _MATRICES or bool(set(words(_last(value))) & _SUMMED)
+    return ir.last_name(value) in _MATRICES or bool(set(words(ir.last_name(value))) & _SUMMED)
 
 
 def meets_unit_vectors(normalised: ir.Call, factor: ir.Expr, product: ir.Expr, facts: ModuleFacts) -> bool:
@@ -68,7 +68,7 @@ def _is_divided_by_norm(node: ir.Expr, normalised: ir.Call, facts: ModuleFacts) 
     for term, _ in values_of(facts).of(node):
         if isinstance(term, t.Monomial) and any(power < 0 for _, power in term.norms):
             return True
-    return any(_last(call.func) in _UNITS for call in slice_of(node, facts).calls if call is not normalised)
+    return any(ir.last_name(call.func) in _UNITS for call in slice_of(node, facts).calls if call is not normalised)
 
 
 def _factors(product: ir.Expr) -> Iterator[ir.Expr]:
@@ -92,7 +92,3 @@ def _bare(node: ir.Expr) -> ir.Expr:
                 node = value
             case _:
                 return node
-
-
-def _last(node: ir.Expr) -> str:
-    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""

@@ -142,7 +142,7 @@ class DimAsNormOrder(Rule):
 
     def _dim_name(self, order: ir.Expr, facts: ModuleFacts) -> str | None:
         """The name that calls an order a dimension: its own, or that of what it is bound to."""
-        name = order.id if isinstance(order, ir.Name) else order.attr if isinstance(order, ir.Attr) else ""
+        name = ir.last_name(order)
         said = words(name)
         if said and said[-1] in _DIM_NAMES:
             return name

@@ -58,7 +58,7 @@ class Bounds:
                     yield left, op == "and"
                 case ir.Comprehension(clause=clause) if inner is not clause:
                     yield from ((test, True) for test in _filters(clause))
-                case ir.Call(args=[ir.Arg(value=test), one, other]) if _last(outer.func) == "where":
+                case ir.Call(args=[ir.Arg(value=test), one, other]) if ir.last_name(outer.func) == "where":
                     if inner is one or inner is other:
                         yield test, inner is one
                 case ir.Block(body=body):
@@ -75,7 +75,7 @@ class Bounds:
         match statement:
             case ir.Assert(test=test):
                 yield test, True
-            case ir.ExprStmt(value=ir.Call(func=func, args=[ir.Arg(value=test), *_])) if "assert" in _last(func):
+            case ir.ExprStmt(value=ir.Call(func=func, args=[ir.Arg(value=test), *_])) if "assert" in ir.last_name(func):
                 yield test, True
             case ir.With(body=body):
                 for inner in body.body:
@@ -125,7 +125,7 @@ class Bounds:
         return False
 
     def _call_implies(self, call: ir.Call, truth: bool, value: ir.Expr, depth: int) -> bool:
-        name, operands = _last(call.func), self._operands(call)
+        name, operands = ir.last_name(call.func), self._operands(call)
         if name in ("any", "all") and operands:
             return truth == (name == "all") and self._implies(operands[0], truth, value, depth + 1)
         if name in ("bool", "item", "nonzero", "flatnonzero", "where", "argwhere", "cpu", "squeeze") and operands:
@@ -178,9 +178,11 @@ class Bounds:
                 return "magnitude" if self._form(left, value, depth + 1) in ("value", "magnitude") else None
             case ir.Binary(op="*", left=left, right=right) if ir.same(left, right):
                 return "magnitude" if self._form(left, value, depth + 1) in ("value", "magnitude") else None
-            case ir.Call() if _last(node.func) in _SAME_VALUE | _MAGNITUDES and (operands := self._operands(node)):
+            case ir.Call() if ir.last_name(node.func) in _SAME_VALUE | _MAGNITUDES and (
+                operands := self._operands(node)
+            ):
                 inner = self._form(operands[0], value, depth + 1)
-                sized = inner == "value" and _last(node.func) in _MAGNITUDES
+                sized = inner == "value" and ir.last_name(node.func) in _MAGNITUDES
                 return "magnitude" if sized else "distance" if inner == "falling" and _is_size(node) else inner
             case ir.Name() if (only := self._only_value(node)) is not None:
                 return self._form(only, value, depth + 1)
@@ -234,7 +236,7 @@ class Bounds:
             return self._is_filled(node.operand)
         if self._facts.values.number(node) is not None:
             return True
-        return isinstance(node, ir.Call) and _last(node.func) in _FILLED
+        return isinstance(node, ir.Call) and ir.last_name(node.func) in _FILLED
 
     def _is_bound_to_bounded(self, name: ir.Name, depth: int) -> bool:
         bindings = self._facts.names.reaching(name)
@@ -252,7 +254,7 @@ class Bounds:
         return bool(given) and all(value is not None and self.hold(call, value, depth + 1) for call, value in given)
 
     def _gives_bounded(self, call: ir.Call, depth: int) -> bool:
-        name, operands = _last(call.func), self._operands(call)
+        name, operands = ir.last_name(call.func), self._operands(call)
         is_method = isinstance(call.func, ir.Attr) and self._facts.qualified(call.func) is None
         if name == "where" and len(operands) == 3:
             if is_method:
@@ -278,7 +280,7 @@ class Bounds:
         inner: ir.Node = call
         for outer in names.ancestors(call):
             match outer:
-                case ir.Call() if _last(outer.func) in _NAN_TESTS:
+                case ir.Call() if ir.last_name(outer.func) in _NAN_TESTS:
                     return True
                 case ir.Try(body=body, handlers=handlers) if inner is body:
                     if any(_catches(handler, library) for handler in handlers):
@@ -301,7 +303,7 @@ class Bounds:
             if node.nid <= call.nid:
                 continue
             match node:
-                case ir.Call(func=func) if _last(func) in _NAN_TESTS:
+                case ir.Call(func=func) if ir.last_name(func) in _NAN_TESTS:
                     if any(ir.same(operand, target) for operand in self._operands(node)):
                         return True
                 case ir.Compare(left=left, ops=["!=" | "=="], comparators=[right]):
@@ -339,7 +341,7 @@ def _factor(node: ir.Expr, facts: ModuleFacts, depth: int, *, multiplied: bool =
             bindings = facts.names.reaching(node)
             if len(bindings) == 1 and bindings[0].how == "value" and bindings[0].value is not None:
                 return _factor(bindings[0].value, facts, depth + 1, multiplied=multiplied)
-        case ir.Call(func=ir.Attr(value=base) as func, args=args) if _last(func) in _CLAMPS:
+        case ir.Call(func=ir.Attr(value=base) as func, args=args) if ir.last_name(func) in _CLAMPS:
             inner = base if facts.qualified(func) is None else args[0].value if args else base
             return _factor(inner, facts, depth + 1)
     return 1.0
@@ -365,8 +367,4 @@ def _is_cosine(term: t.Term) -> bool:
 
 
 def _is_size(node: ir.Expr) -> bool:
-    return isinstance(node, ir.Call) and _last(node.func) in _MAGNITUDES
-
-
-def _last(func: ir.Expr) -> str:
-    return func.id if isinstance(func, ir.Name) else func.attr if isinstance(func, ir.Attr) else ""
+    return isinstance(node, ir.Call) and ir.last_name(node.func) in _MAGNITUDES

@@ -207,7 +207,7 @@ def _is_number(node: ir.Expr, facts: ModuleFacts) -> bool:
 
 
 def _is_eps(node: ir.Expr) -> bool:
-    name = node.attr if isinstance(node, ir.Attr) else node.id if isinstance(node, ir.Name) else ""
+    name = ir.last_name(node)
     return bool(set(words(name)) & EPS_WORDS)
 
 
@@ -312,7 +312,7 @@ def _is_forward(call: ir.Call, facts: ModuleFacts) -> bool:
             graph = keyword(call, "create_graph", 4)
             return graph is not None and facts.values.constant(graph) is not False
         return name in _LAYER_CALLS or name == "torch.nn.Parameter"
-    last = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+    last = ir.last_name(func)
     if isinstance(func, ir.Attr):
         if last == "requires_grad_":
             return not call.args or facts.values.constant(call.args[0].value) is not False

@@ -85,7 +85,7 @@ def _keeps(test: ir.Expr, truth: bool, values: list[ir.Expr], facts: ModuleFacts
             given = [arg.value for arg in args if arg.keyword is None]
             if isinstance(func, ir.Attr) and facts.qualified(func) is None:
                 given.insert(0, func.value)
-            return bool(given) and _call_keeps(_last(func), given, truth, values, facts, depth)
+            return bool(given) and _call_keeps(ir.last_name(func), given, truth, values, facts, depth)
     return False
 
 
@@ -129,7 +129,3 @@ def _is_of(node: ir.Expr, values: list[ir.Expr], facts: ModuleFacts) -> bool:
     if isinstance(base, ir.Call) and base.args:
         base = _base(base.args[0].value)
     return isinstance(base, ir.Name) and any(ir.same(base, value) for value in values)
-
-
-def _last(func: ir.Expr) -> str:
-    return func.id if isinstance(func, ir.Name) else func.attr if isinstance(func, ir.Attr) else ""

@@ -68,14 +68,14 @@ def _is_tiny(node: ir.Expr) -> bool:
 
 def _is_absolute(node: ir.Expr) -> bool:
     """``abs(x)``, ``torch.abs(x)``, ``x.abs().item()``."""
-    return any(_last(part.func) in ("abs", "fabs") for part in ir.walk(node) if isinstance(part, ir.Call))
+    return any(ir.last_name(part.func) in ("abs", "fabs") for part in ir.walk(node) if isinstance(part, ir.Call))
 
 
 def _called(node: ir.Call, facts: ModuleFacts) -> Iterator[ZeroTest]:
     """``torch.eq(x, 0)``, ``x.ne(0)``, ``math.isclose(x, 0)``, ``bool(x)``."""
     values = [arg.value for arg in node.args if arg.keyword is None and not arg.star]
     name = facts.qualified(node.func)
-    last = _last(node.func)
+    last = ir.last_name(node.func)
     if isinstance(node.func, ir.Name) and name is None:
         if last == "bool" and len(values) == 1 and not facts.names.bindings(node.func):
             yield from (ZeroTest(node, part, "truth") for part in _truths(values[0]))
@@ -123,7 +123,3 @@ def bare(node: ir.Expr, facts: ModuleFacts) -> ir.Expr:
             case _:
                 break
     return node
-
-
-def _last(node: ir.Expr) -> str:
-    return node.attr if isinstance(node, ir.Attr) else node.id if isinstance(node, ir.Name) else ""

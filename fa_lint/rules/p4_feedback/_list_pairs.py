@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from fa_lint.analysis.interest import interesting
 from fa_lint.analysis.values import Values
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import given
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback_names import is_feedback_name, is_possible_name
 from fa_lint.semantics.list_lengths import ListLengths
-from fa_lint.semantics.uses import Uses
 from fa_lint.semantics.words import suggests, words
 
 __all__ = [
@@ -39,10 +39,6 @@ def is_shifted(states: ir.Expr, matrices: ir.Expr, lengths: ListLengths) -> bool
     return one.front != other.front and (one.more > other.more or other.back > 0)
 
 
-def _name(node: ir.Node) -> str:
-    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
-
-
 def is_feedback(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> bool:
     """Return True for a list of feedback by its name, also one that is made longer or turned round."""
     if depth > _DEPTH:
@@ -68,9 +64,9 @@ def is_feedback(node: ir.Expr, facts: ModuleFacts, depth: int = 0) -> bool:
 
 def is_states(node: ir.Expr, values: Values, *, sure: bool = False) -> bool:
     """Return True for gradients, and where ``sure`` is False for what is named like hidden states or credits."""
-    if interesting(values.of(node)) or suggests(_name(node)) in ("gradient", "credit"):
+    if interesting(values.of(node)) or suggests(ir.last_name(node)) in ("gradient", "credit"):
         return True
-    return not sure and bool(set(words(_name(node))) & _HIDDEN)
+    return not sure and bool(set(words(ir.last_name(node))) & _HIDDEN)
 
 
 def holds_gradients(states: ir.Expr, call: ir.Call, facts: ModuleFacts, values: Values) -> bool:
@@ -134,18 +130,10 @@ def loops_of(index: ir.Name, facts: ModuleFacts) -> Iterator[tuple[ir.Name, ir.F
         function = facts.names.parent(bound.node)
         if bound.how != "param" or not isinstance(function, ir.FunctionDef):
             continue
-        params = [p.name for p in function.params if p.name not in ("self", "cls")]
-        for call in facts.derived(Uses).calls_named(function.name):
-            if facts.names.function_called(call) is not function and not isinstance(call.func, ir.Attr):
-                continue
-            for number, arg in enumerate(call.args):
-                if isinstance(arg.value, ir.Name) and (arg.keyword or params[number : number + 1]) in (
-                    index.id,
-                    [index.id],
-                ):
-                    outer = loop_of(arg.value, facts)
-                    if outer is not None:
-                        yield arg.value, outer
+        for value in given(facts, function, index.id):
+            outer = loop_of(value, facts) if isinstance(value, ir.Name) else None
+            if isinstance(value, ir.Name) and outer is not None:
+                yield value, outer
 
 
 def _is_last(node: ir.Expr) -> bool:

@@ -14,6 +14,7 @@ __all__ = ["Measurement", "measurement"]
 _MEASURES = frozenset("cosine cos cossim angle angles alignment align gamma similarity".split())
 _LOADS = frozenset({"load_state_dict", "load_checkpoint", "load_from_checkpoint", "from_pretrained", "load_model"})
 _MODELS = frozenset("model net network module".split())
+_WEIGHTS = _MODELS | frozenset("params parameters weights weight trained ckpt checkpoint w ws".split())
 _PRODUCTS = frozenset("dot vdot inner einsum mul matmul mm sum".split())
 _MANY = frozenset("draws trials seeds runs repeats repetitions samples resamples nulls draw null".split())
 # Names of draws that are meant to be fresh.
@@ -49,21 +50,22 @@ def measurement(facts: ModuleFacts, site: FeedbackSite) -> Measurement | None:
     return Measurement(measure, load)
 
 
-def _last(func: ir.Expr) -> str:
-    return func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
-
-
 def _loads(facts: ModuleFacts, call: ir.Call) -> bool:
     """``net.load_state_dict(…)``, ``model = torch.load(…)``, ``restore(model, path)``."""
-    last = _last(call.func)
+    last = ir.last_name(call.func)
     if last in _LOADS:
         return True
     if not set(words(last)) & {"load", "restore"}:
         return False
     statement = facts.names.statement(call)
     targets = statement.targets if isinstance(statement, ir.Assign) else []
-    said = {w for part in (*targets, *call.args, call.func) for n in ir.walk(part) for w in words(_identifier(n))}
-    return bool(said & _MODELS)
+    said = {w for part in (*targets, *call.args, call.func) for n in ir.walk(part) for w in words(_said(n))}
+    names = {target.id for target in targets if isinstance(target, ir.Name)}
+    for node in facts.nodes_of(ir.Subscript) if names else ():
+        match node:
+            case ir.Subscript(value=ir.Name(id=holder), index=[ir.Const(value=str() as key)]) if holder in names:
+                said |= set(words(key))
+    return not said.isdisjoint(_WEIGHTS)
 
 
 def _measures(facts: ModuleFacts, node: ir.Node, tainted: set[str]) -> bool:
@@ -88,17 +90,21 @@ def _resolved(facts: ModuleFacts, node: ir.Expr) -> ir.Expr:
     return values[0] if len(values) == 1 else node
 
 
+def _said(node: ir.Node) -> str:
+    return node.value if isinstance(node, ir.Const) and isinstance(node.value, str) else ir.last_name(node)
+
+
 def _multiplies(node: ir.Node) -> bool:
     return any(
         (isinstance(part, ir.Binary) and part.op in ("*", "@"))
-        or (isinstance(part, ir.Call) and _last(part.func) in _PRODUCTS)
+        or (isinstance(part, ir.Call) and ir.last_name(part.func) in _PRODUCTS)
         for part in ir.walk(node)
     )
 
 
 def _has_norm(node: ir.Node) -> bool:
     return any(
-        (isinstance(part, ir.Call) and (set(words(_last(part.func))) & {"norm", "sqrt"}))
+        (isinstance(part, ir.Call) and (set(words(ir.last_name(part.func))) & {"norm", "sqrt"}))
         or (isinstance(part, ir.Name) and set(words(part.id)) & {"norm", "norms"})
         or (isinstance(part, ir.Binary) and part.op == "**")
         for part in ir.walk(node)
@@ -108,14 +114,14 @@ def _has_norm(node: ir.Node) -> bool:
 def _is_unit(node: ir.Expr) -> bool:
     match node:
         case ir.Call(func=func):
-            return _last(func) == "normalize"
+            return ir.last_name(func) == "normalize"
         case ir.Binary(op="/", right=right):
             return _has_norm(right)
     return False
 
 
 def _is_measure(facts: ModuleFacts, call: ir.Call) -> bool:
-    last = _last(call.func)
+    last = ir.last_name(call.func)
     if last == "cos":
         # ``cos = nn.CosineSimilarity()``; the function of an angle takes one.
         return len(call.args) > 1 and facts.qualified(call.func) is None
@@ -128,7 +134,7 @@ def _reached_names(scope: ir.Node, site: FeedbackSite) -> set[str]:
     for node in ir.walk(scope):
         match node:
             case ir.Assign(targets=targets, value=value) if _reads(value, names):
-                names |= {_identifier(n) for t in targets for n in ir.walk(t)} - {"", "self"}
+                names |= {ir.last_name(n) for t in targets for n in ir.walk(t)} - {"", "self"}
             case ir.For(target=target, iter=value) | ir.Clause(target=target, iter=value):
                 if _reads(value, names):
                     names |= {n.id for n in ir.walk(target) if isinstance(n, ir.Name)}
@@ -139,7 +145,7 @@ def _reached_names(scope: ir.Node, site: FeedbackSite) -> set[str]:
 
 
 def _reads(node: ir.Node, names: set[str]) -> bool:
-    return any(_identifier(part) in names for part in ir.walk(node))
+    return any(ir.last_name(part) in names for part in ir.walk(node))
 
 
 def _is_one_of_many(facts: ModuleFacts, store: ir.Node) -> bool:
@@ -148,11 +154,11 @@ def _is_one_of_many(facts: ModuleFacts, store: ir.Node) -> bool:
         if isinstance(above, ir.Comprehension) and _counts_draws(above.clause.iter):
             return True
         iterated = above.iter if isinstance(above, ir.For) else None
-        if isinstance(iterated, ir.Call) and _last(iterated.func) == "range":
-            inside = {w for part in ir.walk(iterated) for w in words(_identifier(part))}
+        if isinstance(iterated, ir.Call) and ir.last_name(iterated.func) == "range":
+            inside = {w for part in ir.walk(iterated) for w in words(ir.last_name(part))}
             if not inside & {"len", "layers", "layer", "sizes", "depth", "hidden"}:
                 return True
-        if iterated is not None and {w for part in ir.walk(iterated) for w in words(_identifier(part))} & {
+        if iterated is not None and {w for part in ir.walk(iterated) for w in words(ir.last_name(part))} & {
             "seeds",
             "seed",
         }:
@@ -164,19 +170,17 @@ def _is_one_of_many(facts: ModuleFacts, store: ir.Node) -> bool:
 
 def _counts_draws(iterated: ir.Expr) -> bool:
     """``range(draws)``, ``range(args.n_trials)``."""
-    return bool({w for part in ir.walk(iterated) for w in words(_identifier(part))} & _MANY)
-
-
-def _identifier(node: ir.Node) -> str:
-    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
+    return bool({w for part in ir.walk(iterated) for w in words(ir.last_name(part))} & _MANY)
 
 
 def _trains(scope: ir.Node, calls: list[ir.Call]) -> bool:
     for call in calls:
-        if _last(call.func) in ("step", "backward_step", "train_step", "sub_", "addcmul_"):
+        if ir.last_name(call.func) in ("step", "backward_step", "train_step", "sub_", "addcmul_"):
             return True
-        if set(words(_last(call.func))) & {"fit", "training", "update"}:
+        if set(words(ir.last_name(call.func))) & {"fit", "training", "update"}:
             return True
-        if "train" in words(_last(call.func)) and not (isinstance(call.func, ir.Attr) and _last(call.func) == "train"):
+        if "train" in words(ir.last_name(call.func)) and not (
+            isinstance(call.func, ir.Attr) and ir.last_name(call.func) == "train"
+        ):
             return True
     return any(isinstance(node, ir.AugAssign) and node.op == "-" for node in ir.walk(scope))

@@ -20,7 +20,7 @@ class RedrawnFeedback(Rule):
 
     - drawn at the first `forward` (`if self.B is None`, `if not self.initialized`): a module that has just loaded its
       checkpoint draws again;
-    - drawn by code that loads a trained model and compares with that draw (`error`), or that measures an alignment
+    - drawn by code that loads a trained model (or its weights as arrays) and compares with that draw (`error`), or that measures an alignment
       of a model it is given (`warning`), instead of being loaded;
     - sign-concordant feedback written back over itself in `forward`: `self.B = self.B * sign(W)`.
 

@@ -10,13 +10,14 @@ from fa_lint.semantics.classes import chain, methods, reached, unknown_bases
 from fa_lint.semantics.draws import is_fill
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
+from fa_lint.semantics.matrix_products import is_product
 from fa_lint.semantics.words import words
 
 __all__ = ["UninitialisedFeedback"]
 
 # Calls that read their arguments; any other call may write into them.
 _READERS = frozenset(
-    "apply matmul mm bmm mv dot einsum linear conv2d conv1d conv_transpose2d conv2d_input conv2d_weight size len print "
+    "apply size len print "
     "save_for_backward norm cosine_similarity isnan numel append extend t view reshape transpose sign abs sum mean "
     "register_buffer register_parameter Parameter".split()
 )
@@ -27,9 +28,9 @@ _INITIALISERS = ("init", "reset", "fill", "build", "setup", "draw")
 class UninitialisedFeedback(Rule):
     """
     ## What it does
-    Flags feedback that is allocated with `torch.Tensor(n, m)`, `torch.empty` or `new_empty` and never filled: not by
-    `torch.nn.init`, not in place, not by another assignment, not by a call that is given the tensor. Silent where any
-    method of the class, a loop over `parameters()`, or code elsewhere in the file writes into it.
+    Flags feedback that is allocated with `torch.Tensor(n, m)`, `torch.empty`, `np.empty` or `new_empty` and never
+    filled: not by `torch.nn.init`, not in place, not by another assignment, not by a call that is given the tensor.
+    Silent where any method of the class, a loop over `parameters()`, or code elsewhere in the file writes into it.
 
     ## Why is this bad
     The matrix is whatever was in memory. In 10 fresh processes, all with `torch.manual_seed(42)`, `torch.Tensor(512, 10)`
@@ -145,6 +146,8 @@ def _writes(facts: ModuleFacts, node: ir.Expr, site: FeedbackSite) -> bool:
     inner: ir.Node = node
     for above in facts.names.ancestors(node):
         match above:
+            case ir.Binary() | ir.Call() if is_product(facts, above) and not _is_output(inner):
+                return False  # what is done with the product is done with something new
             case ir.Call():
                 if is_fill(facts, above):
                     return True
@@ -155,6 +158,9 @@ def _writes(facts: ModuleFacts, node: ir.Expr, site: FeedbackSite) -> bool:
                     return name.endswith("_") and name != "requires_grad_"
                 if above.nid != site.draw and name not in _READERS:
                     return True
+            case ir.For(iter=iterated, body=body) if inner is iterated and _fills(facts, body):
+                # ``for w in (self.weight, self.feedback_weight): nn.init.normal_(w)``
+                return True
             case ir.Assign(targets=targets) if above.nid != site.store:
                 # ``self.B.data = …``, ``self.B[:] = …``; a second assignment of the name was a store already.
                 return any(inner is target and target is not node for target in targets)
@@ -164,6 +170,11 @@ def _writes(facts: ModuleFacts, node: ir.Expr, site: FeedbackSite) -> bool:
                 return False
         inner = above
     return False
+
+
+def _is_output(node: ir.Node) -> bool:
+    """``torch.mm(a, b, out=self.B)`` writes into it."""
+    return isinstance(node, ir.Arg) and node.keyword == "out"
 
 
 def _is_swept(facts: ModuleFacts, site: FeedbackSite) -> bool:
@@ -218,5 +229,5 @@ def _fills(facts: ModuleFacts, node: ir.Node) -> bool:
 
 
 def _is_initialiser(func: ir.Expr) -> bool:
-    name = func.attr if isinstance(func, ir.Attr) else func.id if isinstance(func, ir.Name) else ""
+    name = ir.last_name(func)
     return bool(set(words(name)) & set(_INITIALISERS))

@@ -232,6 +232,8 @@ def _is_own(facts: ModuleFacts, node: ir.Expr, depth: int = 0) -> bool:
             return _is_own(facts, inner, depth)
         case ir.Name(id="self"):
             return True
+        case ir.Sequence(items=items):
+            return bool(items) and all(_is_own(facts, item, depth) for item in items)
         case ir.Call(func=ir.Name(id="enumerate" | "zip" | "reversed" | "list" | "getattr"), args=[first, *_]):
             return _is_own(facts, first.value, depth)
         case ir.Call(func=ir.Attr(value=inner, attr=attr)) if attr in _WALKS:
@@ -379,7 +381,7 @@ def _is_trained_here(
 def _updates(facts: ModuleFacts, call: ir.Call) -> bool:
     """``torch.optim.SGD(…)``, ``self.make_optimizer(…)``, ``torch.autograd.grad(…)``."""
     name = facts.qualified(call.func) or ""
-    last = call.func.attr if isinstance(call.func, ir.Attr) else call.func.id if isinstance(call.func, ir.Name) else ""
+    last = ir.last_name(call.func)
     return name.startswith("torch.optim.") or name == "torch.autograd.grad" or bool(set(words(last)) & _OPTIMIZERS)
 
 
@@ -446,11 +448,7 @@ def _sets(function: ir.FunctionDef | None, flag: str) -> bool:
 
 
 def _is_uninitialized(test: ir.Call) -> bool:
-    return any(isinstance(part, ir.Attr | ir.Name) and "Uninit" in _identifier(part) for part in ir.walk(test))
-
-
-def _identifier(node: ir.Attr | ir.Name) -> str:
-    return node.attr if isinstance(node, ir.Attr) else node.id
+    return any("Uninit" in ir.last_name(part) for part in ir.walk(test))
 
 
 def _is_shape(node: ir.Node) -> bool:

@@ -94,7 +94,7 @@ class MispairedFeedback(Rule):
             b"b_mat",
             patterns=(
                 rb"eedback",
-                rb"[BRH](?<![A-Za-z0-9][BRH])s?(?:_?\d+|_\w+)?\b",
+                rb"[BRH](?<![A-Za-z0-9][BRH])(?:s|mats?)?(?:_?\d+|_\w+)?\b",
                 rb"bwd",
                 rb"back(?<![a-z]back)(?:_?[wmWM]\w*)?s?\b",
                 rb"fb_?[wm]",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fa_lint.rules.common.alignments import last_name
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
@@ -52,7 +51,7 @@ def is_missing(node: ir.Expr | None, facts: ModuleFacts) -> bool:
             return True
         case ir.Call(func=ir.Name(id="float"), args=[ir.Arg(value=ir.Const(value=str() as text))]):
             return "nan" in text.lower()
-        case ir.Call(func=func, args=[ir.Arg(value=value), *_]) if last_name(func) in ("tensor", "array", "float32"):
+        case ir.Call(func=func, args=[ir.Arg(value=value), *_]) if ir.last_name(func) in ("tensor", "array", "float32"):
             return is_missing(value, facts)
         case ir.Attr(attr="nan" | "NaN") | ir.Name(id="nan" | "NaN" | "NAN"):
             return True
@@ -102,9 +101,9 @@ def _is_made_missing(node: ir.Expr, facts: ModuleFacts) -> bool:
         case ir.Lambda(body=body):
             return is_missing(body, facts)
         case ir.Call(func=func, args=args):
-            if last_name(func) == "fromkeys" and len(args) == 1:
+            if ir.last_name(func) == "fromkeys" and len(args) == 1:
                 return True  # None for each
-            if last_name(func) in _FILLED | _FILLS | {"dict", "new_full"}:
+            if ir.last_name(func) in _FILLED | _FILLS | {"dict", "new_full"}:
                 return any(is_missing(a.value, facts) or _is_made_missing(a.value, facts) for a in args)
             if isinstance(func, ir.Attr) and func.attr in ("to", "cuda", "fill_"):
                 return _is_made_missing(func.value, facts)
@@ -157,8 +156,8 @@ def _shows_missing(node: ir.Node, below: ir.Node, facts: ModuleFacts) -> bool:
             return any(is_missing(arg.value, facts) for arg in args) or attr == "reindex" or len(args) == 1
         case ir.Call(func=ir.Attr(attr=attr)) if attr in _DIFFERENCES:
             return True
-        case ir.Call(func=func) if last_name(func) in _SHOWN:
-            return any(isinstance(part, ir.Call) and last_name(part.func) == "len" for part in ir.walk(below))
+        case ir.Call(func=func) if ir.last_name(func) in _SHOWN:
+            return any(isinstance(part, ir.Call) and ir.last_name(part.func) == "len" for part in ir.walk(below))
     return False
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fa_lint.analysis import terms as t
 from fa_lint.analysis.values import values_of
-from fa_lint.rules.common.alignments import Alignment, alignments, last_name, passed
+from fa_lint.rules.common.alignments import Alignment, alignments, passed
 from fa_lint.rules.p5_layers._layers import Layers, uses_of
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
@@ -124,14 +124,14 @@ class _Finder:
             weighted = self._weighted(left, self._summed(node.right)) if left is not None else None
             if weighted is not None:
                 return self._unwrapped(weighted)
-            counts = any(isinstance(p, ir.Call) and last_name(p.func) in _COUNTS for p in ir.walk(node.right))
+            counts = any(isinstance(p, ir.Call) and ir.last_name(p.func) in _COUNTS for p in ir.walk(node.right))
             counts = counts or _is_first_size(node.right)
             return (
                 self._unwrapped(left)
                 if left is not None and (counts or isinstance(node.right, ir.Name | ir.Attr))
                 else None
             )
-        name = last_name(node.func)
+        name = ir.last_name(node.func)
         if name not in _MEANS or any(arg.keyword in ("dim", "axis") for arg in node.args):
             return None
         if self._facts.qualified(node.func) is not None:
@@ -144,12 +144,12 @@ class _Finder:
         return None
 
     def _summed(self, node: ir.Expr) -> ir.Expr | None:
-        while isinstance(node, ir.Call) and last_name(node.func) in ("float", "item"):
+        while isinstance(node, ir.Call) and ir.last_name(node.func) in ("float", "item"):
             inner = node.args[0].value if node.args else node.func.value if isinstance(node.func, ir.Attr) else None
             if inner is None:
                 return None
             node = inner
-        if isinstance(node, ir.Call) and last_name(node.func) in ("sum", "nansum", "fsum"):
+        if isinstance(node, ir.Call) and ir.last_name(node.func) in ("sum", "nansum", "fsum"):
             if node.args:
                 return node.args[0].value
             return node.func.value if isinstance(node.func, ir.Attr) else None
@@ -169,7 +169,9 @@ class _Finder:
             match node:
                 case ir.Call(func=ir.Attr(attr="values", value=value), args=[]):
                     node = value
-                case ir.Call(func=func, args=[ir.Arg(value=value, keyword=None), *_]) if last_name(func) in _WRAPPERS:
+                case ir.Call(func=func, args=[ir.Arg(value=value, keyword=None), *_]) if (
+                    ir.last_name(func) in _WRAPPERS
+                ):
                     node = value
                 case ir.Call(func=ir.Attr(attr="float" | "detach" | "cpu" | "abs", value=value), args=[]):
                     node = value
@@ -280,13 +282,13 @@ class _Finder:
             for outer in self._names.ancestors(use):
                 if isinstance(outer, ir.Stmt):
                     break
-                if isinstance(outer, ir.Call) and last_name(outer.func) == "len":
+                if isinstance(outer, ir.Call) and ir.last_name(outer.func) == "len":
                     break
                 if isinstance(outer, ir.Call | ir.Binary):
                     operand = self._mean_operand(outer)
                     if isinstance(operand, ir.Name) and operand.id == name:
                         found.add(outer.nid)
-                    elif isinstance(outer, ir.Call) and last_name(outer.func) in _SPREADS:
+                    elif isinstance(outer, ir.Call) and ir.last_name(outer.func) in _SPREADS:
                         return None
         return found
 
@@ -435,7 +437,8 @@ class _Finder:
             statement = self._names.statement(use)
             around = self._names.ancestors(use)
             passed = any(
-                isinstance(n, ir.Call) and last_name(n.func) not in ("isinstance", "len", "items") for n in around[:3]
+                isinstance(n, ir.Call) and ir.last_name(n.func) not in ("isinstance", "len", "items")
+                for n in around[:3]
             )
             if isinstance(statement, ir.Return) or (
                 passed and statement is not loop and not isinstance(statement, ir.For)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fa_lint.rules.common.alignments import alignments, last_name
+from fa_lint.rules.common.alignments import alignments
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import given
 from fa_lint.semantics.facts import ModuleFacts
+from fa_lint.semantics.feedback_names import is_feedback_name
 from fa_lint.semantics.names import Binding
-from fa_lint.semantics.uses import Uses
 from fa_lint.semantics.words import words
 
 __all__ = ["Layers", "uses_of"]
@@ -36,6 +37,11 @@ _TRANSPARENT = frozenset("enumerate zip list tuple reversed sorted tqdm iter".sp
 _DEPTH = 6
 # What a container may meet on its way into one number, and what only asks whether there is anything in it.
 _STORES = frozenset({"append", "extend", "insert", "setdefault", "clear"})
+
+
+def _is_list_of_matrices(identifier: str) -> bool:
+    """``Ws``, ``Bs``, ``feedback_matrices``: one for each layer."""
+    return identifier in ("Ws", "Bs") or (identifier.endswith("s") and is_feedback_name(identifier))
 
 
 def uses_of(name: str, region: ir.Node) -> Iterator[ir.Name]:
@@ -92,7 +98,7 @@ class Layers:
             for side in (loop.target, loop.iter)
             for part in ir.walk(side)
             if isinstance(part, ir.Name | ir.Attr)
-            for word in words(last_name(part))
+            for word in words(ir.last_name(part))
         }
         return bool(said & _ELSEWHERE) and not said & _PER_LAYER
 
@@ -109,16 +115,16 @@ class Layers:
     def _collects(self, node: ir.Expr, depth: int) -> bool:
         match node:
             case ir.Call(func=func, args=args):
-                name = last_name(func)
-                if name in _WALKS:
+                name = ir.last_name(func)
+                if name in _WALKS or (self._facts.qualified(func) or "").startswith("jax.tree"):
                     return True
                 if name == "range" and args:
                     return any(
-                        set(words(last_name(part))) & (_LAYERS | {"depth"})
+                        set(words(ir.last_name(part))) & (_LAYERS | {"depth"})
                         for part in ir.walk(args[-1])
                         if isinstance(part, ir.Name | ir.Attr)
                     ) or any(
-                        isinstance(part, ir.Call) and last_name(part.func) == "len" and part.args
+                        isinstance(part, ir.Call) and ir.last_name(part.func) == "len" and part.args
                         and self._is_layered(part.args[0].value, depth + 1)
                         for part in ir.walk(node)
                     )  # fmt: skip
@@ -128,19 +134,21 @@ class Layers:
                     return self._is_layered(func.value, depth + 1)
                 if self._facts.qualified(func) == "torch.autograd.grad" and len(args) > 1:
                     inputs = args[1].value
-                    said = set(words(last_name(inputs)))
+                    said = set(words(ir.last_name(inputs)))
                     return bool(said & _HIDDEN) or self._is_layered(inputs, depth + 1)
                 function = self._names.function_called(node)
                 return function is not None and any(
                     self._is_layered(v, depth + 1) for v in self._names.returned(function)
                 )
             case ir.Name(id=identifier):
-                if set(words(identifier)) & _LAYERS:
+                if set(words(identifier)) & _LAYERS or _is_list_of_matrices(identifier):
                     return True
                 return any(self._fills_by_layer(b, depth) for b in self._names.reaching(node))
             case ir.Attr(attr=attr):
-                return bool(set(words(attr)) & _LAYERS) or any(
-                    self._fills_by_layer(b, depth) for b in self._names.self_attribute(node)
+                return (
+                    bool(set(words(attr)) & _LAYERS)
+                    or _is_list_of_matrices(attr)
+                    or any(self._fills_by_layer(b, depth) for b in self._names.self_attribute(node))
                 )
             case ir.Subscript(value=value, index=[ir.Slice()]):
                 return self._is_layered(value, depth + 1)
@@ -164,15 +172,8 @@ class Layers:
         owner = self._names.parent(param)
         if not isinstance(owner, ir.FunctionDef):
             return False
-        position = next(i for i, p in enumerate(owner.params) if p is param)
-        first = int(bool(owner.params) and owner.params[0].name in ("self", "cls"))
-        given = []
-        for call in self._facts.derived(Uses).calls_named(owner.name):
-            if self._names.function_called(call) is owner:
-                for number, arg in enumerate(call.args):
-                    if arg.keyword == param.name or (arg.keyword is None and number == position - first):
-                        given.append(arg.value)
-        return bool(given) and all(self._is_layered(value, depth + 1) for value in given)
+        passed = given(self._facts, owner, param.name)
+        return bool(passed) and all(self._is_layered(value, depth + 1) for value in passed)
 
     # -- does a value live on? --------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fa_lint.analysis.values import values_of
-from fa_lint.rules.common.alignments import SHOWN, alignments, last_name
+from fa_lint.rules.common.alignments import SHOWN, alignments
 from fa_lint.rules.common.fabricated import literal
 from fa_lint.rules.common.products import norm_operand
 from fa_lint.rules.p5_layers._accounted import is_accounted, is_retried, starts_missing
@@ -51,7 +51,7 @@ def swallowed(facts: ModuleFacts) -> Iterator[Swallowed]:
             case ir.With(items=[ir.WithItem(context=ir.Call() as call)], body=body):
                 if facts.qualified(call.func) == "contextlib.suppress":
                     found = _metric(body, facts)
-                    if found is not None and not all(last_name(a.value) in _OTHER_ERRORS for a in call.args):
+                    if found is not None and not all(ir.last_name(a.value) in _OTHER_ERRORS for a in call.args):
                         if _is_marked(body, facts):
                             continue
                         yield Swallowed(call, *found, "dropped")
@@ -80,14 +80,14 @@ def _how_started(handler: ir.Handler, attempt: ir.Try, metric: ir.Node, facts: M
 def _is_log(statement: ir.Stmt) -> bool:
     match statement:
         case ir.ExprStmt(value=ir.Call(func=func)):
-            return last_name(func) in _LOGS
+            return ir.last_name(func) in _LOGS
     return False
 
 
 def _catches_others(handler: ir.Handler) -> bool:
     """Return True for a handler of errors that are not about the values."""
     parts = ir.walk(handler.type) if handler.type else ()
-    caught = [last_name(part) for part in parts if isinstance(part, ir.Name | ir.Attr)]
+    caught = [ir.last_name(part) for part in parts if isinstance(part, ir.Name | ir.Attr)]
     return bool(caught) and all(name in _OTHER_ERRORS for name in caught)
 
 
@@ -108,7 +108,7 @@ def _metric(body: ir.Block, facts: ModuleFacts) -> tuple[ir.Node, str] | None:
             found = known.of(node)
             if found.is_measured and (pair is not None or _computes(node, facts)) and found.strength >= SHOWN:
                 return node, "an alignment"
-        if not isinstance(node, ir.Call) or last_name(node.func) not in ("norm", "vector_norm"):
+        if not isinstance(node, ir.Call) or ir.last_name(node.func) not in ("norm", "vector_norm"):
             continue
         operand = norm_operand(node, facts)
         if operand is not None:
@@ -143,11 +143,11 @@ def _how(handler: ir.Handler, attempt: ir.Try, facts: ModuleFacts) -> str:
                 pass
             case ir.ExprStmt(value=ir.Const()):
                 pass
-            case ir.ExprStmt(value=ir.Call(func=func, args=args)) if last_name(func) in ("append", "add", "insert"):
+            case ir.ExprStmt(value=ir.Call(func=func, args=args)) if ir.last_name(func) in ("append", "add", "insert"):
                 if not args or literal(args[-1].value) is None:
                     return ""
                 made_up = True
-            case ir.ExprStmt(value=ir.Call(func=func)) if last_name(func) in _LOGS:
+            case ir.ExprStmt(value=ir.Call(func=func)) if ir.last_name(func) in _LOGS:
                 logged = True
             case ir.Assign(value=value):
                 values = value.items if isinstance(value, ir.Sequence) else [value]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fa_lint.findings import Finding, Level
 from fa_lint.rules.base import Invalid, Rule
-from fa_lint.rules.common.alignments import NO_ALIGNMENT, SHOWN, Alignment, alignments, evidence, last_name
+from fa_lint.rules.common.alignments import NO_ALIGNMENT, SHOWN, Alignment, alignments, evidence
 from fa_lint.rules.common.measure_words import GRADIENT_FORMULA_GATE
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
@@ -129,7 +129,7 @@ class AlignmentWithoutMagnitude(Rule):
     def _has_magnitude(self, region: ir.Node, facts: ModuleFacts) -> bool:
         for node in ir.walk(region):
             if isinstance(node, ir.Call):
-                name = last_name(node.func)
+                name = ir.last_name(node.func)
                 if name in _MAGNITUDES:
                     return True
                 if set(words(name)) & NORM_WORDS and name != "normalize" and not self._only_divides(node, facts, set()):

@@ -34,7 +34,8 @@ def may_hold_feedback(facts: ModuleFacts, load: ir.Call) -> bool:
     owner = facts.names.enclosing_class(load)
     if isinstance(receiver, ir.Name) and receiver.id == "self" and owner is not None:
         return bool(unknown_bases(facts, owner)) or owner.nid in facts.derived(_feedback_users)
-    made = origins_of(facts, receiver)
+    of_class = load.func.attr == "load_from_checkpoint"
+    made = (facts.qualified(receiver) or facts.source(receiver),) if of_class else origins_of(facts, receiver)
     if not made or any(_brings_feedback(facts, origin) for origin in made):
         return True
     return any(_speaks(facts, node) for node in _changes(facts, receiver, load))

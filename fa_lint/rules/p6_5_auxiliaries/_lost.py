@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 
 from fa_lint.rules.common.feedback import is_repeatable
 from fa_lint.semantics import ir
+from fa_lint.semantics.calls import given as passed_for
 from fa_lint.semantics.classes import chain, family, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites
-from fa_lint.semantics.feedback_errors import calls_by_name
 from fa_lint.semantics.feedback_stores import stores
 from fa_lint.semantics.matrix_products import MATRIX_PRODUCTS
 from fa_lint.semantics.origins import origins
@@ -35,7 +35,7 @@ def lost_feedback(facts: ModuleFacts) -> Iterator[tuple[Save, list[FeedbackSite]
         return
     for save in written:
         entries = [entry for entry in save.entries if is_model_entry(entry) or entry.of == "self"]
-        if not entries or save.parameter is not None:
+        if not entries or save.is_given:
             continue
         lost = [site for site in sites if _leaves_out(facts, save, entries, site)]
         if lost:
@@ -47,9 +47,10 @@ def can_be_lost(facts: ModuleFacts, site: FeedbackSite, written: tuple[Save, ...
     if site.registered or site.carried or is_repeatable(site) or site.storage in ("unknown", "object"):
         return False
     names = {site.name, *handed_out_by(facts, site)}
-    if any(not names.isdisjoint(save.mentions) or (site.seed and names_seed(save.mentions)) for save in written):
+    everything = (*(save.mentions for save in written), facts.derived(_written_otherwise))
+    if site.name in everything[-1] or any(not names.isdisjoint(save.mentions) for save in written):
         return False
-    if site.name in facts.derived(_written_otherwise):
+    if site.seed and any(names_seed(mentions) for mentions in everything):
         return False
     return not (_escapes(facts, site) if site.owner_kind == "local" else _is_given_away(facts, site))
 
@@ -158,16 +159,15 @@ def _written_otherwise(facts: ModuleFacts) -> frozenset[str]:
             case ir.Name(id=last) | ir.Attr(attr=last) if set(words(last)) & _WRITES:
                 parts = [arg.value for arg in call.args]
                 parts += [call.func] if last in ("tofile", "save") else []
-                found.update(_name(node) for part in parts for node in ir.walk(part))
+                for node in (node for part in parts for node in ir.walk(part)):
+                    # Of ``args.path`` only the path is written.
+                    if not (isinstance(facts.names.parent(node), ir.Attr) and names_seed([ir.last_name(node)])):
+                        found.add(ir.last_name(node))
     return frozenset(found)
 
 
-def _name(node: ir.Node) -> str:
-    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
-
-
 def _mentions(node: ir.Node, name: str) -> bool:
-    return any(_name(part) == name for part in ir.walk(node))
+    return any(ir.last_name(part) == name for part in ir.walk(node))
 
 
 def _escapes(facts: ModuleFacts, site: FeedbackSite) -> bool:
@@ -297,13 +297,11 @@ def _given_instances(facts: ModuleFacts, owner: ir.ClassDef, save: Save) -> set[
     function = facts.node(save.function_nid) if save.function_nid else None
     if not isinstance(function, ir.FunctionDef):
         return set()
-    names = [param.name for param in function.params if param.name not in ("self", "cls")]
     found = {p.name for p in function.params if isinstance(p.annotation, ir.Name) and p.annotation.id == owner.name}
-    for call in facts.derived(calls_by_name).get(function.name, ()):
-        for position, arg in enumerate(call.args):
-            given = arg.keyword or "".join(names[position : position + 1])
-            if given and isinstance(arg.value, ir.Name) and owner in _classes_of(facts, arg.value.id):
-                found.add(given)
+    for param in function.params:
+        values = passed_for(facts, function, param.name) if param.name not in ("self", "cls") else []
+        if any(isinstance(value, ir.Name) and owner in _classes_of(facts, value.id) for value in values):
+            found.add(param.name)
     return found
 
 

@@ -125,7 +125,7 @@ def makers_of(facts: ModuleFacts, owner: ir.ClassDef) -> tuple[str, ...]:
 def state_saves(facts: ModuleFacts) -> Iterator[tuple[Save, StateSave]]:
     """The saves of a module, each with what its entries were made from."""
     for save in facts.derived(saves):
-        if save.parameter is None:
+        if not save.is_given:
             entries = tuple(
                 SavedState(entry.what, entry.of, _made(facts, entry.of))
                 for entry in save.entries

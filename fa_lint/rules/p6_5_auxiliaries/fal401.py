@@ -53,13 +53,14 @@ _COMPUTES = "a file from which Γ is undefined"
 class CheckpointWithoutFeedback(ProjectRule):
     """
     ## What it does
-    Flags a checkpoint that does not contain the feedback: `torch.save` of a `state_dict` or of a whole model, `pickle`,
-    safetensors, `save_pretrained`, `Trainer.save_checkpoint`, `accelerator.save` and their relatives, where the project
-    draws feedback that the saved object does not hold: a plain attribute of a saved module, a local beside the model,
-    a list on the trainer, a matrix in the optimizer, a network of its own that turns errors into credit; also where the saver is a base class or another file. Reported
-    where the saved dict is put together. Silent where any save writes the feedback (an entry, a second file), where it is
-    registered, where the whole object is pickled (plain attributes survive that), where it is handed to the model, and where
-    a constant seed, or one that is saved, repeats the draw.
+    Flags a checkpoint that does not contain the feedback: `torch.save` of a `state_dict` or of a whole model,
+    `pickle`, safetensors, `save_pretrained`, `Trainer.save_checkpoint`, `accelerator.save`, of trained arrays
+    `np.savez`, joblib, flax, orbax, equinox and their relatives, where the project draws feedback that the saved
+    object does not hold: a plain attribute of a saved module, a local beside the model, a list on the trainer, a
+    matrix in the optimizer, a network of its own that turns errors into credit; also where the saver is a base class
+    or another file. Reported where the saved dict is put together. Silent where any save writes the feedback (an
+    entry, a second file), where it is registered, where the whole object is pickled (plain attributes survive that),
+    where it is handed to the model, and where a constant seed, or one that is saved, repeats the draw.
 
     ## Why is this bad
     The run cannot be measured afterwards: Γ needs the matrices that the network was trained with. With them it was 0.24 on

@@ -9,7 +9,7 @@ from fa_lint.findings import Applicability, Diagnostic, Edit, Finding, Fix, Leve
 from fa_lint.rules.base import Invalid, ProjectRule
 from fa_lint.rules.common.feedback import FEEDBACK, SENDS, evidence, is_guarded_draw, is_repeatable
 from fa_lint.semantics import ir
-from fa_lint.semantics.classes import methods, names_torch_module, unknown_bases
+from fa_lint.semantics.classes import is_set_on_module, methods, names_torch_module, unknown_bases
 from fa_lint.semantics.facts import ModuleFacts
 from fa_lint.semantics.feedback import FeedbackSite, feedback_sites, unused_sites
 from fa_lint.semantics.feedback_names import is_possible_name
@@ -47,12 +47,13 @@ class UnregisteredFeedback(ProjectRule):
     """
     ## What it does
     Flags fixed random feedback that a `torch.nn.Module` keeps as a plain tensor, a `Variable`, or a list or dict of
-    tensors or modules, also when a helper or the first `forward` sets it. What counts as feedback: a name that says so
-    (`weight_fa`, `feedback_matrix`, `backward_weight`) with a random draw; a matrix that only the backward pass of a
-    custom `autograd.Function` reads; a matrix that only errors are sent through, inside the class or in a function of the
-    module (`(p - onehot) @ model.B`). `self.B = torch.randn(…)` alone means nothing. Silent on buffers, parameters,
-    `ParameterList`, modules, on what the class writes in its own `state_dict`, `get_extra_state` or in a hook, on a draw
-    right after a constant seed, and where the constructor seeds the generator with one of its arguments.
+    tensors or modules, also when a helper, the first `forward` or a `cached_property` sets it. What counts as
+    feedback: a name that says so (`weight_fa`, `feedback_matrix`, `backward_weight`) with a random draw; a matrix
+    that only the backward pass of a custom `autograd.Function` reads; a matrix that only errors are sent through,
+    inside the class or in a function of the module (`(p - onehot) @ model.B`). `self.B = torch.randn(…)` alone means
+    nothing. Silent on buffers, parameters, `ParameterList`, modules, on what the class writes in its own
+    `state_dict`, `get_extra_state` or in a hook, on a draw right after a constant seed, and where the constructor
+    seeds the generator with one of its arguments.
 
     ## Why is this bad
     `state_dict()` does not contain it and `.to(device)` does not move it, and nothing warns: `load_state_dict(strict=True)`
@@ -232,6 +233,9 @@ class UnregisteredFeedback(ProjectRule):
     def check(self, facts: ModuleFacts) -> Iterator[Finding]:
         for site in _plain_sites(facts, facts.derived(feedback_sites), "module"):
             yield self._finding(facts, site, _fix(facts, site))
+        for site in _plain_sites(facts, facts.derived(feedback_sites), "foreign"):
+            if is_set_on_module(facts, facts.node(site.store)):
+                yield self._finding(facts, site, None)
 
     def _finding(self, facts: ModuleFacts, site: FeedbackSite, fix: Fix | None) -> Finding:
         return self.find(
@@ -306,7 +310,7 @@ def _is_reseeded(facts: ModuleFacts, site: FeedbackSite) -> bool:
 
 def _seeds(call: ir.Call) -> bool:
     """``g.manual_seed(s)``, ``set_seed(s)``, ``RandomState(s)``."""
-    name = call.func.attr if isinstance(call.func, ir.Attr) else call.func.id if isinstance(call.func, ir.Name) else ""
+    name = ir.last_name(call.func)
     return bool(call.args) and ("seed" in words(name) or name in ("RandomState", "default_rng"))
 
 

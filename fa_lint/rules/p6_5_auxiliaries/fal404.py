@@ -181,7 +181,7 @@ class SelfComparison(Rule):
                     Level.ERROR if always else Level.WARNING, _evidence(values, vector, other),
                 )  # fmt: skip
         for call in facts.calls:
-            name = _last(call.func)
+            name = ir.last_name(call.func)
             if _is_named_cosine(call, facts) and alignments(facts).of(call).is_measured:
                 left, right = (t.present(values.of(arg.value)) for arg in call.args[:2])
                 reasons = [_reason_of(values, call, a, b) for a, b, _ in t.both(left, right)]
@@ -210,9 +210,9 @@ class SelfComparison(Rule):
                     return True
                 case ir.Binary(op="/", right=right) if inner is right:
                     return True
-                case ir.Call(func=func) if inner is not func and _says(_last(func)):
+                case ir.Call(func=func) if inner is not func and _says(ir.last_name(func)):
                     return True
-                case ir.Assign(targets=targets) if any(_says(_last(t)) for t in targets):
+                case ir.Assign(targets=targets) if any(_says(ir.last_name(t)) for t in targets):
                     return True
                 case ir.FunctionDef(name=name) | ir.ClassDef(name=name) if _says(name):
                     return True
@@ -235,7 +235,7 @@ class SelfComparison(Rule):
         around = facts.names.enclosing_function(node) or facts.module
         for part in ir.walk(around):
             checks = isinstance(part, ir.Assert | ir.Compare) or (
-                isinstance(part, ir.Call) and _last(part.func).lower().startswith("assert")
+                isinstance(part, ir.Call) and ir.last_name(part.func).lower().startswith("assert")
             )
             if checks and any(isinstance(n, ir.Name) and n.id in bound for n in ir.walk(part)):
                 return True
@@ -283,7 +283,7 @@ def _is_square(node: ir.Expr, facts: ModuleFacts, depth: int) -> bool:
         case ir.Binary(op="**"):
             return True
         case ir.Call(func=func, args=args):
-            name = _last(func)
+            name = ir.last_name(func)
             operands = [arg.value for arg in args if arg.keyword is None]
             if isinstance(func, ir.Attr) and facts.qualified(func) is None:
                 operands.insert(0, func.value)
@@ -347,7 +347,7 @@ def _reason_of(values: Values, call: ir.Call, left: t.Term, right: t.Term) -> st
 
 def _is_named_cosine(call: ir.Call, facts: ModuleFacts) -> bool:
     """Return True for a function of unknown make whose name says cosine or angle, given two values."""
-    name = _last(call.func)
+    name = ir.last_name(call.func)
     # What begins with a capital makes a layer: it compares nothing.
     if name[:1].isupper() or not is_measure_name(name) or set(words(name)) & _PAIRS:
         return False
@@ -355,10 +355,6 @@ def _is_named_cosine(call: ir.Call, facts: ModuleFacts) -> bool:
     if len(positional) < 2 or positional != call.args[: len(positional)] or facts.names.function_called(call):
         return False
     return may_call_measure(facts.text.encode())
-
-
-def _last(node: ir.Node) -> str:
-    return node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
 
 
 def _says(identifier: str) -> bool:

@@ -32,10 +32,11 @@ class _FeedbackGate(Gate):
 class UncheckedPartialLoad(Rule):
     """
     ## What it does
-    Flags `load_state_dict(…, strict=False)` whose result is dropped (or bound to a name that is not read), in a
-    module that draws feedback, defines or imports a class or function named after it. Silent where the missing keys are
-    inspected, returned, logged or stored, where the keys of the file are checked before, where the state that is loaded
-    began as the model's own, and where the model is made of something that has nothing to do with feedback.
+    Flags `load_state_dict(…, strict=False)` whose result is dropped (or bound to a name that is not read), and
+    Lightning's `load_from_checkpoint(…, strict=False)`, which returns the model, in a module that draws feedback,
+    defines or imports a class or function named after it. Silent where the missing keys are inspected, returned,
+    logged or stored, where the keys of the file are checked before, where the state that is loaded began as the
+    model's own, and where the model is made of something that has nothing to do with feedback.
 
     ## Why is this bad
     `strict=False` turns a checkpoint without the feedback into a success: the model keeps the matrix that its constructor
@@ -80,7 +81,7 @@ class UncheckedPartialLoad(Rule):
     level = Level.WARNING
     pitfall = "P6.5"
     runtime = "fa_lint_runtime.load_checkpoint"
-    gate = (occurs(b"load_state_dict"), _FeedbackGate((b"",)))
+    gate = (occurs(b"load_state_dict", b"load_from_checkpoint"), _FeedbackGate((b"",)))
 
     VALID = (
         "import torch\nfrom fa_layers import LinearFA\ndef f(model, state): model.load_state_dict(state)",
@@ -142,15 +143,23 @@ class UncheckedPartialLoad(Rule):
 
 
 def _is_partial(facts: ModuleFacts, call: ir.Call) -> bool:
-    if not (isinstance(call.func, ir.Attr) and call.func.attr == "load_state_dict"):
+    if not (isinstance(call.func, ir.Attr) and call.func.attr in ("load_state_dict", "load_from_checkpoint")):
         return False
     strict = next((a.value for a in call.args if a.keyword == "strict"), None)
-    if strict is None and len(call.args) > 1 and not any(a.keyword or a.star for a in call.args[:2]):
+    if (
+        strict is None
+        and call.func.attr == "load_state_dict"
+        and len(call.args) > 1
+        and not any(a.keyword or a.star for a in call.args[:2])
+    ):
         strict = call.args[1].value
     return strict is not None and facts.values.constant(strict) is False
 
 
 def _is_dropped(facts: ModuleFacts, call: ir.Call) -> bool:
+    if isinstance(call.func, ir.Attr) and call.func.attr == "load_from_checkpoint":
+        # It returns the model, and the missing keys to nobody.
+        return True
     match facts.names.parent(call):
         case ir.ExprStmt():
             return True

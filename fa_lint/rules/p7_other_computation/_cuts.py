@@ -156,7 +156,7 @@ def _is_graphless(node: ir.Node, facts: ModuleFacts) -> bool:
             break
         for item in above.items if isinstance(above, ir.With) else ():
             opened = item.context.func if isinstance(item.context, ir.Call) else item.context
-            last = opened.attr if isinstance(opened, ir.Attr) else opened.id if isinstance(opened, ir.Name) else ""
+            last = ir.last_name(opened)
             if last in _GRAPHLESS_NAMES and facts.qualified(opened) in _GRAPHLESS:
                 return True
     return False

@@ -212,11 +212,7 @@ def _is_returned_by_forward(node: ir.Expr, calls: Calls, depth: int) -> bool:
 
 def _acts_on_batch(layer: ir.Node) -> bool:
     """Return True for a layer that acts on the batch and draws nothing, so that no seed makes two passes alike."""
-    return any(
-        "norm" in part.lower()
-        for node in ir.walk(layer)
-        if (part := node.attr if isinstance(node, ir.Attr) else node.id if isinstance(node, ir.Name) else "")
-    )
+    return any("norm" in part.lower() for node in ir.walk(layer) if (part := ir.last_name(node)))
 
 
 def _are_seeded(passes: set[int], calls: Calls) -> bool:

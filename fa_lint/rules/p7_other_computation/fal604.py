@@ -247,7 +247,7 @@ class MismatchedErrorSignal(Rule):
             return True
         if loss.link == "sigmoid":
             return False
-        name = node.id if isinstance(node, ir.Name) else node.attr if isinstance(node, ir.Attr) else ""
+        name = ir.last_name(node)
         if {"onehot", "hot"} & set(words(name)):
             return True
         for part in slice_of(node, calls.facts).nodes:
