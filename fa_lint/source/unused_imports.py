@@ -28,22 +28,17 @@ def unused_spans(before: Source, source: Source) -> list[_Span]:
     if source.blocks or source.path.endswith("__init__.py"):
         return []
     read = {key for key, _, _, is_read in _imports(old) if is_read}
-    gone: dict[_Import, list[ast.alias]] = {}
-    for key, node, alias, is_read in _imports(new):
-        if key in read and not is_read and not _stays(alias, node, source):
-            gone.setdefault(node, []).append(alias)
-    siblings = {child: body for body in _bodies(new) for child in body if isinstance(child, _Import)}
-    spans: list[_Span] = []
-    whole = {node for node, aliases in gone.items() if len(aliases) == len(node.names)}
-    for node, aliases in gone.items():
-        body = siblings[node]
-        if node not in whole:
-            spans += _without_names(node, aliases, source)
-        elif body is not new.body and whole.issuperset(body):
-            spans.append((_start(node, source), _end(node, source), "pass"))
-        else:
-            spans.append(_without_statement(node, body, source))
-    return sorted(set(spans))
+    gone = {
+        alias
+        for key, node, alias, is_read in _imports(new)
+        if key in read and not is_read and not _stays(alias, node, source)
+    }
+    if not gone:
+        return []
+    # Imported here: only a file that is fixed needs libcst, and it is the slowest import of the linter.
+    from fa_lint.source.import_removal import removal_spans
+
+    return [*removal_spans(gone, new, source)]
 
 
 def _stays(alias: ast.alias, node: _Import, source: Source) -> bool:
@@ -199,71 +194,3 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
         case [ast.Expr(value=ast.Constant(value=str())), *rest]:
             return rest
     return body
-
-
-# -- taking out ---------------------------------------------------------------------------------------------------
-
-
-def _bodies(tree: ast.AST) -> Iterator[list[ast.stmt]]:
-    for node in ast.walk(tree):
-        for name in ("body", "orelse", "finalbody"):
-            body = getattr(node, name, None)
-            if isinstance(body, list):
-                yield body
-
-
-def _offset(source: Source, row: int, column: int) -> int:
-    """The offset of a place in a syntax tree, whose columns count bytes."""
-    return source.starts[row - 1] + len(source.line(row).encode()[:column].decode())
-
-
-def _start(node: ast.stmt | ast.alias, source: Source) -> int:
-    return _offset(source, node.lineno, node.col_offset)
-
-
-def _end(node: ast.stmt | ast.alias, source: Source) -> int:
-    return _offset(source, node.end_lineno or node.lineno, node.end_col_offset or 0)
-
-
-def _without_names(node: _Import, aliases: list[ast.alias], source: Source) -> Iterator[_Span]:
-    for number, alias in enumerate(node.names):
-        if alias not in aliases:
-            continue
-        row, start, end = source.starts[alias.lineno - 1], _start(alias, source), _end(alias, source)
-        behind = source.line(alias.lineno)[end - row :].partition("#")[0]
-        if alias.lineno == alias.end_lineno and not (source.text[row:start] + behind).strip(" \t\f,"):
-            yield row, source.starts[alias.lineno], ""
-        elif all(other in aliases for other in node.names[number + 1 :]):
-            yield _end(node.names[number - 1], source), end, ""
-        else:
-            yield start, _start(node.names[number + 1], source), ""
-
-
-def _without_statement(node: _Import, body: list[ast.stmt], source: Source) -> _Span:
-    first, last, number = node.lineno, node.end_lineno or node.lineno, body.index(node)
-    if number + 1 < len(body) and body[number + 1].lineno == last:
-        return _start(node, source), _start(body[number + 1], source), ""
-    if number and body[number - 1].end_lineno == first:
-        return _end(body[number - 1], source), _end(node, source), ""
-    top, bottom = 0, len(source.text)
-    if source.notebook is not None:
-        cell = source.cell_at(source.starts[first - 1])
-        top, bottom = cell.start, cell.end
-    rows = range(source.row(top), source.row(bottom) + 1)
-    behind = last + 1
-    # Blank lines part the sections; those of a section that is gone go along.
-    if _is_blank(behind, rows, source):
-        while _is_blank(first - 1, rows, source):
-            first -= 1
-    begins_block = number == 0 and source.text[: source.starts[first - 1]].rstrip().endswith(":")
-    while (first == rows.start or begins_block) and behind in rows and _is_blank(behind, rows, source):
-        behind += 1
-    begin, end = source.starts[first - 1], source.starts[behind - 1] if behind in rows else bottom
-    if end == bottom and begin > top and source.notebook is not None:
-        begin -= 1
-    return begin, end, ""
-
-
-def _is_blank(row: int, rows: range, source: Source) -> bool:
-    """Return True for a blank row, and for what follows the last one."""
-    return row == rows.stop or (row in rows and not source.line(row).strip())
