@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import write
+from tests.conftest import Lint, write
 
 Codes = Callable[..., list[str]]
 
@@ -96,3 +96,12 @@ def test_a_helper_of_weights_is_no_hint(codes: Codes) -> None:
     write("main.py", f"{HEAD}from m import use\n\ndef run(a, b):\n    return use(a.weight, b.weight)\n")
     assert codes("m.py", "--select", "FAL202") == ["m.py:5:12 FAL202"]
     assert codes("m.py", "main.py", "--select", "FAL202", "--no-cache") == []
+
+
+@pytest.mark.parametrize(("imports", "name"), IMPORTS[:-1])
+def test_a_norm_that_another_file_is_given_has_no_fix(fa_lint: Lint, imports: str, name: str) -> None:
+    _files(imports, f"return h / {name}(h)", "return x.norm(-1)")
+    options = ("--select", "FAL101", "--no-cache", "--output-format", "concise")
+    found = fa_lint("m.py", "main.py", "pack", *options).stdout
+    assert "no fix: another file calls the function that returns it" in found
+    assert "no fix" not in fa_lint("m.py", *options).stdout

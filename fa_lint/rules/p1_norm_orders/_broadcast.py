@@ -386,6 +386,8 @@ class _Follower:
         calls = self._facts.calls
         if isinstance(function, ir.FunctionDef):
             calls = self._facts.derived(Uses).calls_named(function.name)
+            if self._facts.callers is not None and self._facts.callers(frozenset({function.name}), False):
+                yield "another file calls the function that returns it"
         for call in calls:
             if self._calls(call, function):
                 shapes = self._shapes.inside(

@@ -59,8 +59,8 @@ class NegativeNormOrder(Rule):
     the value it was taken of, the fix adds `keepdim=True` (`keepdims=True`): without it `x / x.norm(dim=-1)` divides
     *columns*, and a square batch raises nothing. Where it meets a value whose shape is not known, goes into a list, a dict
     or another function, or one number is wanted (`float(…)`, `if`), there is no fix and the message says why. Norms that
-    meet each other are fixed together or not at all. A norm that a function returns is fixed by its uses in the same file:
-    look at the others. Other arguments and comments stay.
+    meet each other are fixed together or not at all. A norm that a function returns is fixed by its uses in the same file,
+    and not where another file of the run calls that function. Other arguments and comments stay.
 
     ## References
     - [torch.linalg.vector_norm](https://docs.pytorch.org/docs/stable/generated/torch.linalg.vector_norm.html)
