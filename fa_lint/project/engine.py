@@ -190,9 +190,9 @@ def _still_holds(hit: FileResult, project: Project | None) -> bool:
 
 def _merged(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
     """Return what several files find at one place once: with the highest level, and up to five of the calls."""
-    places: dict[tuple[str, Place, Place, str], list[Diagnostic]] = {}
+    places: dict[tuple[str, int | None, Place, Place, str], list[Diagnostic]] = {}
     for item in found:
-        places.setdefault((item.path, item.start, item.end, item.code), []).append(item)
+        places.setdefault((item.path, item.cell, item.start, item.end, item.code), []).append(item)
     for items in places.values():
         if len(items) == 1:
             yield items[0]

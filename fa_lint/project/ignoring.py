@@ -12,7 +12,8 @@ __all__ = ["ignore_spec", "within_components", "without_backtracking"]
 # How pathspec writes ``*``, ``**/`` at the start and ``/**/``. What a user writes never comes out as one of these.
 _STAR, _ANY_ABOVE, _ANY_BETWEEN = "[^/]*", "(?:.+/)?", "(?:/.+)?/"
 _NO_SLASH = re.compile(r"\[\^/\]|\(\?!/\)")
-_CLASS = re.compile(r"\\.|\[\^/\]|(\[\^?\]?(?:\\.|[^\]\\])*\])")
+# The last alternative takes a bracket that is never closed, so that the rest is read once.
+_CLASS = re.compile(r"\\.|\[\^/\]|(\[\^?\]?(?:\\.|[^\]\\])*\])|\[(?:\\.|[^\]\\])*\\?\Z", re.DOTALL)
 
 
 def ignore_spec(lines: Iterable[str]) -> GitIgnoreSpec:

@@ -17,7 +17,8 @@ _Import = ast.Import | ast.ImportFrom
 _Span = tuple[int, int, str]
 # An import, whatever its place in a changed file: scope, module, name in it, alias.
 _Key = tuple[tuple[str, ...], str, str, str]
-_KEPT = re.compile(r"#\s*noqa\s*:.*\bF401\b", re.IGNORECASE)
+_NOQA = re.compile(r"#\s*noqa\s*:(.*)", re.IGNORECASE)
+_UNUSED = re.compile(r"\bF401\b", re.IGNORECASE)
 
 
 def unused_spans(before: Source, source: Source) -> list[_Span]:
@@ -44,7 +45,8 @@ def unused_spans(before: Source, source: Source) -> list[_Span]:
 def _stays(alias: ast.alias, node: _Import, source: Source) -> bool:
     """Return True for an import that is kept on purpose, or that a magic of a notebook may use."""
     rows = range(node.lineno, (node.end_lineno or node.lineno) + 1)
-    if any(_KEPT.search(source.line(row)) for row in rows):
+    comments = (found[1] for row in rows if (found := _NOQA.search(source.line(row))) is not None)
+    if any(_UNUSED.search(comment) for comment in comments):
         return True
     name = _bound(alias)
     return source.notebook is not None and _count(name, source.notebook.original) != _count(name, source.text)
