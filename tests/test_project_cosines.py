@@ -105,3 +105,13 @@ def test_a_norm_that_another_file_is_given_has_no_fix(fa_lint: Lint, imports: st
     found = fa_lint("m.py", "main.py", "pack", *options).stdout
     assert "no fix: another file calls the function that returns it" in found
     assert "no fix" not in fa_lint("m.py", *options).stdout
+
+
+def test_the_report_names_the_file_that_takes_the_cosine(fa_lint: Lint) -> None:
+    _files("from m import use", f"{FEATURES}\n    return use(cos)", "return torch.acos(x)")
+    found = fa_lint("m.py", "main.py", "pack", "--select", "FAL204", "--no-cache", "--output-format", "full").stdout
+    assert "because: the cosine is taken here (main.py:6:11)" in found
+    _files("from m import use", f"{COSINE}\n    return use(cos)", "return torch.nan_to_num(x)")
+    found = fa_lint("m.py", "main.py", "pack", "--select", "FAL405", "--no-cache", "--output-format", "full").stdout
+    assert "because: a cosine that another file takes (m.py:5:29)" in found
+    assert "the cosine is taken here" not in found

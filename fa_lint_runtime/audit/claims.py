@@ -38,7 +38,7 @@ def claimed(folder: Path, name: str) -> Iterator[bool]:
     except FileExistsError:
         yield False
         return
-    except OSError:  # a full disk: the file is there, and says nothing
+    except OSError:  # full disk: an empty claim would block the cell
         path.unlink(missing_ok=True)
         raise
     # A claim released between the listing and the check above frees its number for a third driver. Each driver lists

@@ -84,7 +84,7 @@ def test_identity_is_no_equality() -> None:
     arms = "if mode is 'torch':\n        return F.cosine_similarity(a, b, dim=0)\n    return safe_cosine(a, b, dim=0)"
     text = HEAD + f"def measure(a, b, mode):\n    {arms}\n" + GRADIENT
     with pytest.warns(SyntaxWarning):
-        assert rows("FAL201", text.format("measure(g, c, 'exact')")), "which of two equal strings it is, nobody knows"
+        assert rows("FAL201", text.format("measure(g, c, 'exact')")), "`is` of two equal strings is not decided"
 
 
 def test_a_loop_runs_as_its_way_in() -> None:

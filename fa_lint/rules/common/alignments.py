@@ -29,7 +29,7 @@ from fa_lint.semantics.names import Binding
 from fa_lint.semantics.roles import COMPUTED, NAMED, Evidence
 from fa_lint.semantics.words import words
 
-__all__ = ["NO_ALIGNMENT", "SHOWN", "Alignment", "Alignments", "alignments", "evidence", "passed"]
+__all__ = ["NO_ALIGNMENT", "SHOWN", "Alignment", "Alignments", "alignments", "cosines_in", "evidence", "passed"]
 
 # Between a name and a proof: the formula is in sight, what enters it is only named.
 SHOWN = 2
@@ -115,7 +115,9 @@ class Alignments:
 
     def _of_cosine(self, cosine: t.Monomial, node: ir.Expr) -> Alignment:
         site = cosine.dot_site
-        here = Evidence(site.node if site is not None and site.module == 0 else node.nid, "the cosine is taken here")
+        here = Evidence(site.node if site is not None else node.nid, "the cosine is taken here")
+        if site is not None and site.module != 0:
+            here = Evidence(node.nid, "a cosine that another file takes")
         vectors = cosine.dots[0]
         gradients = sorted((v for v in vectors if v.role.is_gradient), key=lambda v: not v.computed)
         feedback = [v for v in vectors if v.role is t.Role.FEEDBACK]

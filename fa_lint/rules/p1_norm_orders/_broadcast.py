@@ -67,7 +67,7 @@ _ONE_NUMBER = "the code around it needs one number"
 # A format specification after an expression in an f-string.
 _FORMAT = re.compile(r"\s*:")
 _DEPTH = 12
-# Whoever reads one finding cannot check more, and each of a thousand findings may have as many.
+# More uses than a reader of one finding can check; and a thousand findings may have as many each.
 _MOST = 500
 _ONE = frozenset({"float", "int", "round", "bool", "max", "min", "pow", "range"})
 _SILENT = frozenset({"print", "len", "str", "repr", "format", "isinstance", "type", "id"})

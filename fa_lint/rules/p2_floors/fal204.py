@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from fa_lint.analysis import terms as t
 from fa_lint.analysis.models import FUNCTIONS
-from fa_lint.analysis.values import values_of
-from fa_lint.findings import Applicability, Edit, Finding, Fix, Level
+from fa_lint.analysis.values import Values, values_of
+from fa_lint.findings import Applicability, Edit, Finding, Fix, Level, Related
 from fa_lint.rules.base import Demonstration, Invalid, Rule, occurs
+from fa_lint.rules.common.alignments import cosines_in
+from fa_lint.rules.common.elsewhere import related_steps
 from fa_lint.rules.p2_floors._arccosines import ARCCOSINES, arc_argument, safe_angle_fix, ways
 from fa_lint.rules.p2_floors._bounds import Bounds
 from fa_lint.semantics import ir
@@ -108,13 +111,16 @@ class UnclampedAcos(Rule):
         values, bounds = values_of(facts), facts.derived(Bounds)
         for call in facts.calls:
             found = arc_argument(call, facts)
-            if found is not None and any(_is_unclamped(terms) for terms in ways(found[0], values)):
+            unclamped = [terms for terms in ways(found[0], values) if _is_unclamped(terms)] if found is not None else []
+            if found is not None and unclamped:
                 argument, library = found
                 if self._clamped_in_place(argument, call, facts) or bounds.hold(call, argument):
                     continue
                 if bounds.is_handled(call, library):
                     continue
-                yield self._finding(call, argument, library, facts)
+                yield replace(
+                    self._finding(call, argument, library, facts), related=_taken_elsewhere(unclamped, values)
+                )
         for node in facts.nodes_of(ir.Call, ir.Binary):
             root = _under_root(node, facts)
             if isinstance(node, ir.Expr) and root is not None and _is_unclamped(values.of(root), squared=True):
@@ -176,6 +182,14 @@ class UnclampedAcos(Rule):
         if content is None:
             return None
         return Fix(Applicability.UNSAFE, "Clamp the cosine to [-1, 1]", (Edit(start, end, content),))
+
+
+def _taken_elsewhere(ways: list[t.Alternatives], values: Values) -> tuple[Related, ...]:
+    """Return where other files take the cosines that a function of this one is given."""
+    cosines = cosines_in(term for terms in ways for term, _ in terms)
+    sites = [cosine.dot_site for cosine in cosines if cosine.dot_site is not None]
+    steps = (t.Step(site, "the cosine is taken here") for site in sites if site.module != values.module.number)
+    return related_steps(values, steps)
 
 
 def _is_unclamped(values: t.Alternatives, *, squared: bool = False) -> bool:
