@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from fa_lint.analysis.project import Project
+from fa_lint.semantics.roles import RoleNames
 from tests.conftest import Lint, write
 
 Codes = Callable[..., list[str]]
@@ -25,6 +28,7 @@ FEATURES = "cos = F.cosine_similarity(h, k, dim=1)"
 HELPERS = [
     ("FAL204", FEATURES, "return torch.acos(x)", "return torch.acos(x.clamp(-1, 1))"),
     ("FAL405", COSINE, "return torch.nan_to_num(x)", "return torch.nan_to_num(x, float('nan'))"),
+    ("FAL405", COSINE, "x[x != x] = 0.0; return x", "x[x != x] = torch.nan; return x"),
     (
         "FAL405",
         COSINE,
@@ -47,7 +51,7 @@ def test_a_helper_is_what_other_files_pass(
 ) -> None:
     options = ("--select", code, "--no-cache")
     _files(imports, f"{cosine}\n    return {name}(cos)", wrong)
-    assert codes("m.py", "main.py", "pack", *options) == [f"m.py:5:{12} {code}"]
+    assert codes("m.py", "main.py", "pack", *options) == [f"m.py:5:{5 if ';' in wrong else 12} {code}"]
     assert codes("m.py", "pack", *options) == []
     _files(imports, f"{cosine}\n    return {name}(cos)", right)
     assert codes("m.py", "main.py", "pack", *options) == []
@@ -55,14 +59,69 @@ def test_a_helper_is_what_other_files_pass(
     assert codes("m.py", "main.py", "pack", *options) == []
 
 
-def test_the_cache_knows_the_callers(codes: Codes) -> None:
-    options = ("m.py", "main.py", "pack", "--select", "FAL204")
-    _files("from m import use", f"{FEATURES}\n    return cos", "return torch.acos(x)")
-    assert codes(*options) == []
-    _files("from m import use", f"{FEATURES}\n    return use(cos)", "return torch.acos(x)")
-    assert codes(*options) == ["m.py:5:12 FAL204"]
-    _files("from m import use", f"{FEATURES}\n    return use(h)", "return torch.acos(x)")
-    assert codes(*options) == []
+@pytest.mark.parametrize(("code", "cosine", "wrong"), [helper[:3] for helper in HELPERS[:2]])
+def test_the_cache_knows_the_callers(codes: Codes, code: str, cosine: str, wrong: str) -> None:
+    options = ("--select", code)
+    _files("from m import use", f"{cosine}\n    return cos", wrong)
+    assert codes(".", *options) == []
+    main = Path("main.py").read_text()
+    write("main.py", main.replace("return cos", "return use(cos)"))
+    assert codes(".", *options) == [f"m.py:5:12 {code}"]
+    write("main.py", main.replace("return cos", "return use(h)"))
+    assert codes(".", *options) == []
+    write("main.py", main)
+    write("other.py", main.replace("return cos", "return use(cos)"))
+    assert codes(".", *options) == [f"m.py:5:12 {code}"]
+    Path("other.py").unlink()
+    assert codes(".", *options) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "call", "wrong", "is_found"),
+    [
+        ("FAL204", f"{FEATURES}\n    return first(cos)", "return torch.acos(x)", True),
+        ("FAL204", f"{FEATURES}\n    return first(h), cos", "return torch.acos(x)", False),
+        ("FAL405", f"{COSINE}\n    return first(cos)", "return torch.nan_to_num(x)", True),
+        ("FAL202", "return first(p)", "return F.cosine_similarity(x, x.roll(1))", True),
+        ("FAL202", "return first(h.weight)", "return F.cosine_similarity(x, x.roll(1))", False),
+    ],
+)
+def test_through_functions_of_files_between(codes: Codes, code: str, call: str, wrong: str, is_found: bool) -> None:
+    _files("from one import first", call, wrong)
+    write("one.py", "import two\n\n\ndef first(x):\n    return two.second(x)\n")
+    write("two.py", "from m import use\n\n\ndef second(x):\n    return use(x)\n")
+    found = codes(".", "--select", code, "--no-cache")
+    assert found == ([f"m.py:5:12 {code}"] if is_found else [])
+
+
+def test_an_object_whose_class_is_imported(codes: Codes) -> None:
+    write("m.py", f"{HEAD}\nclass Angles:\n    def __call__(self, x):\n        return torch.acos(x)\n")
+    body = f"{FEATURES}\n    return Angles()(cos)"
+    write("main.py", f"{HEAD}from m import Angles\n\ndef run(h, k):\n    {body}\n")
+    assert codes(".", "--select", "FAL204", "--no-cache") == ["m.py:6:16 FAL204"]
+
+
+def test_rules_do_not_disturb_each_other(codes: Codes) -> None:
+    """FAL202 asks all callers, FAL204 those that can make a cosine: neither sees what the other one asked for."""
+    write("m.py", f"{HEAD}\ndef use(x, y):\n    cos = F.cosine_similarity(x, y)\n    return torch.nan_to_num(x), cos\n")
+    write("plain.py", "from m import use\n\n\ndef run(a, b):\n    return use(a.weight, b)\n")
+    write("main.py", f"{HEAD}from m import use\n\ndef run(p, c, k):\n    {COSINE}\n    return use(cos, k)\n")
+    alone = codes(".", "--select", "FAL405", "--no-cache")
+    assert alone == ["m.py:6:12 FAL405"]
+    assert [f for f in codes(".", "--select", "FAL202,FAL405", "--no-cache") if "FAL405" in f] == alone
+
+
+def test_the_files_that_lead_to_a_function() -> None:
+    """Only these are read and evaluated: not those that import something else, or have a function of the same name."""
+    write("m.py", "def use(x):\n    return x\n\n\ndef other(x):\n    return x\n")
+    cosine = "import torch\n{}\n\ndef run(a, b):\n    return {}(torch.cosine_similarity(a, b))\n"
+    write("yes.py", cosine.format("from m import use", "use"))
+    write("no.py", cosine.format("from m import other\n\n\ndef use(x):\n    return x\n", "use"))
+    write("plain.py", "from m import use\n\n\ndef run(x):\n    return use(x)\n")
+    paths = ["m.py", "yes.py", "no.py", "plain.py"]
+    project, names = Project(paths, RoleNames()), frozenset({"use"})
+    assert [path for path, _, _ in project.callers("m.py", names, True)] == ["yes.py"]
+    assert [path for path, _, _ in project.callers("m.py", names, False)] == ["plain.py", "yes.py"]
 
 
 @pytest.mark.parametrize(("imports", "name"), IMPORTS[:-1])

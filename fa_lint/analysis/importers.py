@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import PurePath
 
-__all__ = ["Importers", "can_compare"]
+from fa_lint.analysis.texts import compares
+
+__all__ = ["Importers"]
 
 _MOST_FILES = 8
 _MOST_HOPS = 4
-_DIVISION = re.compile(rb"[^/]/[^/]|div_?\(|reciprocal|rsqrt")
-_COSINE = re.compile(rb"cosine_similarity|CosineSimilarity|distance\.cosine|safe_cosine")
-_ROOTS = (b"norm(", b"sqrt(", b"** 0.5", b"**0.5")
 
 
 class Importers:
@@ -58,7 +56,7 @@ class Importers:
     def _importing(self, path: str, names: frozenset[str]) -> list[str]:
         pure = PurePath(path)
         module = pure.parent.name if pure.stem == "__init__" else pure.stem
-        able = {file for name in (*names, module, "*") for file in self._by_import.get(name, ()) if file != path}
+        able = {file for name in (*names, module, "*") for file in self._by_import.get(name, ())}
         said = [name.encode() for name in names]
         mentioning = (file for file in sorted(able) if any(n in self._text(file) for n in said))
         return [file for file in mentioning if self._imports(file, path, names)]
@@ -76,7 +74,7 @@ class Importers:
     @cached_property
     def comparing(self) -> dict[str, None]:
         """The files that can make a cosine: by a library, or by a division and a root."""
-        return {path: None for path in self._paths if can_compare(self._text(path))}
+        return {path: None for path in self._paths if compares(self._text(path))}
 
     def _text(self, path: str) -> bytes:
         return self._read(path) or b""
@@ -101,10 +99,3 @@ class Importers:
         onward = [f"{targets[first]}{dot}{rest}"] if first in targets else []
         onward += [f"{target}.{found[1]}" for local, target in targets.items() if local.startswith("*")]
         return any(self._leads(name, file, path, names, hops + 1) for name in onward)
-
-
-def can_compare(text: bytes) -> bool:
-    """Return True for a text that calls a library's cosine, or has a division and a root."""
-    if _COSINE.search(text) is not None:
-        return True
-    return any(root in text for root in _ROOTS) and _DIVISION.search(text) is not None

@@ -8,7 +8,7 @@ from fa_lint.analysis.interest import SUBJECT
 from fa_lint.semantics import ir
 from fa_lint.semantics.facts import ModuleFacts
 
-__all__ = ["Outline", "Owner", "called_names", "denominator", "given_names"]
+__all__ = ["Outline", "Owner", "called_names", "denominator"]
 
 _MEASURES = frozenset(
     "norm vector_norm dot vdot inner matmul mm bmm mv vecdot einsum sum sqrt rsqrt square pow nansum normalize "
@@ -254,11 +254,6 @@ def called_names(call: ir.Call) -> set[str]:
     if found & _HIGHER and call.args:
         return found | _names(call.args[0].value)
     return found
-
-
-def given_names(call: ir.Call) -> set[str]:
-    """Return the names that a call is given."""
-    return {ir.last_name(arg.value) for arg in call.args}
 
 
 def _names(node: ir.Expr) -> set[str]:

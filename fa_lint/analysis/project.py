@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
 
-from fa_lint.analysis.importers import Importers, can_compare
-from fa_lint.analysis.interest import SUBJECT_BYTES
+from fa_lint.analysis import texts
+from fa_lint.analysis.importers import Importers
 from fa_lint.analysis.modules import Imports, Modules
 from fa_lint.rules.base import Gate, Rule
 from fa_lint.semantics.facts import ModuleFacts, extract
@@ -27,15 +27,6 @@ _AS = re.compile(rb"([\w.]+)(?:[ \t]+as[ \t]+(\w+))?")
 _BLOCK = re.compile(rb"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _WORD = re.compile(rb"[A-Za-z_]\w*")
 _CHAIN = re.compile(rb"\b[A-Za-z_]\w*+(?:\.\w++)++")
-_MEASURE = re.compile(rb"norm|cos|dot\(|inner\(|einsum|\bsum\(|@|sqrt|matmul")
-_NORM = re.compile(rb"norm\(|@|dot\(|inner\(|einsum|sqrt\(|\*\* ?-?0?\.5")
-_DIVISION = re.compile(rb"[^/]/[^/]|div_?\(|reciprocal|rsqrt")
-_LIBRARY = re.compile(rb"cosine_similarity|CosineSimilarity|normalize\(")
-_COSINE = re.compile(rb"cosine_similarity|CosineSimilarity|distance\.cosine")
-_REDUCES = re.compile(rb"mean\(|median\(|average\(|len\(|nan_to_num|isnan|isfinite|nan_?=")
-_COPIES = re.compile(rb"copy|clone|detach")
-_ROOT = re.compile(rb"norm\(|sqrt\(|\*\* ?-?0?\.5|normalize\(")
-_PRODUCT = re.compile(rb"@|dot\(|inner\(|einsum|\.sum\(|matmul|mm\(")
 _MOST_LOADED = 200
 _MOST_HOPS = 4
 # In the record of what a result depends on: all callers of these names, and those that can make a cosine.
@@ -71,20 +62,20 @@ class Project:
 
     def opens(self, rule: Rule, path: str, data: bytes, imports: Imports) -> bool:
         """Return True where a file and the functions that it imports have together what a rule looks for."""
-        formula, subject = rule.may_match(data), SUBJECT_BYTES.search(data) is not None
+        formula, subject = rule.may_match(data), texts.names_gradients(data)
         if formula and (subject or rule.across == "cosines"):
             return True
         if rule.is_given_cosines and (path in self._given_cosines or self._passes_cosines(path, data, imports)):
             return True
         if rule.across == "cosines":
-            if not subject and _COPIES.search(data) is None:
+            if not subject and not texts.copies(data):
                 return False
-            test: Callable[[bytes], bool] = _compares
+            test: Callable[[bytes], bool] = texts.compares
             kind = "compares"
         elif subject:
             test, kind = rule.may_match, rule.code
         elif formula:
-            test, kind = _names_gradients, "subject"
+            test, kind = texts.names_gradients, "subject"
         else:
             return False
         return any(self._holds(name, path, test, kind) for name in self._imported_names(path, imports))
@@ -94,20 +85,20 @@ class Project:
         """The files with a function that averages or replaces values, imported by a file with cosines of gradients."""
         asked, self.asked = self.asked, {}
         for path in self._importers.comparing:
-            if _names_gradients(self._read(path) or b""):
+            if texts.names_gradients(self._read(path) or b""):
                 imports = tuple(
                     ("*" if local.startswith("*") else local, t) for local, t in self._targets(path).items()
                 )
                 for name in self._imported_names(path, imports):
-                    self._holds(name, path, _reduces, "reduces")
+                    self._holds(name, path, texts.reduces, "reduces")
         self.asked = asked
         return frozenset(path for (kind, path, _), holds in self._tested.items() if kind == "reduces" and holds)
 
     def _passes_cosines(self, path: str, data: bytes, imports: Imports) -> bool:
         """Return True where a file makes cosines of gradients, and imports what averages or replaces values."""
-        if not _names_gradients(data) or not can_compare(data):
+        if not texts.names_gradients(data) or not texts.compares(data):
             return False
-        return any(self._holds(name, path, _reduces, "reduces") for name in self._imported_names(path, imports))
+        return any(self._holds(name, path, texts.reduces, "reduces") for name in self._imported_names(path, imports))
 
     def leads_to(self, subject: Gate, path: str, imports: Imports) -> bool:
         """Return True where the text of what a file imports passes a gate."""
@@ -135,7 +126,7 @@ class Project:
 
     def holds_text(self, caller: str, dotted: str, named: bool) -> bool:
         """Return True where an imported name leads to text that names gradients, or can measure them."""
-        test, kind = (_names_gradients, "subject") if named else (_makes, "makes")
+        test, kind = (texts.names_gradients, "subject") if named else (texts.makes, "makes")
         found = self._module_of(dotted, caller)
         if found is None:
             return False
@@ -238,7 +229,7 @@ class Project:
             return own.path, own, found[1]
         # An object is made before it is given anything.
         measures = given or found[1].rpartition(".")[2][:1].isupper()
-        test, kind = (_matters, "matters") if measures else (_concerns, "concerns")
+        test, kind = (texts.matters, "matters") if measures else (texts.concerns, "concerns")
         if found[1] and not self._holds(dotted, caller, test, kind):
             return None
         loaded = self._load(found[0])
@@ -369,35 +360,6 @@ def _members(data: bytes) -> dict[str, set[str]]:
             for end in range(start + 1, min(start + _MOST_PARTS, len(parts))):
                 found.setdefault(".".join(parts[start:end]), set()).add(parts[end])
     return found
-
-
-def _names_gradients(text: bytes) -> bool:
-    return SUBJECT_BYTES.search(text) is not None
-
-
-def _compares(text: bytes) -> bool:
-    """Return True where a function can take a cosine: a library's, or a product and roots under a division."""
-    if _COSINE.search(text) is not None:
-        return True
-    parts = (_DIVISION, _ROOT, _PRODUCT)
-    return any(all(part.search(function) is not None for part in parts) for function in text.split(b"def "))
-
-
-def _reduces(text: bytes) -> bool:
-    return _REDUCES.search(text) is not None
-
-
-def _concerns(text: bytes) -> bool:
-    return _names_gradients(text) or _compares(text)
-
-
-def _makes(text: bytes) -> bool:
-    """Return True where a norm or a product, and a division, stand together: what a cosine is made of."""
-    return _LIBRARY.search(text) is not None or (_NORM.search(text) is not None and _DIVISION.search(text) is not None)
-
-
-def _matters(text: bytes) -> bool:
-    return SUBJECT_BYTES.search(text) is not None or _MEASURE.search(text) is not None or _reduces(text)
 
 
 def _shared(one: str, other: str) -> int:

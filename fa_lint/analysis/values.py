@@ -11,7 +11,7 @@ from fa_lint.analysis.branches import decided
 from fa_lint.analysis.evaluator import Evaluator
 from fa_lint.analysis.frames import Frame
 from fa_lint.analysis.interest import interesting
-from fa_lint.analysis.outline import Outline, Owner, called_names, denominator, given_names
+from fa_lint.analysis.outline import Outline, Owner, called_names, denominator
 from fa_lint.analysis.program import Module, Program
 from fa_lint.semantics import ir
 from fa_lint.semantics.calls import Calls
@@ -98,7 +98,7 @@ class Values:
                 module = self.program.add_caller(path, facts)
                 renamed = {b.name for b in facts.names.imports if (b.target or "").rpartition(".")[2] in said}
                 for call in facts.calls:
-                    if (called_names(call) | given_names(call)) & (said | renamed):
+                    if called_names(call) & (said | renamed):
                         outside.of(outside.home(module, call), call)
         return outside, outside.bound_frames.get((self.module.number, function.nid), [])
 
