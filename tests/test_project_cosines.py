@@ -135,8 +135,9 @@ def test_a_mean_over_layers_that_another_file_takes(codes: Codes, imports: str, 
     assert codes(*options) == ["main.py:7:12 FAL501"]
     _files(imports, f"{made}\n    return {name}(cs), cs", f"import numpy as np\n    return {mean}")
     assert codes(*options) == []
-    _files(imports, f"{made}\n    return {name}(cs)", "return max(x)")
-    assert codes(*options) == []
+    for other in ("max(x)", "sum(x)"):
+        _files(imports, f"{made}\n    return {name}(cs)", f"return {other}")
+        assert codes(*options) == []
 
 
 @pytest.mark.parametrize(
@@ -155,6 +156,15 @@ def test_a_helper_of_weights_is_no_hint(codes: Codes) -> None:
     write("main.py", f"{HEAD}from m import use\n\ndef run(a, b):\n    return use(a.weight, b.weight)\n")
     assert codes("m.py", "--select", "FAL202") == ["m.py:5:12 FAL202"]
     assert codes("m.py", "main.py", "--select", "FAL202", "--no-cache") == []
+    write("other.py", "from m import use\n\n\ndef run(a, b):\n    return use(a, b)\n")
+    assert codes(".", "--select", "FAL202", "--no-cache") == ["m.py:5:12 FAL202"]
+
+
+def test_a_helper_of_gradients_is_one_finding(codes: Codes) -> None:
+    write("m.py", f"{HEAD}\ndef use(x, y):\n    return F.cosine_similarity(x, y)\n")
+    write("main.py", f"{HEAD}from m import use\n\ndef run(p, c):\n    return use(p.grad, c)\n")
+    found = codes(".", "--select", "FAL201,FAL202", "--no-cache")
+    assert found == ["m.py:5:12 FAL201", "main.py:6:12 FAL201"]
 
 
 @pytest.mark.parametrize(("imports", "name"), IMPORTS[:-1])

@@ -22,9 +22,7 @@ def interesting(values: Iterable[t.Alternative], depth: int = 0) -> bool:
                 return True
             case t.Monomial(vectors=vectors) if any(v.role.is_gradient for v in vectors):
                 return True
-            case t.Monomial() if term.is_cosine:
-                return True
-            case t.Angle() | t.Accumulated(added=t.Monomial(is_cosine=True)):
+            case t.Angle() | t.Monomial(is_cosine=True):
                 return True
             case t.Sequence(element=element, items=items):
                 if interesting(element, depth + 1) or any(interesting(item, depth + 1) for item in items or ()):
