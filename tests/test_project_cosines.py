@@ -62,15 +62,14 @@ def test_a_helper_is_what_other_files_pass(
 @pytest.mark.parametrize(("code", "cosine", "wrong"), [helper[:3] for helper in HELPERS[:2]])
 def test_the_cache_knows_the_callers(codes: Codes, code: str, cosine: str, wrong: str) -> None:
     options = ("--select", code)
-    _files("from m import use", f"{cosine}\n    return cos", wrong)
-    assert codes(".", *options) == []
+    _files("from m import use", f"{cosine}\n    return use(cos)", wrong)
     main = Path("main.py").read_text()
-    write("main.py", main.replace("return cos", "return use(cos)"))
-    assert codes(".", *options) == [f"m.py:5:12 {code}"]
-    write("main.py", main.replace("return cos", "return use(h)"))
-    assert codes(".", *options) == []
-    write("main.py", main)
-    write("other.py", main.replace("return cos", "return use(cos)"))
+    harmless = main.replace("return use(cos)", "return cos")
+    for text, is_found in [("", False), (main, True), (main.replace("use(cos)", "use(h)"), False), (harmless, False)]:
+        write("main.py", text)
+        assert codes(".", *options) == ([f"m.py:5:12 {code}"] if is_found else [])
+    # Nothing that was read is another one now: there is one more file.
+    write("other.py", main)
     assert codes(".", *options) == [f"m.py:5:12 {code}"]
     Path("other.py").unlink()
     assert codes(".", *options) == []
@@ -135,7 +134,7 @@ def test_a_mean_over_layers_that_another_file_takes(codes: Codes, imports: str, 
     assert codes(*options) == ["main.py:7:12 FAL501"]
     _files(imports, f"{made}\n    return {name}(cs), cs", f"import numpy as np\n    return {mean}")
     assert codes(*options) == []
-    for other in ("max(x)", "sum(x)"):
+    for other in ("max(x)", "sum(x) if len(x) else None"):
         _files(imports, f"{made}\n    return {name}(cs)", f"return {other}")
         assert codes(*options) == []
 
@@ -184,3 +183,33 @@ def test_the_report_names_the_file_that_takes_the_cosine(fa_lint: Lint) -> None:
     found = fa_lint("m.py", "main.py", "pack", "--select", "FAL405", "--no-cache", "--output-format", "full").stdout
     assert "because: a cosine that another file takes (m.py:5:29)" in found
     assert "the cosine is taken here" not in found
+
+
+def test_a_check_of_another_file_does_not_cover_a_call_of_this_one(codes: Codes) -> None:
+    helper = f"{HEAD}\ndef use(g, x):\n    return F.cosine_similarity(g, x, dim=0)\n"
+    write(
+        "main.py",
+        f"{HEAD}from m import use\n\ndef run(p, c):\n    assert p.grad.norm() > 1e-4\n    return use(p.grad, c)\n",
+    )
+    write("m.py", helper)
+    assert codes(".", "--select", "FAL201", "--no-cache") == []
+    write("m.py", f"{helper}\ndef here(p, c):\n    return use(p.grad, c)\n")
+    assert codes(".", "--select", "FAL201", "--no-cache") == ["m.py:5:12 FAL201"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "turn = lambda c: torch.acos(c)\n    return turn(cos)",
+        "turn = lambda c, /, *, more=1: torch.acos(c) * more\n    return turn(cos, more=2)",
+        "return partial(bound, cos)()",
+        "turn = partial(bound)\n    return turn(cos)",
+    ],
+)
+def test_lambdas_and_bound_functions_of_one_file(codes: Codes, call: str) -> None:
+    head = f"{HEAD}from functools import partial\n\ndef bound(c):\n    return {{}}\n\n\ndef run(h, k):\n    "
+    inner = "torch.acos(c)" if "bound" in call else "c"
+    write("m.py", head.format(inner) + f"{FEATURES}\n    {call}\n")
+    assert len(codes("m.py", "--select", "FAL204", "--no-cache")) == 1
+    write("m.py", head.format(inner) + f"{FEATURES}\n    {call.replace('cos)', 'h)').replace('(cos', '(h')}\n")
+    assert codes("m.py", "--select", "FAL204", "--no-cache") == []

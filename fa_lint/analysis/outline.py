@@ -125,11 +125,13 @@ class Outline:
         self.callers = {home for home, said in called.items() if said & reached}
         self.imported |= {name for name, makers in objects.items() if makers & self.imported}
         self._called, self._homes, self._named = called, names, named
-        self._calls = facts.calls
+        self._calls, self._objects = facts.calls, objects
 
     def naming(self, function: ir.FunctionDef | ir.Lambda) -> list[ir.Call]:
         """Return the calls that lead to a function by its name, or bind its arguments."""
-        return self._by_name.get(self._named.get(function.nid, ""), [])[:_MOST_NAMED]
+        name = self._named.get(function.nid, "")
+        bound = [other for other, makers in self._objects.items() if name in makers and other != name]
+        return [call for said in (name, *bound) for call in self._by_name.get(said, ())][:_MOST_NAMED]
 
     @cached_property
     def _by_name(self) -> dict[str, list[ir.Call]]:
